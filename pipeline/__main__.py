@@ -1,0 +1,105 @@
+"""The command line: `python -m pipeline --input events.json`. Status 0 done, 1 the run failed, 2 wrong usage."""
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+
+from pipeline import progress
+from pipeline.errors import PipelineError, UsageError
+from pipeline.options import STANDARD, ReportOptions, make_job, parse_options
+from pipeline.report import Job, Summary, run_job
+from pipeline.sources import InputFile
+
+_COPY_BYTES = 1024 * 1024
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the status."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        options = parse_options(sys.argv[1:] if arguments is None else arguments)
+        with tempfile.TemporaryDirectory(prefix="report-") as folder:
+            _run(options, folder)
+        return 0
+    except UsageError as error:
+        return _fail(2, str(error))
+    except PipelineError as error:
+        return _fail(1, _without_step(str(error)))
+    except BrokenPipeError:
+        return _fail(1, "standard output was closed")
+    except KeyboardInterrupt:
+        return _fail(1, "interrupted")
+    except Exception as error:
+        logging.getLogger(__name__).debug("the run failed", exc_info=True)
+        return _fail(1, _reason(error))
+
+
+def _run(options: ReportOptions, folder: str) -> None:
+    start = time.monotonic()
+    spooled = {p: _spool(p, folder, k) for k, p in enumerate(options.input) if p == STANDARD or _is_stream(p)}
+    to_stdout = options.output == STANDARD
+    job = make_job(options, spooled, os.path.join(folder, "report.csv") if to_stdout else options.output)
+    with progress.shown(sum(file.size for file in job.files)):
+        summary = run_job(job, options)
+    if to_stdout:
+        with open(job.output, "rb") as report:
+            shutil.copyfileobj(report, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    _print_summary(summary, job, "standard output" if to_stdout else job.output, time.monotonic() - start)
+
+
+def _is_stream(path: str) -> bool:
+    """Whether a path is a pipe or device, which can be read only once."""
+    with contextlib.suppress(OSError, ValueError):
+        mode = os.stat(path).st_mode
+        return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+    return False
+
+
+def _spool(pattern: str, folder: str, number: int) -> InputFile:
+    """Copies a stream to a file, since a source is sized, split and perhaps read again."""
+    path = os.path.join(folder, f"input-{number}")
+    with open(path, "wb") as target:
+        if pattern == STANDARD:
+            shutil.copyfileobj(sys.stdin.buffer, target, _COPY_BYTES)
+        else:
+            with open(pattern, "rb") as source:
+                shutil.copyfileobj(source, target, _COPY_BYTES)
+    return InputFile(path, os.path.getsize(path), "standard input" if pattern == STANDARD else pattern)
+
+
+def _print_summary(summary: Summary, job: Job, report: str, seconds: float) -> None:
+    extra = "".join(f", {kind} in {path}" for kind, path in (("ids", job.ids_output), ("rejects", job.rejects_output)) if path)
+    print(
+        f"{summary.read} events read, {summary.counted} counted, {summary.rejected} rejected, "
+        f"{summary.hours} hours, {seconds:.1f} s: report in {report}{extra}",
+        file=sys.stderr,
+    )
+
+
+def _fail(status: int, message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
+def _without_step(message: str) -> str:
+    """A message without the step's name that the runner adds at its end."""
+    return re.sub(r"\s*\[while running .*\]\s*\Z", "", message, flags=re.DOTALL)
+
+
+def _reason(error: Exception) -> str:
+    """One line of an error that a runner raised: its last, where it holds a worker's traceback."""
+    lines = _without_step(str(error)).strip().splitlines() or [""]
+    line = next((line for line in reversed(lines) if re.match(r"\S*pipeline\.errors\.\w+: ", line)), lines[0])
+    return re.sub(r"^pipeline\.errors\.\w+: ", "", line) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

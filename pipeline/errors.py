@@ -1,0 +1,25 @@
+"""The errors a user can cause. Each message is one line that says where and why."""
+
+
+class PipelineError(Exception):
+    """Base of all errors that are shown to the user as one line, without a traceback."""
+
+
+class UsageError(PipelineError):
+    """The request itself is wrong (no match for an input, a bad offset, an unwritable output)."""
+
+
+class InputError(PipelineError):
+    """A source as a whole cannot be read: an array that breaks off or is not JSON, damaged compression."""
+
+
+class EventError(PipelineError, ValueError):
+    """An object is not an event; the message is the reason."""
+
+
+class RejectsError(PipelineError):
+    """The input has rejects and nobody asked to keep them."""
+
+
+class MismatchError(PipelineError):
+    """The invariant read == counted + rejected does not hold: a defect of this program."""

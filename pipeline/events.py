@@ -1,0 +1,188 @@
+"""What an event is: its schema, its checks, and the columnar batch that everything after decoding works on."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import EventError
+
+EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
+"""The event types, in the order of the report's columns."""
+
+FIELDS = ("id", "event", "timestamp")
+"""The fields of an event; others are ignored."""
+
+MAX_TIMESTAMP = 253402297200
+"""Timestamps are whole Unix seconds (UTC), 0 <= t < this: where the year 9999 ends at +01:00."""
+
+RAW_BYTES = 1024
+"""How many bytes of a rejected record are kept."""
+
+_CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
+
+
+class Event(NamedTuple):
+    """One valid event. event: index into EVENT_TYPES; timestamp: Unix seconds, UTC."""
+
+    id: str
+    event: int
+    timestamp: int
+
+
+class Reject(NamedTuple):
+    """A record that is not an event.
+
+    source: the file's name. offset: bytes before the record in the (decompressed) source, None for Parquet. index:
+    records before it in the source, None in JSON Lines (a split cannot know). raw: its first RAW_BYTES bytes as text.
+    """
+
+    source: str
+    offset: int | None
+    index: int | None
+    reason: str
+    raw: str
+
+    def __str__(self) -> str:
+        where = f"byte {self.offset}" if self.offset is not None else f"row {self.index}"
+        return f"{self.source}: {where}: {self.reason}"
+
+
+class Ids(NamedTuple):
+    """Ids as one byte string: id k is data[ends[k - 1]:ends[k]] (ends[-1] counts as 0), UTF-8. int64, uint8."""
+
+    ends: npt.NDArray[np.int64]
+    data: npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, ids: Iterable[bytes]) -> "Ids":
+        """Packs single ids."""
+        items = list(ids)
+        lengths = np.fromiter(map(len, items), dtype=np.int64, count=len(items))
+        return cls(np.cumsum(lengths), np.frombuffer(b"".join(items), dtype=np.uint8))
+
+    @classmethod
+    def concat(cls, parts: "Sequence[Ids]") -> "Ids":
+        """All ids of the parts, in order."""
+        starts = np.cumsum([0] + [len(part.data) for part in parts])
+        ends = [part.ends + start for part, start in zip(parts, starts, strict=False)]
+        return cls(np.concatenate([*ends, np.empty(0, np.int64)]), np.concatenate([NO_IDS.data, *(p.data for p in parts)]))
+
+    def slice(self, start: int, stop: int) -> "Ids":
+        """The ids start to stop (stop not included)."""
+        first = int(self.ends[start - 1]) if start else 0
+        last = int(self.ends[stop - 1]) if stop else 0
+        return Ids(self.ends[start:stop] - first, self.data[first:last])
+
+    def to_list(self) -> list[bytes]:
+        """Each id as bytes."""
+        data, ends = self.data.tobytes(), self.ends.tolist()
+        return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+NO_IDS = Ids(np.empty(0, np.int64), np.empty(0, np.uint8))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """A decoded block: n valid events as columns, and the records that were none.
+
+    codes: uint8[n], index into EVENT_TYPES. timestamps: int64[n], Unix seconds, UTC. ids: n ids in the same order, or
+    NO_IDS where nobody wants them.
+    """
+
+    codes: npt.NDArray[np.uint8]
+    timestamps: npt.NDArray[np.int64]
+    ids: Ids
+    rejects: tuple[Reject, ...] = ()
+
+    @property
+    def read(self) -> int:
+        """Records read: events and rejects."""
+        return len(self.codes) + len(self.rejects)
+
+    @classmethod
+    def of(cls, events: Iterable[Event], rejects: Iterable[Reject] = (), want_ids: bool = True) -> "Batch":
+        """A batch of single events."""
+        rows = list(events)
+        codes = np.fromiter((row.event for row in rows), dtype=np.uint8, count=len(rows))
+        timestamps = np.fromiter((row.timestamp for row in rows), dtype=np.int64, count=len(rows))
+        ids = Ids.of(row.id.encode() for row in rows) if want_ids else NO_IDS
+        return cls(codes, timestamps, ids, tuple(rejects))
+
+    @classmethod
+    def concat(cls, parts: "Sequence[Batch]") -> "Batch":
+        """All rows and rejects of the parts, in order."""
+        return cls(
+            np.concatenate([part.codes for part in parts]),
+            np.concatenate([part.timestamps for part in parts]),
+            Ids.concat([part.ids for part in parts]),
+            tuple(reject for part in parts for reject in part.rejects),
+        )
+
+
+def check_event(record: Any) -> Event:
+    """The event in a decoded JSON value; EventError with the reason where it is none."""
+    if not isinstance(record, Mapping):
+        raise EventError(f"not an object but {_kind(record)}")
+    missing = [field for field in FIELDS if field not in record]
+    if missing:
+        raise EventError(f"missing {' and '.join(missing)}")
+    return Event(_id(record["id"]), _code(record["event"]), _timestamp(record["timestamp"]))
+
+
+def batch_events(records: Iterable[Any]) -> Batch:
+    """Decoded JSON objects as one batch; EventError names the index of the first that is not an event."""
+    events = []
+    for index, record in enumerate(records):
+        try:
+            events.append(check_event(record))
+        except EventError as error:
+            raise EventError(f"event {index}: {error}") from None
+    return Batch.of(events)
+
+
+def _id(value: Any) -> str:
+    if not isinstance(value, str):
+        raise EventError(f"id must be a string, not {_kind(value)}")
+    if not value:
+        raise EventError("id must not be empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise EventError("id has a lone surrogate") from None
+    return value
+
+
+def _code(value: Any) -> int:
+    if not isinstance(value, str):
+        raise EventError(f"event must be a string, not {_kind(value)}")
+    if value not in _CODES:
+        raise EventError(f"unknown event {_shown(value)}, must be one of {', '.join(EVENT_TYPES)}")
+    return _CODES[value]
+
+
+def _timestamp(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise EventError(f"timestamp must be whole Unix seconds, not {_kind(value)}")
+    if value < 0:
+        raise EventError("timestamp must not be negative")
+    if value >= MAX_TIMESTAMP:
+        hint = " (milliseconds? seconds are wanted)" if 10**12 <= value < 10**13 else ""
+        raise EventError(f"timestamp must be below {MAX_TIMESTAMP} seconds{hint}")
+    return value
+
+
+def _shown(value: str) -> str:
+    text = value if len(value) <= 40 else value[:40] + "..."
+    return ascii(text)
+
+
+_KINDS = {str: "a string", bool: "a boolean", int: "a number", type(None): "null", list: "an array", dict: "an object"}
+
+
+def _kind(value: Any) -> str:
+    """A decoded JSON value's type, in JSON's words."""
+    return _KINDS.get(type(value), "a number with a fraction or exponent" if isinstance(value, float) else "another type")

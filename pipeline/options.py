@@ -1,0 +1,132 @@
+"""The command line's options, and the checks that come before anything runs."""
+
+import argparse
+import itertools
+import os
+from collections.abc import Sequence
+from typing import NoReturn
+
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from pipeline.errors import UsageError
+from pipeline.report import Job
+from pipeline.sources import InputFile, find_files, is_local
+from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, parse_factor, parse_utc_offset
+
+DEFAULT_RUNNER = "FnApiRunner"
+"""Beam's embedded engine. Its DirectRunner would first try to download another engine."""
+
+LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
+"""Runners that see this machine's files and temporary folders."""
+
+STANDARD = "-"
+"""As an input, standard input; as the output, standard output."""
+
+
+class ReportOptions(PipelineOptions):  # type: ignore[misc]
+    """This project's options, beside Beam's own."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        add = parser.add_argument
+        add("--input", action="append", metavar="PATTERN", help="file, glob or folder (repeatable); - is standard input")
+        add("--output", default="report.csv", metavar="FILE", help="the report (default %(default)s); - is standard output")
+        add("--ids_output", metavar="FILE", help="write each unique id once, one a line")
+        add("--rejects_output", metavar="FILE", help="write records that are no events there and go on")
+        add("--utc_offset", default=DEFAULT_UTC_OFFSET, metavar="+HH:MM", help="the report's hours (default %(default)s)")
+        add("--impressions_factor", default=DEFAULT_FACTOR, metavar="N", help="scales impressions (default %(default)s)")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong option as UsageError, not by printing its whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def parse_options(arguments: Sequence[str]) -> ReportOptions:
+    """The options of a command line, FnApiRunner where it names no runner; prints the help and exits on --help.
+
+    Raises:
+      UsageError: an option is unknown to this project and to Beam, has a bad value, or lacks one.
+    """
+    parser = _Parser(
+        prog="python -m pipeline",
+        description="Advertising events in, an hourly report as CSV out.",
+        epilog="All options of Apache Beam work too: --runner, --temp_location, --direct_num_workers ...",
+        allow_abbrev=False,
+    )
+    ReportOptions._add_argparse_args(parser)
+    _, others = parser.parse_known_args(arguments)
+    if others:
+        _check_beam_options(others)
+    options = ReportOptions(list(arguments))
+    standard = options.view_as(StandardOptions)
+    standard.runner = standard.runner or DEFAULT_RUNNER
+    _check_values(options)
+    return options
+
+
+def _check_beam_options(arguments: list[str]) -> None:
+    """Refuses what no option class of Beam knows; a remote runner may know options of its own."""
+    parser = _Parser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
+    parser.add_value_provider_argument = parser.add_argument  # type: ignore[attr-defined]
+    for options in PipelineOptions.__subclasses__():
+        if options is not ReportOptions:
+            options._add_argparse_args(parser)
+    known, unknown = parser.parse_known_args(arguments)
+    if unknown and (known.runner or DEFAULT_RUNNER) in LOCAL_RUNNERS:
+        raise UsageError(f"unknown option or stray argument: {unknown[0]}")
+
+
+def _check_values(options: ReportOptions) -> None:
+    parse_utc_offset(options.utc_offset)
+    parse_factor(options.impressions_factor)
+    if not options.input:
+        raise UsageError("--input is missing: a file, glob or folder, or - for standard input")
+    outputs = [options.output, options.ids_output, options.rejects_output]
+    for one, other in itertools.combinations(filter(None, outputs), 2):
+        if os.path.abspath(one) == os.path.abspath(other):
+            raise UsageError(f"two outputs have the same name: {one}")
+    if STANDARD in outputs[1:]:
+        raise UsageError("only --output can be standard output (-)")
+    uses_standard = options.output == STANDARD or STANDARD in options.input
+    if uses_standard and options.view_as(StandardOptions).runner not in LOCAL_RUNNERS:
+        raise UsageError("standard input and output (-) need a runner on this machine")
+
+
+def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str) -> Job:
+    """The job that the options describe.
+
+    spooled: inputs that were copied to files beforehand, by their pattern. output: a path. Raises:
+      UsageError: an input matches nothing, or an output cannot be written.
+    """
+    files = find_files([pattern for pattern in options.input if pattern not in spooled])
+    job = Job(
+        (*files, *spooled.values()),
+        output,
+        options.ids_output,
+        options.rejects_output,
+        options.utc_offset,
+        options.impressions_factor,
+    )
+    for path in job.outputs:
+        if any(is_local(path) and is_local(f.path) and os.path.realpath(path) == os.path.realpath(f.path) for f in files):
+            raise UsageError(f"{path} is an input and an output")
+        check_writable(path)
+    return job
+
+
+def check_writable(path: str) -> None:
+    """UsageError where a local output is a folder, or no file can be made beside it."""
+    if not is_local(path):
+        return
+    if os.path.isdir(path) or path.endswith("/"):
+        raise UsageError(f"{path}: cannot be written: it is a folder")
+    probe = os.path.join(os.path.dirname(path) or ".", f".{os.path.basename(path)}.probe-{os.getpid()}")
+    try:
+        with open(probe, "xb"):
+            pass
+        os.remove(probe)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,108 @@
+"""Parquet: row groups become batches without passing through JSON."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import EventError, InputError
+from pipeline.events import EVENT_TYPES, FIELDS, MAX_TIMESTAMP, NO_IDS, RAW_BYTES, Batch, Ids, Reject, check_event
+
+ROWS_A_BLOCK = 64 * 1024
+
+
+class RowBlock(NamedTuple):
+    """A run of Parquet rows. rows: columns id, event, timestamp. index: rows before it in the file."""
+
+    rows: pa.RecordBatch
+    source: str
+    index: int
+
+
+class ParquetReader:
+    """Reads the three columns of a Parquet file, a row group at a time.
+
+    Raises:
+      InputError: it is not Parquet, or a column is missing or of another type.
+    """
+
+    def __init__(self, stream: BinaryIO, source: str) -> None:
+        self._source = source
+        try:
+            self._file = pq.ParquetFile(stream)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{source}: not a Parquet file: {error}") from None
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        schema = self._file.schema_arrow
+        for field in FIELDS:
+            if schema.names.count(field) != 1:
+                raise InputError(f"{self._source}: has {schema.names.count(field)} columns named {field}, must have one")
+            kind = schema.field(field).type
+            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+            wanted = pa.types.is_integer(kind) if field == "timestamp" else _is_string(kind)
+            if not wanted:
+                expected = "whole Unix seconds" if field == "timestamp" else "a string"
+                raise InputError(f"{self._source}: column {field} is {kind}, must be {expected}")
+
+    @property
+    def groups(self) -> int:
+        """How many row groups the file has."""
+        return int(self._file.num_row_groups)
+
+    def read_group(self, group: int) -> Iterator[RowBlock]:
+        """The rows of a row group, in blocks of ROWS_A_BLOCK."""
+        index = sum(self._file.metadata.row_group(k).num_rows for k in range(group))
+        try:
+            for rows in self._file.iter_batches(ROWS_A_BLOCK, row_groups=[group], columns=list(FIELDS)):
+                rows.validate(full=True)
+                yield RowBlock(rows, self._source, index)
+                index += rows.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{self._source}: row {index}: damaged Parquet: {error}") from None
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def decode_rows(block: RowBlock, want_ids: bool = True) -> Batch:
+    """Decodes Parquet rows: the valid events as columns, the others as rejects with their row's index."""
+    ids, events, times = (block.rows.column(field) for field in FIELDS)
+    ids, events = ids.cast(pa.large_string()), events.cast(pa.large_string())
+    codes = pc.index_in(events, value_set=pa.array(EVENT_TYPES, pa.large_string()))
+    in_range = pc.and_(pc.greater_equal(times, 0), pc.less(times, MAX_TIMESTAMP))
+    good = pc.fill_null(pc.and_(pc.and_(in_range, pc.is_valid(codes)), pc.greater(pc.binary_length(ids), 0)), False)
+    rejects: tuple[Reject, ...] = ()
+    if good.true_count < len(good):
+        rejects = tuple(_reject(block, row) for row in np.flatnonzero(~good.to_numpy(zero_copy_only=False)).tolist())
+        ids, codes, times = ids.filter(good), codes.filter(good), times.filter(good)
+    return Batch(
+        codes.to_numpy(zero_copy_only=False).astype(np.uint8),
+        times.cast(pa.int64()).to_numpy(zero_copy_only=False),
+        _ids(ids) if want_ids else NO_IDS,
+        rejects,
+    )
+
+
+def _ids(column: pa.LargeStringArray) -> Ids:
+    """An Arrow column without nulls as Ids."""
+    _, offsets, data = column.buffers()
+    ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+    if len(column) == 0:
+        return NO_IDS
+    return Ids(ends[1:] - ends[0], np.frombuffer(data, np.uint8)[ends[0] : ends[-1]])
+
+
+def _reject(block: RowBlock, row: int) -> Reject:
+    record: dict[str, Any] = block.rows.slice(row, 1).to_pylist()[0]
+    try:
+        check_event(record)
+        raise AssertionError(f"row {row} was refused by Arrow's comparison and taken by check_event: {record}")
+    except EventError as error:
+        return Reject(block.source, None, block.index + row, str(error), json.dumps(record, ensure_ascii=False)[:RAW_BYTES])

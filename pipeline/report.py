@@ -1,0 +1,143 @@
+"""The report's graph, and a run of it with its checks: what the command line and the server both call.
+
+    read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> check -> write CSV
+                             +-> partition ids -> group -> unique -> write ids
+                             +-> rejects -> write
+"""
+
+import dataclasses
+import logging
+import uuid
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.errors import MismatchError
+from pipeline.sinks import WriteFile, remove_leftovers
+from pipeline.sources import InputFile, ReadBlocks
+from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, EVENT_TYPES, Table
+from pipeline.tally import Tally
+from pipeline.transforms import (
+    METRICS,
+    REJECTS,
+    TALLIES,
+    DecodeBlocks,
+    DistinctIds,
+    FormatCsv,
+    FormatIds,
+    FormatRejects,
+    HourlyTable,
+    MergeTallies,
+    ScaleImpressions,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What to report and where to write it. Paths on any Beam file system; no ids or rejects file where None.
+
+    token: names the run's temporary files.
+    """
+
+    files: tuple[InputFile, ...]
+    output: str
+    ids_output: str | None = None
+    rejects_output: str | None = None
+    utc_offset: str = DEFAULT_UTC_OFFSET
+    impressions_factor: str = DEFAULT_FACTOR
+    token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def outputs(self) -> list[str]:
+        """The files that the job writes."""
+        return [path for path in (self.output, self.ids_output, self.rejects_output) if path]
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """The counters of a finished run: records read, counted and rejected, and rows of the report."""
+
+    read: int
+    counted: int
+    rejected: int
+    hours: int
+
+
+@dataclasses.dataclass
+class HourlyReport(beam.PTransform):  # type: ignore[misc]
+    """The whole graph: Pipeline -> PCollection[str], the path of the report.
+
+    Raises RejectsError where there are rejects and no rejects_output, InputError where a source cannot be read.
+    """
+
+    job: Job
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[str]:
+        job = self.job
+        blocks = pipeline | "Files" >> beam.Create(job.files) | "Read" >> ReadBlocks()
+        decoded = blocks | "Decode" >> DecodeBlocks(want_ids=bool(job.ids_output))
+        tally = beam.pvalue.AsSingleton(decoded[TALLIES] | "Tally" >> MergeTallies())
+        if job.ids_output:
+            ids = decoded.batches | "Unique ids" >> DistinctIds() | "Id lines" >> FormatIds()
+            _ = ids | "Write ids" >> self._write(job.ids_output, tally)
+        if job.rejects_output:
+            rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
+            _ = rejects | "Write rejects" >> self._write(job.rejects_output, tally)
+        return (
+            decoded.batches
+            | "Count" >> HourlyTable(job.utc_offset)
+            | "Scale" >> ScaleImpressions(job.impressions_factor)
+            | "Check" >> beam.Map(check_table, tally).with_output_types(Table)
+            | "CSV" >> FormatCsv()
+            | "Write report" >> self._write(job.output, tally)
+        )
+
+    def _write(self, path: str, tally: Any) -> WriteFile:
+        return WriteFile(path, self.job.token, tally, keep_rejects=bool(self.job.rejects_output))
+
+
+def check_table(table: Table, tally: Tally) -> Table:
+    """The table itself, if it counts all that was read and not rejected; MismatchError otherwise."""
+    counted = sum(row[event] for row in table for event in EVENT_TYPES)
+    _check(tally.read, counted, tally.rejected)
+    return table
+
+
+def _check(read: int, counted: int, rejected: int) -> None:
+    if read != counted + rejected:
+        raise MismatchError(f"read {read} records but counted {counted} and rejected {rejected}: please report this")
+
+
+def run_job(job: Job, options: PipelineOptions) -> Summary:
+    """Builds and runs the graph, waits for its end, and checks read == counted + rejected by the counters.
+
+    Raises:
+      PipelineError: as the transforms do; RuntimeError and others from the runner. No temporary file is left.
+    """
+    try:
+        pipeline = beam.Pipeline(options=options)
+        _ = pipeline | "Hourly report" >> HourlyReport(job)
+        result = pipeline.run()
+        result.wait_until_finish()
+        summary = _summary(result)
+    finally:
+        _tidy(job)
+    _check(summary.read, summary.counted, summary.rejected)
+    return summary
+
+
+def _tidy(job: Job) -> None:
+    for path in job.outputs:
+        try:
+            remove_leftovers(path, job.token)
+        except (OSError, BeamIOError, ValueError) as error:
+            logging.getLogger(__name__).warning("temporary files beside %s were not removed: %s", path, error)
+
+
+def _summary(result: Any) -> Summary:
+    found = result.metrics().query(MetricsFilter().with_namespace(METRICS))["counters"]
+    counts = {counter.key.metric.name: counter.result for counter in found}
+    return Summary(*(counts.get(field.name, 0) for field in dataclasses.fields(Summary)))

@@ -1,0 +1,493 @@
+"""The compiled JSON scanner: turns a block of bytes into columns at about memory speed.
+
+It is a complete strict JSON reader (RFC 8259: escapes, UTF-8, numbers, nesting, duplicate names) that takes a
+record only when it understands all of it *and* the record is a valid event. Every other record is handed back as
+a span of bytes ("odd") for the strict Python decoder in `decoding.py`, which alone decides what is rejected and why.
+So the scanner can be fast and never has to be clever; `tests/test_decode_property.py` holds the two together.
+
+Importing this module imports numba (0.3 s); the first call on a machine compiles (cached beside this file or in
+the user's cache folder, see `compiled`), later processes load the cache in 0.2 s. All functions run without the
+interpreter lock.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from pipeline.events import EVENT_TYPES, FIELDS, MAX_TIMESTAMP
+
+_QUOTE, _BACKSLASH, _COMMA, _COLON, _ZERO, _NINE = 34, 92, 44, 58, 48, 57
+_OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = 123, 125, 91, 93
+_MAX_DEPTH = 30  # of extra fields; deeper records are odd
+_MAX_KEYS = 64  # extra names open at once in one record; more make it odd
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles at first call; cached on disk where a folder can be written, in memory where none can."""
+    try:
+        return njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+    except RuntimeError:  # numba: "no locator available", an installation that is read-only and has no home
+        return njit(nogil=True)(function)  # type: ignore[no-any-return]
+
+
+def _table(names: tuple[str, ...]) -> tuple[Any, Any]:
+    """Names with their closing quote as a byte matrix and lengths."""
+    quoted = [name.encode() + b'"' for name in names]
+    width = max(map(len, quoted))
+    rows = np.array([list(name.ljust(width, b"\0")) for name in quoted], dtype=np.uint8)
+    return rows, np.array([len(name) for name in quoted], dtype=np.int64)
+
+
+_EVENT_BYTES, _EVENT_LENGTHS = _table(EVENT_TYPES)
+_FIELD_BYTES, _FIELD_LENGTHS = _table(FIELDS)
+
+# What a byte means inside a string: 0 itself, 1 the end, 2 an escape, 3 not allowed, 4-6 lead byte of so many - 2.
+_KIND = np.zeros(256, dtype=np.uint8)
+_KIND[:32] = 3
+_KIND[_QUOTE], _KIND[_BACKSLASH] = 1, 2
+_KIND[0x80:0xC2], _KIND[0xC2:0xE0], _KIND[0xE0:0xF0], _KIND[0xF0:0xF5], _KIND[0xF5:] = 3, 4, 5, 6, 3
+
+
+@compiled
+def _spaces(d, i, end, newlines):
+    while i < end and (d[i] == 32 or d[i] == 9 or d[i] == 13 or (d[i] == 10 and newlines)):
+        i += 1
+    return i
+
+
+@compiled
+def _hex4(d, i):
+    """The value of four hex digits, or -1."""
+    value = 0
+    for j in range(i, i + 4):
+        c = d[j]
+        if _ZERO <= c <= _NINE:
+            value = value * 16 + c - 48
+        elif 65 <= (c & 223) <= 70:
+            value = value * 16 + (c & 223) - 55
+        else:
+            return -1
+    return value
+
+
+@compiled
+def _escape(d, i):
+    """(index after the escape whose backslash is at i, code point), or (-1, 0); surrogates only in pairs."""
+    c = d[i + 1]
+    if c == 117:  # u
+        point = _hex4(d, i + 2)
+        if point < 0 or 0xDC00 <= point < 0xE000:
+            return -1, 0
+        if point < 0xD800 or point >= 0xE000:
+            return i + 6, point
+        if d[i + 6] != _BACKSLASH or d[i + 7] != 117:
+            return -1, 0
+        low = _hex4(d, i + 8)
+        if low < 0xDC00 or low >= 0xE000:
+            return -1, 0
+        return i + 12, 0x10000 + ((point - 0xD800) << 10) + low - 0xDC00
+    if c == _QUOTE or c == _BACKSLASH or c == 47:
+        return i + 2, int(c)
+    if c == 98:
+        return i + 2, 8
+    if c == 102:
+        return i + 2, 12
+    if c == 110:
+        return i + 2, 10
+    if c == 114:
+        return i + 2, 13
+    if c == 116:
+        return i + 2, 9
+    return -1, 0
+
+
+@compiled
+def _multibyte(d, i, length):
+    """Whether a well-formed UTF-8 sequence of this length (2-4) starts at i (no overlong form, no surrogate)."""
+    second = d[i + 1]
+    lead = d[i]
+    low, high = 0x80, 0xBF
+    if lead == 0xE0:
+        low = 0xA0
+    elif lead == 0xED:
+        high = 0x9F
+    elif lead == 0xF0:
+        low = 0x90
+    elif lead == 0xF4:
+        high = 0x8F
+    if second < low or second > high:
+        return False
+    for j in range(i + 2, i + length):
+        if d[j] & 0xC0 != 0x80:
+            return False
+    return True
+
+
+@compiled
+def _string(d, i):
+    """(index of the closing quote of the string that begins at i, whether it has escapes), or (-1, _)."""
+    escaped = False
+    while True:
+        kind = _KIND[d[i]]
+        if kind == 0:
+            i += 1
+        elif kind == 1:
+            return i, escaped
+        elif kind == 2:
+            i, _ = _escape(d, i)
+            if i < 0:
+                return -1, escaped
+            escaped = True
+        elif kind == 3 or not _multibyte(d, i, kind - 2):
+            return -1, escaped
+        else:
+            i += kind - 2
+
+
+@compiled
+def _unescape(d, i, stop, out, w):
+    """Writes the string at d[i:stop] (valid) to out from w with its escapes resolved; returns the new w."""
+    while i < stop:
+        if d[i] != _BACKSLASH:
+            out[w] = d[i]
+            w += 1
+            i += 1
+            continue
+        i, point = _escape(d, i)
+        if point < 0x80:
+            out[w] = point
+            w += 1
+            continue
+        length = 2 if point < 0x800 else 3 if point < 0x10000 else 4
+        for k in range(length - 1, 0, -1):
+            out[w + k] = 0x80 | (point & 0x3F)
+            point >>= 6
+        out[w] = ((0xF00 >> length) & 0xFF) | point
+        w += length
+    return w
+
+
+@compiled
+def _digits(d, i):
+    """Index after one or more digits at i, or -1."""
+    if not _ZERO <= d[i] <= _NINE:
+        return -1
+    while _ZERO <= d[i] <= _NINE:
+        i += 1
+    return i
+
+
+@compiled
+def _number(d, i):
+    """Index after the JSON number at i, or -1."""
+    if d[i] == 45:  # -
+        i += 1
+    if d[i] == _ZERO:
+        i += 1
+    else:
+        i = _digits(d, i)
+    if i > 0 and d[i] == 46:  # .
+        i = _digits(d, i + 1)
+    if i > 0 and (d[i] | 32) == 101:  # e
+        i += 1
+        if d[i] == 43 or d[i] == 45:
+            i += 1
+        i = _digits(d, i)
+    return i
+
+
+@compiled
+def _word(d, i, word):
+    for k in range(len(word)):
+        if d[i + k] != word[k]:
+            return -1
+    return i + len(word)
+
+
+_TRUE, _FALSE, _NULL = (np.frombuffer(word, dtype=np.uint8) for word in (b"true", b"false", b"null"))
+
+
+@compiled
+def _scalar(d, i):
+    """Index after the string, number, true, false or null at i, or -1."""
+    c = d[i]
+    if c == _QUOTE:
+        stop, _ = _string(d, i + 1)
+        return stop + 1 if stop > 0 else -1
+    if c == 116:
+        return _word(d, i, _TRUE)
+    if c == 102:
+        return _word(d, i, _FALSE)
+    if c == 110:
+        return _word(d, i, _NULL)
+    return _number(d, i)
+
+
+@compiled
+def _name(d, i, end, newlines, names, first, count):
+    """(index of the value of the member whose name's quote is at i, new count), or (-1, _).
+
+    The name's hash is kept in names[first:count + 1], the names of this object; an equal hash makes the record odd.
+    """
+    if d[i] != _QUOTE:
+        return -1, count
+    stop, escaped = _string(d, i + 1)
+    if stop < 0 or escaped or count == _MAX_KEYS:
+        return -1, count
+    h = np.uint64(0xCBF29CE484222325)
+    for k in range(i + 1, stop):
+        h = (h ^ np.uint64(d[k])) * np.uint64(0x100000001B3)
+    for k in range(first, count):
+        if names[k] == h:
+            return -1, count
+    names[count] = h
+    i = _spaces(d, stop + 1, end, newlines)
+    if d[i] != _COLON:
+        return -1, count
+    return _spaces(d, i + 1, end, newlines), count + 1
+
+
+@compiled
+def _value(d, i, end, newlines, names, count):
+    """Index after the value at i, whatever it is, or -1. names[:count] are the names of enclosing objects."""
+    kinds = np.uint64(0)  # a bit a level: 1 for an object
+    firsts = np.empty(_MAX_DEPTH, np.int64)
+    depth = 0
+    while True:
+        if d[i] == _OPEN or d[i] == _OPEN_LIST:
+            if depth == _MAX_DEPTH:
+                return -1
+            is_object = d[i] == _OPEN
+            kinds = (kinds << np.uint64(1)) | np.uint64(is_object)
+            firsts[depth] = count
+            depth += 1
+            i = _spaces(d, i + 1, end, newlines)
+            if d[i] != (_CLOSE if is_object else _CLOSE_LIST):
+                if is_object:
+                    i, count = _name(d, i, end, newlines, names, count, count)
+                    if i < 0:
+                        return -1
+                continue
+        else:
+            i = _scalar(d, i)
+            if i < 0 or depth == 0:
+                return i
+            i = _spaces(d, i, end, newlines)
+        while d[i] == (_CLOSE if kinds & np.uint64(1) else _CLOSE_LIST):
+            depth -= 1
+            kinds >>= np.uint64(1)
+            count = firsts[depth]
+            if depth == 0:
+                return i + 1
+            i = _spaces(d, i + 1, end, newlines)
+        if d[i] != _COMMA:
+            return -1
+        i = _spaces(d, i + 1, end, newlines)
+        if kinds & np.uint64(1):
+            i, count = _name(d, i, end, newlines, names, firsts[depth - 1], count)
+            if i < 0:
+                return -1
+
+
+@compiled
+def _match(d, i, rows, lengths):
+    """Which of the quoted names stands at i, or -1."""
+    for k in range(len(lengths)):
+        n = lengths[k]
+        j = 0
+        while j < n and d[i + j] == rows[k, j]:
+            j += 1
+        if j == n:
+            return k
+    return -1
+
+
+@compiled
+def _timestamp(d, i):
+    """(index after the whole number at i, its value), or (-1, _) where it is none or out of range."""
+    start = i
+    value = 0
+    while _ZERO <= d[i] <= _NINE and i - start < 13:
+        value = value * 10 + (d[i] - 48)
+        i += 1
+    if i == start or value >= MAX_TIMESTAMP or (d[start] == _ZERO and i - start > 1):
+        return -1, value
+    return i, value
+
+
+@compiled
+def _record(d, i, end, newlines, names, n, codes, times, id_data, w, want_ids):
+    """Takes the event whose brace is at i as row n: (index after it, new w), or (-1, w) where it is odd."""
+    seen = 0
+    count = 0
+    while True:
+        i = _spaces(d, i + 1, end, newlines)
+        if d[i] != _QUOTE:
+            return -1, w
+        field = _match(d, i + 1, _FIELD_BYTES, _FIELD_LENGTHS)
+        if field < 0:
+            i, count = _name(d, i, end, newlines, names, 0, count)
+            if i > 0:
+                i = _value(d, i, end, newlines, names, count)
+            if i < 0:
+                return -1, w
+        else:
+            if seen & (1 << field):
+                return -1, w
+            seen |= 1 << field
+            i = _spaces(d, i + 1 + _FIELD_LENGTHS[field], end, newlines)
+            if d[i] != _COLON:
+                return -1, w
+            i = _spaces(d, i + 1, end, newlines)
+            if field == 2:
+                i, times[n] = _timestamp(d, i)
+                if i < 0:
+                    return -1, w
+            else:
+                if d[i] != _QUOTE:
+                    return -1, w
+                if field == 1:
+                    code = _match(d, i + 1, _EVENT_BYTES, _EVENT_LENGTHS)
+                    if code < 0:
+                        return -1, w
+                    codes[n] = code
+                    i += 1 + _EVENT_LENGTHS[code]
+                else:
+                    stop, escaped = _string(d, i + 1)
+                    if stop <= i + 1:
+                        return -1, w
+                    if want_ids:
+                        if escaped:
+                            w = _unescape(d, i + 1, stop, id_data, w)
+                        else:
+                            for k in range(i + 1, stop):
+                                id_data[w] = d[k]
+                                w += 1
+                    i = stop + 1
+        i = _spaces(d, i, end, newlines)
+        if d[i] == _CLOSE:
+            return (i + 1 if seen == 7 else -1), w
+        if d[i] != _COMMA:
+            return -1, w
+
+
+@compiled
+def _line_end(d, i):
+    while d[i] != 10:
+        i += 1
+    return i
+
+
+@compiled
+def _element_end(d, i, end):
+    """Index after the array element at i, found by strings and brackets alone (it may not be JSON); end if open."""
+    depth = 0
+    start = i
+    while i < end:
+        c = d[i]
+        if c == _QUOTE:
+            i += 1
+            while i < end and d[i] != _QUOTE:
+                i += 2 if d[i] == _BACKSLASH else 1
+        elif c == _OPEN or c == _OPEN_LIST:
+            depth += 1
+        elif c == _CLOSE or c == _CLOSE_LIST:
+            depth -= 1
+            if depth <= 0:
+                return i + 1 if depth == 0 else i
+        elif depth == 0 and i > start and (c == _COMMA or c == 32 or c == 9 or c == 10 or c == 13):
+            return i
+        i += 1
+    return end
+
+
+@compiled
+def scan_lines(d, codes, times, id_ends, id_data, odd, want_ids):
+    """Scans JSON Lines. d: uint8, ends with a newline. Returns (rows, odd lines).
+
+    codes uint8, times int64, id_ends int64 and id_data uint8 take the rows; odd, int64 pairs, the spans of lines that
+    were not understood. Blank lines are neither.
+    """
+    names = np.empty(_MAX_KEYS, np.uint64)
+    end = len(d) - 1
+    n = odds = i = w = 0
+    while i <= end:
+        i = _spaces(d, i, end, False)
+        if d[i] == 10:
+            i += 1
+            continue
+        stop, after = -1, w
+        if d[i] == _OPEN:
+            stop, after = _record(d, i, end, False, names, n, codes, times, id_data, w, want_ids)
+            if stop > 0:
+                stop = _spaces(d, stop, end, False)
+        if stop > 0 and d[stop] == 10:
+            w = after
+            id_ends[n] = w
+            n += 1
+        else:
+            stop = _line_end(d, i)
+            odd[odds, 0], odd[odds, 1] = i, stop
+            odds += 1
+        i = stop + 1
+    return n, odds
+
+
+@compiled
+def scan_elements(d, codes, times, id_ends, id_data, odd, want_ids):
+    """Scans the inside of a JSON array, as `scan_lines` does. d ends with one byte more than the elements.
+
+    Returns (rows, odd elements, where a comma or an element is missing or -1). Each odd row has a third number, how
+    many elements stand before it.
+    """
+    names = np.empty(_MAX_KEYS, np.uint64)
+    end = len(d) - 1
+    n = odds = w = 0
+    i = _spaces(d, 0, end, True)
+    while True:
+        stop, after = -1, w
+        if i < end and d[i] == _OPEN:
+            stop, after = _record(d, i, end, True, names, n, codes, times, id_data, w, want_ids)
+        if stop > 0:
+            w = after
+            id_ends[n] = w
+            n += 1
+        else:
+            stop = _element_end(d, i, end)
+            if stop <= i or d[i] == _COMMA:
+                return n, odds, i
+            odd[odds, 0], odd[odds, 1], odd[odds, 2] = i, stop, n + odds
+            odds += 1
+        i = _spaces(d, stop, end, True)
+        if i >= end:
+            return n, odds, -1
+        if d[i] != _COMMA:
+            return n, odds, i
+        i = _spaces(d, i + 1, end, True)
+
+
+@compiled
+def last_comma(d):
+    """(index of the last comma between elements of an array, how many), for d that begins inside the array; or (-1, 0)."""
+    depth = 0
+    found, count = -1, 0
+    i, end = 0, len(d)
+    while i < end:
+        c = d[i]
+        if c == _QUOTE:
+            i += 1
+            while i < end and d[i] != _QUOTE:
+                i += 2 if d[i] == _BACKSLASH else 1
+        elif c == _OPEN or c == _OPEN_LIST:
+            depth += 1
+        elif c == _CLOSE or c == _CLOSE_LIST:
+            depth -= 1
+            if depth < 0:
+                break
+        elif c == _COMMA and depth == 0:
+            found = i
+            count += 1
+        i += 1
+    return found, count

@@ -1,0 +1,186 @@
+"""Sources: from file patterns on any Beam file system to blocks, split over workers where the format allows it."""
+
+import logging
+import os
+import posixpath
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, NamedTuple, Union
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
+from apache_beam.transforms.core import RestrictionProvider
+
+from pipeline import progress
+from pipeline.blocks import BLOCK_BYTES, HEAD_BYTES, LineReader, is_array, read_blocks, read_up_to
+from pipeline.decoding import Block
+from pipeline.errors import InputError, UsageError
+from pipeline.parquet import ParquetReader, RowBlock
+
+AnyBlock = Union[Block, RowBlock]
+
+_CODECS = {CompressionTypes.GZIP: "gzip", CompressionTypes.BZIP2: "bz2", CompressionTypes.ZSTD: "zstd"}
+_PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
+
+
+class InputFile(NamedTuple):
+    """A file to read. size: bytes, when it was listed. name: what messages call it."""
+
+    path: str
+    size: int
+    name: str
+
+
+def find_files(patterns: list[str]) -> list[InputFile]:
+    """The files that patterns (files, globs, folders) match now, each once, sorted by path.
+
+    Hidden files (a leading dot) and folders inside a folder are left out. Raises:
+      UsageError: a pattern matches nothing, cannot be listed, or matches a file of an unknown compression.
+    """
+    files: dict[str, InputFile] = {}
+    for pattern in patterns:
+        found = _match(pattern)
+        if not found:
+            raise UsageError(f"--input {pattern}: no such file, or nothing matches")
+        files.update((file.path, file) for file in found)
+    for path in files:
+        kind = CompressionTypes.detect_compression_type(path)
+        if kind != CompressionTypes.UNCOMPRESSED and kind not in _CODECS:
+            raise UsageError(f"--input {path}: {kind} compression is not supported (use .gz, .bz2 or .zst)")
+    return [files[path] for path in sorted(files)]
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is on this machine's own file system."""
+    return "://" not in path
+
+
+def _match(pattern: str) -> list[InputFile]:
+    if is_local(pattern) and os.path.isfile(pattern):  # whatever [ or * is in its name
+        return [InputFile(pattern, os.path.getsize(pattern), pattern)]
+    if is_local(pattern) and os.path.isdir(pattern):
+        return _list(posixpath.join(pattern, "*"))
+    found = _list(pattern)
+    if not found and not is_local(pattern) and not pattern.endswith("*"):
+        found = _list(pattern.rstrip("/") + "/*")
+    return found
+
+
+def _list(pattern: str) -> list[InputFile]:
+    try:
+        found = FileSystems.match([pattern])[0].metadata_list
+    except (BeamIOError, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"--input {pattern}: cannot be listed: {reason}") from None
+    hidden = posixpath.basename(pattern).startswith(".")
+    return [
+        InputFile(file.path, file.size_in_bytes, file.path)
+        for file in found
+        if (hidden or not posixpath.basename(file.path).startswith("."))
+        and not file.path.endswith("/")
+        and not (is_local(file.path) and os.path.isdir(file.path))
+    ]
+
+
+class Reader(NamedTuple):
+    """An open file: how many parts it has, what part k holds, and how far (bytes) it was read."""
+
+    parts: int
+    read_part: Callable[[int], Iterator[AnyBlock]]
+    position: Callable[[], int]
+
+
+@contextmanager
+def open_file(file: InputFile, cell_bytes: int = BLOCK_BYTES) -> Iterator[Reader]:
+    """Opens a file by its format: Parquet has a part a row group, plain JSON Lines one a cell of 4 MiB, others one.
+
+    Raises:
+      InputError: it cannot be opened, or not read to its end; also while its parts are read.
+    """
+    try:
+        with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            yield _reader(stream, file, cell_bytes)
+    except (OSError, BeamIOError, pa.ArrowException) as error:
+        raise InputError(f"{file.name}: cannot be read: {error}") from None
+
+
+def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
+    if file.path.lower().endswith(".parquet"):
+        parquet = ParquetReader(stream, file.name)
+        return Reader(parquet.groups, parquet.read_group, stream.tell)
+    codec = _CODECS.get(CompressionTypes.detect_compression_type(file.path))
+    if codec:
+        plain = pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec)
+        return Reader(1, lambda _: read_blocks(plain, file.name, cell_bytes), stream.tell)
+    array = is_array(read_up_to(stream, HEAD_BYTES))
+    stream.seek(0)
+    if array:
+        return Reader(1, lambda _: read_blocks(stream, file.name, cell_bytes), stream.tell)
+    return _lines_reader(stream, file, cell_bytes)
+
+
+def _lines_reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
+    lines = LineReader(stream, file.name, cell_bytes)
+
+    def read_part(part: int) -> Iterator[AnyBlock]:
+        yield from lines.read_cell(part)
+        if lines.at_end and lines.position < file.size:
+            raise InputError(f"{file.name}: ends at byte {lines.position}, had {file.size} when the run began")
+
+    return Reader(-(-file.size // cell_bytes), read_part, stream.tell)
+
+
+class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
+    """Restrictions are ranges of a file's parts, so every split falls between records by construction."""
+
+    def __init__(self, cell_bytes: int) -> None:
+        self._cell_bytes = cell_bytes
+
+    def initial_restriction(self, file: InputFile) -> OffsetRange:
+        with open_file(file, self._cell_bytes) as reader:
+            parts = reader.parts
+        if parts == 1 and file.size > _PARTS_A_SPLIT * self._cell_bytes:
+            logging.getLogger(__name__).info("%s is not split: compressed, or one JSON array", file.name)
+        return OffsetRange(0, parts)
+
+    def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
+        return OffsetRestrictionTracker(restriction)
+
+    def split(self, file: InputFile, restriction: OffsetRange) -> Iterator[OffsetRange]:
+        return restriction.split(_PARTS_A_SPLIT)  # type: ignore[no-any-return]
+
+    def restriction_size(self, file: InputFile, restriction: OffsetRange) -> int:
+        return restriction.size() * self._cell_bytes  # type: ignore[no-any-return]
+
+    def process(
+        self,
+        file: InputFile,
+        tracker: OffsetRestrictionTracker = beam.DoFn.RestrictionParam(),  # noqa: B008 (how Beam asks for it)
+    ) -> Iterator[AnyBlock]:
+        part = tracker.current_restriction().start
+        with open_file(file, self._cell_bytes) as reader:
+            seen = max(reader.position(), part * self._cell_bytes)
+            while tracker.try_claim(part):
+                for block in reader.read_part(part):
+                    progress.add_bytes(max(0, reader.position() - seen))
+                    seen = reader.position()
+                    yield block
+                part += 1
+
+
+class ReadBlocks(beam.PTransform):  # type: ignore[misc]
+    """Reads files: PCollection[InputFile] -> PCollection[Block | RowBlock].
+
+    Plain JSON Lines are split by cells of cell_bytes, Parquet by row groups; compressed files and JSON arrays are
+    read by one worker each. Raises InputError where a source as a whole cannot be read.
+    """
+
+    def __init__(self, cell_bytes: int = BLOCK_BYTES) -> None:
+        super().__init__()
+        self._cell_bytes = cell_bytes
+
+    def expand(self, files: beam.PCollection[InputFile]) -> beam.PCollection[AnyBlock]:
+        return files | "Read blocks" >> beam.ParDo(_ReadBlocks(self._cell_bytes)).with_output_types(AnyBlock)

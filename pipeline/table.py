@@ -1,0 +1,128 @@
+"""The report's table: counts per hour and event type, as plain functions from batches to CSV text.
+
+A table is a list of rows in ascending order of hours; a row is a dict with `hour` ("2021-04-02T18:00:00+01:00"), a
+count for each event type, and, once scaled, `impressions_scaled` (Decimal).
+"""
+
+import contextlib
+import decimal
+import os
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import UsageError
+from pipeline.events import EVENT_TYPES, Batch, batch_events
+
+Row = dict[str, Any]
+Table = list[Row]
+HourEvent = tuple[int, str]  # start of an hour (Unix seconds, UTC) and an event type
+
+HOUR = 3600
+DEFAULT_UTC_OFFSET = "+01:00"
+DEFAULT_FACTOR = "0.1"
+SCALED = "impressions_scaled"
+COLUMNS = ("hour", *EVENT_TYPES)
+
+_DENSE_HOURS = 24 * 366 * 20  # a range of hours up to which counting by index takes less than 10 MB
+_YEARS_400 = timedelta(days=146097)  # the calendar's cycle
+
+
+def parse_utc_offset(text: str) -> int:
+    """Seconds east of UTC of an offset as "+01:00", up to 18 hours; UsageError for anything else."""
+    match = re.fullmatch(r"([+-])(\d\d):([0-5]\d)", text, re.ASCII)
+    seconds = int(match[2]) * HOUR + int(match[3]) * 60 if match else 19 * HOUR
+    if not match or seconds > 18 * HOUR:
+        raise UsageError(f"UTC offset {text!r} is not of the form +01:00, up to 18:00")
+    return -seconds if match[1] == "-" else seconds
+
+
+def parse_factor(text: str) -> Decimal:
+    """A plain decimal number as "0.1", up to 30 digits; UsageError for anything else."""
+    if not re.fullmatch(r"\d{1,15}(\.\d{1,15})?", text, re.ASCII):
+        raise UsageError(f"factor {text!r} is not a plain decimal number such as 0.1")
+    return Decimal(text)
+
+
+def count_events(batch: Batch, offset: int = HOUR) -> dict[HourEvent, int]:
+    """A batch's partial counts by hour and event type; hours begin at full hours of the UTC offset (seconds)."""
+    if not len(batch.codes):
+        return {}
+    hours = (batch.timestamps + offset) // HOUR
+    first = int(hours.min())
+    keys = (hours - first) * len(EVENT_TYPES) + batch.codes
+    if int(hours.max()) - first < _DENSE_HOURS:
+        dense = np.bincount(keys)
+        present = np.flatnonzero(dense)
+        counts = dense[present]
+    else:
+        present, counts = np.unique(keys, return_counts=True)
+    return {
+        ((first + key // len(EVENT_TYPES)) * HOUR - offset, EVENT_TYPES[key % len(EVENT_TYPES)]): count
+        for key, count in zip(present.tolist(), counts.tolist(), strict=True)
+    }
+
+
+def pivot(counts: Iterable[tuple[HourEvent, int]], offset: int = HOUR) -> Table:
+    """Counts by hour and event type as a table. Of several counts for one key the highest is taken.
+
+    (In a stream each pane brings a newer version of a count, and counts only grow.)
+    """
+    hours: dict[int, Row] = {}
+    for (hour, event), count in counts:
+        row = hours.setdefault(hour, dict.fromkeys(EVENT_TYPES, 0))
+        row[event] = max(row[event], count)
+    return [{"hour": hour_label(hour, offset), **hours[hour]} for hour in sorted(hours)]
+
+
+def hour_label(hour: int, offset: int) -> str:
+    """An hour's start (Unix seconds, UTC) as local time with its offset, ISO 8601."""
+    # 400 years back and forth, since datetime ends with the year 9999 and offsets beyond +01:00 reach 10000.
+    local = datetime(1970, 1, 1) - _YEARS_400 + timedelta(seconds=hour + offset)
+    zone = datetime(2000, 1, 1, tzinfo=timezone(timedelta(seconds=offset))).isoformat()[-6:]
+    return f"{local.year + 400:04d}-{local:%m-%dT%H:%M:%S}{zone}"
+
+
+def scale_impressions(table: Table, factor: str = DEFAULT_FACTOR) -> Table:
+    """The table with one more column, impressions x factor, in exact decimal arithmetic."""
+    exact = decimal.Context(prec=100)
+    scale = parse_factor(factor)
+    return [{**row, SCALED: exact.multiply(Decimal(row["impressions"]), scale)} for row in table]
+
+
+def csv_text(table: Table) -> str:
+    """A table as CSV: header always, LF line ends."""
+    names = (*COLUMNS, SCALED) if not table or SCALED in table[0] else COLUMNS
+    lines = [",".join(names)]
+    lines.extend(",".join(_cell(row[name]) for name in names) for row in table)
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def hourly_table(events: Iterable[Any], utc_offset: str = DEFAULT_UTC_OFFSET) -> Table:
+    """Events (dicts with id, event, timestamp) -> table of counts; EventError names the first that is no event."""
+    offset = parse_utc_offset(utc_offset)
+    return pivot(count_events(batch_events(events), offset).items(), offset)
+
+
+def write_csv(table: Table, path: str) -> None:
+    """Writes a table as a .csv file on this machine: whole or not at all, over an earlier one.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "x", encoding="utf-8", newline="") as stream:
+            stream.write(csv_text(table))
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)

@@ -1,0 +1,42 @@
+"""The tally of a run: how many records were read and rejected, and the first few rejects."""
+
+import heapq
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pipeline.events import Batch, Reject
+
+SHOWN = 10
+"""How many rejects an error shows."""
+
+
+class Tally(NamedTuple):
+    """read and rejected count records; first holds the first SHOWN rejects by source and offset."""
+
+    read: int = 0
+    rejected: int = 0
+    first: tuple[Reject, ...] = ()
+
+
+def tally_batch(batch: Batch) -> Tally:
+    """A batch's tally."""
+    return Tally(batch.read, len(batch.rejects), first_rejects(batch.rejects))
+
+
+def merge_tallies(tallies: Iterable[Tally]) -> Tally:
+    """The sum of tallies."""
+    items = list(tallies)
+    rejects = (reject for item in items for reject in item.first)
+    return Tally(sum(t.read for t in items), sum(t.rejected for t in items), first_rejects(rejects))
+
+
+def first_rejects(rejects: Iterable[Reject]) -> tuple[Reject, ...]:
+    """The first SHOWN rejects by source and place."""
+    return tuple(heapq.nsmallest(SHOWN, rejects, key=lambda r: (r.source, r.offset or 0, r.index or 0)))
+
+
+def explain_rejects(tally: Tally) -> str:
+    """One line that says how many records were rejected, and shows the first."""
+    more = f"; and {tally.rejected - len(tally.first)} more" if tally.rejected > len(tally.first) else ""
+    shown = "; ".join(map(str, tally.first))
+    return f"{tally.rejected} of {tally.read} records rejected: {shown}{more} (--rejects_output FILE keeps them and goes on)"

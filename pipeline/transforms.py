@@ -1,0 +1,270 @@
+"""The transforms, to be used in any pipeline: each wires the plain functions of its module into Beam."""
+
+import dataclasses
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipeline import ids as id_sets
+from pipeline.decoding import Block, decode
+from pipeline.events import Batch, Ids, Reject, batch_events
+from pipeline.parquet import decode_rows
+from pipeline.sources import AnyBlock
+from pipeline.table import (
+    DEFAULT_FACTOR,
+    DEFAULT_UTC_OFFSET,
+    HourEvent,
+    Table,
+    count_events,
+    csv_text,
+    parse_utc_offset,
+    pivot,
+    scale_impressions,
+)
+from pipeline.tally import Tally, merge_tallies, tally_batch
+
+REJECTS, TALLIES = "rejects", "tallies"
+"""Tags of the side outputs of DecodeBlocks."""
+
+METRICS = "report"
+"""Namespace of the counters: read, counted, rejected (records), hours (rows of the report)."""
+
+Piece = tuple[Any, bytes]  # a part of a file: its place in the order, its bytes
+
+_IDS_A_FLUSH = 500_000  # ids held by a bundle before they are sorted and shuffled: about 15 MB
+
+
+def counter(name: str) -> Any:
+    """A counter of this project."""
+    return Metrics.counter(METRICS, name)
+
+
+def _at_end(value: Any) -> WindowedValue:
+    """An output of finish_bundle. Events carry their own time; the windows of a stream are set from it later."""
+    return WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
+
+
+class _DecodeBlocks(beam.DoFn):  # type: ignore[misc]
+    """Decodes in threads (the scanner runs without the interpreter lock) while the reader goes on."""
+
+    def __init__(self, want_ids: bool) -> None:
+        self._want_ids = want_ids
+        self._read, self._rejected = counter("read"), counter("rejected")
+
+    def setup(self) -> None:
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._ahead = threads + 1
+        self._pool = ThreadPoolExecutor(threads, "decode")
+
+    def teardown(self) -> None:
+        self._pool.shutdown()
+
+    def start_bundle(self) -> None:
+        self._pending: deque[Future[Batch]] = deque()
+
+    def process(self, block: AnyBlock) -> Iterator[Any]:
+        self._pending.append(self._pool.submit(_decode_any, block, self._want_ids))
+        if len(self._pending) > self._ahead:
+            yield from self._outputs(self._pending.popleft().result())
+
+    def finish_bundle(self) -> Iterator[Any]:
+        while self._pending:
+            for output in self._outputs(self._pending.popleft().result()):
+                if isinstance(output, beam.pvalue.TaggedOutput):
+                    yield beam.pvalue.TaggedOutput(output.tag, _at_end(output.value))
+                else:
+                    yield _at_end(output)
+
+    def _outputs(self, batch: Batch) -> Iterator[Any]:
+        self._read.inc(batch.read)
+        self._rejected.inc(len(batch.rejects))
+        yield beam.pvalue.TaggedOutput(TALLIES, tally_batch(batch))
+        if batch.rejects:
+            yield beam.pvalue.TaggedOutput(REJECTS, batch.rejects)
+        yield batch
+
+
+def _decode_any(block: AnyBlock, want_ids: bool) -> Batch:
+    return decode(block, want_ids) if isinstance(block, Block) else decode_rows(block, want_ids)
+
+
+@dataclasses.dataclass
+class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
+    """Decodes blocks: PCollection[Block | RowBlock] -> a dict of PCollections.
+
+    None (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block. TALLIES: Tally, of one block.
+    Raises InputError where a source as a whole cannot be read.
+    """
+
+    want_ids: bool = True
+
+    def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
+        outputs = blocks | "Decode" >> beam.ParDo(_DecodeBlocks(self.want_ids)).with_outputs(
+            REJECTS, TALLIES, main="batches"
+        )
+        outputs.batches.element_type = Batch
+        outputs[REJECTS].element_type = tuple[Reject, ...]
+        outputs[TALLIES].element_type = Tally
+        return outputs
+
+
+class BatchEvents(beam.PTransform):  # type: ignore[misc]
+    """Packs decoded events: PCollection[dict] -> PCollection[Batch]. Raises EventError for what is no event."""
+
+    def expand(self, events: beam.PCollection[dict[str, Any]]) -> beam.PCollection[Batch]:
+        return (
+            events
+            | "Group" >> beam.BatchElements(min_batch_size=1, max_batch_size=10_000)
+            | "Pack" >> beam.Map(batch_events).with_output_types(Batch)
+        )
+
+
+class _CountBatches(beam.DoFn):  # type: ignore[misc]
+    """Adds up the counts of a bundle's batches, so that few partial counts are shuffled."""
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+        self._counted = counter("counted")
+
+    def start_bundle(self) -> None:
+        self._counts: Counter[HourEvent] = Counter()
+
+    def process(self, batch: Batch) -> None:
+        self._counts.update(count_events(batch, self._offset))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        self._counted.inc(self._counts.total())
+        yield from map(_at_end, self._counts.items())
+
+
+class _Pivot(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+        self._hours = counter("hours")
+
+    def process(self, counts: list[tuple[HourEvent, int]]) -> Iterator[Table]:
+        table = pivot(counts, self._offset)
+        self._hours.inc(len(table))
+        yield table
+
+
+@dataclasses.dataclass
+class HourlyTable(beam.PTransform):  # type: ignore[misc]
+    """Counts events: PCollection[Batch] -> PCollection[Table], one table, also where there are no events.
+
+    utc_offset: where hours begin, as "+01:00". Shuffles ((hour, event type), count) per bundle, never events.
+    """
+
+    utc_offset: str = DEFAULT_UTC_OFFSET
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Table]:
+        offset = parse_utc_offset(self.utc_offset)
+        return (
+            batches
+            | "Key by hour and event" >> beam.ParDo(_CountBatches(offset)).with_output_types(tuple[HourEvent, int])
+            | "Sum" >> beam.CombinePerKey(sum)
+            | "Gather" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
+            | "Pivot" >> beam.ParDo(_Pivot(offset)).with_output_types(Table)
+        )
+
+
+@dataclasses.dataclass
+class ScaleImpressions(beam.PTransform):  # type: ignore[misc]
+    """Adds the column impressions_scaled = impressions x factor: PCollection[Table] -> PCollection[Table]."""
+
+    factor: str = DEFAULT_FACTOR
+
+    def expand(self, tables: beam.PCollection[Table]) -> beam.PCollection[Table]:
+        return tables | "Scale" >> beam.Map(scale_impressions, self.factor).with_output_types(Table)
+
+
+class FormatCsv(beam.PTransform):  # type: ignore[misc]
+    """A table as CSV: PCollection[Table] -> PCollection[Piece], one piece, for sinks.WriteFile."""
+
+    def expand(self, tables: beam.PCollection[Table]) -> beam.PCollection[Piece]:
+        return tables | "Format" >> beam.Map(lambda table: (0, csv_text(table).encode())).with_output_types(Piece)
+
+
+class _PartitionIds(beam.DoFn):  # type: ignore[misc]
+    """Makes sets of a bundle's ids, so that an id is shuffled once a bundle however often it comes."""
+
+    def start_bundle(self) -> None:
+        self._held: list[Ids] = []
+        self._count = 0
+
+    def process(self, batch: Batch) -> Iterator[tuple[int, bytes]]:
+        self._held.append(batch.ids)
+        self._count += len(batch.ids.ends)
+        if self._count >= _IDS_A_FLUSH:
+            yield from self._flush()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        yield from map(_at_end, self._flush())
+
+    def _flush(self) -> Iterator[tuple[int, bytes]]:
+        held = Ids.concat(self._held)
+        self.start_bundle()
+        yield from id_sets.partition(held)
+
+
+class DistinctIds(beam.PTransform):  # type: ignore[misc]
+    """Unique ids: PCollection[Batch] -> PCollection[tuple[int, Ids]], a set for each hash partition that has ids."""
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Ids]]:
+        return (
+            batches
+            | "Partition by hash" >> beam.ParDo(_PartitionIds()).with_output_types(tuple[int, bytes])
+            | "Group partitions" >> beam.GroupByKey()
+            | "Merge" >> beam.MapTuple(lambda key, pieces: (key, id_sets.merge(pieces))).with_output_types(tuple[int, Ids])
+        )
+
+
+class UniqueIds(beam.PTransform):  # type: ignore[misc]
+    """Each id once: PCollection[Batch] -> PCollection[str]."""
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[str]:
+        return (
+            batches
+            | DistinctIds()
+            | "Unpack" >> beam.FlatMapTuple(lambda _, ids: [i.decode() for i in ids.to_list()]).with_output_types(str)
+        )
+
+
+class FormatIds(beam.PTransform):  # type: ignore[misc]
+    """Sets of ids as lines: PCollection[tuple[int, Ids]] -> PCollection[Piece], in the order of partitions."""
+
+    def expand(self, sets: beam.PCollection[tuple[int, Ids]]) -> beam.PCollection[Piece]:
+        return sets | "Format" >> beam.MapTuple(lambda key, ids: (key, id_sets.id_lines(ids))).with_output_types(Piece)
+
+
+class FormatRejects(beam.PTransform):  # type: ignore[misc]
+    """Rejects as JSON Lines: PCollection[tuple[Reject, ...]] -> PCollection[Piece], in the order of the sources."""
+
+    def expand(self, rejects: beam.PCollection[tuple[Reject, ...]]) -> beam.PCollection[Piece]:
+        return rejects | "Format" >> beam.Map(_reject_lines).with_output_types(Piece)
+
+
+def _reject_lines(rejects: tuple[Reject, ...]) -> Piece:
+    first = rejects[0]
+    lines = "".join(json.dumps(reject._asdict()) + "\n" for reject in rejects)
+    return (first.source, first.offset or 0, first.index or 0), lines.encode()
+
+
+class MergeTallies(beam.PTransform):  # type: ignore[misc]
+    """The sum of tallies: PCollection[Tally] -> PCollection[Tally], one, also where there are none."""
+
+    def expand(self, tallies: beam.PCollection[Tally]) -> beam.PCollection[Tally]:
+        return tallies | "Merge" >> beam.CombineGlobally(_merge_tallies)
+
+
+def _merge_tallies(tallies: Iterable[Tally]) -> Tally:
+    return merge_tallies(tallies)
