@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.decoding import Block, Shape
 from pipeline.errors import InputError
+from pipeline.events import RAW_BYTES
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Bytes of a block. Below 1 MiB the decoding threads wait for the interpreter lock; above, memory grows for nothing."""
@@ -21,11 +22,54 @@ HEAD_BYTES = 64 * 1024
 _ARRAY = re.compile(rb'(?:\xef\xbb\xbf)?[ \t\r\n]*(\[|(\{)[ \t\r\n]*"mock_for_test"[ \t\r\n]*:[ \t\r\n]*\[)')
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
+_NEWLINE = 10
 
 
 def is_array(head: bytes) -> bool:
     """Whether a source that begins so is a JSON array or `{"mock_for_test": [...]}`, not JSON Lines."""
     return _ARRAY.match(head) is not None
+
+
+def read_up_to(stream: BinaryIO, count: int) -> bytes:
+    """count bytes, fewer only at the end of the stream."""
+    return bytes(_Buffer(stream).fill(count).rest)
+
+
+class _Buffer:
+    """The unread bytes of a stream, in memory that each block may keep: a block is a view, nothing is copied twice."""
+
+    def __init__(self, stream: BinaryIO, start: int = 0) -> None:
+        self._stream = stream
+        self.start = start  # bytes of the stream before rest
+        self.rest = memoryview(b"")
+        self.ended = False
+
+    def fill(self, count: int) -> "_Buffer":
+        """Reads until rest has count bytes, or the stream ends. (A read from a bucket may return less than asked.)"""
+        have = len(self.rest)
+        if have >= count or self.ended:
+            return self
+        grown = memoryview(np.empty(count, dtype=np.uint8)).cast("B")
+        grown[:have] = self.rest
+        while have < count and (got := self._stream.readinto(grown[have:])):  # type: ignore[attr-defined]
+            have += got
+        self.ended = have < count
+        self.rest = grown[:have]
+        return self
+
+    def take(self, count: int) -> memoryview:
+        """The next count bytes."""
+        taken, self.rest = self.rest[:count], self.rest[count:]
+        self.start += count
+        return taken
+
+    def find_newline(self, at: int) -> int:
+        """Index of the first newline in rest from index at on, or -1."""
+        for begin in range(max(at, 0), len(self.rest), HEAD_BYTES):
+            found = bytes(self.rest[begin : begin + HEAD_BYTES]).find(b"\n")
+            if found >= 0:
+                return begin + found
+        return -1
 
 
 def read_blocks(stream: BinaryIO, source: str, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
@@ -34,22 +78,12 @@ def read_blocks(stream: BinaryIO, source: str, block_bytes: int = BLOCK_BYTES) -
     Raises:
       InputError: the array breaks off, or is followed by something else.
     """
-    head = read_up_to(stream, HEAD_BYTES)
-    if is_array(head):
-        return _array_blocks(stream, head, source, block_bytes)
-    return _line_blocks(LineReader(stream, source, block_bytes, head))
-
-
-def read_up_to(stream: BinaryIO, count: int) -> bytes:
-    """count bytes, fewer only at the end of the stream (a read from a bucket may return less than was asked for)."""
-    data = stream.read(count)
-    if not data or len(data) == count:
-        return data
-    pieces = [data]
-    while data and (count := count - len(data)):
-        data = stream.read(count)
-        pieces.append(data)
-    return b"".join(pieces)
+    buffer = _Buffer(stream).fill(HEAD_BYTES)
+    opening = _ARRAY.match(bytes(buffer.rest[:HEAD_BYTES]))
+    if opening:
+        buffer.take(opening.end())
+        return _array_blocks(buffer, source, block_bytes, in_object=opening.group(2) is not None)
+    return _line_blocks(LineReader(stream, source, block_bytes, buffer))
 
 
 def _line_blocks(reader: "LineReader") -> Iterator[Block]:
@@ -66,31 +100,31 @@ class LineReader:
     gap need no seek, and a stream that cannot seek starts with cell 0.
     """
 
-    def __init__(self, stream: BinaryIO, source: str, cell_bytes: int = BLOCK_BYTES, head: bytes = b"") -> None:
+    def __init__(
+        self, stream: BinaryIO, source: str, cell_bytes: int = BLOCK_BYTES, buffer: _Buffer | None = None
+    ) -> None:
         self._stream, self._source, self._cell_bytes = stream, source, cell_bytes
-        self._buffer = head  # unread bytes, from _start on
-        self._start = 0
+        self._buffer = buffer or _Buffer(stream)
         self._skipping = False  # inside a line that belongs to an earlier cell, or is too long
-        self._ended = False
         self._next = 0
 
     @property
     def at_end(self) -> bool:
         """Whether every byte of the stream was read."""
-        return self._ended and not self._buffer
+        return self._buffer.ended and not self._buffer.rest
 
     @property
     def position(self) -> int:
         """Bytes of the stream that were read."""
-        return self._start + len(self._buffer)
+        return self._buffer.start + len(self._buffer.rest)
 
     def read_cell(self, cell: int) -> Iterator[Block]:
-        """The lines of a cell: one block, or two where a line is too long, or none."""
+        """The lines of a cell: one block, or more where a line is too long, or none."""
         if cell != self._next:
             self._seek(cell)
         self._next = cell + 1
         limit = (cell + 1) * self._cell_bytes
-        while self._start < limit and not self.at_end:
+        while self._buffer.start < limit and not self.at_end:
             if self._skipping:
                 self._skip_line()
             else:
@@ -98,91 +132,91 @@ class LineReader:
 
     def _seek(self, cell: int) -> None:
         """To the first line of a cell: the one after the first newline from a byte before the cell."""
-        self._start = cell * self._cell_bytes - 1
-        self._stream.seek(self._start)
-        self._buffer, self._ended, self._skipping = b"", False, True
-
-    def _fill(self) -> None:
-        more = read_up_to(self._stream, self._cell_bytes)
-        self._ended = not more
-        self._buffer = self._buffer + more if self._buffer else more
+        start = cell * self._cell_bytes - 1
+        self._stream.seek(start)
+        self._buffer = _Buffer(self._stream, start)
+        self._skipping = True
 
     def _skip_line(self) -> None:
-        newline = self._buffer.find(b"\n")
-        self._skipping = newline < 0 and not self._ended
-        self._drop(newline + 1 or len(self._buffer))
-        if self._skipping:
-            self._fill()
-
-    def _drop(self, count: int) -> None:
-        self._buffer = self._buffer[count:]
-        self._start += count
+        buffer = self._buffer
+        if not buffer.rest:
+            buffer.fill(self._cell_bytes + HEAD_BYTES)
+        newline = buffer.find_newline(0)
+        self._skipping = newline < 0
+        buffer.take(newline + 1 or len(buffer.rest))
 
     def _take_lines(self, limit: int) -> Iterator[Block]:
         """The lines that begin before limit; the last one may end after it."""
-        searched = limit - 1 - self._start
-        while (newline := self._buffer.find(b"\n", searched)) < 0 and not self._ended:
-            searched = max(searched, len(self._buffer))
-            if searched > limit - self._start + MAX_RECORD_BYTES:
+        buffer = self._buffer
+        searched = limit - 1 - buffer.start
+        wanted = searched + HEAD_BYTES  # mostly enough for the end of the last line
+        while (newline := buffer.fill(wanted).find_newline(searched)) < 0 and not buffer.ended:
+            if wanted > searched + MAX_RECORD_BYTES:
                 yield from self._cut_long_line()
                 return
-            self._fill()
-        count = newline + 1 or len(self._buffer)
-        if count:
-            yield self._block(self._buffer[:count])
-        self._drop(count)
+            wanted *= 2
+        if buffer.rest:
+            yield self._block(newline + 1 or len(buffer.rest))
 
     def _cut_long_line(self) -> Iterator[Block]:
         """The buffer's last line is too long: what is before it, then its beginning; the rest is skipped."""
-        begin = self._buffer.rfind(b"\n") + 1
+        begin = bytes(self._buffer.rest).rfind(b"\n") + 1
         if begin:
-            yield self._block(self._buffer[:begin])
-        yield Block(self._buffer[begin : begin + 4096], Shape.TOO_LONG, self._source, self._start + begin)
-        self._drop(len(self._buffer))
+            yield self._block(begin)
+        offset = self._buffer.start
+        line = self._buffer.take(len(self._buffer.rest))
+        yield Block(line[:RAW_BYTES], Shape.TOO_LONG, self._source, offset)
         self._skipping = True
 
-    def _block(self, data: bytes) -> Block:
-        offset = self._start
-        if offset == 0 and data.startswith(_BOM):
+    def _block(self, count: int) -> Block:
+        offset = self._buffer.start
+        data = self._buffer.take(count)
+        if offset == 0 and data[: len(_BOM)] == _BOM:
             data, offset = data[len(_BOM) :], len(_BOM)
-        return Block(data if data.endswith(b"\n") else data + b"\n", Shape.LINES, self._source, offset)
+        if data[-1:] != b"\n":
+            data = memoryview(bytes(data) + b"\n")
+        return Block(data, Shape.LINES, self._source, offset)
 
 
-def _array_blocks(stream: BinaryIO, head: bytes, source: str, block_bytes: int) -> Iterator[Block]:
+def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: bool) -> Iterator[Block]:
     """Blocks of elements cut at commas; only the last comma of a chunk is looked for, nothing is parsed here."""
-    opening = _ARRAY.match(head)
-    assert opening is not None
-    start = opening.end()
-    buffer, index, wanted = head[start:], 0, block_bytes
-    while more := read_up_to(stream, max(wanted - len(buffer), HEAD_BYTES)):
-        buffer += more
-        if len(buffer) < wanted:
+    index, wanted = 0, block_bytes
+    while not buffer.fill(wanted + 1).ended:
+        cut, count = _last_comma(buffer.rest)
+        if cut < 0:
+            if len(buffer.rest) > MAX_RECORD_BYTES:
+                raise InputError(f"{source}: byte {buffer.start}: an element is longer than {MAX_RECORD_BYTES} bytes")
+            wanted *= 2
             continue
-        cut, count = _last_comma(buffer)
-        if cut < 0 and len(buffer) > MAX_RECORD_BYTES:
-            raise InputError(f"{source}: byte {start}: an array element is longer than {MAX_RECORD_BYTES} bytes")
-        wanted = block_bytes if cut >= 0 else 2 * wanted
-        if cut >= 0:
-            yield Block(buffer[:cut] + b"\n", Shape.ELEMENTS, source, start, index)
-            start, index, buffer = start + cut + 1, index + count, buffer[cut + 1 :]
-    last = _without_closing(buffer, opening.group(2) is not None, source, start)
-    if last.strip(_SPACE) or index:
-        yield Block(last + b"\n", Shape.ELEMENTS, source, start, index)
+        wanted = block_bytes
+        yield _elements(buffer, cut, source, index)
+        index += count
+    size = _size_without_closing(buffer, source, in_object)
+    if index or bytes(buffer.rest[:size]).strip(_SPACE):
+        yield _elements(buffer, size, source, index)
 
 
-def _last_comma(buffer: bytes) -> tuple[int, int]:
+def _elements(buffer: _Buffer, size: int, source: str, index: int) -> Block:
+    """The next size bytes as a block; the comma or bracket behind them becomes the newline that ends a block."""
+    offset = buffer.start
+    data = buffer.take(size + 1)
+    data[-1] = _NEWLINE
+    return Block(data, Shape.ELEMENTS, source, offset, index)
+
+
+def _last_comma(data: memoryview) -> tuple[int, int]:
     from pipeline import scanner
 
-    cut, count = scanner.last_comma(np.frombuffer(buffer, dtype=np.uint8))
+    cut, count = scanner.last_comma(np.frombuffer(data, dtype=np.uint8))
     return int(cut), int(count)
 
 
-def _without_closing(buffer: bytes, in_object: bool, source: str, start: int) -> bytes:
-    """The last elements without the brackets that must close them."""
-    rest = buffer.rstrip(_SPACE)
+def _size_without_closing(buffer: _Buffer, source: str, in_object: bool) -> int:
+    """The bytes of the last elements, without the brackets that must close them."""
+    rest = bytes(buffer.rest).rstrip(_SPACE)
     for closing in (b"}", b"]") if in_object else (b"]",):
         if not rest.endswith(closing):
-            at = start + len(rest)
+            at = buffer.start + len(rest)
             raise InputError(f"{source}: byte {at}: the array breaks off, or something stands after it")
-        rest = rest[:-1].rstrip(_SPACE)
-    return rest
+        rest = rest[:-1] if closing == b"]" else rest[:-1].rstrip(_SPACE)
+    return len(rest)

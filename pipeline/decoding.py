@@ -4,11 +4,12 @@ Two decoders that agree on every byte: the compiled scanner takes the records th
 Python decoder here takes all others, and small blocks as a whole (numba would cost more to load than they take).
 """
 
+import dataclasses
 import enum
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -30,17 +31,21 @@ class Shape(enum.IntEnum):
     TOO_LONG = 2  # the first bytes of one line that is longer than sources.MAX_RECORD_BYTES
 
 
-class Block(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Block:
     """A run of whole records, a few MiB of bytes; ends with a newline that need not be the source's own.
 
     offset: bytes before the block in the (decompressed) source. index: records before it, 0 in JSON Lines.
     """
 
-    data: bytes
+    data: bytes | memoryview
     shape: Shape = Shape.LINES
     source: str = "input"
     offset: int = 0
     index: int = 0
+
+    def __reduce__(self) -> Any:  # a view cannot be pickled; a runner that ships blocks ships their bytes
+        return Block, (bytes(self.data), self.shape, self.source, self.offset, self.index)
 
 
 class NotJson(ValueError):
@@ -56,7 +61,7 @@ def decode(block: Block, want_ids: bool = True) -> Batch:
     if block.shape is Shape.TOO_LONG:
         return Batch.of([], [_reject(block, 0, len(block.data), None, "line is too long")])
     if len(block.data) <= SMALL_BLOCK:
-        spans = _lines(block.data) if block.shape is Shape.LINES else _elements(block)
+        spans = _lines(bytes(block.data)) if block.shape is Shape.LINES else _elements(block)
         return _decode_spans(block, spans, want_ids)
     return _decode_compiled(block, want_ids)
 
@@ -93,7 +98,7 @@ def _decode_spans(block: Block, spans: Iterator[Span], want_ids: bool) -> Batch:
     lines = block.shape is Shape.LINES
     for start, stop, before in spans:
         try:
-            events.append(check_event(parse(block.data[start:stop])))
+            events.append(check_event(parse(bytes(block.data[start:stop]))))
         except NotJson as error:
             if not lines:
                 raise InputError(f"{block.source}: byte {block.offset + start}: not JSON: {error}") from None
@@ -104,7 +109,7 @@ def _decode_spans(block: Block, spans: Iterator[Span], want_ids: bool) -> Batch:
 
 
 def _reject(block: Block, start: int, stop: int, index: int | None, reason: str) -> Reject:
-    raw = block.data[start : min(stop, start + RAW_BYTES)].decode("utf-8", "backslashreplace")
+    raw = bytes(block.data[start : min(stop, start + RAW_BYTES)]).decode("utf-8", "backslashreplace")
     return Reject(block.source, block.offset + start, index, reason, raw)
 
 
@@ -129,7 +134,7 @@ _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 def _elements(block: Block) -> Iterator[Span]:
     """The elements between the commas of a small block of array elements."""
     start = depth = count = 0
-    data = block.data
+    data = bytes(block.data)
     for token in _TOKEN.finditer(data):
         mark = data[token.start()]
         if mark in b"[{":
@@ -143,7 +148,7 @@ def _elements(block: Block) -> Iterator[Span]:
 
 
 def _element(block: Block, start: int, stop: int, count: int) -> Span:
-    piece = block.data[start:stop]
+    piece = bytes(block.data[start:stop])
     begin = start + len(piece) - len(piece.lstrip(_SPACE))
     end = start + len(piece.rstrip(_SPACE))
     if end <= begin:

@@ -5,6 +5,7 @@ then one worker joins them in order under a temporary name and renames it. All t
 (`.NAME.TOKEN-...`), and `remove_leftovers` removes those of a run that failed.
 """
 
+import os
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.errors import PipelineError, RejectsError
+from pipeline.sources import is_local
 from pipeline.tally import Tally, explain_rejects
 from pipeline.transforms import Piece
 
@@ -33,8 +35,11 @@ def temporary_name(path: str, token: str) -> str:
 def remove_leftovers(path: str, token: str) -> None:
     """Removes a run's temporary files beside path."""
     folder, name = FileSystems.split(path)
-    pattern = FileSystems.join(folder, f".{name}.{token}-*")
-    found = [file.path for file in FileSystems.match([pattern])[0].metadata_list]
+    prefix = f".{name}.{token}-"
+    if is_local(path):  # Beam would walk the whole tree below the folder
+        found = [os.path.join(folder, entry) for entry in os.listdir(folder) if entry.startswith(prefix)]
+    else:
+        found = [file.path for file in FileSystems.match([FileSystems.join(folder, prefix + "*")])[0].metadata_list]
     if found:
         FileSystems.delete(found)
 

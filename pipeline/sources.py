@@ -1,5 +1,6 @@
 """Sources: from file patterns on any Beam file system to blocks, split over workers where the format allows it."""
 
+import glob
 import logging
 import os
 import posixpath
@@ -60,9 +61,9 @@ def is_local(path: str) -> bool:
 
 def _match(pattern: str) -> list[InputFile]:
     if is_local(pattern) and os.path.isfile(pattern):  # whatever [ or * is in its name
-        return [InputFile(pattern, os.path.getsize(pattern), pattern)]
+        return [_local_file(pattern)]
     if is_local(pattern) and os.path.isdir(pattern):
-        return _list(posixpath.join(pattern, "*"))
+        return _list(os.path.join(glob.escape(pattern), "*"))
     found = _list(pattern)
     if not found and not is_local(pattern) and not pattern.endswith("*"):
         found = _list(pattern.rstrip("/") + "/*")
@@ -71,18 +72,22 @@ def _match(pattern: str) -> list[InputFile]:
 
 def _list(pattern: str) -> list[InputFile]:
     try:
+        if is_local(pattern) and "**" not in pattern:  # Beam would walk the whole tree below the folder
+            return [_local_file(path) for path in glob.glob(pattern) if os.path.isfile(path)]
         found = FileSystems.match([pattern])[0].metadata_list
     except (BeamIOError, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"--input {pattern}: cannot be listed: {reason}") from None
-    hidden = posixpath.basename(pattern).startswith(".")
-    return [
-        InputFile(file.path, file.size_in_bytes, file.path)
-        for file in found
-        if (hidden or not posixpath.basename(file.path).startswith("."))
-        and not file.path.endswith("/")
-        and not (is_local(file.path) and os.path.isdir(file.path))
-    ]
+    files = [InputFile(file.path, file.size_in_bytes, file.path) for file in found]
+    return [file for file in files if not posixpath.basename(file.path).startswith(".") and not _is_folder(file.path)]
+
+
+def _local_file(path: str) -> InputFile:
+    return InputFile(path, os.path.getsize(path), path)
+
+
+def _is_folder(path: str) -> bool:
+    return path.endswith("/") or (is_local(path) and os.path.isdir(path))
 
 
 class Reader(NamedTuple):

@@ -8,12 +8,13 @@ import contextlib
 import decimal
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import UsageError
 from pipeline.events import EVENT_TYPES, Batch, batch_events
@@ -28,7 +29,7 @@ DEFAULT_FACTOR = "0.1"
 SCALED = "impressions_scaled"
 COLUMNS = ("hour", *EVENT_TYPES)
 
-_DENSE_HOURS = 24 * 366 * 20  # a range of hours up to which counting by index takes less than 10 MB
+_DENSE_KEYS = 24 * 366 * 20 * 6  # 20 years; up to here counting by index takes less than 10 MB
 _YEARS_400 = timedelta(days=146097)  # the calendar's cycle
 
 
@@ -48,23 +49,38 @@ def parse_factor(text: str) -> Decimal:
     return Decimal(text)
 
 
-def count_events(batch: Batch, offset: int = HOUR) -> dict[HourEvent, int]:
-    """A batch's partial counts by hour and event type; hours begin at full hours of the UTC offset (seconds)."""
-    if not len(batch.codes):
-        return {}
+Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""Different keys in ascending order, hour number x 6 + event code, and how many events each has."""
+
+
+def count_batch(batch: Batch, offset: int = HOUR) -> Counts:
+    """A batch's partial counts; hours begin at full hours of the UTC offset (seconds)."""
     hours = (batch.timestamps + offset) // HOUR
-    first = int(hours.min())
-    keys = (hours - first) * len(EVENT_TYPES) + batch.codes
-    if int(hours.max()) - first < _DENSE_HOURS:
-        dense = np.bincount(keys)
-        present = np.flatnonzero(dense)
-        counts = dense[present]
-    else:
-        present, counts = np.unique(keys, return_counts=True)
-    return {
-        ((first + key // len(EVENT_TYPES)) * HOUR - offset, EVENT_TYPES[key % len(EVENT_TYPES)]): count
-        for key, count in zip(present.tolist(), counts.tolist(), strict=True)
-    }
+    keys = hours * len(EVENT_TYPES) + batch.codes
+    first, last = (int(keys.min()), int(keys.max())) if len(keys) else (0, 0)
+    if last - first > _DENSE_KEYS:
+        return np.unique(keys, return_counts=True)
+    dense = np.bincount(keys - first)
+    present = np.flatnonzero(dense)
+    return present + first, dense[present]
+
+
+def merge_counts(parts: list[Counts]) -> Counts:
+    """The sum of partial counts."""
+    keys = np.concatenate([part[0] for part in parts])
+    counts = np.concatenate([part[1] for part in parts])
+    if not len(keys):
+        return keys, counts
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-(10**9)))
+    return keys[order][starts], np.add.reduceat(counts[order], starts)
+
+
+def name_counts(counts: Counts, offset: int = HOUR) -> Iterator[tuple[HourEvent, int]]:
+    """Counts by the start of their hour (Unix seconds, UTC) and the name of their event type."""
+    for key, count in zip(counts[0].tolist(), counts[1].tolist(), strict=True):
+        hour, code = divmod(key, len(EVENT_TYPES))
+        yield (hour * HOUR - offset, EVENT_TYPES[code]), count
 
 
 def pivot(counts: Iterable[tuple[HourEvent, int]], offset: int = HOUR) -> Table:
@@ -109,7 +125,7 @@ def _cell(value: Any) -> str:
 def hourly_table(events: Iterable[Any], utc_offset: str = DEFAULT_UTC_OFFSET) -> Table:
     """Events (dicts with id, event, timestamp) -> table of counts; EventError names the first that is no event."""
     offset = parse_utc_offset(utc_offset)
-    return pivot(count_events(batch_events(events), offset).items(), offset)
+    return pivot(name_counts(count_batch(batch_events(events), offset), offset), offset)
 
 
 def write_csv(table: Table, path: str) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -22,10 +22,13 @@ from pipeline.sources import AnyBlock
 from pipeline.table import (
     DEFAULT_FACTOR,
     DEFAULT_UTC_OFFSET,
+    Counts,
     HourEvent,
     Table,
-    count_events,
+    count_batch,
     csv_text,
+    merge_counts,
+    name_counts,
     parse_utc_offset,
     pivot,
     scale_impressions,
@@ -40,6 +43,7 @@ METRICS = "report"
 
 Piece = tuple[Any, bytes]  # a part of a file: its place in the order, its bytes
 
+_COUNTS_A_MERGE = 32  # partial counts held by a bundle before they are added up
 _IDS_A_FLUSH = 500_000  # ids held by a bundle before they are sorted and shuffled: about 15 MB
 
 
@@ -136,14 +140,18 @@ class _CountBatches(beam.DoFn):  # type: ignore[misc]
         self._counted = counter("counted")
 
     def start_bundle(self) -> None:
-        self._counts: Counter[HourEvent] = Counter()
+        self._parts: list[Counts] = []
 
     def process(self, batch: Batch) -> None:
-        self._counts.update(count_events(batch, self._offset))
+        self._parts.append(count_batch(batch, self._offset))
+        if len(self._parts) == _COUNTS_A_MERGE:
+            self._parts = [merge_counts(self._parts)]
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        self._counted.inc(self._counts.total())
-        yield from map(_at_end, self._counts.items())
+        if self._parts:
+            counts = merge_counts(self._parts)
+            self._counted.inc(int(counts[1].sum()))
+            yield from map(_at_end, name_counts(counts, self._offset))
 
 
 class _Pivot(beam.DoFn):  # type: ignore[misc]
