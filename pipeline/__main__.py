@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import re
 import shutil
 import stat
 import sys
@@ -11,18 +10,21 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from pipeline import progress
-from pipeline.errors import PipelineError, UsageError
-from pipeline.options import STANDARD, ReportOptions, make_job, parse_options
-from pipeline.report import Job, Summary, run_job
-from pipeline.sources import InputFile
+from pipeline import logs
+
+logs.configure()
+
+from pipeline import progress  # noqa: E402
+from pipeline.errors import PipelineError, UsageError  # noqa: E402
+from pipeline.options import STANDARD, ReportOptions, make_job, parse_options  # noqa: E402
+from pipeline.report import Job, Summary, run_job  # noqa: E402
+from pipeline.sources import InputFile  # noqa: E402
 
 _COPY_BYTES = 1024 * 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the status."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         options = parse_options(sys.argv[1:] if arguments is None else arguments)
         with tempfile.TemporaryDirectory(prefix="report-") as folder:
@@ -31,14 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(2, str(error))
     except PipelineError as error:
-        return _fail(1, _without_step(str(error)))
+        return _fail(1, str(error))
     except BrokenPipeError:
         return _fail(1, "standard output was closed")
     except KeyboardInterrupt:
         return _fail(1, "interrupted")
     except Exception as error:
         logging.getLogger(__name__).debug("the run failed", exc_info=True)
-        return _fail(1, _reason(error))
+        return _fail(1, (str(error).strip().splitlines() or [""])[0] or type(error).__name__)
 
 
 def _run(options: ReportOptions, folder: str) -> None:
@@ -76,7 +78,8 @@ def _spool(pattern: str, folder: str, number: int) -> InputFile:
 
 
 def _print_summary(summary: Summary, job: Job, report: str, seconds: float) -> None:
-    extra = "".join(f", {kind} in {path}" for kind, path in (("ids", job.ids_output), ("rejects", job.rejects_output)) if path)
+    others = (("ids", job.ids_output), ("rejects", job.rejects_output))
+    extra = "".join(f", {kind} in {path}" for kind, path in others if path)
     print(
         f"{summary.read} events read, {summary.counted} counted, {summary.rejected} rejected, "
         f"{summary.hours} hours, {seconds:.1f} s: report in {report}{extra}",
@@ -87,18 +90,6 @@ def _print_summary(summary: Summary, job: Job, report: str, seconds: float) -> N
 def _fail(status: int, message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return status
-
-
-def _without_step(message: str) -> str:
-    """A message without the step's name that the runner adds at its end."""
-    return re.sub(r"\s*\[while running .*\]\s*\Z", "", message, flags=re.DOTALL)
-
-
-def _reason(error: Exception) -> str:
-    """One line of an error that a runner raised: its last, where it holds a worker's traceback."""
-    lines = _without_step(str(error)).strip().splitlines() or [""]
-    line = next((line for line in reversed(lines) if re.match(r"\S*pipeline\.errors\.\w+: ", line)), lines[0])
-    return re.sub(r"^pipeline\.errors\.\w+: ", "", line) or type(error).__name__
 
 
 if __name__ == "__main__":

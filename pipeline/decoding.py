@@ -48,25 +48,25 @@ class Block:
         return Block, (bytes(self.data), self.shape, self.source, self.offset, self.index)
 
 
-class NotJson(ValueError):
+class NotJsonError(ValueError):
     """Bytes that are not one strict JSON value; the message is the reason."""
 
 
-def decode(block: Block, want_ids: bool = True) -> Batch:
-    """Decodes a block: the valid events as columns, the others as rejects.
+def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
+    """Decodes a block: the valid events as columns, the others as rejects (all counted, max_rejects of them kept).
 
     Raises:
       InputError: a block of array elements is not JSON. (A bad line of JSON Lines is a reject.)
     """
     if block.shape is Shape.TOO_LONG:
-        return Batch.of([], [_reject(block, 0, len(block.data), None, "line is too long")])
+        return _with_rejects(Batch.of([]), 1, [_reject(block, 0, len(block.data), None, "line is too long")])
     if len(block.data) <= SMALL_BLOCK:
         spans = _lines(bytes(block.data)) if block.shape is Shape.LINES else _elements(block)
-        return _decode_spans(block, spans, want_ids)
-    return _decode_compiled(block, want_ids)
+        return _decode_spans(block, spans, want_ids, max_rejects)
+    return _decode_compiled(block, want_ids, max_rejects)
 
 
-def _decode_compiled(block: Block, want_ids: bool) -> Batch:
+def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> Batch:
     from pipeline import scanner
 
     data = np.frombuffer(block.data, dtype=np.uint8)
@@ -83,7 +83,7 @@ def _decode_compiled(block: Block, want_ids: bool) -> Batch:
     ids = Ids(ends[:n], id_data[: ends[n - 1] if n else 0]) if want_ids else NO_IDS
     batch = Batch(codes[:n], timestamps[:n], ids)
     if spans:
-        batch = Batch.concat([batch, _decode_spans(block, iter(spans), want_ids)])
+        batch = Batch.concat([batch, _decode_spans(block, iter(spans), want_ids, max_rejects)])
     if error >= 0:
         raise InputError(_not_an_element(block, error))
     return batch
@@ -92,20 +92,29 @@ def _decode_compiled(block: Block, want_ids: bool) -> Batch:
 Span = tuple[int, int, int]  # start and stop of a record in its block, records before it (arrays only)
 
 
-def _decode_spans(block: Block, spans: Iterator[Span], want_ids: bool) -> Batch:
+def _decode_spans(block: Block, spans: Iterator[Span], want_ids: bool, max_rejects: int | None) -> Batch:
     events: list[Event] = []
     rejects: list[Reject] = []
+    rejected = 0
     lines = block.shape is Shape.LINES
     for start, stop, before in spans:
         try:
             events.append(check_event(parse(bytes(block.data[start:stop]))))
-        except NotJson as error:
+            continue
+        except NotJsonError as error:
+            reason = f"not JSON: {error}"
             if not lines:
-                raise InputError(f"{block.source}: byte {block.offset + start}: not JSON: {error}") from None
-            rejects.append(_reject(block, start, stop, None, f"not JSON: {error}"))
+                raise InputError(f"{block.source}: byte {block.offset + start}: {reason}") from None
         except EventError as error:
-            rejects.append(_reject(block, start, stop, None if lines else block.index + before, str(error)))
-    return Batch.of(events, rejects, want_ids)
+            reason = str(error)
+        rejected += 1
+        if max_rejects is None or len(rejects) < max_rejects:
+            rejects.append(_reject(block, start, stop, None if lines else block.index + before, reason))
+    return _with_rejects(Batch.of(events, want_ids), rejected, rejects)
+
+
+def _with_rejects(batch: Batch, rejected: int, rejects: list[Reject]) -> Batch:
+    return dataclasses.replace(batch, rejected=rejected, rejects=tuple(rejects))
 
 
 def _reject(block: Block, start: int, stop: int, index: int | None, reason: str) -> Reject:
@@ -157,7 +166,8 @@ def _element(block: Block, start: int, stop: int, count: int) -> Span:
 
 
 def _not_an_element(block: Block, at: int) -> str:
-    return f"{block.source}: byte {block.offset + at}: not JSON: the array has a missing or stray comma, bracket or value"
+    place = f"{block.source}: byte {block.offset + at}"
+    return f"{place}: not JSON: the array has a missing or stray comma, bracket or value"
 
 
 def parse(raw: bytes) -> Any:
@@ -166,19 +176,19 @@ def parse(raw: bytes) -> Any:
     Whole numbers beyond 64 bits come back as +-2**64, fractions and exponents as float.
 
     Raises:
-      NotJson: it is not JSON, or nested deeper than MAX_DEPTH.
+      NotJsonError: it is not JSON, or nested deeper than MAX_DEPTH.
       EventError: it is JSON with a name twice in an object.
     """
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise NotJson(f"invalid UTF-8 at byte {error.start} of the record") from None
+        raise NotJsonError(f"invalid UTF-8 at byte {error.start} of the record") from None
     if _too_deep(text):
-        raise NotJson(f"nested deeper than {MAX_DEPTH} levels")
+        raise NotJsonError(f"nested deeper than {MAX_DEPTH} levels")
     try:
         value = _loads(text)
     except json.JSONDecodeError as error:
-        raise NotJson(f"{error.msg} at character {error.pos} of the record") from None
+        raise NotJsonError(f"{error.msg} at character {error.pos} of the record") from None
     if "\\u" in text:
         _refuse_surrogates(value)
     return value
@@ -199,17 +209,17 @@ def _refuse_surrogates(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise NotJson("a lone surrogate in a string") from None
+        raise NotJsonError("a lone surrogate in a string") from None
 
 
-class _NameTwice(Exception):
+class _NameTwiceError(Exception):
     """A name stands twice in an object; the message says which."""
 
 
 def _loads(text: str) -> Any:
     try:
         return _UNIQUE_NAMES.decode(text)
-    except _NameTwice as error:
+    except _NameTwiceError as error:
         _ANY_NAMES.decode(text)  # a record is a reject only if all of it is JSON
         raise EventError(str(error)) from None
 
@@ -219,12 +229,12 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _NameTwice(f"the name {ascii(twice[:40])} stands twice in an object")
+        raise _NameTwiceError(f"the name {ascii(twice[:40])} stands twice in an object")
     return members
 
 
 def _constant(name: str) -> Any:
-    raise NotJson(f"{name} is not JSON")
+    raise NotJsonError(name + " is not JSON")
 
 
 def _integer(digits: str) -> int:

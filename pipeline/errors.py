@@ -1,5 +1,7 @@
 """The errors a user can cause. Each message is one line that says where and why."""
 
+from typing import Any
+
 
 class PipelineError(Exception):
     """Base of all errors that are shown to the user as one line, without a traceback."""
@@ -18,7 +20,15 @@ class EventError(PipelineError, ValueError):
 
 
 class RejectsError(PipelineError):
-    """The input has rejects and nobody asked to keep them."""
+    """The input has rejects and nobody asked to keep them. args[1]: the Tally, where the engine kept it."""
+
+    @property
+    def tally(self) -> Any:
+        """The run's Tally, or None: an engine in another process passes on nothing but the message."""
+        return self.args[1] if len(self.args) > 1 else None
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class MismatchError(PipelineError):

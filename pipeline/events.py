@@ -68,7 +68,8 @@ class Ids(NamedTuple):
         """All ids of the parts, in order."""
         starts = np.cumsum([0] + [len(part.data) for part in parts])
         ends = [part.ends + start for part, start in zip(parts, starts, strict=False)]
-        return cls(np.concatenate([*ends, np.empty(0, np.int64)]), np.concatenate([NO_IDS.data, *(p.data for p in parts)]))
+        data = [part.data for part in parts]
+        return cls(np.concatenate([NO_IDS.ends, *ends]), np.concatenate([NO_IDS.data, *data]))
 
     def slice(self, start: int, stop: int) -> "Ids":
         """The ids start to stop (stop not included)."""
@@ -90,27 +91,28 @@ class Batch:
     """A decoded block: n valid events as columns, and the records that were none.
 
     codes: uint8[n], index into EVENT_TYPES. timestamps: int64[n], Unix seconds, UTC. ids: n ids in the same order, or
-    NO_IDS where nobody wants them.
+    NO_IDS where nobody wants them. rejected: how many records were none, of which rejects may hold only the first.
     """
 
     codes: npt.NDArray[np.uint8]
     timestamps: npt.NDArray[np.int64]
     ids: Ids
     rejects: tuple[Reject, ...] = ()
+    rejected: int = 0
 
     @property
     def read(self) -> int:
         """Records read: events and rejects."""
-        return len(self.codes) + len(self.rejects)
+        return len(self.codes) + self.rejected
 
     @classmethod
-    def of(cls, events: Iterable[Event], rejects: Iterable[Reject] = (), want_ids: bool = True) -> "Batch":
+    def of(cls, events: Iterable[Event], want_ids: bool = True) -> "Batch":
         """A batch of single events."""
         rows = list(events)
         codes = np.fromiter((row.event for row in rows), dtype=np.uint8, count=len(rows))
         timestamps = np.fromiter((row.timestamp for row in rows), dtype=np.int64, count=len(rows))
         ids = Ids.of(row.id.encode() for row in rows) if want_ids else NO_IDS
-        return cls(codes, timestamps, ids, tuple(rejects))
+        return cls(codes, timestamps, ids)
 
     @classmethod
     def concat(cls, parts: "Sequence[Batch]") -> "Batch":
@@ -120,6 +122,7 @@ class Batch:
             np.concatenate([part.timestamps for part in parts]),
             Ids.concat([part.ids for part in parts]),
             tuple(reject for part in parts for reject in part.rejects),
+            sum(part.rejected for part in parts),
         )
 
 
@@ -180,9 +183,17 @@ def _shown(value: str) -> str:
     return ascii(text)
 
 
-_KINDS = {str: "a string", bool: "a boolean", int: "a number", type(None): "null", list: "an array", dict: "an object"}
+_KINDS = {
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number with a fraction or exponent",
+    type(None): "null",
+    list: "an array",
+    dict: "an object",
+}
 
 
 def _kind(value: Any) -> str:
     """A decoded JSON value's type, in JSON's words."""
-    return _KINDS.get(type(value), "a number with a fraction or exponent" if isinstance(value, float) else "another type")
+    return _KINDS.get(type(value), "another type")

@@ -29,12 +29,26 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
-        add("--input", action="append", metavar="PATTERN", help="file, glob or folder (repeatable); - is standard input")
-        add("--output", default="report.csv", metavar="FILE", help="the report (default %(default)s); - is standard output")
+        add(
+            "--input", action="append", metavar="PATTERN", help="file, glob or folder (repeatable); - is standard input"
+        )
+        add(
+            "--output",
+            default="report.csv",
+            metavar="FILE",
+            help="the report (default %(default)s); - is standard output",
+        )
         add("--ids_output", metavar="FILE", help="write each unique id once, one a line")
         add("--rejects_output", metavar="FILE", help="write records that are no events there and go on")
-        add("--utc_offset", default=DEFAULT_UTC_OFFSET, metavar="+HH:MM", help="the report's hours (default %(default)s)")
-        add("--impressions_factor", default=DEFAULT_FACTOR, metavar="N", help="scales impressions (default %(default)s)")
+        add(
+            "--utc_offset",
+            default=DEFAULT_UTC_OFFSET,
+            metavar="+HH:MM",
+            help="the report's hours (default %(default)s)",
+        )
+        add(
+            "--impressions_factor", default=DEFAULT_FACTOR, metavar="N", help="scales impressions (default %(default)s)"
+        )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,7 +125,9 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
         options.impressions_factor,
     )
     for path in job.outputs:
-        if any(is_local(path) and is_local(f.path) and os.path.realpath(path) == os.path.realpath(f.path) for f in files):
+        if any(
+            is_local(path) and is_local(f.path) and os.path.realpath(path) == os.path.realpath(f.path) for f in files
+        ):
             raise UsageError(f"{path} is an input and an output")
         check_writable(path)
     return job

@@ -42,7 +42,9 @@ class ParquetReader:
         schema = self._file.schema_arrow
         for field in FIELDS:
             if schema.names.count(field) != 1:
-                raise InputError(f"{self._source}: has {schema.names.count(field)} columns named {field}, must have one")
+                raise InputError(
+                    f"{self._source}: has {schema.names.count(field)} columns named {field}, must have one"
+                )
             kind = schema.field(field).type
             kind = kind.value_type if pa.types.is_dictionary(kind) else kind
             wanted = pa.types.is_integer(kind) if field == "timestamp" else _is_string(kind)
@@ -71,7 +73,7 @@ def _is_string(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def decode_rows(block: RowBlock, want_ids: bool = True) -> Batch:
+def decode_rows(block: RowBlock, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
     """Decodes Parquet rows: the valid events as columns, the others as rejects with their row's index."""
     ids, events, times = (block.rows.column(field) for field in FIELDS)
     ids, events = ids.cast(pa.large_string()), events.cast(pa.large_string())
@@ -80,13 +82,15 @@ def decode_rows(block: RowBlock, want_ids: bool = True) -> Batch:
     good = pc.fill_null(pc.and_(pc.and_(in_range, pc.is_valid(codes)), pc.greater(pc.binary_length(ids), 0)), False)
     rejects: tuple[Reject, ...] = ()
     if good.true_count < len(good):
-        rejects = tuple(_reject(block, row) for row in np.flatnonzero(~good.to_numpy(zero_copy_only=False)).tolist())
+        bad = np.flatnonzero(~good.to_numpy(zero_copy_only=False)).tolist()
+        rejects = tuple(_reject(block, row) for row in bad[:max_rejects])
         ids, codes, times = ids.filter(good), codes.filter(good), times.filter(good)
     return Batch(
         codes.to_numpy(zero_copy_only=False).astype(np.uint8),
         times.cast(pa.int64()).to_numpy(zero_copy_only=False),
         _ids(ids) if want_ids else NO_IDS,
         rejects,
+        len(good) - good.true_count,
     )
 
 
@@ -105,4 +109,6 @@ def _reject(block: RowBlock, row: int) -> Reject:
         check_event(record)
         raise AssertionError(f"row {row} was refused by Arrow's comparison and taken by check_event: {record}")
     except EventError as error:
-        return Reject(block.source, None, block.index + row, str(error), json.dumps(record, ensure_ascii=False)[:RAW_BYTES])
+        return Reject(
+            block.source, None, block.index + row, str(error), json.dumps(record, ensure_ascii=False)[:RAW_BYTES]
+        )

@@ -1,12 +1,13 @@
 """The report's graph, and a run of it with its checks: what the command line and the server both call.
 
-    read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> check -> write CSV
-                             +-> partition ids -> group -> unique -> write ids
-                             +-> rejects -> write
+read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> check -> write CSV
+                         +-> partition ids -> group -> unique -> write ids
+                         +-> rejects -> write
 """
 
 import dataclasses
 import logging
+import re
 import uuid
 from typing import Any
 
@@ -15,7 +16,8 @@ from apache_beam.io.filesystem import BeamIOError
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.errors import MismatchError
+from pipeline import errors
+from pipeline.errors import MismatchError, PipelineError
 from pipeline.sinks import WriteFile, remove_leftovers
 from pipeline.sources import InputFile, ReadBlocks
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, EVENT_TYPES, Table
@@ -78,7 +80,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[str]:
         job = self.job
         blocks = pipeline | "Files" >> beam.Create(job.files) | "Read" >> ReadBlocks()
-        decoded = blocks | "Decode" >> DecodeBlocks(want_ids=bool(job.ids_output))
+        decoded = blocks | "Decode" >> DecodeBlocks(bool(job.ids_output), bool(job.rejects_output))
         tally = beam.pvalue.AsSingleton(decoded[TALLIES] | "Tally" >> MergeTallies())
         if job.ids_output:
             ids = decoded.batches | "Unique ids" >> DistinctIds() | "Id lines" >> FormatIds()
@@ -115,7 +117,7 @@ def run_job(job: Job, options: PipelineOptions) -> Summary:
     """Builds and runs the graph, waits for its end, and checks read == counted + rejected by the counters.
 
     Raises:
-      PipelineError: as the transforms do; RuntimeError and others from the runner. No temporary file is left.
+      PipelineError: as the transforms do. Others come from the runner. No temporary file is left.
     """
     try:
         pipeline = beam.Pipeline(options=options)
@@ -123,10 +125,21 @@ def run_job(job: Job, options: PipelineOptions) -> Summary:
         result = pipeline.run()
         result.wait_until_finish()
         summary = _summary(result)
+    except Exception as error:
+        raise _user_error(error) or error from None
     finally:
         _tidy(job)
     _check(summary.read, summary.counted, summary.rejected)
     return summary
+
+
+def _user_error(error: Exception) -> PipelineError | None:
+    """The error of a transform as it was raised, where a runner wrapped it in its own or in a worker's traceback."""
+    if isinstance(error, PipelineError):
+        message = re.sub(r"\s*\[while running .*\]\s*\Z", "", str(error), flags=re.DOTALL)
+        return type(error)(message, *error.args[1:])
+    found = re.findall(r"^pipeline\.errors\.(\w+): (.*?)(?: \[while running .*)?$", str(error), flags=re.MULTILINE)
+    return getattr(errors, found[-1][0])(found[-1][1]) if found else None
 
 
 def _tidy(job: Job) -> None:

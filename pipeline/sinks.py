@@ -7,7 +7,7 @@ then one worker joins them in order under a temporary name and renames it. All t
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -85,7 +85,7 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
 
     def process(self, pieces: list[StoredPiece], tally: Tally) -> Iterator[str]:
         if tally.rejected and not self._keep_rejects:
-            raise RejectsError(explain_rejects(tally))
+            raise RejectsError(explain_rejects(tally), tally)
         ordered = sorted(pieces, key=lambda piece: piece[0])
         with atomic_file(self._path, self._token) as stream:
             for _, data, part in ordered:

@@ -20,7 +20,7 @@ class Tally(NamedTuple):
 
 def tally_batch(batch: Batch) -> Tally:
     """A batch's tally."""
-    return Tally(batch.read, len(batch.rejects), first_rejects(batch.rejects))
+    return Tally(batch.read, batch.rejected, first_rejects(batch.rejects))
 
 
 def merge_tallies(tallies: Iterable[Tally]) -> Tally:
@@ -39,4 +39,4 @@ def explain_rejects(tally: Tally) -> str:
     """One line that says how many records were rejected, and shows the first."""
     more = f"; and {tally.rejected - len(tally.first)} more" if tally.rejected > len(tally.first) else ""
     shown = "; ".join(map(str, tally.first))
-    return f"{tally.rejected} of {tally.read} records rejected: {shown}{more} (--rejects_output FILE keeps them and goes on)"
+    return f"{tally.rejected} of {tally.read} records rejected: {shown}{more} (--rejects_output keeps them and goes on)"

@@ -33,7 +33,7 @@ from pipeline.table import (
     pivot,
     scale_impressions,
 )
-from pipeline.tally import Tally, merge_tallies, tally_batch
+from pipeline.tally import SHOWN, Tally, merge_tallies, tally_batch
 
 REJECTS, TALLIES = "rejects", "tallies"
 """Tags of the side outputs of DecodeBlocks."""
@@ -60,8 +60,8 @@ def _at_end(value: Any) -> WindowedValue:
 class _DecodeBlocks(beam.DoFn):  # type: ignore[misc]
     """Decodes in threads (the scanner runs without the interpreter lock) while the reader goes on."""
 
-    def __init__(self, want_ids: bool) -> None:
-        self._want_ids = want_ids
+    def __init__(self, want_ids: bool, keep_rejects: bool) -> None:
+        self._want_ids, self._keep_rejects = want_ids, keep_rejects
         self._read, self._rejected = counter("read"), counter("rejected")
 
     def setup(self) -> None:
@@ -76,7 +76,7 @@ class _DecodeBlocks(beam.DoFn):  # type: ignore[misc]
         self._pending: deque[Future[Batch]] = deque()
 
     def process(self, block: AnyBlock) -> Iterator[Any]:
-        self._pending.append(self._pool.submit(_decode_any, block, self._want_ids))
+        self._pending.append(self._pool.submit(self._decode, block))
         if len(self._pending) > self._ahead:
             yield from self._outputs(self._pending.popleft().result())
 
@@ -88,31 +88,34 @@ class _DecodeBlocks(beam.DoFn):  # type: ignore[misc]
                 else:
                     yield _at_end(output)
 
+    def _decode(self, block: AnyBlock) -> Batch:
+        max_rejects = None if self._keep_rejects else SHOWN
+        if isinstance(block, Block):
+            return decode(block, self._want_ids, max_rejects)
+        return decode_rows(block, self._want_ids, max_rejects)
+
     def _outputs(self, batch: Batch) -> Iterator[Any]:
         self._read.inc(batch.read)
-        self._rejected.inc(len(batch.rejects))
+        self._rejected.inc(batch.rejected)
         yield beam.pvalue.TaggedOutput(TALLIES, tally_batch(batch))
         if batch.rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, batch.rejects)
         yield batch
 
 
-def _decode_any(block: AnyBlock, want_ids: bool) -> Batch:
-    return decode(block, want_ids) if isinstance(block, Block) else decode_rows(block, want_ids)
-
-
 @dataclasses.dataclass
 class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks: PCollection[Block | RowBlock] -> a dict of PCollections.
 
-    None (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block. TALLIES: Tally, of one block.
-    Raises InputError where a source as a whole cannot be read.
+    batches (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block (all with keep_rejects, the
+    first few without). TALLIES: Tally, of one block. Raises InputError where a source as a whole cannot be read.
     """
 
     want_ids: bool = True
+    keep_rejects: bool = True
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
-        outputs = blocks | "Decode" >> beam.ParDo(_DecodeBlocks(self.want_ids)).with_outputs(
+        outputs = blocks | "Decode" >> beam.ParDo(_DecodeBlocks(self.want_ids, self.keep_rejects)).with_outputs(
             REJECTS, TALLIES, main="batches"
         )
         outputs.batches.element_type = Batch
@@ -232,7 +235,8 @@ class DistinctIds(beam.PTransform):  # type: ignore[misc]
             batches
             | "Partition by hash" >> beam.ParDo(_PartitionIds()).with_output_types(tuple[int, bytes])
             | "Group partitions" >> beam.GroupByKey()
-            | "Merge" >> beam.MapTuple(lambda key, pieces: (key, id_sets.merge(pieces))).with_output_types(tuple[int, Ids])
+            | "Merge"
+            >> beam.MapTuple(lambda key, pieces: (key, id_sets.merge(pieces))).with_output_types(tuple[int, Ids])
         )
 
 
