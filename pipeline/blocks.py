@@ -49,7 +49,7 @@ class _Buffer:
         have = len(self.rest)
         if have >= count or self.ended:
             return self
-        grown = memoryview(np.empty(count, dtype=np.uint8)).cast("B")
+        grown = np.empty(count, dtype=np.uint8).data
         grown[:have] = self.rest
         while have < count and (got := self._stream.readinto(grown[have:])):  # type: ignore[attr-defined]
             have += got
@@ -171,9 +171,9 @@ class LineReader:
     def _block(self, count: int) -> Block:
         offset = self._buffer.start
         data = self._buffer.take(count)
-        if offset == 0 and data[: len(_BOM)] == _BOM:
+        if offset == 0 and bytes(data[: len(_BOM)]) == _BOM:
             data, offset = data[len(_BOM) :], len(_BOM)
-        if data[-1:] != b"\n":
+        if data[-1] != _NEWLINE:
             data = memoryview(bytes(data) + b"\n")
         return Block(data, Shape.LINES, self._source, offset)
 

@@ -229,7 +229,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _NameTwiceError(f"the name {ascii(twice[:40])} stands twice in an object")
+        raise _NameTwiceError(f"the name {twice[:40]!a} stands twice in an object")
     return members
 
 

@@ -32,7 +32,8 @@ class Event(NamedTuple):
     timestamp: int
 
 
-class Reject(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Reject:
     """A record that is not an event.
 
     source: the file's name. offset: bytes before the record in the (decompressed) source, None for Parquet. index:

@@ -71,17 +71,28 @@ def parse_options(arguments: Sequence[str]) -> ReportOptions:
         allow_abbrev=False,
     )
     ReportOptions._add_argparse_args(parser)
-    _, others = parser.parse_known_args(arguments)
-    if others:
-        _check_beam_options(others)
-    options = ReportOptions(list(arguments))
-    standard = options.view_as(StandardOptions)
-    standard.runner = standard.runner or DEFAULT_RUNNER
+    known, others = parser.parse_known_args(arguments)
+    options = ReportOptions(others, **vars(known))
+    _complete(options, others)
     _check_values(options)
     return options
 
 
-def _check_beam_options(arguments: list[str]) -> None:
+def beam_options(arguments: Sequence[str]) -> PipelineOptions:
+    """Beam's own options, FnApiRunner where they name no runner; UsageError for an unknown one."""
+    options = PipelineOptions(list(arguments))
+    _complete(options, arguments)
+    return options
+
+
+def _complete(options: PipelineOptions, arguments: Sequence[str]) -> None:
+    if arguments:
+        _check_beam_options(arguments)
+    standard = options.view_as(StandardOptions)
+    standard.runner = standard.runner or DEFAULT_RUNNER
+
+
+def _check_beam_options(arguments: Sequence[str]) -> None:
     """Refuses what no option class of Beam knows; a remote runner may know options of its own."""
     parser = _Parser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
     parser.add_value_provider_argument = parser.add_argument  # type: ignore[attr-defined]

@@ -1,8 +1,9 @@
 """Parquet: row groups become batches without passing through JSON."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,8 @@ from pipeline.events import EVENT_TYPES, FIELDS, MAX_TIMESTAMP, NO_IDS, RAW_BYTE
 ROWS_A_BLOCK = 64 * 1024
 
 
-class RowBlock(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class RowBlock:
     """A run of Parquet rows. rows: columns id, event, timestamp. index: rows before it in the file."""
 
     rows: pa.RecordBatch

@@ -20,7 +20,7 @@ from pipeline import errors
 from pipeline.errors import MismatchError, PipelineError
 from pipeline.sinks import WriteFile, remove_leftovers
 from pipeline.sources import InputFile, ReadBlocks
-from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, EVENT_TYPES, Table
+from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, Table, count_table
 from pipeline.tally import Tally
 from pipeline.transforms import (
     METRICS,
@@ -103,8 +103,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
 
 def check_table(table: Table, tally: Tally) -> Table:
     """The table itself, if it counts all that was read and not rejected; MismatchError otherwise."""
-    counted = sum(row[event] for row in table for event in EVENT_TYPES)
-    _check(tally.read, counted, tally.rejected)
+    _check(tally.read, count_table(table), tally.rejected)
     return table
 
 

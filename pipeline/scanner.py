@@ -470,7 +470,7 @@ def scan_elements(d, codes, times, id_ends, id_data, odd, want_ids):
 
 @compiled
 def last_comma(d):
-    """(index of the last comma between elements of an array, how many), for d that begins inside the array; or (-1, 0)."""
+    """(index of the last comma between elements, how many), or (-1, 0); d begins with an element of an array."""
     depth = 0
     found, count = -1, 0
     i, end = 0, len(d)

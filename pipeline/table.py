@@ -95,6 +95,11 @@ def pivot(counts: Iterable[tuple[HourEvent, int]], offset: int = HOUR) -> Table:
     return [{"hour": hour_label(hour, offset), **hours[hour]} for hour in sorted(hours)]
 
 
+def count_table(table: Table) -> int:
+    """How many events a table counts."""
+    return sum(row[event] for row in table for event in EVENT_TYPES)
+
+
 def hour_label(hour: int, offset: int) -> str:
     """An hour's start (Unix seconds, UTC) as local time with its offset, ISO 8601."""
     # 400 years back and forth, since datetime ends with the year 9999 and offsets beyond +01:00 reach 10000.

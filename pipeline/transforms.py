@@ -267,7 +267,7 @@ class FormatRejects(beam.PTransform):  # type: ignore[misc]
 
 def _reject_lines(rejects: tuple[Reject, ...]) -> Piece:
     first = rejects[0]
-    lines = "".join(json.dumps(reject._asdict()) + "\n" for reject in rejects)
+    lines = "".join(json.dumps(dataclasses.asdict(reject)) + "\n" for reject in rejects)
     return (first.source, first.offset or 0, first.index or 0), lines.encode()
 
 
