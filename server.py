@@ -100,10 +100,10 @@ def _spool(environ: dict[str, Any], path: Path, limit: int) -> None:
         raise _BodyError(400, "Content-Length is not a number")
     if int(declared) > limit:
         raise _BodyError(413, f"the body has more than {limit} bytes")
-    source = _Body(environ["wsgi.input"], int(declared))
+    source: Any = _Body(environ["wsgi.input"], int(declared))
     with open(path, "wb") as target:
         try:
-            _copy(gzip.open(source) if "gzip" in encoding else source, target, limit)  # type: ignore[arg-type]
+            _copy(gzip.GzipFile(fileobj=source) if "gzip" in encoding else source, target, limit)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise _BodyError(400, f"the body is not gzip: {error}") from None
     if source.left:

@@ -31,8 +31,17 @@ class Shape(enum.IntEnum):
     TOO_LONG = 2  # the first bytes of one line that is longer than sources.MAX_RECORD_BYTES
 
 
+class AnyBlock:
+    """What a source is a sequence of: a run of records, as bytes (Block) or as Parquet rows (parquet.RowBlock)."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory it takes."""
+        raise NotImplementedError
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Block:
+class Block(AnyBlock):
     """A run of whole records, a few MiB of bytes; ends with a newline that need not be the source's own.
 
     offset: bytes before the block in the (decompressed) source. index: records before it, 0 in JSON Lines.
@@ -43,6 +52,10 @@ class Block:
     source: str = "input"
     offset: int = 0
     index: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.data)
 
     def __reduce__(self) -> Any:  # a view cannot be pickled; a runner that ships blocks ships their bytes
         return Block, (bytes(self.data), self.shape, self.source, self.offset, self.index)

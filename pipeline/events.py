@@ -102,6 +102,11 @@ class Batch:
     rejected: int = 0
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of memory it takes, rejects aside."""
+        return self.codes.nbytes + self.timestamps.nbytes + self.ids.ends.nbytes + self.ids.data.nbytes
+
+    @property
     def read(self) -> int:
         """Records read: events and rejects."""
         return len(self.codes) + self.rejected

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.decoding import AnyBlock
 from pipeline.errors import EventError, InputError
 from pipeline.events import EVENT_TYPES, FIELDS, MAX_TIMESTAMP, NO_IDS, RAW_BYTES, Batch, Ids, Reject, check_event
 
@@ -17,12 +18,16 @@ ROWS_A_BLOCK = 64 * 1024
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class RowBlock:
+class RowBlock(AnyBlock):
     """A run of Parquet rows. rows: columns id, event, timestamp. index: rows before it in the file."""
 
     rows: pa.RecordBatch
     source: str
     index: int
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.rows.nbytes)
 
 
 class ParquetReader:

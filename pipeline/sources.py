@@ -6,7 +6,7 @@ import os
 import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple, Union
+from typing import BinaryIO, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -15,13 +15,11 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 from apache_beam.transforms.core import RestrictionProvider
 
-from pipeline import progress
+from pipeline import coders, progress  # noqa: F401 (registers how blocks travel)
 from pipeline.blocks import BLOCK_BYTES, HEAD_BYTES, LineReader, is_array, read_blocks, read_up_to
-from pipeline.decoding import Block
+from pipeline.decoding import AnyBlock
 from pipeline.errors import InputError, UsageError
-from pipeline.parquet import ParquetReader, RowBlock
-
-AnyBlock = Union[Block, RowBlock]
+from pipeline.parquet import ParquetReader
 
 _CODECS = {CompressionTypes.GZIP: "gzip", CompressionTypes.BZIP2: "bz2", CompressionTypes.ZSTD: "zstd"}
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
@@ -177,7 +175,7 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
 
 
 class ReadBlocks(beam.PTransform):  # type: ignore[misc]
-    """Reads files: PCollection[InputFile] -> PCollection[Block | RowBlock].
+    """Reads files: PCollection[InputFile] -> PCollection[AnyBlock].
 
     Plain JSON Lines are split by cells of cell_bytes, Parquet by row groups; compressed files and JSON arrays are
     read by one worker each. Raises InputError where a source as a whole cannot be read.

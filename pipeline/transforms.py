@@ -14,11 +14,11 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline import coders  # noqa: F401 (registers how batches travel)
 from pipeline import ids as id_sets
-from pipeline.decoding import Block, decode
+from pipeline.decoding import AnyBlock, Block, decode
 from pipeline.events import Batch, Ids, Reject, batch_events
-from pipeline.parquet import decode_rows
-from pipeline.sources import AnyBlock
+from pipeline.parquet import RowBlock, decode_rows
 from pipeline.table import (
     DEFAULT_FACTOR,
     DEFAULT_UTC_OFFSET,
@@ -90,9 +90,10 @@ class _DecodeBlocks(beam.DoFn):  # type: ignore[misc]
 
     def _decode(self, block: AnyBlock) -> Batch:
         max_rejects = None if self._keep_rejects else SHOWN
-        if isinstance(block, Block):
-            return decode(block, self._want_ids, max_rejects)
-        return decode_rows(block, self._want_ids, max_rejects)
+        if isinstance(block, RowBlock):
+            return decode_rows(block, self._want_ids, max_rejects)
+        assert isinstance(block, Block)
+        return decode(block, self._want_ids, max_rejects)
 
     def _outputs(self, batch: Batch) -> Iterator[Any]:
         self._read.inc(batch.read)
@@ -105,7 +106,7 @@ class _DecodeBlocks(beam.DoFn):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
-    """Decodes blocks: PCollection[Block | RowBlock] -> a dict of PCollections.
+    """Decodes blocks: PCollection[AnyBlock] -> a dict of PCollections.
 
     batches (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block (all with keep_rejects, the
     first few without). TALLIES: Tally, of one block. Raises InputError where a source as a whole cannot be read.

@@ -1,0 +1,33 @@
+"""How blocks and batches travel where a runner ships them, and what they weigh."""
+
+import pickle
+from typing import Any
+
+from apache_beam.coders import Coder, registry
+
+from pipeline.decoding import AnyBlock
+from pipeline.events import Batch
+
+
+class SizedCoder(Coder):  # type: ignore[misc]
+    """Pickles values that know their nbytes.
+
+    Beam weighs the elements between fused steps by encoding samples of them, nearly all where they are few and large:
+    a third of a run on 10 M events went into pickling blocks that were never shipped.
+    """
+
+    def encode(self, value: Any) -> bytes:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, encoded: bytes) -> Any:
+        return pickle.loads(encoded)
+
+    def estimate_size(self, value: Any) -> int:
+        return int(value.nbytes)
+
+    def is_deterministic(self) -> bool:
+        return False
+
+
+for kind in (AnyBlock, Batch):
+    registry.register_coder(kind, SizedCoder)
