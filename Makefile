@@ -6,6 +6,7 @@ REPORT ?= report.csv
 .PHONY: run test check bench clean requirements
 
 run: .venv/ready  ## the report of the sample
+	@mkdir -p $(dir $(REPORT))
 	$(BIN)/python -m pipeline --input examples/events.json --output $(REPORT)
 	@cat $(REPORT)
 

@@ -181,6 +181,13 @@ def _on_error(error: bottle.HTTPError) -> str:
     return str(problem.body)
 
 
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until it is stopped; returns the status, 2 for wrong usage."""
     default = Settings()
@@ -192,8 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--host", default=default.host, help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=default.port, help="default %(default)s; 0 takes a free one")
-    parser.add_argument("--max_body_bytes", type=int, default=default.max_body_bytes, help="default %(default)s")
-    parser.add_argument("--slots", type=int, default=default.slots, help="reports made at a time (default %(default)s)")
+    parser.add_argument("--max_body_bytes", type=_positive, default=default.max_body_bytes, help="default %(default)s")
+    parser.add_argument(
+        "--slots", type=_positive, default=default.slots, help="reports made at a time (default %(default)s)"
+    )
     known, beam_arguments = parser.parse_known_args(arguments)
     settings = Settings(**vars(known))
     try:
@@ -205,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_request_body_size=settings.max_body_bytes + 1,
             ident=None,
         )
-    except (UsageError, OSError) as error:
+    except (UsageError, OSError, ValueError, OverflowError) as error:  # the last two: an address that is none
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"listening on http://{settings.host}:{server.effective_port}/", file=sys.stderr, flush=True)
