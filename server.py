@@ -188,6 +188,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 65536:
+        raise argparse.ArgumentTypeError("must be from 0 to 65535")
+    return value
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until it is stopped; returns the status, 2 for wrong usage."""
     default = Settings()
@@ -198,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--host", default=default.host, help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", type=int, default=default.port, help="default %(default)s; 0 takes a free one")
+    parser.add_argument("--port", type=_port, default=default.port, help="default %(default)s; 0 takes a free one")
     parser.add_argument("--max_body_bytes", type=_positive, default=default.max_body_bytes, help="default %(default)s")
     parser.add_argument(
         "--slots", type=_positive, default=default.slots, help="reports made at a time (default %(default)s)"
@@ -214,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_request_body_size=settings.max_body_bytes + 1,
             ident=None,
         )
-    except (UsageError, OSError, ValueError, OverflowError) as error:  # the last two: an address that is none
+    except (UsageError, OSError, ValueError) as error:  # ValueError: a host that is none
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"listening on http://{settings.host}:{server.effective_port}/", file=sys.stderr, flush=True)

@@ -87,11 +87,8 @@ def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> B
     codes, timestamps, ends = np.empty(rows, np.uint8), np.empty(rows, np.int64), np.empty(rows, np.int64)
     id_data = np.empty(len(data) if want_ids else 0, np.uint8)
     odd = np.empty((len(data) // 2 + 1, 3), np.int64)
-    if block.shape is Shape.LINES:
-        n, odds = scanner.scan_lines(data, codes, timestamps, ends, id_data, odd, want_ids)
-        error = -1
-    else:
-        n, odds, error = scanner.scan_elements(data, codes, timestamps, ends, id_data, odd, want_ids)
+    elements = block.shape is Shape.ELEMENTS
+    n, odds, error = scanner.scan(data, elements, codes, timestamps, ends, id_data, odd, want_ids)
     spans = [(start, stop, index) for start, stop, index in odd[:odds].tolist()]
     ids = Ids(ends[:n], id_data[: ends[n - 1] if n else 0]) if want_ids else NO_IDS
     batch = Batch(codes[:n], timestamps[:n], ids)

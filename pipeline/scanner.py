@@ -404,68 +404,46 @@ def _element_end(d, i, end):
 
 
 @compiled
-def scan_lines(d, codes, times, id_ends, id_data, odd, want_ids):
-    """Scans JSON Lines. d: uint8, ends with a newline. Returns (rows, odd lines).
+def scan(d, elements, codes, times, id_ends, id_data, odd, want_ids):
+    """Scans JSON Lines, or the inside of a JSON array (elements). d: uint8, ends with a newline.
 
-    codes uint8, times int64, id_ends int64 and id_data uint8 take the rows; odd, int64 pairs, the spans of lines that
-    were not understood. Blank lines are neither.
-    """
-    names = np.empty(_MAX_KEYS, np.uint64)
-    end = len(d) - 1
-    n = odds = i = w = 0
-    while i <= end:
-        i = _spaces(d, i, end, False)
-        if d[i] == 10:
-            i += 1
-            continue
-        stop, after = -1, w
-        if d[i] == _OPEN:
-            stop, after = _record(d, i, end, False, names, n, codes, times, id_data, w, want_ids)
-            if stop > 0:
-                stop = _spaces(d, stop, end, False)
-        if stop > 0 and d[stop] == 10:
-            w = after
-            id_ends[n] = w
-            n += 1
-        else:
-            stop = _line_end(d, i)
-            odd[odds, 0], odd[odds, 1] = i, stop
-            odds += 1
-        i = stop + 1
-    return n, odds
+    codes uint8, times int64, id_ends int64 and id_data uint8 take the valid events. odd, int64 triples, takes what was
+    not understood: its span, and how many records stand before it. Blank lines are neither.
 
-
-@compiled
-def scan_elements(d, codes, times, id_ends, id_data, odd, want_ids):
-    """Scans the inside of a JSON array, as `scan_lines` does. d ends with one byte more than the elements.
-
-    Returns (rows, odd elements, where a comma or an element is missing or -1). Each odd row has a third number, how
-    many elements stand before it.
+    Returns (events, odd records, where the array lacks a comma or an element, or -1).
     """
     names = np.empty(_MAX_KEYS, np.uint64)
     end = len(d) - 1
     n = odds = w = 0
-    i = _spaces(d, 0, end, True)
-    while True:
+    i = _spaces(d, 0, end, elements)
+    while i < end or elements:
+        if not elements and d[i] == 10:
+            i = _spaces(d, i + 1, end, False)
+            continue
         stop, after = -1, w
         if i < end and d[i] == _OPEN:
-            stop, after = _record(d, i, end, True, names, n, codes, times, id_data, w, want_ids)
+            stop, after = _record(d, i, end, elements, names, n, codes, times, id_data, w, want_ids)
+            if stop > 0 and not elements:
+                stop = _spaces(d, stop, end, False)
+                stop = stop if d[stop] == 10 else -1
         if stop > 0:
             w = after
             id_ends[n] = w
             n += 1
         else:
-            stop = _element_end(d, i, end)
-            if stop <= i or d[i] == _COMMA:
+            stop = _element_end(d, i, end) if elements else _line_end(d, i)
+            if stop <= i or d[i] == _COMMA and elements:
                 return n, odds, i
             odd[odds, 0], odd[odds, 1], odd[odds, 2] = i, stop, n + odds
             odds += 1
-        i = _spaces(d, stop, end, True)
-        if i >= end:
-            return n, odds, -1
-        if d[i] != _COMMA:
-            return n, odds, i
-        i = _spaces(d, i + 1, end, True)
+        i = _spaces(d, stop, end, elements)
+        if elements:
+            if i >= end:
+                break
+            if d[i] != _COMMA:
+                return n, odds, i
+            i = _spaces(d, i + 1, end, True)
+    return n, odds, -1
 
 
 @compiled
