@@ -15,7 +15,7 @@ from pipeline import logs
 logs.configure()
 
 from pipeline import progress  # noqa: E402
-from pipeline.errors import PipelineError, UsageError  # noqa: E402
+from pipeline.errors import PipelineError, UsageError, one_line  # noqa: E402
 from pipeline.options import STANDARD, ReportOptions, make_job, parse_options  # noqa: E402
 from pipeline.report import Job, Summary, run_job  # noqa: E402
 from pipeline.sources import InputFile  # noqa: E402
@@ -40,12 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(1, "interrupted")
     except Exception as error:
         logging.getLogger(__name__).debug("the run failed", exc_info=True)
-        return _fail(1, (str(error).strip().splitlines() or [""])[0] or type(error).__name__)
+        return _fail(1, one_line(error))
 
 
 def _run(options: ReportOptions, folder: str) -> None:
     start = time.monotonic()
-    spooled = {p: _spool(p, folder, k) for k, p in enumerate(options.input) if p == STANDARD or _is_stream(p)}
+    spooled = {
+        p: _spool(p, folder, k) for k, p in enumerate(dict.fromkeys(options.input)) if p == STANDARD or _is_stream(p)
+    }
     to_stdout = options.output == STANDARD
     job = make_job(options, spooled, os.path.join(folder, "report.csv") if to_stdout else options.output)
     with progress.shown(sum(file.size for file in job.files)):
@@ -88,7 +90,7 @@ def _print_summary(summary: Summary, job: Job, report: str, seconds: float) -> N
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return status
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.decoding import Block, Shape
 from pipeline.errors import InputError
-from pipeline.events import RAW_BYTES
+from pipeline.events import RAW_BYTES, as_array
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Bytes of a block. Below 1 MiB the decoding threads wait for the interpreter lock; above, memory grows for nothing."""
@@ -132,10 +132,10 @@ class LineReader:
 
     def _seek(self, cell: int) -> None:
         """To the first line of a cell: the one after the first newline from a byte before the cell."""
-        start = cell * self._cell_bytes - 1
+        start = max(cell * self._cell_bytes - 1, 0)
         self._stream.seek(start)
         self._buffer = _Buffer(self._stream, start)
-        self._skipping = True
+        self._skipping = cell > 0
 
     def _skip_line(self) -> None:
         buffer = self._buffer
@@ -152,20 +152,22 @@ class LineReader:
         wanted = searched + HEAD_BYTES  # mostly enough for the end of the last line
         while (newline := buffer.fill(wanted).find_newline(searched)) < 0 and not buffer.ended:
             if wanted > searched + MAX_RECORD_BYTES:
-                yield from self._cut_long_line()
-                return
+                break
             wanted *= 2
+        end = newline if newline >= 0 else len(buffer.rest)
+        if end > searched + MAX_RECORD_BYTES - self._cell_bytes:  # the last line may be too long
+            begin = bytes(buffer.rest[: max(searched, 0)]).rfind(b"\n") + 1
+            if end - begin > MAX_RECORD_BYTES:
+                yield from self._cut_long_line(begin)
+                return
         if buffer.rest:
-            yield self._block(newline + 1 or len(buffer.rest))
+            yield self._block(min(end + 1, len(buffer.rest)))
 
-    def _cut_long_line(self) -> Iterator[Block]:
-        """The buffer's last line is too long: what is before it, then its beginning; the rest is skipped."""
-        begin = bytes(self._buffer.rest).rfind(b"\n") + 1
+    def _cut_long_line(self, begin: int) -> Iterator[Block]:
+        """The line from begin on is too long: what is before it, then its beginning; the rest is skipped."""
         if begin:
             yield self._block(begin)
-        offset = self._buffer.start
-        line = self._buffer.take(len(self._buffer.rest))
-        yield Block(line[:RAW_BYTES], Shape.TOO_LONG, self._source, offset)
+        yield Block(self._buffer.rest[:RAW_BYTES], Shape.TOO_LONG, self._source, self._buffer.start)
         self._skipping = True
 
     def _block(self, count: int) -> Block:
@@ -173,7 +175,7 @@ class LineReader:
         data = self._buffer.take(count)
         if offset == 0 and bytes(data[: len(_BOM)]) == _BOM:
             data, offset = data[len(_BOM) :], len(_BOM)
-        if data[-1] != _NEWLINE:
+        if bytes(data[-1:]) != b"\n":
             data = memoryview(bytes(data) + b"\n")
         return Block(data, Shape.LINES, self._source, offset)
 
@@ -182,11 +184,11 @@ def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: boo
     """Blocks of elements cut at commas; only the last comma of a chunk is looked for, nothing is parsed here."""
     index, wanted = 0, block_bytes
     while not buffer.fill(wanted + 1).ended:
-        cut, count = _last_comma(buffer.rest)
+        cut, count, end = _last_comma(buffer.rest)
         if cut < 0:
-            if len(buffer.rest) > MAX_RECORD_BYTES:
+            if (end if end >= 0 else len(buffer.rest)) > MAX_RECORD_BYTES:
                 raise InputError(f"{source}: byte {buffer.start}: an element is longer than {MAX_RECORD_BYTES} bytes")
-            wanted *= 2
+            wanted = min(2 * wanted, MAX_RECORD_BYTES) if end < 0 else 2 * wanted
             continue
         wanted = block_bytes
         yield _elements(buffer, cut, source, index)
@@ -204,11 +206,11 @@ def _elements(buffer: _Buffer, size: int, source: str, index: int) -> Block:
     return Block(data, Shape.ELEMENTS, source, offset, index)
 
 
-def _last_comma(data: memoryview) -> tuple[int, int]:
+def _last_comma(data: memoryview) -> tuple[int, int, int]:
     from pipeline import scanner
 
-    cut, count = scanner.last_comma(np.frombuffer(data, dtype=np.uint8))
-    return int(cut), int(count)
+    cut, count, end = scanner.last_comma(as_array(data))
+    return int(cut), int(count), int(end)
 
 
 def _size_without_closing(buffer: _Buffer, source: str, in_object: bool) -> int:

@@ -3,6 +3,11 @@
 from typing import Any
 
 
+def one_line(error: BaseException) -> str:
+    """An error's message on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class PipelineError(Exception):
     """Base of all errors that are shown to the user as one line, without a traceback."""
 

@@ -37,6 +37,7 @@ def distinct(ids: Ids) -> tuple[Ids, npt.NDArray[np.uint64]]:
         return _distinct_small(ids)
     from pipeline import hashing
 
+    ids = Ids.concat([ids])  # fresh arrays: for other flags numba would compile again
     hashes = hashing.hash_ids(ids.ends, ids.data)
     order = np.argsort(hashes)
     ends, data, kept, collided = hashing.gather(ids.ends, ids.data, hashes, order)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.runner import create_runner
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, one_line
 from pipeline.report import Job
 from pipeline.sources import InputFile, find_files, is_local
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, parse_factor, parse_utc_offset
@@ -90,6 +91,10 @@ def _complete(options: PipelineOptions, arguments: Sequence[str]) -> None:
         _check_beam_options(arguments)
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or DEFAULT_RUNNER
+    try:
+        create_runner(standard.runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UsageError(f"--runner {standard.runner}: {one_line(error)}") from None
 
 
 def _check_beam_options(arguments: Sequence[str]) -> None:
@@ -111,7 +116,7 @@ def _check_values(options: ReportOptions) -> None:
         raise UsageError("--input is missing: a file, glob or folder, or - for standard input")
     outputs = [options.output, options.ids_output, options.rejects_output]
     for one, other in itertools.combinations(filter(None, outputs), 2):
-        if os.path.abspath(one) == os.path.abspath(other):
+        if one == other or os.path.realpath(one) == os.path.realpath(other):
             raise UsageError(f"two outputs have the same name: {one}")
     if STANDARD in outputs[1:]:
         raise UsageError("only --output can be standard output (-)")
@@ -145,11 +150,13 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
 
 
 def check_writable(path: str) -> None:
-    """UsageError where a local output is a folder, or no file can be made beside it."""
+    """UsageError where a local output is a folder, pipe or device, or no file can be made beside it."""
     if not is_local(path):
         return
     if os.path.isdir(path) or path.endswith("/"):
         raise UsageError(f"{path}: cannot be written: it is a folder")
+    if not path or (os.path.exists(path) and not os.path.isfile(path)):
+        raise UsageError(f"{path}: cannot be written: it is no file")
     probe = os.path.join(os.path.dirname(path) or ".", f".{os.path.basename(path)}.probe-{os.getpid()}")
     try:
         with open(probe, "xb"):

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.decoding import AnyBlock
-from pipeline.errors import EventError, InputError
+from pipeline.errors import EventError, InputError, one_line
 from pipeline.events import EVENT_TYPES, FIELDS, MAX_TIMESTAMP, NO_IDS, RAW_BYTES, Batch, Ids, Reject, check_event
 
 ROWS_A_BLOCK = 64 * 1024
@@ -42,7 +42,7 @@ class ParquetReader:
         try:
             self._file = pq.ParquetFile(stream)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{source}: not a Parquet file: {error}") from None
+            raise InputError(f"{source}: not a Parquet file: {one_line(error)}") from None
         self._check_columns()
 
     def _check_columns(self) -> None:
@@ -73,7 +73,7 @@ class ParquetReader:
                 yield RowBlock(rows, self._source, index)
                 index += rows.num_rows
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{self._source}: row {index}: damaged Parquet: {error}") from None
+            raise InputError(f"{self._source}: row {index}: damaged Parquet: {one_line(error)}") from None
 
 
 def _is_string(kind: pa.DataType) -> bool:
@@ -85,6 +85,9 @@ def decode_rows(block: RowBlock, want_ids: bool = True, max_rejects: int | None 
     ids, events, times = (block.rows.column(field) for field in FIELDS)
     ids, events = ids.cast(pa.large_string()), events.cast(pa.large_string())
     codes = pc.index_in(events, value_set=pa.array(EVENT_TYPES, pa.large_string()))
+    if pa.types.is_uint64(times.type):
+        times = pc.min_element_wise(times, pa.scalar(2**62, pa.uint64()))
+    times = times.cast(pa.int64())
     in_range = pc.and_(pc.greater_equal(times, 0), pc.less(times, MAX_TIMESTAMP))
     good = pc.fill_null(pc.and_(pc.and_(in_range, pc.is_valid(codes)), pc.greater(pc.binary_length(ids), 0)), False)
     rejects: tuple[Reject, ...] = ()
@@ -94,7 +97,7 @@ def decode_rows(block: RowBlock, want_ids: bool = True, max_rejects: int | None 
         ids, codes, times = ids.filter(good), codes.filter(good), times.filter(good)
     return Batch(
         codes.to_numpy(zero_copy_only=False).astype(np.uint8),
-        times.cast(pa.int64()).to_numpy(zero_copy_only=False),
+        times.to_numpy(zero_copy_only=False),
         _ids(ids) if want_ids else NO_IDS,
         rejects,
         len(good) - good.true_count,

@@ -55,7 +55,7 @@ class Job:
     @property
     def outputs(self) -> list[str]:
         """The files that the job writes."""
-        return [path for path in (self.output, self.ids_output, self.rejects_output) if path]
+        return [path for path in (self.output, self.ids_output, self.rejects_output) if path is not None]
 
 
 @dataclasses.dataclass(frozen=True)

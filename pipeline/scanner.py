@@ -375,8 +375,11 @@ def _record(d, i, end, newlines, names, n, codes, times, id_data, w, want_ids):
 
 @compiled
 def _line_end(d, i):
+    """Where the line that holds i ends, without the white space before its newline."""
     while d[i] != 10:
         i += 1
+    while d[i - 1] == 32 or d[i - 1] == 9 or d[i - 1] == 13:
+        i -= 1
     return i
 
 
@@ -432,7 +435,7 @@ def scan(d, elements, codes, times, id_ends, id_data, odd, want_ids):
             n += 1
         else:
             stop = _element_end(d, i, end) if elements else _line_end(d, i)
-            if stop <= i or d[i] == _COMMA and elements:
+            if stop <= i or (elements and d[i] == _COMMA):
                 return n, odds, i
             odd[odds, 0], odd[odds, 1], odd[odds, 2] = i, stop, n + odds
             odds += 1
@@ -448,7 +451,10 @@ def scan(d, elements, codes, times, id_ends, id_data, odd, want_ids):
 
 @compiled
 def last_comma(d):
-    """(index of the last comma between elements, how many), or (-1, 0); d begins with an element of an array."""
+    """(index of the last comma between elements or -1, how many, index of the array's end or -1).
+
+    d begins with an element of an array.
+    """
     depth = 0
     found, count = -1, 0
     i, end = 0, len(d)
@@ -463,9 +469,9 @@ def last_comma(d):
         elif c == _CLOSE or c == _CLOSE_LIST:
             depth -= 1
             if depth < 0:
-                break
+                return found, count, i
         elif c == _COMMA and depth == 0:
             found = i
             count += 1
         i += 1
-    return found, count
+    return found, count, -1

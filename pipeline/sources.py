@@ -1,12 +1,14 @@
 """Sources: from file patterns on any Beam file system to blocks, split over workers where the format allows it."""
 
+import bz2
 import glob
+import io
 import logging
 import os
 import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -18,10 +20,47 @@ from apache_beam.transforms.core import RestrictionProvider
 from pipeline import coders, progress  # noqa: F401 (registers how blocks travel)
 from pipeline.blocks import BLOCK_BYTES, HEAD_BYTES, LineReader, is_array, read_blocks, read_up_to
 from pipeline.decoding import AnyBlock
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError, UsageError, one_line
 from pipeline.parquet import ParquetReader
 
-_CODECS = {CompressionTypes.GZIP: "gzip", CompressionTypes.BZIP2: "bz2", CompressionTypes.ZSTD: "zstd"}
+
+def _by_arrow(codec: str) -> Callable[[BinaryIO], Any]:
+    return lambda stream: pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec)
+
+
+class _Bzip2(io.RawIOBase):
+    """Members of bzip2 in a row. Arrow refuses an empty one, Python's own reader silently drops what is none."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._member = bz2.BZ2Decompressor()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        data = b""
+        while not data:
+            if self._member.eof:
+                rest = self._member.unused_data or self._stream.read(HEAD_BYTES)
+                if not rest:
+                    break
+                self._member = bz2.BZ2Decompressor()
+            else:
+                rest = self._stream.read(HEAD_BYTES) if self._member.needs_input else b""
+                if not rest and self._member.needs_input:
+                    raise EOFError("Truncated compressed stream")
+            data = self._member.decompress(rest, len(target))
+        target[: len(data)] = data
+        return len(data)
+
+
+# Beam's own reader takes a truncated file for a short one.
+_CODECS: dict[str, Callable[[BinaryIO], Any]] = {
+    CompressionTypes.GZIP: _by_arrow("gzip"),
+    CompressionTypes.BZIP2: lambda stream: io.BufferedReader(_Bzip2(stream)),
+    CompressionTypes.ZSTD: _by_arrow("zstd"),
+}
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 
 
@@ -44,12 +83,13 @@ def find_files(patterns: list[str]) -> list[InputFile]:
         found = _match(pattern)
         if not found:
             raise UsageError(f"--input {pattern}: no such file, or nothing matches")
-        files.update((file.path, file) for file in found)
-    for path in files:
-        kind = CompressionTypes.detect_compression_type(path)
+        for file in found:
+            files.setdefault(os.path.realpath(file.path) if is_local(file.path) else file.path, file)
+    for file in files.values():
+        kind = CompressionTypes.detect_compression_type(file.path)
         if kind != CompressionTypes.UNCOMPRESSED and kind not in _CODECS:
-            raise UsageError(f"--input {path}: {kind} compression is not supported (use .gz, .bz2 or .zst)")
-    return [files[path] for path in sorted(files)]
+            raise UsageError(f"--input {file.path}: {kind} compression is not supported (use .gz, .bz2 or .zst)")
+    return sorted(files.values())
 
 
 def is_local(path: str) -> bool:
@@ -74,8 +114,7 @@ def _list(pattern: str) -> list[InputFile]:
             return [_local_file(path) for path in glob.glob(pattern) if os.path.isfile(path)]
         found = FileSystems.match([pattern])[0].metadata_list
     except (BeamIOError, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"--input {pattern}: cannot be listed: {reason}") from None
+        raise UsageError(f"--input {pattern}: cannot be listed: {one_line(error)}") from None
     files = [InputFile(file.path, file.size_in_bytes, file.path) for file in found]
     return [file for file in files if not posixpath.basename(file.path).startswith(".") and not _is_folder(file.path)]
 
@@ -106,18 +145,19 @@ def open_file(file: InputFile, cell_bytes: int = BLOCK_BYTES) -> Iterator[Reader
     try:
         with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
             yield _reader(stream, file, cell_bytes)
-    except (OSError, BeamIOError, pa.ArrowException) as error:
-        raise InputError(f"{file.name}: cannot be read: {error}") from None
+    except (OSError, EOFError, BeamIOError, pa.ArrowException) as error:
+        raise InputError(f"{file.name}: cannot be read: {one_line(error)}") from None
 
 
 def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
     if file.path.lower().endswith(".parquet"):
         parquet = ParquetReader(stream, file.name)
         return Reader(parquet.groups, parquet.read_group, stream.tell)
-    codec = _CODECS.get(CompressionTypes.detect_compression_type(file.path))
-    if codec:
-        plain = pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), codec)
-        return Reader(1, lambda _: read_blocks(plain, file.name, cell_bytes), stream.tell)
+    decompress = _CODECS.get(CompressionTypes.detect_compression_type(file.path))
+    if decompress:
+        if not file.size:
+            raise InputError(f"{file.name}: cannot be read: it is empty, not even the header of a compressed file")
+        return Reader(1, lambda _: read_blocks(decompress(stream), file.name, cell_bytes), stream.tell)
     array = is_array(read_up_to(stream, HEAD_BYTES))
     stream.seek(0)
     if array:
