@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
@@ -34,6 +31,7 @@ from pipeline.table import (
     scale_impressions,
 )
 from pipeline.tally import SHOWN, Tally, merge_tallies, tally_batch
+from pipeline.threads import ThreadedDoFn
 
 REJECTS, TALLIES = "rejects", "tallies"
 """Tags of the side outputs of DecodeBlocks."""
@@ -44,7 +42,6 @@ METRICS = "report"
 Piece = tuple[Any, bytes]  # a part of a file: its place in the order, its bytes
 
 _COUNTS_A_MERGE = 32  # partial counts held by a bundle before they are added up
-_IDS_A_FLUSH = 500_000  # ids held by a bundle before they are sorted and shuffled: about 15 MB
 
 
 def counter(name: str) -> Any:
@@ -57,45 +54,20 @@ def _at_end(value: Any) -> WindowedValue:
     return WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
 
 
-class _DecodeBlocks(beam.DoFn):  # type: ignore[misc]
-    """Decodes in threads (the scanner runs without the interpreter lock) while the reader goes on."""
-
+class _DecodeBlocks(ThreadedDoFn):
     def __init__(self, want_ids: bool, keep_rejects: bool) -> None:
+        super().__init__()
         self._want_ids, self._keep_rejects = want_ids, keep_rejects
         self._read, self._rejected = counter("read"), counter("rejected")
 
-    def setup(self) -> None:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._ahead = threads + 1
-        self._pool = ThreadPoolExecutor(threads, "decode")
-
-    def teardown(self) -> None:
-        self._pool.shutdown()
-
-    def start_bundle(self) -> None:
-        self._pending: deque[Future[Batch]] = deque()
-
-    def process(self, block: AnyBlock) -> Iterator[Any]:
-        self._pending.append(self._pool.submit(self._decode, block))
-        if len(self._pending) > self._ahead:
-            yield from self._outputs(self._pending.popleft().result())
-
-    def finish_bundle(self) -> Iterator[Any]:
-        while self._pending:
-            for output in self._outputs(self._pending.popleft().result()):
-                if isinstance(output, beam.pvalue.TaggedOutput):
-                    yield beam.pvalue.TaggedOutput(output.tag, _at_end(output.value))
-                else:
-                    yield _at_end(output)
-
-    def _decode(self, block: AnyBlock) -> Batch:
+    def work(self, block: AnyBlock) -> Batch:
         max_rejects = None if self._keep_rejects else SHOWN
         if isinstance(block, RowBlock):
             return decode_rows(block, self._want_ids, max_rejects)
         assert isinstance(block, Block)
         return decode(block, self._want_ids, max_rejects)
 
-    def _outputs(self, batch: Batch) -> Iterator[Any]:
+    def emit(self, batch: Batch) -> Iterator[Any]:
         self._read.inc(batch.read)
         self._rejected.inc(batch.rejected)
         yield beam.pvalue.TaggedOutput(TALLIES, tally_batch(batch))
@@ -206,26 +178,20 @@ class FormatCsv(beam.PTransform):  # type: ignore[misc]
         return tables | "Format" >> beam.Map(lambda table: (0, csv_text(table).encode())).with_output_types(Piece)
 
 
-class _PartitionIds(beam.DoFn):  # type: ignore[misc]
-    """Makes sets of a bundle's ids, so that an id is shuffled once a bundle however often it comes."""
+class _PartitionIds(ThreadedDoFn):
+    """Makes a set of a batch's ids, so that an id is shuffled once a block however often it comes."""
 
-    def start_bundle(self) -> None:
-        self._held: list[Ids] = []
-        self._count = 0
+    def work(self, batch: Batch) -> list[tuple[int, bytes]]:
+        return list(id_sets.partition(batch.ids))
 
-    def process(self, batch: Batch) -> Iterator[tuple[int, bytes]]:
-        self._held.append(batch.ids)
-        self._count += len(batch.ids.ends)
-        if self._count >= _IDS_A_FLUSH:
-            yield from self._flush()
+    def emit(self, pieces: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+        yield from pieces
 
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        yield from map(_at_end, self._flush())
 
-    def _flush(self) -> Iterator[tuple[int, bytes]]:
-        held = Ids.concat(self._held)
-        self.start_bundle()
-        yield from id_sets.partition(held)
+class _MergeIds(ThreadedDoFn):
+    def work(self, partition: tuple[int, Iterable[bytes]]) -> tuple[int, Ids]:
+        number, pieces = partition
+        return number, id_sets.merge(pieces)
 
 
 class DistinctIds(beam.PTransform):  # type: ignore[misc]
@@ -236,8 +202,7 @@ class DistinctIds(beam.PTransform):  # type: ignore[misc]
             batches
             | "Partition by hash" >> beam.ParDo(_PartitionIds()).with_output_types(tuple[int, bytes])
             | "Group partitions" >> beam.GroupByKey()
-            | "Merge"
-            >> beam.MapTuple(lambda key, pieces: (key, id_sets.merge(pieces))).with_output_types(tuple[int, Ids])
+            | "Merge" >> beam.ParDo(_MergeIds()).with_output_types(tuple[int, Ids])
         )
 
 

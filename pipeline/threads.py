@@ -1,0 +1,58 @@
+"""DoFns that work in threads, for work that runs without the interpreter lock (compiled code, numpy, Arrow)."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.utils.windowed_value import WindowedValue
+
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""One a core that this process may use."""
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """One for the process, since a runner may run several bundles and several DoFns at a time."""
+    return ThreadPoolExecutor(THREADS, "work")
+
+
+class ThreadedDoFn(beam.DoFn):  # type: ignore[misc]
+    """Calls work on each element in a thread while the next ones are read, and emits the results in order.
+
+    At most THREADS + 1 elements are under way in a bundle, which bounds the memory. Outputs keep the window and the
+    timestamp of their element.
+    """
+
+    def work(self, element: Any) -> Any:
+        """What is done in a thread."""
+        raise NotImplementedError
+
+    def emit(self, result: Any) -> Iterator[Any]:
+        """The outputs of a result, perhaps tagged; runs in the bundle's own thread."""
+        yield result
+
+    def start_bundle(self) -> None:
+        self._pending: deque[tuple[Future[Any], Any, Any]] = deque()
+
+    def process(
+        self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[Any]:
+        self._pending.append((_pool().submit(self.work, element), timestamp, window))
+        if len(self._pending) > THREADS + 1:
+            yield from self._next()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        while self._pending:
+            yield from self._next()
+
+    def _next(self) -> Iterator[Any]:
+        future, timestamp, window = self._pending.popleft()
+        for output in self.emit(future.result()):
+            if isinstance(output, beam.pvalue.TaggedOutput):
+                yield beam.pvalue.TaggedOutput(output.tag, WindowedValue(output.value, timestamp, (window,)))
+            else:
+                yield WindowedValue(output, timestamp, (window,))
