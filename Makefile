@@ -19,7 +19,7 @@ check: .venv/ready  ## lint, format, types
 	$(BIN)/mypy
 
 bench: .venv/ready .venv-bench/ready  ## against DuckDB, Polars, pandas and stock Beam, in one run
-	$(BIN)/python -m bench.run --rivals-python .venv-bench/bin/python --markdown build/bench.md $(BENCH)
+	.venv-bench/bin/python -m bench.run --python $(BIN)/python --markdown build/bench.md $(BENCH)
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv --clear .venv

@@ -66,6 +66,7 @@ class Case:
     events: int
     program: str
     usages: list[Usage] = field(default_factory=list)
+    python: str = sys.executable
     digests: set[str] = field(default_factory=set)
 
     @property
@@ -74,10 +75,13 @@ class Case:
         return statistics.median(usage.seconds for usage in self.usages)
 
 
-def command(program: str, source: Path, report: Path, ids: Path | None) -> list[str]:
-    """The command line that makes the report, and the list of unique ids where `ids` is given."""
+def command(program: str, python: str, source: Path, report: Path, ids: Path | None) -> list[str]:
+    """The command line that makes the report, and the list of unique ids where `ids` is given.
+
+    python: what runs this project; rivals run on this process's own interpreter.
+    """
     if program == OURS:
-        line = [sys.executable, "-m", "pipeline", "--input", str(source), "--output", str(report)]
+        line = [python, "-m", "pipeline", "--input", str(source), "--output", str(report)]
         return line + (["--ids_output", str(ids)] if ids else [])
     script = PROJECT / "bench" / "rivals" / f"{program}.py"
     return [sys.executable, str(script), str(source), str(report), *([str(ids)] if ids else [])]
@@ -117,7 +121,7 @@ def run_once(case: Case, source: Path, folder: Path) -> bytes:
     for path in (report, ids):
         path.unlink(missing_ok=True)
     wanted = ids if case.work == "ids" else None
-    case.usages.append(measure(command(case.program, source, report, wanted), folder / "log.txt"))
+    case.usages.append(measure(command(case.program, case.python, source, report, wanted), folder / "log.txt"))
     content = report.read_bytes()
     case.digests.add(hashlib.sha256(content).hexdigest() + (sorted_digest(ids) if wanted else ""))
     return content
@@ -140,15 +144,15 @@ def equal(case: Case, ours: Case) -> bool:
     return len(case.digests) == 1 and case.digests == ours.digests
 
 
-def warm_up(programs: list[str], data: Path, folder: Path) -> None:
+def warm_up(programs: list[str], options: argparse.Namespace, folder: Path) -> None:
     """Runs every program untimed: on the example, checking its report literally, and on a file that is large enough
     for all that is compiled or cached at first use.
     """
-    example, larger = folder / "example.jsonl", data_file(data, WARM_UP_EVENTS)
+    example, larger = folder / "example.jsonl", data_file(options.data, WARM_UP_EVENTS)
     example.write_text(EXAMPLE, encoding="utf-8")
-    cases = [Case("ids", WARM_UP_EVENTS, program) for program in programs]
+    cases = [Case("ids", WARM_UP_EVENTS, program, python=options.python) for program in programs]
     for case in cases:
-        if run_once(Case("ids", 6, case.program), example, folder) != EXAMPLE_REPORT:
+        if run_once(Case("ids", 6, case.program, python=options.python), example, folder) != EXAMPLE_REPORT:
             raise BenchError(f"{case.program}: a wrong report of the example events")
         run_once(case, larger, folder)
         if not equal(case, cases[0]):
@@ -158,7 +162,7 @@ def warm_up(programs: list[str], data: Path, folder: Path) -> None:
 def measure_all(work: str, events: int, options: argparse.Namespace, folder: Path) -> list[Case]:
     """All programs doing the same work on the same file, in turn."""
     source = data_file(options.data, events)
-    cases = [Case(work, events, program) for program in (OURS, *options.rivals)]
+    cases = [Case(work, events, program, python=options.python) for program in (OURS, *options.rivals)]
     for turn in range(max(options.runs, options.slow_runs)):
         for case in cases:
             slow = case.program in SLOW and events >= MANY
@@ -233,6 +237,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--slow_runs", type=int, default=1, help=f"of {', '.join(SLOW)} from {MANY:,} events on")
     parser.add_argument("--data", type=Path, default=PROJECT / "build" / "bench", help="folder for the events")
     parser.add_argument("--rivals", nargs="*", choices=RIVALS, default=list(RIVALS))
+    parser.add_argument("--python", default=sys.executable, help="what runs this project (default: what runs this)")
     parser.add_argument("--markdown", type=Path, help="file to write the results to")
     options = parser.parse_args(arguments)
     if min(options.runs, options.slow_runs, *options.events) < 1:
@@ -246,7 +251,7 @@ def run(options: argparse.Namespace) -> list[list[Case]]:
     options.data.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=options.data))
     try:
-        warm_up([OURS, *options.rivals], options.data, folder)
+        warm_up([OURS, *options.rivals], options, folder)
         return [measure_all(work, events, options, folder) for work in options.work for events in options.events]
     finally:
         shutil.rmtree(folder)
