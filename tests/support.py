@@ -1,0 +1,168 @@
+"""Helpers of the tests."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing import test_pipeline
+
+from pipeline import decoding, logs
+from pipeline.__main__ import main
+from pipeline.blocks import read_blocks
+from pipeline.decoding import Block
+from pipeline.errors import InputError
+from pipeline.events import EVENT_TYPES, Batch, Reject
+from tests import oracle
+
+ROOT = Path(__file__).resolve().parent.parent
+
+HEADER = "hour,impressions,video_start,video_25,video_50,video_75,video_completed,impressions_scaled\n"
+
+EXAMPLE_EVENTS = [
+    {"id": "c8e3-ace6-4852-a32f", "event": "video_25", "timestamp": 1617393003},
+    {"id": "af77-79b6-4fe6-8645", "event": "video_25", "timestamp": 1617400203},
+    {"id": "75c3-2a09-4ac6-a38a", "event": "video_25", "timestamp": 1617385803},
+    {"id": "a6dc-030b-4fb5-891d", "event": "video_50", "timestamp": 1617400203},
+    {"id": "9919-b79c-4897-b3e4", "event": "video_completed", "timestamp": 1617400203},
+    {"id": "d008-a738-45f3-a3fb", "event": "video_start", "timestamp": 1617385803},
+]
+
+EXAMPLE_REPORT = HEADER + (
+    "2021-04-02T18:00:00+01:00,0,1,1,0,0,0,0.0\n"
+    "2021-04-02T20:00:00+01:00,0,0,1,0,0,0,0.0\n"
+    "2021-04-02T22:00:00+01:00,0,0,1,1,0,1,0.0\n"
+)
+
+DECODERS = {"compiled": 0, "strict": 1 << 62}
+"""SMALL_BLOCK for each decoder: the largest block that the strict one takes alone."""
+
+BROKEN = "broken"
+"""The outcome of a source that is an error as a whole."""
+
+Outcome = tuple[list[oracle.Event], list[oracle.Place]] | str
+
+
+@contextlib.contextmanager
+def decoder(name: str) -> Iterator[None]:
+    """All blocks go to this decoder ("compiled" hands records that it does not take to the other)."""
+    with mock.patch.object(decoding, "SMALL_BLOCK", DECODERS[name]):
+        yield
+
+
+def event(identity: str = "a", kind: str = "impressions", timestamp: int = 1617393003) -> dict[str, Any]:
+    """One event as a dict."""
+    return {"id": identity, "event": kind, "timestamp": timestamp}
+
+
+def line(identity: str = "a", kind: str = "impressions", timestamp: int = 1617393003) -> bytes:
+    """One event as a line of JSON Lines, without its end."""
+    return json.dumps(event(identity, kind, timestamp)).encode()
+
+
+def json_lines(events: Iterable[Any]) -> bytes:
+    """JSON Lines."""
+    return b"".join(json.dumps(item).encode() + b"\n" for item in events)
+
+
+def batch_rows(batch: Batch) -> list[oracle.Event]:
+    """The events of a batch, in its order."""
+    ids = [item.decode() for item in batch.ids.to_list()]
+    kinds = [EVENT_TYPES[code] for code in batch.codes.tolist()]
+    return list(zip(ids, kinds, batch.timestamps.tolist(), strict=True))
+
+
+def outcome(batches: Sequence[Batch]) -> Outcome:
+    """What decoding gave, in a form to compare: events sorted, places of rejects in order."""
+    events = sorted(row for batch in batches for row in batch_rows(batch))
+    return events, [place(reject) for batch in batches for reject in batch.rejects]
+
+
+def place(reject: Reject) -> oracle.Place:
+    """Where a reject is; it must have an offset."""
+    assert reject.offset is not None
+    return oracle.Place(reject.offset, reject.index)
+
+
+def decode_block(block: Block, name: str) -> Outcome:
+    """The outcome of one block with one of the decoders. Raises what decode raises beyond InputError."""
+    with decoder(name):
+        try:
+            batch = decoding.decode(block)
+        except InputError:
+            return BROKEN
+    assert batch.read == len(batch.codes) + len(batch.rejects)
+    return outcome([batch])
+
+
+def decode_source(data: bytes, name: str, block_bytes: int = 1 << 22) -> Outcome:
+    """The outcome of a whole source of any shape."""
+    with decoder(name):
+        try:
+            return outcome([decoding.decode(block) for block in read_blocks(io.BytesIO(data), "source", block_bytes)])
+        except InputError:
+            return BROKEN
+
+
+def expected(data: bytes) -> Outcome:
+    """The oracle's outcome of a whole source."""
+    try:
+        document = oracle.read(data)
+    except oracle.BrokenError:
+        return BROKEN
+    return sorted(document.events), document.rejects
+
+
+RUNNERS = ("FnApiRunner", "DirectRunner")
+"""What the transforms are tested on: Beam's embedded engine by name, and the runner that most tutorials name."""
+
+NO_DOWNLOAD = "--prism_location=/nowhere/prism"
+"""DirectRunner would first download another engine (Prism); one that is not there makes it go on with its own."""
+
+
+def beam_pipeline(runner: str = "FnApiRunner") -> test_pipeline.TestPipeline:
+    """A pipeline for assert_that."""
+    return test_pipeline.TestPipeline(runner=runner, options=PipelineOptions([NO_DOWNLOAD]))
+
+
+class Run(NamedTuple):
+    """What a command line did."""
+
+    status: int
+    out: str
+    err: str
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> Run:
+    """Runs the command line in this process, with logging as `python -m pipeline` sets it up."""
+    capsys.readouterr()
+    root = logging.getLogger()
+    with mock.patch.object(root, "handlers", []), mock.patch.object(root, "level", root.level):
+        logs.configure()
+        status = main(list(arguments))
+    out, err = capsys.readouterr()
+    return Run(status, out, err)
+
+
+def run(
+    *arguments: str, stdin: bytes = b"", cwd: Path | None = None, pass_fds: Sequence[int] = (), **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs the command line as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        cwd=cwd,
+        pass_fds=pass_fds,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )

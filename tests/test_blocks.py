@@ -1,0 +1,277 @@
+"""Cutting streams into blocks: every record once, at its right place, in bounded memory."""
+
+import io
+import itertools
+import tracemalloc
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import blocks
+from pipeline.blocks import LineReader, is_array, read_blocks, read_up_to
+from pipeline.decoding import Block, Shape, decode
+from pipeline.errors import InputError
+from tests import documents, support
+
+SIZES = st.sampled_from((1, 2, 3, 7, 64, 300, 1 << 16, 1 << 22))
+PIECES = (b"", b"\n", b"\r\n", b"a", b"bc", b" ", b"{}", b"d" * 70, b"e" * 700, b"\xef\xbb\xbf", b"\n\n")
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=25).map(b"".join)
+
+
+class ShortReads(io.RawIOBase):
+    """A stream that returns less than what was asked, as a bucket or pipe may."""
+
+    def __init__(self, data: bytes, seed: int) -> None:
+        self._data, self._random, self._at = data, Random(seed), 0
+        self.most_read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        assert whence == 0
+        assert offset >= 0
+        self._at = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        count = min(len(buffer), len(self._data) - self._at, self._random.choice((1, 2, 3, 100, 1 << 20)))
+        buffer[:count] = self._data[self._at : self._at + count]
+        self._at += count
+        self.most_read = max(self.most_read, self._at)
+        return count
+
+
+def true_lines(data: bytes) -> list[tuple[int, bytes]]:
+    """(offset, line) of each line with anything in it, by splitting at LF; the mark at the start is no part."""
+    start = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    found = []
+    for line in data[start:].split(b"\n"):
+        if line:
+            found.append((start, line))
+        start += len(line) + 1
+    return found
+
+
+def lines_of(found: list[Block]) -> list[tuple[int, bytes]]:
+    """(offset, line) of each line in blocks."""
+    lines = []
+    for block in found:
+        data = bytes(block.data)
+        assert block.shape is Shape.LINES
+        assert data.endswith(b"\n")
+        at = block.offset
+        for line in data[:-1].split(b"\n"):
+            if line:
+                lines.append((at, line))
+            at += len(line) + 1
+    return lines
+
+
+@settings(max_examples=600)
+@given(TEXTS, SIZES, st.data())
+def test_any_partition_of_cells_gives_each_line_once(text: bytes, size: int, data: st.DataObject) -> None:
+    parts = -(-len(text) // size)
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(parts - 1, 1)), max_size=5)) & set(range(1, parts)))
+    ranges = list(zip([0, *cuts], [*cuts, parts], strict=True))
+    by_cell: dict[int, list[Block]] = {}
+    for start, stop in data.draw(st.permutations(ranges)):
+        reader = LineReader(ShortReads(text, start), "s", size)  # type: ignore[arg-type]
+        for cell in range(start, stop):
+            by_cell[cell] = list(reader.read_cell(cell))
+    lines = lines_of([block for cell in sorted(by_cell) for block in by_cell[cell]])
+    assert lines == true_lines(text)
+
+
+@settings(max_examples=300)
+@given(TEXTS, SIZES, st.data())
+def test_cells_in_any_order_by_one_reader(text: bytes, size: int, data: st.DataObject) -> None:
+    parts = -(-len(text) // size)
+    order = data.draw(st.permutations(range(min(parts, 12)))) + list(range(12, parts))
+    reader = LineReader(io.BytesIO(text), "s", size)
+    lines = [line for cell in order for line in lines_of(list(reader.read_cell(cell)))]
+    assert sorted(lines) == true_lines(text)
+
+
+@settings(max_examples=300)
+@given(TEXTS, SIZES)
+def test_a_whole_stream_of_lines(text: bytes, size: int) -> None:
+    assert lines_of(list(read_blocks(ShortReads(text, size), "s", size))) == true_lines(text)  # type: ignore[arg-type]
+
+
+@settings(max_examples=300)
+@given(TEXTS, SIZES)
+def test_a_cell_has_the_lines_that_begin_in_it(text: bytes, size: int) -> None:
+    for cell in range(-(-len(text) // size)):
+        reader = LineReader(io.BytesIO(text), "s", size)
+        begin = [offset for offset, _ in lines_of(list(reader.read_cell(cell)))]
+        mark = 3 if text.startswith(b"\xef\xbb\xbf") else 0
+        wanted = [o for o, _ in true_lines(text) if cell * size <= (0 if o == mark else o) < (cell + 1) * size]
+        assert begin == wanted
+
+
+@settings(max_examples=600)
+@given(documents.ARRAYS | documents.DAMAGED_ARRAYS, st.sampled_from((1, 2, 3, 7, 64, 300)), documents.SEEDS)
+def test_arrays_in_small_blocks_are_as_in_one(data: bytes, size: int, seed: int) -> None:
+    wanted = support.decode_source(data, "strict")
+    for name in support.DECODERS:
+        assert support.decode_source(data, name, size) == wanted
+    with mock.patch.object(io, "BytesIO", lambda content: ShortReads(content, seed)):
+        assert support.decode_source(data, "strict", size) == wanted
+
+
+@settings(max_examples=200)
+@given(documents.LINES | documents.DAMAGED_LINES, st.sampled_from((1, 2, 3, 7, 64, 300)))
+def test_lines_in_small_blocks_are_as_in_one(data: bytes, size: int) -> None:
+    if not is_array(data):
+        wanted = support.expected(data)
+        for name in support.DECODERS:
+            assert support.decode_source(data, name, size) == wanted
+
+
+@settings(max_examples=100)
+@given(st.integers(1, 30), st.sampled_from((1, 5, 64, 1000)), st.booleans())
+def test_elements_have_their_index_and_offset(count: int, size: int, in_object: bool) -> None:
+    elements = b",".join(b" %d" % k for k in range(count))
+    data = (b'{"mock_for_test":[%s]}' if in_object else b"[%s]") % elements
+    rejects = [reject for block in read_blocks(io.BytesIO(data), "s", size) for reject in decode(block).rejects]
+    assert [reject.index for reject in rejects] == list(range(count))
+    assert [reject.raw for reject in rejects] == [str(k) for k in range(count)]
+    for reject in rejects:
+        assert reject.offset is not None
+        assert data[reject.offset :].startswith(reject.raw.encode())
+
+
+@pytest.fixture
+def small_limit() -> Iterator[None]:
+    """Records of over 1,000 bytes are too long; the reader looks ahead by 100."""
+    with mock.patch.object(blocks, "MAX_RECORD_BYTES", 1000), mock.patch.object(blocks, "HEAD_BYTES", 100):
+        yield
+
+
+@pytest.mark.usefixtures("small_limit")
+@pytest.mark.parametrize("size", [1, 10, 100, 450, 5000])
+@pytest.mark.parametrize("where", [0, 1, 2, 3])
+def test_a_line_that_is_too_long_is_one_reject_and_the_rest_goes_on(size: int, where: int) -> None:
+    good = support.line()
+    long = b'{"x":"' + b"y" * 20_000 + b'"}'
+    lines = [good, good, good]
+    lines.insert(where, long)
+    for text in (b"\n".join(lines), b"\n".join(lines) + b"\n"):
+        found = []
+        for cell in range(-(-len(text) // size)):  # a fresh reader for each cell
+            found += list(LineReader(io.BytesIO(text), "s", size).read_cell(cell))
+        for batches in ([decode(b) for b in found], [decode(b) for b in read_blocks(io.BytesIO(text), "s", size)]):
+            rejects = [reject for batch in batches for reject in batch.rejects]
+            assert [(reject.offset, reject.reason) for reject in rejects] == [(text.index(long), "line is too long")]
+            assert rejects[0].raw == long[:1024].decode()
+            assert sum(len(batch.codes) for batch in batches) == 3
+
+
+@pytest.mark.usefixtures("small_limit")
+@pytest.mark.parametrize("size", [1, 100, 450, 5000])
+@pytest.mark.parametrize("before", [0, 30, 300, 900])
+@pytest.mark.parametrize("length", [990, 1000])
+def test_a_line_up_to_the_limit_is_taken_wherever_it_stands(length: int, before: int, size: int) -> None:
+    text = b" " * before + b"\n" + b'{"x":"' + b"y" * (length - 8) + b'"}' + b"\n" + b"z\n"
+    found = list(read_blocks(io.BytesIO(text), "s", size))
+    assert all(block.shape is Shape.LINES for block in found)
+
+
+@pytest.mark.usefixtures("small_limit")
+@pytest.mark.parametrize("size", [1, 450])
+def test_a_line_over_the_limit_is_a_reject_wherever_it_stands(size: int) -> None:
+    for before, length in itertools.product((0, 300), (1001, 1300, 2200)):
+        text = b" " * before + b"\n" + b"y" * length + b"\n" + b"z\n"
+        rejects = [reject for block in read_blocks(io.BytesIO(text), "s", size) for reject in decode(block).rejects]
+        assert [reject.reason == "line is too long" for reject in rejects] == [True, False], (before, length)
+
+
+@pytest.mark.usefixtures("small_limit")
+@pytest.mark.parametrize("size", [1, 450])
+def test_an_element_over_the_limit_is_an_error_wherever_it_stands(size: int) -> None:
+    for where, length in itertools.product((0, 1, 2), (1001, 1300, 2200)):
+        elements = [b"0" * 50, b"0" * 300]
+        elements.insert(where, b"1" * length)
+        with pytest.raises(InputError, match="longer than 1000 bytes"):
+            list(read_blocks(io.BytesIO(b"[" + b",".join(elements) + b"]"), "s", size))
+
+
+@pytest.mark.usefixtures("small_limit")
+@pytest.mark.parametrize("size", [1, 450])
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_an_element_up_to_the_limit_is_taken_wherever_it_stands(where: int, size: int) -> None:
+    elements = [b"0" * 50, b"0" * 300]
+    elements.insert(where, b"1" * 1000)
+    found = list(read_blocks(io.BytesIO(b"[" + b",".join(elements) + b"]"), "s", size))
+    assert b"".join(bytes(block.data) for block in found).replace(b"\n", b",") == b",".join(elements) + b","
+
+
+@pytest.mark.usefixtures("small_limit")
+@pytest.mark.parametrize("size", [1, 100, 5000])
+def test_an_element_that_is_too_long_is_an_error(size: int) -> None:
+    good = support.line()
+    long = b'{"x":"' + b"y" * 50_000 + b'"}'
+    with pytest.raises(InputError, match=r"s: byte .*longer than 1000 bytes"):
+        list(read_blocks(io.BytesIO(b"[" + b",".join([good, long, good]) + b"]"), "s", size))
+
+
+def test_an_array_of_one_line_is_read_in_bounded_memory() -> None:
+    element = support.line("i" * 50) + b","
+    data = b"[" + element * (50_000_000 // len(element)) + element[:-1] + b"]"
+    count = total = 0
+    list(read_blocks(io.BytesIO(b"[1,2]"), "warm-up", 1))  # compiles or loads the scanner
+    tracemalloc.start()
+    for block in read_blocks(io.BytesIO(data), "s", 1 << 20):
+        assert len(block.data) <= (1 << 20) + 1
+        count += 1
+        total += len(block.data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count >= 47
+    assert total == len(data) - 1
+    assert peak < 8 << 20
+
+
+def test_an_array_is_read_no_further_than_asked() -> None:
+    stream = ShortReads(b"[" + b"1," * 2_000_000 + b"1]", 0)
+    next(read_blocks(stream, "s", 1 << 17))  # type: ignore[arg-type]
+    assert stream.most_read < 1 << 19
+
+
+@pytest.mark.parametrize(
+    ("head", "array"),
+    [
+        (b"", False),
+        (b"[", True),
+        (b" \r\n\t[", True),
+        (b"\xef\xbb\xbf[", True),
+        (b"\xef\xbb\xbf [", True),
+        (b" \xef\xbb\xbf[", False),
+        (b"{", False),
+        (b'{"id":"a"}', False),
+        (b'{"mock_for_test":[', True),
+        (b'{ "mock_for_test"\n:\t[', True),
+        (b'{"mock_for_test":{', False),
+        (b'{"other":[', False),
+        (b'"[', False),
+    ],
+)
+def test_shape_is_told_from_the_first_bytes(head: bytes, array: bool) -> None:
+    assert is_array(head) is array
+
+
+@given(st.binary(max_size=300), st.integers(0, 400))
+def test_read_up_to(data: bytes, count: int) -> None:
+    assert read_up_to(ShortReads(data, count), count) == data[:count]  # type: ignore[arg-type]

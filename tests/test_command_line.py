@@ -1,0 +1,416 @@
+"""The command line: status codes, messages, and what is left in the folder. Most runs are in this process."""
+
+import gzip
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline import unique_ids
+from tests import oracle, support
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, Run, call, event, json_lines, line, run
+
+EARLIER = "an earlier report\n"
+GOOD = line("a", "video_25", 1)
+GOOD_ROW = "1970-01-01T01:00:00+01:00,0,0,1,0,0,0,0.0\n"
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+
+
+def outputs() -> list[str]:
+    """What is in the folder beside the inputs; hidden files too."""
+    return sorted(name for name in os.listdir() if name != "in")
+
+
+def succeeded(result: Run, read: int, counted: int | None = None, hours: int = 3, report: str = "report.csv") -> None:
+    """Status 0 and nothing but the summary on stderr."""
+    counted = read if counted is None else counted
+    numbers = f"{read} events read, {counted} counted, {read - counted} rejected, {hours} hours"
+    summary = rf"{numbers}, \d+\.\d s: report in {report}(, (ids|rejects) in \S+)*\n"
+    assert re.fullmatch(summary, result.err), result.err
+    assert result.status == 0
+
+
+def failed(result: Run, status: int, reason: str, left: tuple[str, ...] = ()) -> None:
+    """The status, one clear line on stderr, no traceback, nothing on stdout, and nothing in the folder but left."""
+    assert re.fullmatch(rf"error: .*{reason}.*\n", result.err), result.err
+    assert result.err.count("\n") == 1
+    assert "Traceback" not in result.err
+    assert (result.status, result.out) == (status, "")
+    assert outputs() == sorted(left)
+
+
+def fails(
+    capsys: pytest.CaptureFixture[str], status: int, reason: str, *arguments: str, outs: tuple[str, ...] = ()
+) -> None:
+    """A run that fails leaves nothing behind, and an earlier report as it was."""
+    Path("report.csv").write_text(EARLIER)
+    failed(call(capsys, *arguments), status, reason, ("report.csv", *outs))
+    assert Path("report.csv").read_text() == EARLIER
+
+
+# What works.
+
+
+def test_example(capsys: pytest.CaptureFixture[str]) -> None:
+    result = call(capsys, "--input", "in/events.json")
+    succeeded(result, 6)
+    assert result.out == ""
+    assert outputs() == ["report.csv"]
+    assert Path("report.csv").read_bytes() == EXAMPLE_REPORT.encode()
+
+
+def test_the_example_of_the_repository(capsys: pytest.CaptureFixture[str]) -> None:
+    result = call(capsys, "--input", str(ROOT / "examples" / "events.json"), "--output=-")
+    succeeded(result, 6, report="standard output")
+    assert result.out == EXAMPLE_REPORT
+
+
+def test_an_earlier_report_is_replaced_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out.csv").write_text("x" * 100_000)
+    succeeded(call(capsys, "--input", "in/events.json", "--output", "out.csv"), 6, report="out.csv")
+    assert Path("out.csv").read_text() == EXAMPLE_REPORT
+    assert outputs() == ["out.csv"]
+
+
+def test_all_outputs(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/more.jsonl").write_bytes(b"x\n" + json_lines(EXAMPLE_EVENTS) + b"{}")
+    result = call(capsys, "--input", "in", "--ids_output", "ids.txt", "--rejects_output=rejects.jsonl")
+    succeeded(result, 14, 12)
+    assert result.err.endswith(": report in report.csv, ids in ids.txt, rejects in rejects.jsonl\n")
+    assert outputs() == ["ids.txt", "rejects.jsonl", "report.csv"]
+    assert Path("ids.txt").read_text() == "".join(identity + "\n" for identity in unique_ids(EXAMPLE_EVENTS))
+    assert sorted(Path("ids.txt").read_text().split()) == sorted(item["id"] for item in EXAMPLE_EVENTS)
+    first, second = map(json.loads, Path("rejects.jsonl").read_text().splitlines())
+    reason = "not JSON: Expecting value at character 0 of the record"
+    assert first == {"source": "in/more.jsonl", "offset": 0, "index": None, "reason": reason, "raw": "x"}
+    assert second == {
+        "source": "in/more.jsonl",
+        "offset": 2 + len(json_lines(EXAMPLE_EVENTS)),
+        "index": None,
+        "reason": "missing id and event and timestamp",
+        "raw": "{}",
+    }
+
+
+def test_without_rejects_their_file_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rejects.jsonl").write_text("earlier")
+    succeeded(call(capsys, "--input", "in", "--rejects_output", "rejects.jsonl"), 6)
+    assert Path("rejects.jsonl").read_bytes() == b""
+
+
+def test_several_inputs_of_all_shapes(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.json").write_text(json.dumps(EXAMPLE_EVENTS))
+    Path("in/b.jsonl").write_bytes(json_lines(EXAMPLE_EVENTS))
+    Path("in/c.jsonl.gz").write_bytes(gzip.compress(json_lines(EXAMPLE_EVENTS)))
+    Path("in/[d].json").write_text("\ufeff" + json.dumps(EXAMPLE_EVENTS))
+    arguments = ["--input", "in/a.json", "--input=in/*.jsonl", "--input", "in/c.jsonl.gz", "--input", "in/[d].json"]
+    succeeded(call(capsys, *arguments), 24)
+    events = [(item["id"], item["event"], item["timestamp"]) for item in EXAMPLE_EVENTS]
+    assert Path("report.csv").read_text() == oracle.report(events * 4)
+    succeeded(call(capsys, "--input", "in"), 30)
+    assert Path("report.csv").read_text() == oracle.report(events * 5)
+
+
+def test_standard_input_and_output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("in/events.json", "rb") as stream:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+        result = call(capsys, "--input", "-", "--output", "-")
+    succeeded(result, 6, report="standard output")
+    assert result.out == EXAMPLE_REPORT
+    assert outputs() == []
+
+
+def test_standard_input_named_twice(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must be counted once or refused, but never lost."""
+    with open("in/events.json", "rb") as stream:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+        result = call(capsys, "--input", "-", "--input", "-", "--output", "-")
+    assert (result.status, result.out) in ((0, EXAMPLE_REPORT), (2, ""))
+
+
+def test_a_reject_from_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("in/bad.jsonl").write_bytes(GOOD + b"\nx\n")
+    with open("in/bad.jsonl", "rb") as stream:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+        failed(call(capsys, "--input", "-"), 1, f"standard input: byte {len(GOOD) + 1}: not JSON")
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"mock_for_test": []}', b"\n\n", b"\xef\xbb\xbf"])
+def test_no_events_give_a_report_of_the_header_alone(data: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.json").write_bytes(data)
+    succeeded(call(capsys, "--input", "in/a.json", "--ids_output", "ids.txt"), 0, hours=0)
+    assert Path("report.csv").read_text() == HEADER
+    assert Path("ids.txt").read_text() == ""
+
+
+def test_other_offset_and_factor(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.jsonl").write_bytes(json_lines([event(timestamp=1800), event(timestamp=1799)] * 3))
+    arguments = ["--input", "in/a.jsonl", "--utc_offset", "+05:30", "--impressions_factor", "2.50"]
+    succeeded(call(capsys, *arguments), 6, hours=2)
+    assert Path("report.csv").read_text() == HEADER + (
+        "1970-01-01T05:00:00+05:30,3,0,0,0,0,0,7.50\n1970-01-01T06:00:00+05:30,3,0,0,0,0,0,7.50\n"
+    )
+    succeeded(call(capsys, "--input", "in/a.jsonl", "--utc_offset=-03:00"), 6, hours=1)
+    assert Path("report.csv").read_text() == HEADER + "1969-12-31T21:00:00-03:00,6,0,0,0,0,0,0.6\n"
+
+
+def test_beam_options_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--runner", "DirectRunner", support.NO_DOWNLOAD, "--job_name", "hours", "--direct_num_workers=1"]
+    succeeded(call(capsys, "--input", "in", *arguments), 6)
+    assert Path("report.csv").read_text() == EXAMPLE_REPORT
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        call(capsys, "--help")
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for option in ("--input", "--output", "--ids_output", "--rejects_output", "--utc_offset", "--impressions_factor"):
+        assert option in text
+
+
+# Rejects.
+
+REJECTS = [
+    (line(kind="click"), "unknown event 'click', must be one of impressions, video_start, video_25, "),
+    (b'{"id":"a","event":"video_25"}', "missing timestamp"),
+    (b'{"id":"a","event":"video_25","timestamp":true}', "timestamp must be whole Unix seconds, not a boolean"),
+    (b'{"id":"a","event":"video_25","timestamp":1.0}', "timestamp must be whole Unix seconds, not a number with"),
+    (b'{"id":"a","event":"video_25","timestamp":"1"}', "timestamp must be whole Unix seconds, not a string"),
+    (b'{"id":"a","event":"video_25","timestamp":null}', "timestamp must be whole Unix seconds, not null"),
+    (b'{"id":7,"event":"video_25","timestamp":1}', "id must be a string, not a number"),
+    (line(timestamp=1617393003000), r"timestamp must be below 253402297200 seconds \(milliseconds\?"),
+    (line(timestamp=-1), "timestamp must not be negative"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"event":"video_50"}', "the name 'event' stands twice"),
+    (b'{"id":"a","event":"video_25","timestamp":NaN}', "not JSON: NaN is not JSON"),
+    (b'{"id":"\xff","event":"video_25","timestamp":1}', "not JSON: invalid UTF-8 at byte 7"),
+    (b'{"id":"\\ud800","event":"video_25","timestamp":1}', "not JSON: a lone surrogate"),
+    (GOOD[:-1] + b',"x":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "not JSON: nested deeper than 200"),
+    (b"[" * 10_000, "not JSON: nested deeper than 200 levels"),
+    (b'{"id":"a","event":"video_25","timestamp":' + b"1" * 5000 + b"}", "timestamp must be below 253402297200"),
+    (b'{"id":"a","event":"video_25","timestamp":1', "not JSON: "),
+    (b"hour,impressions", "not JSON: "),
+    (b"\x00\x01\x02", "not JSON: "),
+]
+
+
+def test_bad_lines_are_kept_where_somebody_asks(capsys: pytest.CaptureFixture[str]) -> None:
+    """With all kinds of them in one file, each between good ones."""
+    data = b"".join(GOOD + b"\n" + record + b"\r\n" for record, _ in REJECTS)
+    Path("in/a.jsonl").write_bytes(data)
+    count = len(REJECTS)
+    arguments = ["--input", "in/a.jsonl", "--rejects_output", "rejects.jsonl"]
+    succeeded(call(capsys, *arguments), 2 * count, count, hours=1)
+    assert Path("report.csv").read_text() == HEADER + GOOD_ROW.replace(",1,", f",{count},")
+    rejects = [json.loads(text) for text in Path("rejects.jsonl").read_text().splitlines()]
+    at = 0
+    for reject, (record, reason) in zip(rejects, REJECTS, strict=True):
+        at += len(GOOD) + 1
+        assert (reject["source"], reject["offset"]) == ("in/a.jsonl", at)
+        assert re.match(reason, reject["reason"])
+        assert reject["raw"] == record[:1024].decode(errors="backslashreplace")
+        at += len(record) + 2
+
+
+@pytest.mark.parametrize(("record", "reason"), REJECTS[::3], ids=[reason[:40] for _, reason in REJECTS[::3]])
+def test_a_bad_line_ends_the_run(record: bytes, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Some kinds; the test before has them all."""
+    Path("in/a.jsonl").write_bytes(GOOD + b"\n" + record + b"\n" + GOOD)
+    where = f"1 of 3 records rejected: in/a.jsonl: byte {len(GOOD) + 1}: {reason}.*--rejects_output"
+    fails(capsys, 1, where, "--input", "in/a.jsonl")
+
+
+def test_rejects_leave_no_output_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.jsonl").write_bytes(GOOD + b"\nx\n")
+    failed(call(capsys, "--input", "in/a.jsonl", "--ids_output", "ids.txt"), 1, "1 of 2 records rejected")
+
+
+def test_only_the_first_rejects_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/b.jsonl").write_bytes(b"x\n" * 30)
+    Path("in/a.json").write_text("[1, 2]")
+    result = call(capsys, "--input", "in/?.*")
+    first = "in/a.json: byte 1: .*; in/a.json: byte 4: .*; in/b.jsonl: byte 0: .*; in/b.jsonl: byte 14: .*; and 22 more"
+    failed(result, 1, f"32 of 32 records rejected: {first}")
+    assert len(result.err) < 2000
+
+
+def test_one_bad_line_among_a_million(capsys: pytest.CaptureFixture[str]) -> None:
+    some = b"".join(GOOD[:-1] + b',"n":%d}\n' % k for k in range(1000))
+    data = some * 613 + b'{"id":"a","event":"video_25","timestamp":"1"}\n' + some * 387
+    Path("in/a.jsonl").write_bytes(data)
+    reason = f"1 of 1000001 records rejected: in/a.jsonl: byte {613 * len(some)}: timestamp must be whole Unix seconds"
+    failed(call(capsys, "--input", "in/a.jsonl"), 1, reason)
+    succeeded(call(capsys, "--input", "in/a.jsonl", "--rejects_output", "rejects.jsonl"), 1_000_001, 1_000_000, hours=1)
+    assert Path("report.csv").read_text() == HEADER + GOOD_ROW.replace(",1,", ",1000000,")
+    assert json.loads(Path("rejects.jsonl").read_text())["offset"] == 613 * len(some)
+
+
+def test_a_reject_in_an_array_has_its_index(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.json").write_text(json.dumps([event(), event(kind="click"), event()]))
+    failed(call(capsys, "--input", "in/a.json"), 1, "1 of 3 records rejected: in/a.json: byte .*unknown event 'click'")
+    succeeded(call(capsys, "--input", "in/a.json", "--rejects_output", "rejects.jsonl"), 3, 2, hours=1)
+    assert json.loads(Path("rejects.jsonl").read_text())["index"] == 1
+
+
+# Sources that are errors as a whole.
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-1], "the array breaks off"),
+        ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-20], "the array breaks off"),
+        ("a.json", json.dumps({"mock_for_test": EXAMPLE_EVENTS}).encode()[:-1], "the array breaks off"),
+        ("a.json", b"[" + GOOD + b",]", "not JSON"),
+        ("a.json", b"[" + GOOD + b" " + GOOD + b"]", "not JSON"),
+        ("a.json", b'[{"id":NaN}]', "not JSON: NaN"),
+        ("a.json", b"[" * 10_000 + b"]" * 10_000, "nested deeper than 200"),
+        ("a.json", b'["\xff"]', "invalid UTF-8"),
+        ("a.jsonl.gz", gzip.compress(json_lines(EXAMPLE_EVENTS * 9))[:-9], "cannot be read: Truncated"),
+        ("a.jsonl.gz", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
+        ("a.jsonl.zst", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
+        ("a.jsonl.bz2", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
+        ("a.parquet", json_lines(EXAMPLE_EVENTS), "not a Parquet file"),
+        ("a.parquet", b"", "not a Parquet file"),
+    ],
+)
+def test_a_broken_source(name: str, data: bytes, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in", name).write_bytes(data)
+    every = ["--input", "in", "--ids_output", "ids.txt", "--rejects_output", "rejects.jsonl"]
+    fails(capsys, 1, f"in/{name}: .*{reason}", *every)
+
+
+def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.json").write_text("[1")
+    Path("in/b.jsonl").write_text("x\n")
+    options = ["--runner", "DirectRunner", support.NO_DOWNLOAD]
+    fails(capsys, 1, "in/a.json: byte 2: the array breaks off", "--input", "in/a.json", *options)
+    fails(capsys, 1, "in/b.jsonl: byte 0: not JSON", "--input", "in/b.jsonl", *options)
+
+
+# Wrong usage.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "--input is missing"),
+        (["--output", "x.csv"], "--input is missing"),
+        (["--input", "missing.json"], "--input missing.json: no such file"),
+        (["--input", "in/*.missing"], r"--input in/\*.missing: no such file, or nothing matches"),
+        (["--input", "in", "--input", "missing"], "--input missing: no such file"),
+        (["--input", ""], "--input"),
+        (["--input"], "--input"),
+        (["--input", "in", "--utc_offset", "1"], "UTC offset '1' is not of the form"),
+        (["--input", "in", "--utc_offset", "+19:00"], "UTC offset"),
+        (["--input", "in", "--utc_offset", "Europe/Paris"], "UTC offset"),
+        (["--input", "in", "--utc_offset", ""], "UTC offset"),
+        (["--input", "in", "--impressions_factor", "x"], "factor 'x'"),
+        (["--input", "in", "--impressions_factor", "NaN"], "factor 'NaN'"),
+        (["--input", "in", "--impressions_factor=-1"], "factor '-1'"),
+        (["--input", "in", "--impressions_factor", "1e3"], "factor '1e3'"),
+        (["--input", "in", "--output", "missing/report.csv"], "missing/report.csv: cannot be written: No such file"),
+        (["--input", "in", "--output", "in/events.json/x"], "in/events.json/x: cannot be written: Not a directory"),
+        (["--input", "in", "--output", "in"], "in: cannot be written: it is a folder"),
+        (["--input", "in", "--output", "in/"], "in/: cannot be written: it is a folder"),
+        (["--input", "in", "--output", "."], "cannot be written"),
+        (["--input", "in", "--output", ""], "cannot be written"),
+        (["--input", "in", "--ids_output", "missing/ids.txt"], "missing/ids.txt: cannot be written"),
+        (["--input", "in", "--rejects_output", "missing/r.jsonl"], "missing/r.jsonl: cannot be written"),
+        (["--input", "in", "--output", "x", "--ids_output", "x"], "two outputs have the same name: x"),
+        (["--input", "in", "--output", "x", "--rejects_output", "./x"], "two outputs have the same name"),
+        (["--input", "in", "--ids_output", "x", "--rejects_output", "in/../x"], "two outputs have the same name"),
+        (["--input", "in", "--output", "link/x", "--ids_output", "in/x"], "two outputs have the same name"),
+        (["--input", "in", "--output", "in/events.json"], "in/events.json is an input and an output"),
+        (["--input", "in", "--ids_output", "./in/events.json"], "is an input and an output"),
+        (["--input", "in", "--rejects_output", "link/events.json"], "is an input and an output"),
+        (["--input", "in", "--ids_output", "-"], "only --output can be standard output"),
+        (["--input", "in", "--rejects_output", "-"], "only --output can be standard output"),
+        (["--input", "-", "--runner", "DataflowRunner"], "need a runner on this machine"),
+        (["--input", "in", "--outptu", "x"], "unknown option or stray argument: --outptu"),
+        (["--input", "in", "--ids", "x"], "unknown option or stray argument: --ids"),
+        (["--inputs", "in"], "unknown option or stray argument: --inputs"),
+        (["--input", "in", "stray"], "unknown option or stray argument: stray"),
+        (["--input", "in", "--direct_num_workers", "many"], "direct_num_workers"),
+        (["--input", "in", "--runner", "NoSuchRunner"], "NoSuchRunner"),
+        (["--input", "bad.lzma"], "compression is not supported"),
+        (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: cannot be listed"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_wrong_usage(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    os.symlink("in", "link")
+    before = Path("in/events.json").read_bytes()
+    Path("bad.lzma").touch()
+    fails(capsys, 2, reason, *arguments, outs=("bad.lzma", "link"))
+    assert Path("in/events.json").read_bytes() == before
+    assert os.listdir("in") == ["events.json"]
+
+
+def test_an_output_that_is_no_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe (or device: think of /dev/null and root) must not be replaced by a file."""
+    os.mkfifo("pipe")
+    result = call(capsys, "--input", "in", "--output", "pipe")
+    assert Path("pipe").is_fifo()
+    failed(result, 2, "pipe: cannot be written", ("pipe",))
+
+
+def test_a_message_is_one_line_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a\nb.jsonl").write_bytes(b"x\n")
+    failed(call(capsys, "--input", "in/a\nb.jsonl"), 1, "b.jsonl: byte 0: not JSON")
+
+
+def test_a_failed_rename_leaves_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("apache_beam.io.filesystems.FileSystems.rename", refuse)
+    every = ["--input", "in", "--ids_output", "ids.txt", "--rejects_output", "rejects.jsonl"]
+    fails(capsys, 1, "No space left on device", *every)
+
+
+# Processes of their own.
+
+
+def text(result: Any) -> Run:
+    return Run(result.returncode, result.stdout.decode(), result.stderr.decode())
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "UTC"])
+def test_the_local_time_zone_does_not_matter(zone: str, tmp_path: Path) -> None:
+    with open("in/events.json", "rb") as stream:
+        result = text(run("--input", "-", "--output", "-", stdin=stream.read(), cwd=tmp_path, TZ=zone))
+    succeeded(result, 6, report="standard output")
+    assert result.out == EXAMPLE_REPORT
+    assert outputs() == []
+
+
+def test_wrong_usage_of_a_process(tmp_path: Path) -> None:
+    failed(text(run("--input", "missing.json", cwd=tmp_path)), 2, "--input missing.json: no such file")
+
+
+def test_a_broken_source_of_a_process(tmp_path: Path) -> None:
+    Path("in/a.json").write_text("[1")
+    failed(text(run("--input", "in/a.json", cwd=tmp_path)), 1, "in/a.json: byte 2: the array breaks off")
+
+
+def test_a_pipe_as_input(tmp_path: Path) -> None:
+    """As `--input <(zcat events.gz)` gives it: it can be read once only."""
+    reader, writer = os.pipe()
+    os.write(writer, GOOD)
+    os.close(writer)
+    os.set_inheritable(reader, True)
+    result = run("--input", f"/dev/fd/{reader}", "--output", "-", cwd=tmp_path, pass_fds=(reader,))
+    os.close(reader)
+    assert text(result).out == HEADER + GOOD_ROW

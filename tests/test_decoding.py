@@ -1,0 +1,319 @@
+"""Decoding: each shape, and each reason for which a record is refused. All cases with both decoders."""
+
+import io
+import json
+import pickle
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline import decoding
+from pipeline.blocks import read_blocks
+from pipeline.decoding import Block, Shape
+from pipeline.errors import InputError
+from pipeline.events import RAW_BYTES, Batch, Reject
+from tests import support
+from tests.support import EXAMPLE_EVENTS
+
+GOOD = b'{"id":"a","event":"video_25","timestamp":1}'
+EXAMPLE_ROWS = [(item["id"], item["event"], item["timestamp"]) for item in EXAMPLE_EVENTS]
+
+
+@pytest.fixture(params=support.DECODERS, autouse=True)
+def _decoder(request: pytest.FixtureRequest) -> Iterator[None]:
+    with support.decoder(request.param):
+        yield
+
+
+def decode_source(data: bytes) -> Batch:
+    blocks = list(read_blocks(io.BytesIO(data), "input"))
+    return Batch.concat([Batch.of([]), *map(decoding.decode, blocks)])
+
+
+def only_reject(record: bytes) -> Reject:
+    """The reject of a record, the same in JSON Lines and (if it is JSON) in an array."""
+    batch = decode_source(GOOD + b"\n" + record + b"\n" + GOOD + b"\n")
+    assert len(batch.codes) == 2
+    assert batch.rejected == 1
+    (reject,) = batch.rejects
+    assert reject.offset == len(GOOD) + 1
+    assert reject.index is None
+    assert reject.source == "input"
+    return reject
+
+
+EXAMPLE_SHAPES = {
+    "array": json.dumps(EXAMPLE_EVENTS).encode(),
+    "indented array": json.dumps(EXAMPLE_EVENTS, indent=2).encode(),
+    "array with space around": b" \n\t\r" + json.dumps(EXAMPLE_EVENTS).encode() + b"\n\n \t",
+    "object": json.dumps({"mock_for_test": EXAMPLE_EVENTS}).encode(),
+    "indented object": json.dumps({"mock_for_test": EXAMPLE_EVENTS}, indent=4).encode() + b"\n",
+    "lines": support.json_lines(EXAMPLE_EVENTS),
+    "lines without the last end": support.json_lines(EXAMPLE_EVENTS)[:-1],
+    "lines with CRLF": support.json_lines(EXAMPLE_EVENTS).replace(b"\n", b"\r\n"),
+    "lines with blank lines": b"\n \n\r\n" + support.json_lines(EXAMPLE_EVENTS).replace(b"\n", b"\n\n \t\r\n"),
+    "lines with space around": b"  " + support.json_lines(EXAMPLE_EVENTS).replace(b"\n", b" \t\n\t "),
+}
+
+
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
+@pytest.mark.parametrize("shape", EXAMPLE_SHAPES)
+def test_shapes(shape: str, bom: bytes) -> None:
+    batch = decode_source(bom + EXAMPLE_SHAPES[shape])
+    assert support.batch_rows(batch) == EXAMPLE_ROWS
+    assert batch.rejects == ()
+    assert batch.read == 6
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b" \r\n\t\n\n",
+        b"[]",
+        b"[ \n]",
+        b'{"mock_for_test":[]}',
+        b' {"mock_for_test" : [ ] } ',
+        b"\xef\xbb\xbf[]",
+    ],
+)
+def test_nothing_in_it(data: bytes) -> None:
+    assert decode_source(data).read == 0
+
+
+def test_only_a_byte_order_mark() -> None:
+    assert decode_source(b"\xef\xbb\xbf").read == 0
+    assert decode_source(b"\xef\xbb\xbf\n").read == 0
+
+
+def test_a_byte_order_mark_counts_in_offsets_and_stands_only_at_the_start() -> None:
+    batch = decode_source(b"\xef\xbb\xbf" + b"x\n" + b"\xef\xbb\xbf" + GOOD)
+    assert [reject.offset for reject in batch.rejects] == [3, 5]
+
+
+def test_other_fields_are_ignored() -> None:
+    record = (
+        b'{"a":{"id":[1,{"event":null}]},"id":"\xc3\xa9","b":"\\"}","event":"video_25","c":1e999,"timestamp":7,"d":[]}'
+    )
+    for data in (record, b"[" + record + b"]"):
+        assert support.batch_rows(decode_source(data)) == [("é", "video_25", 7)]
+
+
+def test_escapes_in_every_field() -> None:
+    record = rb'{"\u0069d":"a\u00e9\ud83d\ude00\n","ev\u0065nt":"video\u005f25","timest\u0061mp":7}'
+    for data in (record, b"[" + record + b"]"):
+        assert support.batch_rows(decode_source(data)) == [("aé\U0001f600\n", "video_25", 7)]
+
+
+@pytest.mark.parametrize("digits", ["0", "-0", "253402297199"])
+def test_timestamps_at_the_edges_are_taken(digits: str) -> None:
+    record = b'{"id":"a","event":"video_25","timestamp":%s}' % digits.encode()
+    for data in (record, b"[" + record + b"]"):
+        assert support.batch_rows(decode_source(data)) == [("a", "video_25", int(digits))]
+
+
+NOT_EVENTS = [
+    (b"1", "not an object but a number"),
+    (b"1.5", "not an object but a number with a fraction or exponent"),
+    (b'"a"', "not an object but a string"),
+    (b"null", "not an object but null"),
+    (b"true", "not an object but a boolean"),
+    (b"{}", "missing id and event and timestamp"),
+    (b'{"event":"video_25","timestamp":1}', "missing id"),
+    (b'{"id":"a","timestamp":1}', "missing event"),
+    (b'{"id":"a","event":"video_25"}', "missing timestamp"),
+    (b'{"ID":"a","event":"video_25","timestamp":1}', "missing id"),
+    (b'{"id":"","event":"video_25","timestamp":1}', "id must not be empty"),
+    (b'{"id":1,"event":"video_25","timestamp":1}', "id must be a string, not a number"),
+    (b'{"id":null,"event":"video_25","timestamp":1}', "id must be a string, not null"),
+    (b'{"id":["a"],"event":"video_25","timestamp":1}', "id must be a string, not an array"),
+    (b'{"id":{},"event":"video_25","timestamp":1}', "id must be a string, not an object"),
+    (b'{"id":"a","event":"video_26","timestamp":1}', "unknown event 'video_26'"),
+    (b'{"id":"a","event":"Video_25","timestamp":1}', "unknown event 'Video_25'"),
+    (b'{"id":"a","event":"","timestamp":1}', "unknown event ''"),
+    (b'{"id":"a","event":3,"timestamp":1}', "event must be a string, not a number"),
+    (b'{"id":"a","event":null,"timestamp":1}', "event must be a string, not null"),
+    (b'{"id":"a","event":"video_25","timestamp":"1"}', "timestamp must be whole Unix seconds, not a string"),
+    (b'{"id":"a","event":"video_25","timestamp":true}', "timestamp must be whole Unix seconds, not a boolean"),
+    (b'{"id":"a","event":"video_25","timestamp":null}', "timestamp must be whole Unix seconds, not null"),
+    (b'{"id":"a","event":"video_25","timestamp":1.0}', "timestamp must be whole Unix seconds, not a number with"),
+    (b'{"id":"a","event":"video_25","timestamp":1e3}', "timestamp must be whole Unix seconds, not a number with"),
+    (b'{"id":"a","event":"video_25","timestamp":-1}', "timestamp must not be negative"),
+    (b'{"id":"a","event":"video_25","timestamp":253402297200}', "timestamp must be below 253402297200 seconds"),
+    (b'{"id":"a","event":"video_25","timestamp":1617393003000}', "milliseconds"),
+    (b'{"id":"a","event":"video_25","timestamp":' + b"9" * 5000 + b"}", "timestamp must be below 253402297200 seconds"),
+    (b'{"id":"a","event":"video_25","timestamp":-' + b"9" * 5000 + b"}", "timestamp must not be negative"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"id":"a"}', "the name 'id' stands twice"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"\\u0069d":"a"}', "the name 'id' stands twice"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"x":[{"y":1,"y":1}]}', "the name 'y' stands twice"),
+]
+
+NOT_JSON = [
+    b"hello",
+    b"{",
+    b"}",
+    b'{"id":"a","event":"video_25","timestamp":1',
+    b'{"id":"a","event":"video_25","timestamp":1,}',
+    b'{"id":"a" "event":"video_25","timestamp":1}',
+    b'{"id":"a","event":"video_25","timestamp":01}',
+    b'{"id":"a","event":"video_25","timestamp":NaN}',
+    b'{"id":"a","event":"video_25","timestamp":1,"x":NaN}',
+    b'{"id":"a","event":"video_25","timestamp":1,"x":-Infinity}',
+    b'{"id":"a","event":"video_25","timestamp":1,"x":0x1}',
+    b'{"id":"a","event":"video_25","timestamp":1,"x":+1}',
+    b'{"id":"a","event":"video_25","timestamp":1} // comment',
+    b"{'id':'a','event':'video_25','timestamp':1}",
+    b'{id:"a",event:"video_25",timestamp:1}',
+    b'{"id":"\t","event":"video_25","timestamp":1}',
+    b'{"id":"\x00","event":"video_25","timestamp":1}',
+    b'{"id":"\\x41","event":"video_25","timestamp":1}',
+    b'{"id":"\\u00g1","event":"video_25","timestamp":1}',
+    b'{"id":"\\ud800","event":"video_25","timestamp":1}',
+    b'{"id":"\\udc00\\ud800","event":"video_25","timestamp":1}',
+    b'{"id":"a","event":"video_25","timestamp":1,"x":"\\ud800"}',
+    b'{"id":"a","event":"video_25","timestamp":1,"\\udfff":0}',
+    b'{"id":"\xff","event":"video_25","timestamp":1}',
+    b'{"id":"\xc0\xaf","event":"video_25","timestamp":1}',
+    b'{"id":"\xed\xa0\x80","event":"video_25","timestamp":1}',
+    b'{"id":"\xf4\x90\x80\x80","event":"video_25","timestamp":1}',
+    b'{"id":"\xc3","event":"video_25","timestamp":1}',
+    b'{"id":"a","event":"video_25","timestamp":1,"x":' + b"[" * 200 + b"]" * 200 + b"}",
+    b'{"id":"a","event":"video_25","timestamp":1,"x":' + b"[" * 10000 + b"]" * 10000 + b"}",
+    b"[" * 10000,
+    GOOD + GOOD,
+    GOOD + b",",
+    b"\xc2\xa0" + GOOD,
+    b"\x0b" + GOOD,
+]
+
+LOSSES = [
+    b'{"id":"a","event":"video_25","timestamp":1,"x":"\\ud800","x":0}',
+    b'{"id":"a","event":"video_25","timestamp":1,"x":{"\\ud800":0,"x":1,"x":1}}',
+]
+"""A lone surrogate that a reader loses sight of where a name stands twice."""
+
+
+@pytest.mark.parametrize(("record", "reason"), NOT_EVENTS, ids=lambda value: str(value[:60]))
+def test_json_that_is_no_event_is_a_reject_in_every_shape(record: bytes, reason: str) -> None:
+    reject = only_reject(record)
+    assert reason in reject.reason
+    assert reject.raw == record[:RAW_BYTES].decode()
+    batch = decode_source(b"[" + GOOD + b", " + record + b" ," + GOOD + b"]")
+    assert len(batch.codes) == 2
+    assert batch.rejects == (Reject("input", len(GOOD) + 3, 1, reject.reason, reject.raw),)
+
+
+@pytest.mark.parametrize("record", [*NOT_JSON, *LOSSES], ids=lambda record: repr(record[:70]))
+def test_what_is_not_json_is_a_reject_in_lines_and_an_error_in_an_array(record: bytes) -> None:
+    if record in LOSSES:
+        assert only_reject(record)
+    else:
+        assert only_reject(record).reason.startswith("not JSON: ")
+    for data in (b"[" + GOOD + b"," + record + b"," + GOOD + b"]", b'{"mock_for_test":[' + record + b"]}"):
+        with pytest.raises(InputError, match=r"input: byte \d+: "):
+            decode_source(data)
+
+
+def test_a_line_that_is_an_array() -> None:
+    reject = only_reject(b"[" + GOOD + b"]")
+    assert reject.reason == "not an object but an array"
+
+
+def test_nesting_of_200_levels_is_taken() -> None:
+    record = b'{"id":"a","event":"video_25","timestamp":1,"x":' + b"[" * 199 + b"]" * 199 + b"}"
+    assert support.batch_rows(decode_source(record)) == [("a", "video_25", 1)]
+    assert support.batch_rows(decode_source(b"[" + record + b"]")) == [("a", "video_25", 1)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[",
+        b"[" + GOOD,
+        b"[" + GOOD + b",",
+        b"[" + GOOD + b",]",
+        b"[," + GOOD + b"]",
+        b"[" + GOOD + b",," + GOOD + b"]",
+        b"[" + GOOD + GOOD + b"]",
+        b"[" + GOOD + b" " + GOOD + b"]",
+        b"[" + GOOD + b"]]",
+        b"[" + GOOD + b"}",
+        b"[" + GOOD + b"] x",
+        b"[" + GOOD + b"]\n[" + GOOD + b"]",
+        b"[" + GOOD + b"]," + b"[" + GOOD + b"]",
+        b"[" + GOOD[:-1],
+        b"[" + GOOD + b',"',
+        b"[" + GOOD + b',"a]',
+        b"[" + GOOD + b'"]',
+        b"[,]",
+        b"[1 2]",
+        b"[]]",
+        b"[][]",
+        b'{"mock_for_test":[' + GOOD + b"]",
+        b'{"mock_for_test":[' + GOOD + b"}",
+        b'{"mock_for_test":[' + GOOD + b"]]",
+        b'{"mock_for_test":[' + GOOD + b']},{"mock_for_test":[' + GOOD + b"]}",
+        b'{"mock_for_test":[' + GOOD + b']} {"mock_for_test":[]}',
+        b'{"mock_for_test":[',
+        b"[\xff]",
+        b"[" + GOOD + b"\x00]",
+        b"[" + GOOD + b"\xa0]",
+    ],
+    ids=repr,
+)
+def test_broken_arrays(data: bytes) -> None:
+    with pytest.raises(InputError, match="input: byte "):
+        decode_source(data)
+
+
+def test_raw_is_cut_at_one_kilobyte() -> None:
+    record = b'{"id":"' + "é".encode() * 2000 + b'"}'
+    raw = only_reject(record).raw
+    assert raw.startswith('{"id":"éé')
+    assert len(raw.encode()) <= RAW_BYTES + 6  # a character cut in two is shown as an escape
+    assert len(only_reject(b"x" * 5000).raw) == RAW_BYTES
+
+
+def test_raw_shows_bytes_that_are_no_text() -> None:
+    assert only_reject(b"a\xffb").raw == "a\\xffb"
+
+
+def test_raw_is_the_record_without_the_space_around() -> None:
+    for end in (b"\n", b"\r\n", b" \t\r\n"):
+        batch = decode_source(b"  {}" + end + GOOD + end)
+        assert [(reject.offset, reject.raw) for reject in batch.rejects] == [(2, "{}")]
+
+
+def test_a_reject_as_text_says_where_and_why() -> None:
+    assert str(only_reject(b"{}")) == "input: byte 44: missing id and event and timestamp"
+    assert str(Reject("f.parquet", None, 7, "id is null", "{}")) == "f.parquet: row 7: id is null"
+
+
+def test_max_rejects_bounds_what_is_kept_but_not_what_is_counted() -> None:
+    data = (GOOD + b"\nx\n") * 50
+    batch = decoding.decode(Block(data), max_rejects=3)
+    assert (len(batch.codes), batch.rejected, batch.read) == (50, 50, 100)
+    assert [reject.offset for reject in batch.rejects] == [44, 90, 136]
+
+
+def test_a_line_that_is_too_long() -> None:
+    batch = decoding.decode(Block(b"x" * 2000, Shape.TOO_LONG, "s", 7))
+    assert batch.rejects == (Reject("s", 7, None, "line is too long", "x" * RAW_BYTES),)
+    assert batch.read == 1
+
+
+def test_big_records_and_blocks() -> None:
+    text = b"\\u0041\xc3\xa9" * 100_000
+    big = b'{"id":"%s","x":"%s","event":"video_75","timestamp":5}' % (b"i" * 300_000, text)
+    rows = support.batch_rows(decode_source((big + b"\n" + GOOD + b"\n") * 3))
+    assert sorted(rows) == sorted([("i" * 300_000, "video_75", 5), ("a", "video_25", 1)] * 3)
+    assert sorted(support.batch_rows(decode_source(b"[" + big + b"," + GOOD + b"]"))) == sorted(
+        [("i" * 300_000, "video_75", 5), ("a", "video_25", 1)]
+    )
+
+
+def test_a_block_can_be_pickled() -> None:
+    block = Block(memoryview(GOOD + b"\n"), Shape.ELEMENTS, "s", 3, 4)
+    copy = pickle.loads(pickle.dumps(block))
+    assert (bytes(copy.data), copy.shape, copy.source, copy.offset, copy.index) == (GOOD + b"\n", 1, "s", 3, 4)

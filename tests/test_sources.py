@@ -1,0 +1,448 @@
+"""Finding files, and reading them: split at any place, compressed, damaged, Parquet."""
+
+import bz2
+import gzip
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from apache_beam.io.restriction_trackers import OffsetRange
+from apache_beam.testing.util import assert_that
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import sources
+from pipeline.decoding import Block, decode
+from pipeline.errors import InputError, UsageError
+from pipeline.events import Batch
+from pipeline.parquet import decode_rows
+from pipeline.sources import InputFile, ReadBlocks, find_files, open_file
+from tests import oracle, support
+from tests.support import event, json_lines, line
+
+EVENTS = [event(f"id-{k}", oracle.EVENTS[k % 6], k * 1000) for k in range(200)]
+ROWS = sorted((item["id"], item["event"], item["timestamp"]) for item in EVENTS)
+
+
+def zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+
+
+CODECS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd}
+
+
+def names(patterns: list[Path | str], folder: Path) -> list[str]:
+    return [os.path.relpath(file.path, folder) for file in find_files([str(pattern) for pattern in patterns])]
+
+
+def make(path: Path, data: bytes = b"") -> InputFile:
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_bytes(data)
+    return InputFile(str(path), len(data), path.name)
+
+
+def decode_any(block: Any) -> Batch:
+    return decode(block) if isinstance(block, Block) else decode_rows(block)
+
+
+def read(file: InputFile, cell_bytes: int = 1 << 22) -> Batch:
+    """A whole file, part by part."""
+    with open_file(file, cell_bytes) as reader:
+        batches = [decode_any(block) for part in range(reader.parts) for block in reader.read_part(part)]
+    return Batch.concat([Batch.of([]), *batches])
+
+
+def rows(batch: Batch) -> list[oracle.Event]:
+    assert batch.rejects == ()
+    return sorted(support.batch_rows(batch))
+
+
+# Finding files.
+
+
+def test_a_file_a_glob_a_folder(tmp_path: Path) -> None:
+    for name in ("b.json", "a.json", "c.txt", "folder/d.json", "folder/e.json", "folder/deeper/f.json"):
+        make(tmp_path / name, b"12345")
+    assert names([tmp_path / "a.json"], tmp_path) == ["a.json"]
+    assert names([tmp_path / "*.json"], tmp_path) == ["a.json", "b.json"]
+    assert names([tmp_path / "?.*"], tmp_path) == ["a.json", "b.json", "c.txt"]
+    assert names([tmp_path / "[bc].*"], tmp_path) == ["b.json", "c.txt"]
+    assert names([tmp_path], tmp_path) == ["a.json", "b.json", "c.txt"]
+    assert names([f"{tmp_path}/"], tmp_path) == ["a.json", "b.json", "c.txt"]
+    assert names([tmp_path / "*"], tmp_path) == ["a.json", "b.json", "c.txt"]
+    assert names([tmp_path / "*" / "*.json"], tmp_path) == ["folder/d.json", "folder/e.json"]
+    assert names([tmp_path / "folder"], tmp_path) == ["folder/d.json", "folder/e.json"]
+    (file,) = find_files([str(tmp_path / "a.json")])
+    assert file == InputFile(str(tmp_path / "a.json"), 5, str(tmp_path / "a.json"))
+
+
+def test_a_glob_of_all_levels(tmp_path: Path) -> None:
+    for name in ("a.json", "folder/b.json", "folder/deeper/c.json"):
+        make(tmp_path / name)
+    found = names([tmp_path / "**" / "*.json"], tmp_path)
+    assert "folder/deeper/c.json" in found
+    assert len(set(found)) == len(found)
+
+
+def test_several_patterns_give_each_file_once_sorted(tmp_path: Path) -> None:
+    for name in ("b.json", "a.json", "folder/c.json"):
+        make(tmp_path / name)
+    patterns: list[Path | str] = [tmp_path / "folder", tmp_path / "*.json", tmp_path / "b.json", tmp_path]
+    assert names(patterns, tmp_path) == ["a.json", "b.json", "folder/c.json"]
+
+
+def test_a_file_under_two_names_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "a.json")
+    monkeypatch.chdir(tmp_path)
+    assert len(find_files(["a.json", "./a.json", str(tmp_path / "a.json"), "."])) == 1
+
+
+def test_hidden_files_and_folders_in_a_folder_are_left_out(tmp_path: Path) -> None:
+    for name in (".hidden.json", "a.json", ".folder/b.json"):
+        make(tmp_path / name)
+    assert names([tmp_path], tmp_path) == ["a.json"]
+    assert names([tmp_path / "*"], tmp_path) == ["a.json"]
+    assert names([tmp_path / ".hidden.json"], tmp_path) == [".hidden.json"]
+
+
+@pytest.mark.parametrize("name", ["a[1].json", "[x]", "a*b.json", "a?.json", "[", "é ü.json", "a b"])
+def test_names_that_look_like_globs(name: str, tmp_path: Path) -> None:
+    make(tmp_path / name)
+    make(tmp_path / "other.json")
+    make(tmp_path / f"folder {name}" / "inside.json")
+    assert names([tmp_path / name], tmp_path) == [name]
+    assert names([tmp_path / f"folder {name}"], tmp_path) == [f"folder {name}/inside.json"]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["missing.json", "*.missing", "missing/*.json", "missing/", "empty", "empty/*", "", "only-folders"]
+)
+def test_no_match(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "a.json")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "only-folders" / "folder").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"--input {pattern}".replace("*", r"\*")):
+        find_files(["a.json", pattern])
+
+
+@pytest.mark.parametrize("name", ["a.deflate", "a.json.lzma"])
+def test_unknown_compression(name: str, tmp_path: Path) -> None:
+    make(tmp_path / name)
+    for pattern in (tmp_path / name, tmp_path):
+        with pytest.raises(UsageError, match=f"{name}: .* compression is not supported"):
+            find_files([str(pattern)])
+
+
+def test_an_unknown_file_system() -> None:
+    with pytest.raises(UsageError, match=r"--input nothere://bucket/a.json: cannot be listed"):
+        find_files(["nothere://bucket/a.json"])
+
+
+# Reading in parts.
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 400), st.sampled_from((b"\n", b"\r\n", b"\n\n")), st.booleans())
+def test_parts_of_any_size_give_each_event_once(tmp_path_factory: Any, cell_bytes: int, end: bytes, last: bool) -> None:
+    path = tmp_path_factory.mktemp("parts") / "a.jsonl"
+    file = make(path, end.join(json.dumps(item).encode() for item in EVENTS) + end * last)
+    assert rows(read(file, cell_bytes)) == ROWS
+    with open_file(file, cell_bytes) as reader:
+        assert reader.parts == -(-file.size // cell_bytes)
+
+
+def test_parts_can_be_claimed_and_split_off_while_they_are_read(tmp_path: Path) -> None:
+    """As a runner does that finds a worker too slow: the rest of its restriction goes to another."""
+    file = make(tmp_path / "a.jsonl", json_lines(EVENTS))
+    dofn = sources._ReadBlocks(500)
+    whole = dofn.initial_restriction(file)
+    assert whole == OffsetRange(0, -(-file.size // 500))
+    for taken, fraction in ((1, 0.0), (2, 0.5), (5, 0.3), (10, 0.9)):
+        tracker = dofn.create_tracker(whole)
+        found: list[Any] = []
+        rest = None
+        for block in dofn.process(file, tracker):
+            found.append(block)
+            if len(found) == taken:
+                split = tracker.try_split(fraction)
+                assert split is not None
+                rest = split[1]
+        tracker.check_done()
+        assert rest is not None
+        other = dofn.create_tracker(rest)
+        found += dofn.process(file, other)
+        other.check_done()
+        assert rows(Batch.concat([decode(block) for block in found])) == ROWS
+
+
+def test_first_splits_cover_all_parts(tmp_path: Path) -> None:
+    file = make(tmp_path / "a.jsonl", json_lines(EVENTS))
+    dofn = sources._ReadBlocks(50)
+    whole = dofn.initial_restriction(file)
+    pieces = list(dofn.split(file, whole))
+    assert len(pieces) > 5
+    found = [block for piece in reversed(pieces) for block in dofn.process(file, dofn.create_tracker(piece))]
+    assert rows(Batch.concat([decode(block) for block in found])) == ROWS
+    assert sum(dofn.restriction_size(file, piece) for piece in pieces) >= file.size
+
+
+@pytest.mark.parametrize("cell_bytes", [1, 17, 1000])
+def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, tmp_path: Path) -> None:
+    files = [
+        make(tmp_path / "a.jsonl", json_lines(EVENTS[:50])),
+        make(tmp_path / "b.jsonl", json_lines(EVENTS[50:100])[:-1].replace(b"\n", b"\r\n")),
+        make(tmp_path / "c.json", json.dumps(EVENTS[100:150]).encode()),
+        make(tmp_path / "d.jsonl.gz", gzip.compress(json_lines(EVENTS[150:]))),
+        make(tmp_path / "empty.jsonl"),
+    ]
+
+    def check(blocks: list[Block]) -> None:
+        assert rows(Batch.concat([decode(block) for block in blocks])) == ROWS
+
+    with support.beam_pipeline() as pipeline:
+        assert_that(pipeline | beam.Create(files) | ReadBlocks(cell_bytes), check)
+
+
+def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
+    data = json_lines(EVENTS)
+    file = make(tmp_path / "a.jsonl", data)
+    (tmp_path / "a.jsonl").write_bytes(data[:1000])
+    with pytest.raises(InputError, match=f"a.jsonl: ends at byte 1000, had {len(data)}"):
+        read(file)
+
+
+def test_a_file_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.jsonl: cannot be read"):
+        read(InputFile(str(tmp_path / "a.jsonl"), 5, "a.jsonl"))
+
+
+# Compressed files.
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+@pytest.mark.parametrize("shape", ["lines", "array", "object", "cr", "empty", "nothing"])
+def test_compressed(suffix: str, shape: str, tmp_path: Path) -> None:
+    data = {
+        "lines": json_lines(EVENTS),
+        "cr": json_lines(EVENTS).replace(b"\n", b"\r\n"),
+        "array": json.dumps(EVENTS).encode(),
+        "object": json.dumps({"mock_for_test": EVENTS}, indent=1).encode(),
+        "empty": b"[]",
+        "nothing": b"",
+    }[shape]
+    file = make(tmp_path / f"a{suffix}", CODECS[suffix](data))
+    for cell_bytes in (100, 1 << 22):
+        assert rows(read(file, cell_bytes)) == ([] if shape in ("empty", "nothing") else ROWS)
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_concatenated_members_are_read_as_one(suffix: str, tmp_path: Path) -> None:
+    pack = CODECS[suffix]
+    data = json_lines(EVENTS)
+    members = pack(data[:1234]) + pack(data[1234:5000]) + pack(data[5000:])
+    assert rows(read(make(tmp_path / f"a{suffix}", members))) == ROWS
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_members_of_no_bytes_are_allowed(suffix: str, tmp_path: Path) -> None:
+    pack = CODECS[suffix]
+    data = json_lines(EVENTS)
+    for members in (pack(b"") + pack(data), pack(data) + pack(b""), pack(data[:99]) + pack(b"") + pack(data[99:])):
+        assert rows(read(make(tmp_path / f"a{suffix}", members))) == ROWS
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_a_truncated_file_is_an_error_wherever_it_ends(suffix: str, tmp_path: Path) -> None:
+    packed = CODECS[suffix](json_lines(EVENTS))
+    for data in (packed, packed + CODECS[suffix](line())):
+        for size in {1, 5, 10, 18, len(packed) // 2, len(packed) - 9, len(packed) - 4, len(packed) - 1, len(data) - 1}:
+            if size != len(packed):
+                with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
+                    read(make(tmp_path / f"a{suffix}", data[:size]))
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_a_compressed_file_of_no_bytes_is_truncated(suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
+        read(make(tmp_path / f"a{suffix}", b""))
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_a_damaged_file_is_an_error(suffix: str, tmp_path: Path) -> None:
+    packed = CODECS[suffix](json_lines(EVENTS))
+    for at in range(len(packed) // 3, len(packed) - 8, len(packed) // 7):
+        damaged = bytearray(packed)
+        damaged[at] ^= 0x55
+        with pytest.raises(InputError, match=f"a{suffix}: "):
+            read(make(tmp_path / f"a{suffix}", bytes(damaged)))
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+@pytest.mark.parametrize("rest", [b"garbage, not a member", b"\x01" * 100], ids=["text", "bytes"])
+def test_something_after_the_last_member_is_an_error(suffix: str, rest: bytes, tmp_path: Path) -> None:
+    file = make(tmp_path / f"a{suffix}", CODECS[suffix](json_lines(EVENTS)) + rest)
+    with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
+        read(file)
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_a_later_member_with_a_damaged_beginning_is_an_error(suffix: str, tmp_path: Path) -> None:
+    pack = CODECS[suffix]
+    file = make(tmp_path / f"a{suffix}", pack(json_lines(EVENTS)) + b"\x00" + pack(json_lines(EVENTS))[1:])
+    with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
+        read(file)
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_a_file_that_is_not_compressed_though_its_name_says_so(suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
+        read(make(tmp_path / f"a{suffix}", json_lines(EVENTS)))
+
+
+# Parquet.
+
+
+def parquet(path: Path, table: pa.Table | dict[str, Any], **options: Any) -> InputFile:
+    pq.write_table(table if isinstance(table, pa.Table) else pa.table(table), path, **options)
+    return InputFile(str(path), path.stat().st_size, path.name)
+
+
+def columns(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: pa.array([item[name] for item in items]) for name in ("id", "event", "timestamp")}
+
+
+@pytest.mark.parametrize("group", [1, 7, 200, 1000])
+@pytest.mark.parametrize("dictionary", [True, False])
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+def test_parquet_of_any_row_groups(group: int, dictionary: bool, compression: str, tmp_path: Path) -> None:
+    options = {"row_group_size": group, "use_dictionary": dictionary, "compression": compression}
+    file = parquet(tmp_path / "a.parquet", columns(EVENTS), **options)
+    assert rows(read(file)) == ROWS
+    with open_file(file) as reader:
+        assert reader.parts == -(-200 // group)
+
+
+@pytest.mark.parametrize(
+    "text", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.string_view()], ids=str
+)
+@pytest.mark.parametrize("whole", [pa.int64(), pa.int32(), pa.uint32(), pa.uint64()], ids=str)
+def test_parquet_of_any_fitting_types(text: pa.DataType, whole: pa.DataType, tmp_path: Path) -> None:
+    data = {name: column.cast(whole if name == "timestamp" else text) for name, column in columns(EVENTS).items()}
+    assert rows(read(parquet(tmp_path / "a.parquet", data))) == ROWS
+
+
+def test_parquet_in_upper_case_with_other_columns_in_other_order(tmp_path: Path) -> None:
+    known = dict(reversed(columns(EVENTS).items()))
+    data = {"x": pa.array([[1]] * 200), **known, "y": pa.array([None] * 200, pa.int8())}
+    assert rows(read(parquet(tmp_path / "a.PARQUET", data))) == ROWS
+
+
+def test_parquet_of_more_rows_than_a_block(tmp_path: Path) -> None:
+    count = 150_000
+    data = {"id": [str(k) for k in range(count)], "event": ["video_25"] * count, "timestamp": list(range(count))}
+    data["event"][70_001] = "click"
+    data["timestamp"][140_000] = -1
+    batch = read(parquet(tmp_path / "a.parquet", data, row_group_size=100_000))
+    assert batch.read == count
+    assert [reject.index for reject in batch.rejects] == [70_001, 140_000]
+    assert len(set(batch.ids.to_list())) == count - 2
+
+
+@pytest.mark.parametrize("data", [columns([]), columns(EVENTS[:1])])
+def test_parquet_of_few_rows(data: dict[str, Any], tmp_path: Path) -> None:
+    typed = {name: column.cast(pa.int64() if name == "timestamp" else pa.string()) for name, column in data.items()}
+    assert read(parquet(tmp_path / "a.parquet", typed)).read == len(data["id"])
+
+
+def test_parquet_rejects(tmp_path: Path) -> None:
+    bad: list[tuple[Any, Any, Any, str]] = [
+        (None, "video_25", 1, "id must be a string, not null"),
+        ("", "video_25", 1, "id must not be empty"),
+        ("a", None, 1, "event must be a string, not null"),
+        ("a", "click", 1, "unknown event 'click'"),
+        ("a", "video_25", None, "timestamp must be whole Unix seconds, not null"),
+        ("a", "video_25", -1, "timestamp must not be negative"),
+        ("a", "video_25", 253402297200, "timestamp must be below 253402297200"),
+        ("a", "video_25", 1617393003000, "milliseconds"),
+        ("a", "video_25", 2**63 - 1, "timestamp must be below 253402297200"),
+        ("a", "video_25", -(2**63), "timestamp must not be negative"),
+    ]
+    good = ("b", "video_25", 253402297199)
+    records = [row for *record, _ in bad for row in (record, good)]
+    data = {name: pa.array([row[k] for row in records]) for k, name in enumerate(("id", "event", "timestamp"))}
+    for dictionary in (False, True):
+        if dictionary:
+            data = {**data, "id": data["id"].dictionary_encode(), "event": data["event"].dictionary_encode()}
+        batch = read(parquet(tmp_path / "a.parquet", data, row_group_size=6))
+        assert support.batch_rows(batch) == [good] * len(bad)
+        assert [reject.index for reject in batch.rejects] == list(range(0, 20, 2))
+        for reject, (identity, kind, timestamp, reason) in zip(batch.rejects, bad, strict=True):
+            assert reason in reject.reason
+            assert reject.offset is None
+            assert json.loads(reject.raw) == {"id": identity, "event": kind, "timestamp": timestamp}
+
+
+@pytest.mark.parametrize("value", [2**63, 2**64 - 1])
+def test_parquet_timestamps_beyond_64_bits_with_a_sign(value: int, tmp_path: Path) -> None:
+    data = {"id": ["a", "b"], "event": ["video_25"] * 2, "timestamp": pa.array([1, value], pa.uint64())}
+    batch = read(parquet(tmp_path / "a.parquet", data))
+    assert support.batch_rows(batch) == [("a", "video_25", 1)]
+    assert [(reject.index, "must be below" in reject.reason) for reject in batch.rejects] == [(1, True)]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"id": None}, "has 0 columns named id"),
+        ({"event": None}, "has 0 columns named event"),
+        ({"timestamp": None}, "has 0 columns named timestamp"),
+        ({"id": pa.array([1])}, "column id is int64, must be a string"),
+        ({"id": pa.array([b"a"])}, "column id is binary, must be a string"),
+        ({"event": pa.array([True])}, "column event is bool, must be a string"),
+        ({"timestamp": pa.array([1.0])}, "column timestamp is double, must be whole Unix seconds"),
+        ({"timestamp": pa.array(["1"])}, "column timestamp is string, must be whole Unix seconds"),
+        ({"timestamp": pa.array([1]).cast(pa.timestamp("s"))}, "must be whole Unix seconds"),
+        ({"timestamp": pa.array([True])}, "column timestamp is bool, must be whole Unix seconds"),
+    ],
+)
+def test_parquet_of_wrong_columns(change: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    data = {name: column for name, column in {**columns(EVENTS[:1]), **change}.items() if column is not None}
+    with pytest.raises(InputError, match=f"a.parquet: .*{reason}"):
+        read(parquet(tmp_path / "a.parquet", data))
+
+
+def test_parquet_with_a_column_twice(tmp_path: Path) -> None:
+    table = pa.table(columns(EVENTS)).append_column("id", pa.array(["x"] * 200))
+    with pytest.raises(InputError, match=r"a.parquet: has 2 columns named id"):
+        read(parquet(tmp_path / "a.parquet", table))
+
+
+def test_not_parquet(tmp_path: Path) -> None:
+    whole = Path(parquet(tmp_path / "whole.parquet", columns(EVENTS)).path).read_bytes()
+    for data in (b"", b"PAR1", json_lines(EVENTS), whole[:-1], whole[: len(whole) // 2], whole[4:]):
+        with pytest.raises(InputError, match=r"a\.parquet: ") as error:
+            read(make(tmp_path / "a.parquet", data))
+        assert "\n" not in str(error.value)
+
+
+def test_parquet_with_text_that_is_no_utf_8(tmp_path: Path) -> None:
+    bad = pa.StringArray.from_buffers(1, pa.array([0, 1], pa.int32()).buffers()[1], pa.py_buffer(b"\xff"))
+    with pytest.raises(InputError, match=r"a.parquet: row 0: damaged Parquet"):
+        read(parquet(tmp_path / "a.parquet", {"id": bad, "event": ["video_25"], "timestamp": [1]}))
+
+
+def test_damaged_parquet_pages(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    parquet(path, columns(EVENTS), compression="zstd", use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    data[40:400] = b"\xff" * 360
+    with pytest.raises(InputError, match=r"a.parquet: .*"):
+        read(make(path, bytes(data)))

@@ -1,0 +1,356 @@
+"""The table and its CSV text, as plain functions."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import EventError, UsageError
+from pipeline.events import EVENT_TYPES, NO_IDS, Batch
+from pipeline.table import (
+    COLUMNS,
+    SCALED,
+    Counts,
+    count_batch,
+    count_table,
+    csv_text,
+    hour_label,
+    hourly_table,
+    merge_counts,
+    name_counts,
+    parse_factor,
+    parse_utc_offset,
+    pivot,
+    scale_impressions,
+    write_csv,
+)
+from tests import documents, oracle
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, event
+
+
+def report(events: list[dict[str, Any]], utc_offset: str = "+01:00", factor: str = "0.1") -> str:
+    return csv_text(scale_impressions(hourly_table(events, utc_offset), factor))
+
+
+def hours(events: list[dict[str, Any]], utc_offset: str = "+01:00") -> list[str]:
+    return [row["hour"] for row in hourly_table(events, utc_offset)]
+
+
+def as_events(items: list[dict[str, Any]]) -> list[oracle.Event]:
+    return [(item["id"], item["event"], item["timestamp"]) for item in items]
+
+
+def test_example() -> None:
+    assert report(EXAMPLE_EVENTS) == EXAMPLE_REPORT
+    assert report(EXAMPLE_EVENTS[::-1]) == EXAMPLE_REPORT
+
+
+def test_table_of_the_example() -> None:
+    table = hourly_table(EXAMPLE_EVENTS)
+    assert [list(row) for row in table] == [list(COLUMNS)] * 3
+    assert table[0] == {
+        "hour": "2021-04-02T18:00:00+01:00",
+        "impressions": 0,
+        "video_start": 1,
+        "video_25": 1,
+        "video_50": 0,
+        "video_75": 0,
+        "video_completed": 0,
+    }
+    assert count_table(table) == 6
+
+
+def test_each_event_type_has_its_own_column() -> None:
+    events = [event(kind=kind, timestamp=0) for k, kind in enumerate(oracle.EVENTS) for _ in range(k + 1)]
+    assert report(events) == HEADER + "1970-01-01T01:00:00+01:00,1,2,3,4,5,6,0.1\n"
+    assert EVENT_TYPES == oracle.EVENTS
+
+
+def test_no_events() -> None:
+    assert hourly_table([]) == []
+    assert report([]) == HEADER
+    assert csv_text([]) == HEADER
+
+
+def test_a_table_that_is_not_scaled_has_no_scaled_column() -> None:
+    assert csv_text(hourly_table([event(timestamp=0)])) == HEADER.replace(",impressions_scaled", "") + (
+        "1970-01-01T01:00:00+01:00,1,0,0,0,0,0\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "hour"),
+    [
+        (0, "1970-01-01T01:00:00+01:00"),
+        (3599, "1970-01-01T01:00:00+01:00"),
+        (3600, "1970-01-01T02:00:00+01:00"),
+        (1617382799, "2021-04-02T17:00:00+01:00"),
+        (1617382800, "2021-04-02T18:00:00+01:00"),
+        (1617386399, "2021-04-02T18:00:00+01:00"),
+        (1617386400, "2021-04-02T19:00:00+01:00"),
+        (1609455599, "2020-12-31T23:00:00+01:00"),
+        (1609455600, "2021-01-01T00:00:00+01:00"),
+        (1626343200, "2021-07-15T11:00:00+01:00"),  # no summer time
+        (951865200, "2000-03-01T00:00:00+01:00"),
+        (951865199, "2000-02-29T23:00:00+01:00"),
+        (4107538799, "2100-02-28T23:00:00+01:00"),
+        (4107538800, "2100-03-01T00:00:00+01:00"),
+        (253402297199, "9999-12-31T23:00:00+01:00"),
+    ],
+)
+def test_hours_at_gmt_plus_1(timestamp: int, hour: str) -> None:
+    assert hours([event(timestamp=timestamp)]) == [hour]
+
+
+@pytest.mark.parametrize(
+    ("utc_offset", "timestamp", "hour"),
+    [
+        ("+00:00", 0, "1970-01-01T00:00:00+00:00"),
+        ("-00:00", 0, "1970-01-01T00:00:00+00:00"),
+        ("-01:00", 0, "1969-12-31T23:00:00-01:00"),
+        ("-18:00", 0, "1969-12-31T06:00:00-18:00"),
+        ("+18:00", 0, "1970-01-01T18:00:00+18:00"),
+        ("+05:30", 0, "1970-01-01T05:00:00+05:30"),
+        ("+05:30", 1799, "1970-01-01T05:00:00+05:30"),
+        ("+05:30", 1800, "1970-01-01T06:00:00+05:30"),
+        ("+05:45", 899, "1970-01-01T05:00:00+05:45"),
+        ("+05:45", 900, "1970-01-01T06:00:00+05:45"),
+        ("-03:30", 0, "1969-12-31T20:00:00-03:30"),
+        ("-03:30", 1799, "1969-12-31T20:00:00-03:30"),
+        ("-03:30", 1800, "1969-12-31T21:00:00-03:30"),
+        ("-00:01", 59, "1969-12-31T23:00:00-00:01"),
+        ("-00:01", 60, "1970-01-01T00:00:00-00:01"),
+        ("+02:00", 253402293599, "9999-12-31T23:00:00+02:00"),
+        ("+02:00", 253402293600, "10000-01-01T00:00:00+02:00"),
+        ("+18:00", 253402297199, "10000-01-01T16:00:00+18:00"),
+    ],
+)
+def test_hours_at_other_offsets(utc_offset: str, timestamp: int, hour: str) -> None:
+    assert hours([event(timestamp=timestamp)], utc_offset) == [hour]
+
+
+def test_hours_ascend_across_the_year_10000() -> None:
+    events = [event(timestamp=instant) for instant in (253402297199, 253402293600, 253402293599, 0)]
+    assert hours(events, "+02:00") == [
+        "1970-01-01T02:00:00+02:00",
+        "9999-12-31T23:00:00+02:00",
+        "10000-01-01T00:00:00+02:00",
+    ]
+
+
+def test_only_hours_with_events() -> None:
+    assert hours([event(timestamp=0), event(timestamp=10**9), event(timestamp=7200)]) == [
+        "1970-01-01T01:00:00+01:00",
+        "1970-01-01T03:00:00+01:00",
+        "2001-09-09T02:00:00+01:00",
+    ]
+
+
+@settings(max_examples=200)
+@given(st.lists(documents.events(), max_size=30), st.integers(-1080, 1080), st.sampled_from(("0.1", "1", "0.333")))
+def test_report_against_the_oracle(items: list[dict[str, Any]], minutes: int, factor: str) -> None:
+    # The oracle's datetime ends with the year 9999 and begins with 1.
+    inside = [item for item in items if item["timestamp"] + minutes * 60 < 253402300800]
+    sign, rest = ("-", -minutes) if minutes < 0 else ("+", minutes)
+    text = report(inside, f"{sign}{rest // 60:02d}:{rest % 60:02d}", factor)
+    assert text == oracle.report(as_events(inside), minutes, factor)
+
+
+@pytest.mark.parametrize(
+    ("impressions", "factor", "scaled"),
+    [
+        (0, "0.1", "0.0"),
+        (1, "0.1", "0.1"),
+        (3, "0.1", "0.3"),
+        (7, "0.1", "0.7"),
+        (10, "0.1", "1.0"),
+        (30, "0.1", "3.0"),
+        (12345678901234567, "0.1", "1234567890123456.7"),
+        (2**63 - 1, "0.1", "922337203685477580.7"),
+        (10**40 + 1, "0.1", "1000000000000000000000000000000000000000.1"),
+        (3, "2", "6"),
+        (3, "0", "0"),
+        (3, "1.50", "4.50"),
+        (3, "0.000000000000001", "0.000000000000003"),
+        (2**63 - 1, "999999999999999.999999999999999", "9223372036854775806999999999990776.627963145224193"),
+        (1, "0.0000001", "0.0000001"),
+    ],
+)
+def test_scaling_is_exact(impressions: int, factor: str, scaled: str) -> None:
+    row = {"hour": "h", **dict.fromkeys(EVENT_TYPES, 0), "impressions": impressions}
+    (result,) = scale_impressions([row], factor)
+    assert csv_text([result]) == f"{HEADER}h,{impressions},0,0,0,0,0,{scaled}\n"
+    assert isinstance(result[SCALED], Decimal)
+    assert result == {**row, SCALED: Decimal(scaled)}
+    assert SCALED not in row
+
+
+def test_scaling_no_rows() -> None:
+    assert scale_impressions([]) == []
+
+
+@pytest.mark.parametrize("text", ["+01:00", "-01:00", "+00:00", "+05:30", "-18:00", "+18:00", "+00:59"])
+def test_offsets(text: str) -> None:
+    sign = -1 if text[0] == "-" else 1
+    assert parse_utc_offset(text) == sign * (int(text[1:3]) * 3600 + int(text[4:]) * 60)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "01:00",
+        "+1:00",
+        "+01",
+        "+0100",
+        "+01:60",
+        "+18:01",
+        "+19:00",
+        "+24:00",
+        "+01:00:00",
+        "UTC",
+        "Z",
+        "Europe/Berlin",
+        " +01:00",
+        "+01:00\n",
+        "++1:00",
+        "+-1:00",
+        "+\u0660\u0661:00",
+    ],
+)
+def test_bad_offsets(text: str) -> None:
+    with pytest.raises(UsageError, match="UTC offset"):
+        parse_utc_offset(text)
+    with pytest.raises(UsageError):
+        hourly_table([], text)
+
+
+@pytest.mark.parametrize("text", ["0", "1", "0.1", "10", "00.10", "123456789012345.123456789012345"])
+def test_factors(text: str) -> None:
+    assert parse_factor(text) == Decimal(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "-1",
+        "+1",
+        ".1",
+        "1.",
+        "1e3",
+        "NaN",
+        "Infinity",
+        "0,1",
+        "1_0",
+        " 1",
+        "1\n",
+        "1" * 16,
+        f"0.{1:016}",
+        "\u0663",
+    ],
+)
+def test_bad_factors(text: str) -> None:
+    with pytest.raises(UsageError, match="factor"):
+        parse_factor(text)
+    with pytest.raises(UsageError):
+        scale_impressions([{"impressions": 1}], text)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (None, "event 1: not an object"),
+        ({}, "event 1: missing id and event and timestamp"),
+        (event(kind="click"), "event 1: unknown event 'click'"),
+        (event(timestamp=-1), "event 1: timestamp must not be negative"),
+        ({**event(), "timestamp": True}, "event 1: timestamp must be whole"),
+        ({**event(), "timestamp": 1.0}, "event 1: timestamp must be whole"),
+        ({**event(), "id": "\ud800"}, "event 1: id has a lone surrogate"),
+    ],
+)
+def test_what_is_no_event_is_named(bad: Any, reason: str) -> None:
+    with pytest.raises(EventError, match=reason):
+        hourly_table([event(), bad, event()])
+
+
+def test_a_generator_is_as_good_as_a_list() -> None:
+    assert hourly_table(iter(EXAMPLE_EVENTS)) == hourly_table(EXAMPLE_EVENTS)
+
+
+def batch(timestamps: list[int], codes: list[int]) -> Batch:
+    return Batch(np.array(codes, np.uint8), np.array(timestamps, np.int64), NO_IDS)
+
+
+def named(counts: Counts, offset: int = 3600) -> dict[tuple[int, str], int]:
+    pairs = list(name_counts(counts, offset))
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from((0, 1, 3599, 3600, 9**9, 253402297199)), st.integers(0, 5))), max_size=5
+    ),
+    st.sampled_from((3600, 0, 19800, -64800, 64800, -60)),
+)
+def test_partial_counts_add_up(parts: list[list[tuple[int, int]]], offset: int) -> None:
+    wanted: dict[tuple[int, str], int] = {}
+    for timestamp, code in [pair for part in parts for pair in part]:
+        key = ((timestamp + offset) // 3600 * 3600 - offset, EVENT_TYPES[code])
+        wanted[key] = wanted.get(key, 0) + 1
+    counts = [count_batch(batch([t for t, _ in part], [c for _, c in part]), offset) for part in parts]
+    if counts:
+        assert named(merge_counts(counts), offset) == wanted
+
+
+def test_huge_counts_are_exact() -> None:
+    keys = np.array([7], np.int64)
+    merged = merge_counts([(keys, np.array([2**62], np.int64)), (keys, np.array([2**61 + 1], np.int64))])
+    assert named(merged) == {(0, "video_start"): 2**62 + 2**61 + 1}
+    assert csv_text(scale_impressions(pivot([((0, "impressions"), 10**30 + 3)]))) == (
+        f"{HEADER}1970-01-01T01:00:00+01:00,{10**30 + 3},0,0,0,0,0,{10**29}.3\n"
+    )
+
+
+def test_pivot_takes_the_newest_version_of_a_count() -> None:
+    (row,) = pivot([((0, "video_25"), 2), ((0, "video_25"), 5), ((0, "video_25"), 3), ((0, "video_50"), 1)])
+    assert (row["video_25"], row["video_50"]) == (5, 1)
+
+
+def test_hour_label_ignores_the_local_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    for zone in ("America/New_York", "Asia/Kolkata", "UTC"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        assert hour_label(1617390000, 3600) == "2021-04-02T20:00:00+01:00"
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_write_csv(tmp_path: Path) -> None:
+    path = tmp_path / "report.csv"
+    path.write_text("an earlier one, which is longer than the new one" * 10)
+    write_csv(scale_impressions(hourly_table(EXAMPLE_EVENTS)), str(path))
+    assert path.read_bytes() == EXAMPLE_REPORT.encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_csv_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        write_csv([], str(tmp_path / "missing" / "report.csv"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write_csv([], str(folder))
+    with pytest.raises(KeyError):
+        write_csv([{"hour": "h"}], str(tmp_path / "report.csv"))
+    assert list(tmp_path.iterdir()) == [folder]
