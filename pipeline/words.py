@@ -1,0 +1,68 @@
+"""Memory by address for compiled code: a byte, eight bytes at a time, and the place of the lowest set bit.
+
+Compiled functions that pass numpy arrays to each other spend a third of their time counting references (atomically);
+these take plain addresses (`array.ctypes.data`). Nothing is checked: callers keep every index within the array, and
+the array alive.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+def _pointer(builder: Any, args: Any, bits: int) -> Any:
+    return builder.inttoptr(builder.add(args[0], args[1]), ir.IntType(bits).as_pointer())
+
+
+@intrinsic
+def byte(typing_context, address, index):
+    """The byte at address + index, as uint8."""
+
+    def generate(context, builder, signature, args):
+        return builder.load(_pointer(builder, args, 8))
+
+    return types.uint8(types.intp, types.intp), generate
+
+
+@intrinsic
+def load(typing_context, address, index):
+    """The 8 bytes at address + index as a uint64, the first byte lowest."""
+
+    def generate(context, builder, signature, args):
+        return builder.load(_pointer(builder, args, 64), align=1)
+
+    return types.uint64(types.intp, types.intp), generate
+
+
+@intrinsic
+def store(typing_context, address, index, word):
+    """Writes a uint64 to the 8 bytes at address + index."""
+
+    def generate(context, builder, signature, args):
+        builder.store(args[2], _pointer(builder, args, 64), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.uint64), generate
+
+
+@intrinsic
+def store_byte(typing_context, address, index, value):
+    """Writes a uint8 to address + index."""
+
+    def generate(context, builder, signature, args):
+        builder.store(args[2], _pointer(builder, args, 8))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.uint8), generate
+
+
+@intrinsic
+def lowest_bit(typing_context, word):
+    """The index of the lowest set bit of a uint64 that is not 0."""
+
+    def generate(context, builder, signature, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
