@@ -84,8 +84,8 @@ def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> B
 
     data = as_array(block.data)
     rows = len(data) // 40 + 1  # the shortest event has 43 bytes
-    codes, timestamps, ends = np.empty(rows, np.uint8), np.empty(rows, np.int64), np.empty(rows, np.int64)
-    id_data = np.empty(len(data) if want_ids else 0, np.uint8)
+    codes, timestamps = np.empty(rows, np.uint8), np.empty(rows, np.int64)
+    ends, id_data = np.empty(rows if want_ids else 0, np.int64), np.empty(len(data) if want_ids else 0, np.uint8)
     odd = np.empty((len(data) // 2 + 1, 3), np.int64)
     elements = block.shape is Shape.ELEMENTS
     n, odds, error = scanner.scan(data, elements, codes, timestamps, ends, id_data, odd, want_ids)

@@ -448,8 +448,8 @@ def _element_end(d, i, end):
 def scan(data, elements, codes, times, id_ends, id_data, odd, want_ids):
     """Scans JSON Lines, or the inside of a JSON array (elements). data: uint8, ends with a newline.
 
-    codes uint8, times int64, id_ends int64 and id_data uint8 take the valid events. odd, int64 triples, takes what was
-    not understood: its span, and how many records stand before it. Blank lines are neither.
+    codes uint8, times int64, and with want_ids id_ends int64 and id_data uint8 take the valid events. odd, int64
+    triples, takes what was not understood: its span, and how many records stand before it. Blank lines are neither.
 
     Returns (events, odd records, where the array lacks a comma or an element, or -1).
     """
@@ -475,7 +475,7 @@ def scan(data, elements, codes, times, id_ends, id_data, odd, want_ids):
                     w = _unescape(d, id_start, id_stop, ids, w)
                 else:
                     w = copy(d, id_start, id_stop, end, ids, w, room)
-            id_ends[n] = w
+                id_ends[n] = w
             n += 1
         else:
             stop = _element_end(d, i, end) if elements else _line_end(d, i)
