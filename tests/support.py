@@ -16,7 +16,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_pipeline
 
-from pipeline import decoding, logs
+from pipeline import blocks, decoding, logs
 from pipeline.__main__ import main
 from pipeline.blocks import read_blocks
 from pipeline.decoding import Block
@@ -105,8 +105,9 @@ def decode_block(block: Block, name: str) -> Outcome:
 
 
 def decode_source(data: bytes, name: str, block_bytes: int = 1 << 22) -> Outcome:
-    """The outcome of a whole source of any shape."""
-    with decoder(name):
+    """The outcome of a whole source of any shape. With small blocks little is read ahead, so that they are cut."""
+    ahead = 128 if block_bytes < blocks.HEAD_BYTES else blocks.HEAD_BYTES
+    with decoder(name), mock.patch.object(blocks, "HEAD_BYTES", ahead):
         try:
             return outcome([decoding.decode(block) for block in read_blocks(io.BytesIO(data), "source", block_bytes)])
         except InputError:

@@ -160,8 +160,3 @@ def test_an_id_with_a_line_break_stays_on_one_line(item: str) -> None:
     assert lines.count("\n") == 3
     first, middle, last, rest = lines.split("\n")
     assert (first, json.loads(middle), last, rest) == ("x", item, "y", "")
-
-
-def test_different_ids_have_different_lines() -> None:
-    items = ["a\nb", '"a\\nb"', "a\\nb"]
-    assert len(set(id_lines(Ids.of(item.encode() for item in items)).splitlines())) == 3

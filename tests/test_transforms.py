@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from pipeline import (
     hourly_table,
     run_job,
     scale_impressions,
+    transforms,
     unique_ids,
 )
 from pipeline.decoding import Shape
@@ -92,6 +93,25 @@ def test_hourly_table_refuses_a_bad_offset() -> None:
 def test_hourly_table_adds_up_many_batches() -> None:
     with support.beam_pipeline() as pipeline:
         blocks = [Block(support.json_lines(MANY[k : k + 10])) for k in range(0, 3000, 10)]
+        decoded = pipeline | beam.Create(blocks) | DecodeBlocks()
+        assert_that(decoded.batches | HourlyTable(), only(hourly_table(MANY)))
+
+
+class _BundlesOfOne(transforms._CountBatches):
+    """Gives the partial counts of each batch, as if each were a bundle: runners on one machine make few bundles."""
+
+    def process(self, batch: Batch) -> Iterator[Any]:  # type: ignore[override]
+        self.start_bundle()
+        super().process(batch)
+        for count in super().finish_bundle():
+            yield count.value
+        self.start_bundle()
+
+
+def test_partial_counts_of_many_bundles_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transforms, "_CountBatches", _BundlesOfOne)
+    blocks = [Block(support.json_lines(MANY[k::30])) for k in range(30)]
+    with support.beam_pipeline() as pipeline:
         decoded = pipeline | beam.Create(blocks) | DecodeBlocks()
         assert_that(decoded.batches | HourlyTable(), only(hourly_table(MANY)))
 
