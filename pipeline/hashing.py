@@ -1,8 +1,9 @@
-"""The compiled side of `ids.py`. Importing it imports numba; see `scanner.py` for how compiled code is cached."""
+"""The compiled side of `ids.py`. Importing it imports numba."""
 
 import numpy as np
 
-from pipeline.scanner import compiled, copy
+from pipeline.compiling import compiled
+from pipeline.scanner import copy
 from pipeline.words import byte, load
 
 _K1, _K2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)

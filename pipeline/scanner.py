@@ -5,17 +5,14 @@ record only when it understands all of it *and* the record is a valid event. Eve
 a span of bytes ("odd") for the strict Python decoder in `decoding.py`, which alone decides what is rejected and why.
 So the scanner can be fast and never has to be clever; `tests/test_decode_property.py` holds the two together.
 
-Importing this module imports numba (0.3 s); the first call on a machine compiles (cached beside this file or in
-the user's cache folder, see `compiled`), later processes load the cache in 0.2 s. All functions run without the
-interpreter lock.
+Importing this module imports numba (0.3 s). All functions run without the interpreter lock.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from pipeline.compiling import compiled
 from pipeline.events import EVENT_TYPES, FIELDS, MAX_TIMESTAMP
 from pipeline.words import byte, load, lowest_bit, store, store_byte
 
@@ -24,14 +21,6 @@ _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST = 123, 125, 91, 93
 _MAX_DEPTH = 30  # of extra fields; deeper records are odd
 _NAME_BYTES = 16  # of the longest name known here, with its quote
 _MAX_KEYS = 64  # extra names open at once in one record; more make it odd
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles at first call; cached on disk where a folder can be written, in memory where none can."""
-    try:
-        return njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
-    except RuntimeError:  # numba: "no locator available", an installation that is read-only and has no home
-        return njit(nogil=True)(function)  # type: ignore[no-any-return]
 
 
 def _table(names: tuple[str, ...]) -> Any:
@@ -320,12 +309,13 @@ def _value(d, i, end, newlines, names, count):
 
 @compiled
 def _match(d, i, end, first, last):
-    """Which of the rows first to last of _NAMES stands at i, or -1; also -1 where no two words are left to load."""
-    if i + _NAME_BYTES <= end:
-        low, high = load(d, i), load(d, i + 8)
-        for k in range(first, last):
-            if low & _NAMES[k, 2] == _NAMES[k, 0] and high & _NAMES[k, 3] == _NAMES[k, 1]:
-                return k
+    """Which of the rows first to last of _NAMES stands at i, or -1; -2 so near the end that words cannot be loaded."""
+    if i + _NAME_BYTES > end:
+        return -2
+    low, high = load(d, i), load(d, i + 8)
+    for k in range(first, last):
+        if low & _NAMES[k, 2] == _NAMES[k, 0] and high & _NAMES[k, 3] == _NAMES[k, 1]:
+            return k
     return -1
 
 
@@ -382,6 +372,8 @@ def _record(d, i, end, newlines, names):
         if byte(d, i) != _QUOTE:
             break
         field = _match(d, i + 1, end, _ZERO_INDEX, _FIELD_COUNT)
+        if field == -2:  # it may be a name that stands twice
+            break
         if field < 0:
             i, count = _member(d, i, end, newlines, names, count)
         else:

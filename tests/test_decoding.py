@@ -215,6 +215,19 @@ def test_what_is_not_json_is_a_reject_in_lines_and_an_error_in_an_array(record: 
             decode_source(data)
 
 
+@pytest.mark.parametrize("record", [record for record, _ in NOT_EVENTS] + NOT_JSON, ids=lambda r: repr(r[-40:]))
+def test_a_record_at_the_end_of_a_block_is_judged_like_any_other(record: bytes) -> None:
+    """Nothing may be read behind it, so fast paths end before it."""
+    for before in (b"", GOOD + b"\n"):
+        for after in (b"", b"\n", b"\r\n", b"\n" * 4):
+            block = Block(before + record + (after or b"\n"))
+            batch = decoding.decode(block)
+            assert (len(batch.codes), [reject.offset for reject in batch.rejects]) == (len(before) // 40, [len(before)])
+    if record in [known for known, _ in NOT_EVENTS]:
+        batch = decoding.decode(Block(GOOD + b"," + record + b"\n", Shape.ELEMENTS))
+        assert (len(batch.codes), batch.rejected) == (1, 1)
+
+
 def test_a_line_that_is_an_array() -> None:
     reject = only_reject(b"[" + GOOD + b"]")
     assert reject.reason == "not an object but an array"
