@@ -10,7 +10,7 @@ from typing import Any
 import numba
 
 _HERE = Path(__file__).parent
-_SOURCES = ("words.py", "scanner.py", "hashing.py")  # which call each other
+_SOURCES = ("words.py", "strings.py", "values.py", "scanner.py", "hashing.py")  # which call each other
 
 
 @cache

@@ -1,0 +1,144 @@
+"""Strict JSON values, compiled: where they end (RFC 8259; depth and names at once are limited)."""
+
+import numpy as np
+
+from pipeline.compiling import compiled
+from pipeline.strings import QUOTE, string_end
+from pipeline.words import byte, load, store
+
+COMMA, COLON, ZERO, NINE = 44, 58, 48, 57
+OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 123, 125, 91, 93
+MAX_NAMES = 64  # of ignored members, open at once in one record; more make it odd
+_MAX_DEPTH = 30  # of ignored members; deeper records are odd
+
+
+@compiled
+def spaces(d, i, end, newlines):
+    while i < end:
+        c = byte(d, i)
+        if c > 32 or not (c == 32 or c == 9 or c == 13 or (c == 10 and newlines)):
+            break
+        i += 1
+    return i
+
+
+@compiled
+def _digits(d, i):
+    """Index after one or more digits at i, or -1."""
+    if not ZERO <= byte(d, i) <= NINE:
+        return -1
+    while ZERO <= byte(d, i) <= NINE:
+        i += 1
+    return i
+
+
+@compiled
+def _number(d, i):
+    """Index after the JSON number at i, or -1."""
+    if byte(d, i) == 45:  # -
+        i += 1
+    if byte(d, i) == ZERO:
+        i += 1
+    else:
+        i = _digits(d, i)
+    if i > 0 and byte(d, i) == 46:  # .
+        i = _digits(d, i + 1)
+    if i > 0 and (byte(d, i) | 32) == 101:  # e
+        i += 1
+        if byte(d, i) == 43 or byte(d, i) == 45:
+            i += 1
+        i = _digits(d, i)
+    return i
+
+
+@compiled
+def _word(d, i, word):
+    for k in range(len(word)):
+        if byte(d, i + k) != word[k]:
+            return -1
+    return i + len(word)
+
+
+_TRUE, _FALSE, _NULL = (np.frombuffer(word, dtype=np.uint8) for word in (b"true", b"false", b"null"))
+
+
+@compiled
+def _scalar(d, i, end):
+    """Index after the string, number, true, false or null at i, or -1."""
+    c = byte(d, i)
+    if c == QUOTE:
+        stop, _ = string_end(d, i + 1, end)
+        return stop + 1 if stop > 0 else -1
+    if c == 116:
+        return _word(d, i, _TRUE)
+    if c == 102:
+        return _word(d, i, _FALSE)
+    if c == 110:
+        return _word(d, i, _NULL)
+    return _number(d, i)
+
+
+@compiled
+def member_value(d, i, end, newlines, names, first, count):
+    """(index of the value of the member whose name's quote is at i, new count), or (-1, _).
+
+    The name's hash is kept in names[first:count + 1], the names of this object; an equal hash makes the record odd.
+    """
+    if byte(d, i) != QUOTE:
+        return -1, count
+    stop, escaped = string_end(d, i + 1, end)
+    if stop < 0 or escaped or count == MAX_NAMES:
+        return -1, count
+    h = np.uint64(0xCBF29CE484222325)
+    for k in range(i + 1, stop):
+        h = (h ^ np.uint64(byte(d, k))) * np.uint64(0x100000001B3)
+    for k in range(first, count):
+        if load(names, 8 * k) == h:
+            return -1, count
+    store(names, 8 * count, h)
+    i = spaces(d, stop + 1, end, newlines)
+    if byte(d, i) != COLON:
+        return -1, count
+    return spaces(d, i + 1, end, newlines), count + 1
+
+
+@compiled
+def value_end(d, i, end, newlines, names, count):
+    """Index after the value at i, whatever it is, or -1. names[:count] are the names of enclosing objects."""
+    kinds = np.uint64(0)  # a bit a level: 1 for an object
+    firsts = np.empty(_MAX_DEPTH, np.int64)
+    depth = 0
+    while True:
+        if byte(d, i) == OPEN or byte(d, i) == OPEN_LIST:
+            if depth == _MAX_DEPTH:
+                return -1
+            is_object = byte(d, i) == OPEN
+            kinds = (kinds << np.uint64(1)) | np.uint64(is_object)
+            firsts[depth] = count
+            depth += 1
+            i = spaces(d, i + 1, end, newlines)
+            if byte(d, i) != (CLOSE if is_object else CLOSE_LIST):
+                if is_object:
+                    i, count = member_value(d, i, end, newlines, names, count, count)
+                    if i < 0:
+                        return -1
+                continue
+        else:
+            i = _scalar(d, i, end)
+            if i < 0 or depth == 0:
+                return i
+            i = spaces(d, i, end, newlines)
+        while byte(d, i) == (CLOSE if kinds & np.uint64(1) else CLOSE_LIST):
+            depth -= 1
+            kinds >>= np.uint64(1)
+            count = firsts[depth]
+            if depth == 0:
+                return i + 1
+            i = spaces(d, i + 1, end, newlines)
+        if byte(d, i) != COMMA:
+            return -1
+        i = spaces(d, i + 1, end, newlines)
+        if kinds & np.uint64(1):
+            i, count = member_value(d, i, end, newlines, names, firsts[depth - 1], count)
+            if i < 0:
+                return -1
