@@ -1,0 +1,489 @@
+// Sends events to the server and shows the report or the reasons why there is none.
+// Text from the server only ever goes through textContent.
+
+const SAMPLE = [
+  ["c8e3-ace6-4852-a32f", "video_25", 1617393003],
+  ["af77-79b6-4fe6-8645", "video_25", 1617400203],
+  ["75c3-2a09-4ac6-a38a", "video_25", 1617385803],
+  ["a6dc-030b-4fb5-891d", "video_50", 1617400203],
+  ["9919-b79c-4897-b3e4", "video_completed", 1617400203],
+  ["d008-a738-45f3-a3fb", "video_start", 1617385803],
+].map(([id, event, timestamp]) => JSON.stringify({ id, event, timestamp })).join("\n");
+const ROWS_AT_A_TIME = 1000;
+const MARGIN = { top: 24, right: 12, bottom: 58, left: 52 };
+
+const find = (id) => document.getElementById(id);
+const integer = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+const hidden = new Set(); // names of the event types that the legend has turned off
+let running = null; // the request under way
+let sent = null; // what "Send again" sends
+let token = "";
+let report = null;
+let chart = null; // bars as drawn, and the one whose values are shown
+
+// ---- Sending
+
+async function send(name, body) {
+  running?.abort();
+  const request = (running = new XMLHttpRequest());
+  sent = { name, body };
+  showRunning(true);
+  showProgress(`Sending ${name}`, 0);
+  try {
+    const [first, second] = new Uint8Array(await body.slice(0, 2).arrayBuffer());
+    if (running !== request) return;
+    request.open("POST", "./");
+    request.responseType = "blob";
+    if (first === 0x1f && second === 0x8b) request.setRequestHeader("Content-Encoding", "gzip");
+    if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
+  } catch (error) {
+    if (running === request) finish(() => showProblem(refusedBefore(error)));
+    return;
+  }
+  request.upload.onprogress = ({ loaded, total }) =>
+    showProgress(`Sending ${name}: ${Math.floor((loaded / total) * 100)} % of ${bytes(total)}`, loaded / total);
+  request.upload.onload = () => showProgress("Making the report");
+  request.onerror = () => finish(() => showProblem(WORDS.network));
+  request.onload = async () => {
+    const text = await request.response.text();
+    if (running === request) finish(() => (request.status === 200 ? showReport(request, text) : showProblem(explain(request, text))));
+  };
+  request.send(body);
+}
+
+const sendFile = (file) => file && send(file.name, file);
+const sendText = () => {
+  if (find("text").value.trim()) return send("the pasted text", new Blob([find("text").value]));
+  find("status").textContent = "Paste some events first, or choose a file.";
+  find("text").focus();
+};
+
+function finish(show) {
+  running = null;
+  showRunning(false);
+  show();
+}
+
+function cancel() {
+  running?.abort();
+  finish(() => (find("status").textContent = "Cancelled."));
+}
+
+function showRunning(on) {
+  const focused = [find("make"), find("cancel")].includes(document.activeElement);
+  document.body.classList.toggle("running", on);
+  find("make").hidden = on;
+  find("cancel").hidden = !on;
+  if (focused) find(on ? "cancel" : "make").focus();
+}
+
+function showProgress(text, share) {
+  find("status").textContent = text;
+  if (share === undefined) find("progress").removeAttribute("value");
+  else find("progress").value = share;
+}
+
+function bytes(count) {
+  const power = count < 1024 ? 0 : count < 1024 ** 2 ? 1 : 2;
+  return `${(count / 1024 ** power).toFixed(power && 1)} ${["bytes", "KiB", "MiB"][power]}`;
+}
+
+// ---- What went wrong
+
+const WORDS = {
+  400: ["This is not all events", "There is no report unless every record is an event. Correct what is listed here and send it again."],
+  401: ["This server asks for a token", "Enter the token that you were given. It is kept until you leave this page."],
+  413: ["This is too large", "Send it in smaller parts. The limit also holds for what a .gz file unpacks to."],
+  415: ["The server does not read this compression", "Send the events as they are, or compressed with gzip."],
+  503: ["The server is busy", "All its places are taken."],
+  failed: ["The server failed", "Nothing is wrong with what you sent as far as one can tell from here. Try it again later."],
+  network: [
+    "The connection failed",
+    "The server could not be reached, or hung up while the events were on their way. It may be down, and some servers hang up on what is too large.",
+  ],
+};
+
+function explain(request, text) {
+  const { status } = request;
+  let problem = {};
+  try {
+    problem = JSON.parse(text) ?? {};
+  } catch {} // a proxy's own page, say: then the status has to do
+  let [title, advice] = WORDS[status] ?? (status >= 500 ? WORDS.failed : [`The server refused this (status ${status})`, ""]);
+  if (status === 401 && token) title = "The server does not accept this token";
+  if (status === 400 && !problem.rejects) [title, advice] = ["This could not be read", ""];
+  if (status === 503) advice += ` Try it again ${waiting(request.getResponseHeader("Retry-After"))}.`;
+  return [title, advice, problem, status];
+}
+
+function waiting(seconds) {
+  return /^\d+$/.test(seconds) ? `in ${seconds} second${seconds === "1" ? "" : "s"}` : "in a moment";
+}
+
+function refusedBefore(error) {
+  return error.name === "NotReadableError" || error.name === "NotFoundError"
+    ? ["This file could not be read", "It may be a folder, or have been moved or changed since it was chosen."]
+    : ["This token cannot be sent", "It holds characters that no token has. Enter it once more.", {}, 401];
+}
+
+function showProblem([title, advice, problem = {}, status]) {
+  const rejects = Array.isArray(problem.rejects) ? problem.rejects : [];
+  find("report").hidden = true;
+  find("status").textContent = "";
+  find("problem-title").textContent = title;
+  find("problem-advice").textContent = advice;
+  find("problem-detail").textContent = problem.detail ?? "";
+  find("rejects").replaceChildren(...rejects.map(rejectItem));
+  const left = problem.rejected - rejects.length;
+  find("more-rejects").textContent = left > 0 ? `And ${integer.format(left)} more.` : "";
+  find("token-field").hidden = status !== 401;
+  find("problem").hidden = false;
+  reveal(status === 401 ? find("token") : find("problem-title"));
+}
+
+function rejectItem({ index, offset, reason }) {
+  const place = [index != null && `Index ${index}`, offset != null && `byte ${offset}`].filter(Boolean).join(", ");
+  return element("li", {}, element("b", {}, place), element("span", {}, reason));
+}
+
+// ---- The report
+
+function showReport(request, text) {
+  report = parse(text);
+  let summary = {};
+  try {
+    summary = JSON.parse(request.getResponseHeader("X-Report-Summary")) ?? {};
+  } catch {} // the table does without
+  URL.revokeObjectURL(find("download").href);
+  find("download").href = URL.createObjectURL(request.response);
+  find("figures").replaceChildren(
+    ...[["Events read", "read"], ["Counted", "counted"], ["Rejected", "rejected"], ["Hours", "hours"]].map(([title, key]) =>
+      element("div", {}, element("dt", {}, title), element("dd", {}, grouped(String(summary[key] ?? "–")))),
+    ),
+  );
+  find("problem").hidden = true;
+  find("report").hidden = false;
+  find("chart-card").hidden = !report.rows.length;
+  find("status").textContent = report.rows.length ? "The report is ready." : "The report is ready: there are no events in it.";
+  showTable();
+  if (report.rows.length) showChart();
+  reveal(find("report-title"));
+}
+
+function parse(text) {
+  const [header, ...lines] = text.trimEnd().split("\n").map((line) => line.split(","));
+  const columns = header.map((name, index) => ({ name, index })).slice(1).filter(({ name }) => !name.endsWith("_scaled"));
+  const series = columns.map(({ name, index }, order) => ({ name, order, total: lines.reduce((sum, cells) => sum + Number(cells[index]), 0) }));
+  const rows = lines.map((cells) => ({
+    cells,
+    time: Date.parse(`${cells[0].slice(0, 19)}Z`) / 3600000, // hours on the report's own clock
+    counts: columns.map(({ index }) => Number(cells[index])),
+  }));
+  return { header, series, rows, zone: lines.length ? `UTC${lines[0][0].slice(19)}` : "" };
+}
+
+function showTable() {
+  const names = report.header.map((name) => (name === "hour" ? `hour (${report.zone || "none"})` : name));
+  find("columns").replaceChildren(...names.map((name) => element("th", { scope: "col" }, name)));
+  find("rows").replaceChildren();
+  showRows();
+}
+
+function showRows() {
+  const from = find("rows").rows.length;
+  find("rows").append(...report.rows.slice(from, from + ROWS_AT_A_TIME).map(tableRow));
+  const shown = find("rows").rows.length;
+  const all = report.rows.length;
+  find("more").hidden = shown === all;
+  find("rows-note").textContent = shown < all ? `${integer.format(shown)} of ${integer.format(all)} hours; the CSV has them all.` : "Hours without events are left out.";
+}
+
+function tableRow({ cells: [hour, ...counts] }) {
+  const cells = counts.map((count) => element("td", /^[0.]+$/.test(count) ? { class: "zero" } : {}, grouped(count)));
+  return element("tr", {}, element("th", { scope: "row" }, hour.slice(0, 16).replace("T", " ")), ...cells);
+}
+
+// Exact for any decimal: only whole digits are touched, and never as a float.
+const grouped = (text) => text.replace(/^\d+/, (digits) => integer.format(BigInt(digits)));
+
+// ---- The chart
+
+function showChart() {
+  find("legend").replaceChildren(...report.series.map(legendButton));
+  draw();
+}
+
+function legendButton({ name, order }) {
+  const button = element("button", { type: "button", class: `s${order % 6}` }, element("i"), name, element("b"));
+  button.onclick = () => {
+    hidden.delete(name) || hidden.add(name);
+    draw();
+  };
+  return button;
+}
+
+function draw() {
+  const width = find("chart").clientWidth;
+  const height = find("chart").clientHeight;
+  const size = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
+  chart = { ...layOut(report.rows, size.width), size, selected: null };
+  const seen = report.series.filter(({ name }) => !hidden.has(name));
+  const high = Math.max(1, ...chart.bars.map((bar) => sum(seen.map(({ order }) => bar.counts[order]))));
+  const step = roundStep(high / 4);
+  chart.seen = seen;
+  chart.top = Math.ceil(high / step) * step;
+  const root = svg("g", { transform: `translate(${MARGIN.left} ${MARGIN.top})` });
+  root.append(...valueAxis(step), svg("rect", { class: "band", height: size.height }), ...seriesPaths(), ...breakMarks(), ...timeAxis());
+  const picture = svg("svg", { width, height, class: chart.slot >= 6 ? "wide" : "", "aria-hidden": "true" });
+  picture.append(root);
+  find("chart").replaceChildren(picture);
+  find("chart").setAttribute("aria-valuemax", chart.bars.length);
+  find("axis-note").textContent = axisNote();
+  select(null);
+}
+
+// One bar an hour on a true time axis. Where that would be less than a pixel an hour, bars of more hours; where nearly all of
+// a huge range is empty (1970 and 9999 in one report), long gaps are cut short and marked.
+function layOut(rows, width) {
+  const span = rows.at(-1).time - rows[0].time + 1;
+  let unit = unitFor(span, width);
+  const cut = unit > 24 && rows.length * 20 < span ? Math.max(3, Math.ceil(rows.length / 30)) : Infinity;
+  const places = [rows[0].time];
+  const gaps = [];
+  rows.slice(1).forEach((row, index) => {
+    const gap = row.time - rows[index].time;
+    if (gap > cut) gaps.push(places[index] + (cut + 1) / 2);
+    places.push(places[index] + Math.min(gap, cut));
+  });
+  unit = unitFor(places.at(-1) - places[0] + 1, width);
+  const first = Math.floor(places[0] / unit);
+  const slots = Math.floor(places.at(-1) / unit) - first + 1;
+  const bars = [];
+  rows.forEach((row, index) => {
+    const place = Math.floor(places[index] / unit) - first;
+    if (bars.at(-1)?.place !== place) bars.push({ place, rows: [], counts: row.counts.map(() => 0) });
+    const bar = bars.at(-1);
+    bar.rows.push(row);
+    row.counts.forEach((count, order) => (bar.counts[order] += count));
+  });
+  return { bars, unit, slots, slot: width / slots, cut: cut < Infinity, start: first * unit, gaps: gaps.map((place) => place / unit - first) };
+}
+
+function unitFor(hours, width) {
+  const units = [1, 2, 3, 6, 12, 24, 48, 168, 336, 672, 2016, 8760];
+  return units.find((unit) => hours / unit <= width) ?? Math.ceil(hours / width / 8760) * 8760;
+}
+
+// Each series reaches down to the base line and the higher ones are drawn first: no seams between thin bars.
+function seriesPaths() {
+  const { bars, slot, size, top, seen } = chart;
+  const wide = slot < 6 ? slot : Math.min(slot * 0.8, 64);
+  const heights = bars.map(() => 0);
+  const paths = seen.map(({ order }) => {
+    const boxes = bars.map((bar, index) => {
+      heights[index] += bar.counts[order];
+      if (!bar.counts[order]) return "";
+      const height = (heights[index] / top) * size.height;
+      return `M${((bar.place + 0.5) * slot - wide / 2).toFixed(2)} ${size.height}v${-height.toFixed(2)}h${wide.toFixed(2)}v${height.toFixed(2)}z`;
+    });
+    return svg("path", { class: `bar s${order % 6}`, d: boxes.join("") });
+  });
+  return paths.reverse();
+}
+
+function valueAxis(step) {
+  const { size, top } = chart;
+  const marks = [svg("text", { x: -MARGIN.left, y: -10 }, `Events per ${unitName()}`)];
+  for (let value = 0; value <= top; value += step) {
+    const y = Math.round(size.height * (1 - value / top));
+    marks.push(svg("line", { class: value ? "grid" : "base", x2: size.width, y1: y, y2: y }));
+    marks.push(svg("text", { x: -8, y: y + 4, "text-anchor": "end" }, short.format(value)));
+  }
+  return marks;
+}
+
+function timeAxis() {
+  const { size } = chart;
+  let before = {};
+  const marks = timeTicks().flatMap(({ x, time }) => {
+    const date = new Date(time * 3600000);
+    const day = format(date, { day: "numeric", month: "short" });
+    const year = format(date, { year: "numeric" });
+    const labels = chart.tickHours < 24 ? [format(date, { hour: "2-digit", minute: "2-digit" }), day] : [day, year];
+    const lines = labels.map((text, line) => (line && before[line] === text ? "" : svg("text", { x, y: size.height + 20 + 16 * line, "text-anchor": "middle" }, text)));
+    before = labels;
+    return [svg("line", { class: "base", x1: x, x2: x, y1: size.height, y2: size.height + 5 }), ...lines.filter(Boolean)];
+  });
+  return [...marks, svg("text", { x: size.width, y: size.height + 54, "text-anchor": "end" }, `Hour, ${report.zone}`)];
+}
+
+// On a cut axis, whatever bars have room for a label; else round hours, days or months.
+function timeTicks() {
+  const { bars, slot, slots, unit, start, size, cut } = chart;
+  const room = 76;
+  if (cut) {
+    let last = -Infinity;
+    chart.tickHours = 24;
+    const centres = bars.map((bar) => ({ x: (bar.place + 0.5) * slot, time: bar.rows[0].time }));
+    return centres.filter(({ x }) => x - last >= room && (last = x, true));
+  }
+  const hours = (slots * unit * room) / size.width;
+  const step = [1, 2, 3, 6, 12, 24, 48, 96, 168, 336].find((each) => each >= hours && each >= unit);
+  chart.tickHours = step ?? 720;
+  const end = start + slots * unit;
+  const times = step ? roundHours(start, end, step) : roundMonths(start, end, Math.ceil(hours / 720));
+  const centre = unit === 1 ? 0.5 : 0;
+  return times.map((time) => ({ time, x: ((time - start) / unit + centre) * slot })).filter(({ x }) => x <= size.width);
+}
+
+function roundHours(start, end, step) {
+  const times = [];
+  for (let time = Math.ceil(start / step) * step; time < end; time += step) times.push(time);
+  return times;
+}
+
+function roundMonths(start, end, months) {
+  const step = [1, 2, 3, 6, 12].find((each) => each >= months) ?? roundStep(months / 12) * 12;
+  const date = new Date(start * 3600000);
+  const times = [];
+  for (let month = Math.ceil((date.getUTCFullYear() * 12 + date.getUTCMonth()) / step) * step; ; month += step) {
+    const time = new Date(0).setUTCFullYear(0, month, 1) / 3600000;
+    if (time >= end) return times;
+    if (time >= start) times.push(time);
+  }
+}
+
+function breakMarks() {
+  const { gaps, slot, size } = chart;
+  return gaps.length > 40 ? [] : gaps.map((place) => svg("line", { class: "break", x1: place * slot, x2: place * slot, y2: size.height }));
+}
+
+function axisNote() {
+  const notes = [];
+  if (chart.unit > 1) notes.push(`Each bar is ${unitName()}, to fit.`);
+  if (chart.cut) notes.push("Not to scale: long times without events are cut short.");
+  return notes.join(" ");
+}
+
+function unitName() {
+  const { unit } = chart;
+  if (unit < 24) return unit === 1 ? "hour" : `${unit} hours`;
+  return unit === 24 ? "day" : `${integer.format(unit / 24)} days`;
+}
+
+// Shows the values of one bar, or of the whole report.
+function select(index) {
+  const bar = chart.bars[index];
+  chart.selected = bar ? index : null;
+  const values = bar ? bar.counts : report.series.map(({ total }) => total);
+  const total = `${integer.format(sum(chart.seen.map(({ order }) => values[order])))} events`;
+  const title = bar ? barTitle(bar) : "Whole report";
+  find("readout").textContent = `${title}: ${total}`;
+  [...find("legend").children].forEach((button, order) => {
+    button.setAttribute("aria-pressed", !hidden.has(report.series[order].name));
+    button.lastChild.textContent = integer.format(values[order]);
+  });
+  const band = find("chart").querySelector(".band");
+  const width = Math.max(chart.slot, 3);
+  band.setAttribute("width", bar ? width : 0);
+  if (bar) band.setAttribute("x", (bar.place + 0.5) * chart.slot - width / 2);
+  const parts = chart.seen.filter(({ order }) => values[order]).map(({ name, order }) => `${name} ${values[order]}`);
+  find("chart").setAttribute("aria-valuenow", (chart.selected ?? 0) + 1);
+  find("chart").setAttribute("aria-valuetext", `${title}: ${[total, ...parts].join(", ")}`);
+}
+
+function barTitle({ rows }) {
+  const [from, to] = [rows[0], rows.at(-1)].map(({ time }) =>
+    format(new Date(time * 3600000), { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" }));
+  return from === to ? from : `${from} to ${to}`;
+}
+
+function nearestBar(event) {
+  const place = (event.clientX - find("chart").getBoundingClientRect().left - MARGIN.left) / chart.slot - 0.5;
+  const distance = (index) => Math.abs(chart.bars[index].place - place);
+  return chart.bars.reduce((best, _, index) => (distance(index) < distance(best) ? index : best), 0);
+}
+
+function moveByKey(event) {
+  const last = chart.bars.length - 1;
+  const now = chart.selected ?? -1;
+  const target = {
+    ArrowRight: now + 1, ArrowUp: now + 1, ArrowLeft: now - 1, ArrowDown: now - 1, PageDown: now - 24, PageUp: now + 24, Home: 0, End: last,
+  }[event.key];
+  if (target === undefined) return;
+  event.preventDefault();
+  select(Math.min(last, Math.max(0, target)));
+}
+
+// ---- Small helpers
+
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+const format = (date, options) => new Intl.DateTimeFormat("en-GB", { ...options, timeZone: "UTC" }).format(date);
+
+// The smallest of 1, 2, 5, 10, 20, 50 ... that is at least this.
+function roundStep(least) {
+  const power = 10 ** Math.max(0, Math.floor(Math.log10(least)));
+  return [1, 2, 5, 10].find((digit) => digit * power >= least) * power;
+}
+
+function element(tag, attributes = {}, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+function svg(tag, attributes, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function filled(node, attributes, children) {
+  Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
+  node.append(...children);
+  return node;
+}
+
+function reveal(target) {
+  target.focus({ preventScroll: true });
+  target.scrollIntoView({ behavior: still.matches ? "auto" : "smooth", block: target === find("report-title") ? "start" : "nearest" });
+}
+
+// ---- Wiring
+
+find("file").onchange = ({ target }) => {
+  sendFile(target.files[0]);
+  target.value = ""; // so that the same file can be chosen again after a correction
+};
+find("make").onclick = sendText;
+find("cancel").onclick = cancel;
+find("more").onclick = showRows;
+find("sample").onclick = () => {
+  if (!find("text").value.trim()) find("text").value = SAMPLE;
+  send("the sample", new Blob([SAMPLE]));
+};
+find("again").onsubmit = (event) => {
+  event.preventDefault();
+  token = find("token").value.trim();
+  send(sent.name, sent.body);
+};
+document.onkeydown = (event) => {
+  if (event.key === "Escape" && running) cancel();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target === find("text")) sendText();
+};
+document.ondragover = (event) => {
+  event.preventDefault();
+  find("drop").classList.add("over");
+};
+document.ondragleave = (event) => event.relatedTarget ?? find("drop").classList.remove("over");
+document.ondrop = (event) => {
+  event.preventDefault();
+  find("drop").classList.remove("over");
+  const { files } = event.dataTransfer;
+  if (files.length > 1) find("status").textContent = "Drop one file at a time.";
+  else sendFile(files[0]);
+};
+find("chart").onpointermove = find("chart").onpointerdown = (event) => select(nearestBar(event));
+find("chart").onpointerleave = () => select(null);
+find("chart").onkeydown = moveByKey;
+find("chart").onfocus = () => select(chart.selected ?? 0);
+find("chart").onblur = () => select(null);
+new ResizeObserver(() => report?.rows.length && !find("report").hidden && draw()).observe(find("chart"));
