@@ -10,10 +10,11 @@ const SAMPLE = [
   ["d008-a738-45f3-a3fb", "video_start", 1617385803],
 ].map(([id, event, timestamp]) => JSON.stringify({ id, event, timestamp })).join("\n");
 const ROWS_AT_A_TIME = 1000;
-const MARGIN = { top: 24, right: 12, bottom: 58, left: 52 };
+const MARGIN = { top: 28, right: 12, bottom: 44, left: 44 };
 
 const find = (id) => document.getElementById(id);
 const integer = new Intl.NumberFormat("en");
+const percent = new Intl.NumberFormat("en", { style: "percent" });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const hidden = new Set(); // names of the event types that the legend has turned off
@@ -30,7 +31,7 @@ async function send(name, body) {
   const request = (running = new XMLHttpRequest());
   sent = { name, body };
   showRunning(true);
-  showProgress(`Sending ${name}`, 0);
+  showProgress(`Sending ${name} …`, 0);
   try {
     const [first, second] = new Uint8Array(await body.slice(0, 2).arrayBuffer());
     if (running !== request) return;
@@ -42,23 +43,27 @@ async function send(name, body) {
     if (running === request) finish(() => showProblem(refusedBefore(error)));
     return;
   }
-  request.upload.onprogress = ({ loaded, total }) =>
-    showProgress(`Sending ${name}: ${Math.floor((loaded / total) * 100)} % of ${bytes(total)}`, loaded / total);
-  request.upload.onload = () => showProgress("Making the report");
+  request.upload.onprogress = ({ loaded, total }) => showProgress(`Sending ${name} …`, loaded / total, `${percent.format(loaded / total)} of ${bytes(total)}`);
+  request.upload.onload = () => showProgress("Making the report …");
   request.onerror = () => finish(() => showProblem(WORDS.network));
   request.onload = async () => {
     const text = await request.response.text();
-    if (running === request) finish(() => (request.status === 200 ? showReport(request, text) : showProblem(explain(request, text))));
+    if (running === request) finish(() => (request.status === 200 && text.startsWith("hour,") ? showReport(request, text) : showProblem(explain(request, text))));
   };
   request.send(body);
 }
 
-const sendFile = (file) => file && send(file.name, file);
-const sendText = () => {
-  if (find("text").value.trim()) return send("the pasted text", new Blob([find("text").value]));
-  find("status").textContent = "Paste some events first, or choose a file.";
+function sendFiles(files) {
+  if (files.length > 1) say("One file at a time, please.");
+  else if (files.length) send(files[0].name, files[0]);
+}
+
+function sendText() {
+  const text = find("text").value;
+  if (text.trim()) return void send("the pasted text", new Blob([text]));
+  say("Paste some events first, or choose a file.");
   find("text").focus();
-};
+}
 
 function finish(show) {
   running = null;
@@ -68,7 +73,7 @@ function finish(show) {
 
 function cancel() {
   running?.abort();
-  finish(() => (find("status").textContent = "Cancelled."));
+  finish(() => say("Cancelled."));
 }
 
 function showRunning(on) {
@@ -79,10 +84,16 @@ function showRunning(on) {
   if (focused) find(on ? "cancel" : "make").focus();
 }
 
-function showProgress(text, share) {
-  find("status").textContent = text;
+function showProgress(phase, share, words) {
+  say(phase, words);
   if (share === undefined) find("progress").removeAttribute("value");
   else find("progress").value = share;
+}
+
+// Only the first part is announced: a screen reader need not read every percent.
+function say(phase, share = "") {
+  if (find("status").textContent !== phase) find("status").textContent = phase;
+  find("share").textContent = share;
 }
 
 function bytes(count) {
@@ -93,12 +104,12 @@ function bytes(count) {
 // ---- What went wrong
 
 const WORDS = {
-  400: ["This is not all events", "There is no report unless every record is an event. Correct what is listed here and send it again."],
+  400: ["Some records are not events", "A report is made only when every record is an event. Correct these, then send it once more."],
   401: ["This server asks for a token", "Enter the token that you were given. It is kept until you leave this page."],
   413: ["This is too large", "Send it in smaller parts. The limit also holds for what a .gz file unpacks to."],
   415: ["The server does not read this compression", "Send the events as they are, or compressed with gzip."],
   503: ["The server is busy", "All its places are taken."],
-  failed: ["The server failed", "Nothing is wrong with what you sent as far as one can tell from here. Try it again later."],
+  failed: ["The server failed", "This is not about what you sent. Try it again later."],
   network: [
     "The connection failed",
     "The server could not be reached, or hung up while the events were on their way. It may be down, and some servers hang up on what is too large.",
@@ -111,7 +122,7 @@ function explain(request, text) {
   try {
     problem = JSON.parse(text) ?? {};
   } catch {} // a proxy's own page, say: then the status has to do
-  let [title, advice] = WORDS[status] ?? (status >= 500 ? WORDS.failed : [`The server refused this (status ${status})`, ""]);
+  let [title, advice] = WORDS[status] ?? (status >= 500 ? WORDS.failed : [`The server answered with status ${status}`, ""]);
   if (status === 401 && token) title = "The server does not accept this token";
   if (status === 400 && !problem.rejects) [title, advice] = ["This could not be read", ""];
   if (status === 503) advice += ` Try it again ${waiting(request.getResponseHeader("Retry-After"))}.`;
@@ -131,7 +142,7 @@ function refusedBefore(error) {
 function showProblem([title, advice, problem = {}, status]) {
   const rejects = Array.isArray(problem.rejects) ? problem.rejects : [];
   find("report").hidden = true;
-  find("status").textContent = "";
+  say("");
   find("problem-title").textContent = title;
   find("problem-advice").textContent = advice;
   find("problem-detail").textContent = problem.detail ?? "";
@@ -139,13 +150,14 @@ function showProblem([title, advice, problem = {}, status]) {
   const left = problem.rejected - rejects.length;
   find("more-rejects").textContent = left > 0 ? `And ${integer.format(left)} more.` : "";
   find("token-field").hidden = status !== 401;
+  find("again").hidden = status >= 400 && status < 500 && status !== 401; // the same again would fail again
   find("problem").hidden = false;
   reveal(status === 401 ? find("token") : find("problem-title"));
 }
 
 function rejectItem({ index, offset, reason }) {
-  const place = [index != null && `Index ${index}`, offset != null && `byte ${offset}`].filter(Boolean).join(", ");
-  return element("li", {}, element("b", {}, place), element("span", {}, reason));
+  const place = element("div", {}, element("b", {}, index == null ? "" : `Index ${index}`), element("small", {}, offset == null ? "" : `byte ${offset}`));
+  return element("li", {}, place, element("div", {}, reason));
 }
 
 // ---- The report
@@ -158,15 +170,11 @@ function showReport(request, text) {
   } catch {} // the table does without
   URL.revokeObjectURL(find("download").href);
   find("download").href = URL.createObjectURL(request.response);
-  find("figures").replaceChildren(
-    ...[["Events read", "read"], ["Counted", "counted"], ["Rejected", "rejected"], ["Hours", "hours"]].map(([title, key]) =>
-      element("div", {}, element("dt", {}, title), element("dd", {}, grouped(String(summary[key] ?? "–")))),
-    ),
-  );
+  document.querySelectorAll("[data-key]").forEach((node) => (node.textContent = grouped(String(summary[node.dataset.key] ?? "–"))));
   find("problem").hidden = true;
   find("report").hidden = false;
   find("chart-card").hidden = !report.rows.length;
-  find("status").textContent = report.rows.length ? "The report is ready." : "The report is ready: there are no events in it.";
+  say(report.rows.length ? "The report is ready." : "The report is ready: it has no events.");
   showTable();
   if (report.rows.length) showChart();
   reveal(find("report-title"));
@@ -227,7 +235,7 @@ function legendButton({ name, order }) {
 function draw() {
   const width = find("chart").clientWidth;
   const height = find("chart").clientHeight;
-  const size = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
+  const size = { width: Math.max(80, width - MARGIN.left - MARGIN.right), height: height - MARGIN.top - MARGIN.bottom };
   chart = { ...layOut(report.rows, size.width), size, selected: null };
   const seen = report.series.filter(({ name }) => !hidden.has(name));
   const high = Math.max(1, ...chart.bars.map((bar) => sum(seen.map(({ order }) => bar.counts[order]))));
@@ -241,6 +249,7 @@ function draw() {
   find("chart").replaceChildren(picture);
   find("chart").setAttribute("aria-valuemax", chart.bars.length);
   find("axis-note").textContent = axisNote();
+  find("zone").textContent = `Hours in ${report.zone}`;
   select(null);
 }
 
@@ -306,17 +315,17 @@ function valueAxis(step) {
 
 function timeAxis() {
   const { size } = chart;
-  let before = {};
-  const marks = timeTicks().flatMap(({ x, time }) => {
+  let before = [];
+  return timeTicks().flatMap(({ x, time }) => {
     const date = new Date(time * 3600000);
     const day = format(date, { day: "numeric", month: "short" });
     const year = format(date, { year: "numeric" });
     const labels = chart.tickHours < 24 ? [format(date, { hour: "2-digit", minute: "2-digit" }), day] : [day, year];
-    const lines = labels.map((text, line) => (line && before[line] === text ? "" : svg("text", { x, y: size.height + 20 + 16 * line, "text-anchor": "middle" }, text)));
+    const texts = labels.map((text, line) => svg("text", { x, y: size.height + 20 + 16 * line, "text-anchor": "middle" }, text));
+    const fresh = texts.filter((_, line) => labels.slice(line).some((text, index) => text !== before[line + index]));
     before = labels;
-    return [svg("line", { class: "base", x1: x, x2: x, y1: size.height, y2: size.height + 5 }), ...lines.filter(Boolean)];
+    return [svg("line", { class: "base", x1: x, x2: x, y1: size.height, y2: size.height + 5 }), ...fresh];
   });
-  return [...marks, svg("text", { x: size.width, y: size.height + 54, "text-anchor": "end" }, `Hour, ${report.zone}`)];
 }
 
 // On a cut axis, whatever bars have room for a label; else round hours, days or months.
@@ -362,7 +371,7 @@ function breakMarks() {
 
 function axisNote() {
   const notes = [];
-  if (chart.unit > 1) notes.push(`Each bar is ${unitName()}, to fit.`);
+  if (chart.unit > 1) notes.push(`To fit, each bar is ${chart.unit === 24 ? "a day" : unitName()}.`);
   if (chart.cut) notes.push("Not to scale: long times without events are cut short.");
   return notes.join(" ");
 }
@@ -395,9 +404,8 @@ function select(index) {
 }
 
 function barTitle({ rows }) {
-  const [from, to] = [rows[0], rows.at(-1)].map(({ time }) =>
-    format(new Date(time * 3600000), { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" }));
-  return from === to ? from : `${from} to ${to}`;
+  const [from, to] = [rows[0], rows.at(-1)].map(({ time }) => new Date(time * 3600000));
+  return new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" }).formatRange(from, to);
 }
 
 function nearestBar(event) {
@@ -450,7 +458,7 @@ function reveal(target) {
 // ---- Wiring
 
 find("file").onchange = ({ target }) => {
-  sendFile(target.files[0]);
+  sendFiles(target.files);
   target.value = ""; // so that the same file can be chosen again after a correction
 };
 find("make").onclick = sendText;
@@ -470,16 +478,16 @@ document.onkeydown = (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target === find("text")) sendText();
 };
 document.ondragover = (event) => {
+  if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
   find("drop").classList.add("over");
 };
-document.ondragleave = (event) => event.relatedTarget ?? find("drop").classList.remove("over");
+document.ondragleave = () => find("drop").classList.remove("over");
 document.ondrop = (event) => {
+  if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
   find("drop").classList.remove("over");
-  const { files } = event.dataTransfer;
-  if (files.length > 1) find("status").textContent = "Drop one file at a time.";
-  else sendFile(files[0]);
+  sendFiles(event.dataTransfer.files);
 };
 find("chart").onpointermove = find("chart").onpointerdown = (event) => select(nearestBar(event));
 find("chart").onpointerleave = () => select(null);
