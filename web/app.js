@@ -10,6 +10,7 @@ const SAMPLE = [
   ["d008-a738-45f3-a3fb", "video_start", 1617385803],
 ].map(([id, event, timestamp]) => JSON.stringify({ id, event, timestamp })).join("\n");
 const ROWS_AT_A_TIME = 1000;
+const HOUR = 3600000; // milliseconds
 const MARGIN = { top: 28, right: 12, bottom: 44, left: 44 };
 
 const find = (id) => document.getElementById(id);
@@ -43,14 +44,20 @@ async function send(name, body) {
     if (running === request) finish(() => showProblem(refusedBefore(error)));
     return;
   }
-  request.upload.onprogress = ({ loaded, total }) => showProgress(`Sending ${name} …`, loaded / total, `${percent.format(loaded / total)} of ${bytes(total)}`);
+  request.upload.onprogress = ({ loaded, total }) =>
+    showProgress(`Sending ${name} …`, loaded / total, `${percent.format(loaded / total)} of ${(total / 1e6).toFixed(1)} MB`);
   request.upload.onload = () => showProgress("Making the report …");
   request.onerror = () => finish(() => showProblem(WORDS.network));
   request.onload = async () => {
     const text = await request.response.text();
-    if (running === request) finish(() => (request.status === 200 && text.startsWith("hour,") ? showReport(request, text) : showProblem(explain(request, text))));
+    if (running === request) finish(() => showAnswer(request, text));
   };
   request.send(body);
+}
+
+function showAnswer(request, text) {
+  if (request.status === 200 && text.startsWith("hour,")) showReport(request, text);
+  else showProblem(explain(request, text));
 }
 
 function sendFiles(files) {
@@ -96,11 +103,6 @@ function say(phase, share = "") {
   find("share").textContent = share;
 }
 
-function bytes(count) {
-  const power = count < 1024 ? 0 : count < 1024 ** 2 ? 1 : 2;
-  return `${(count / 1024 ** power).toFixed(power && 1)} ${["bytes", "KiB", "MiB"][power]}`;
-}
-
 // ---- What went wrong
 
 const WORDS = {
@@ -125,12 +127,9 @@ function explain(request, text) {
   let [title, advice] = WORDS[status] ?? (status >= 500 ? WORDS.failed : [`The server answered with status ${status}`, ""]);
   if (status === 401 && token) title = "The server does not accept this token";
   if (status === 400 && !problem.rejects) [title, advice] = ["This could not be read", ""];
-  if (status === 503) advice += ` Try it again ${waiting(request.getResponseHeader("Retry-After"))}.`;
+  const wait = request.getResponseHeader("Retry-After");
+  if (status === 503) advice += ` Try again in ${/^\d+$/.test(wait) ? `${wait} s` : "a moment"}.`;
   return [title, advice, problem, status];
-}
-
-function waiting(seconds) {
-  return /^\d+$/.test(seconds) ? `in ${seconds} second${seconds === "1" ? "" : "s"}` : "in a moment";
 }
 
 function refusedBefore(error) {
@@ -156,8 +155,8 @@ function showProblem([title, advice, problem = {}, status]) {
 }
 
 function rejectItem({ index, offset, reason }) {
-  const place = element("div", {}, element("b", {}, index == null ? "" : `Index ${index}`), element("small", {}, offset == null ? "" : `byte ${offset}`));
-  return element("li", {}, place, element("div", {}, reason));
+  const place = [element("b", {}, `Index ${index ?? "unknown"}`), element("small", {}, offset == null ? "" : `byte ${offset}`)];
+  return element("li", {}, element("div", {}, ...place), element("div", {}, reason));
 }
 
 // ---- The report
@@ -170,33 +169,29 @@ function showReport(request, text) {
   } catch {} // the table does without
   URL.revokeObjectURL(find("download").href);
   find("download").href = URL.createObjectURL(request.response);
-  document.querySelectorAll("[data-key]").forEach((node) => (node.textContent = grouped(String(summary[node.dataset.key] ?? "–"))));
+  for (const node of document.querySelectorAll("[data-key]")) node.textContent = grouped(String(summary[node.dataset.key] ?? "–"));
   find("problem").hidden = true;
   find("report").hidden = false;
   find("chart-card").hidden = !report.rows.length;
   say(report.rows.length ? "The report is ready." : "The report is ready: it has no events.");
-  showTable();
-  if (report.rows.length) showChart();
+  find("columns").replaceChildren(...report.header.map((name) => element("th", { scope: "col" }, name)));
+  find("rows").replaceChildren();
+  showRows();
+  find("legend").replaceChildren(...report.series.map(legendButton));
+  draw();
   reveal(find("report-title"));
 }
 
 function parse(text) {
   const [header, ...lines] = text.trimEnd().split("\n").map((line) => line.split(","));
-  const columns = header.map((name, index) => ({ name, index })).slice(1).filter(({ name }) => !name.endsWith("_scaled"));
-  const series = columns.map(({ name, index }, order) => ({ name, order, total: lines.reduce((sum, cells) => sum + Number(cells[index]), 0) }));
+  const names = header.slice(1, -1); // between the hour and the scaled impressions
   const rows = lines.map((cells) => ({
     cells,
-    time: Date.parse(`${cells[0].slice(0, 19)}Z`) / 3600000, // hours on the report's own clock
-    counts: columns.map(({ index }) => Number(cells[index])),
+    time: Date.parse(`${cells[0].slice(0, 19)}Z`) / HOUR, // hours on the report's own clock
+    counts: cells.slice(1, -1).map(Number),
   }));
-  return { header, series, rows, zone: lines.length ? `UTC${lines[0][0].slice(19)}` : "" };
-}
-
-function showTable() {
-  const names = report.header.map((name) => (name === "hour" ? `hour (${report.zone || "none"})` : name));
-  find("columns").replaceChildren(...names.map((name) => element("th", { scope: "col" }, name)));
-  find("rows").replaceChildren();
-  showRows();
+  const series = names.map((name, order) => ({ name, order, total: sum(rows.map(({ counts }) => counts[order])) }));
+  return { header, series, rows, zone: lines.length ? `UTC${lines[0][0].slice(19)}` : "UTC+01:00" };
 }
 
 function showRows() {
@@ -205,7 +200,10 @@ function showRows() {
   const shown = find("rows").rows.length;
   const all = report.rows.length;
   find("more").hidden = shown === all;
-  find("rows-note").textContent = shown < all ? `${integer.format(shown)} of ${integer.format(all)} hours; the CSV has them all.` : "Hours without events are left out.";
+  find("rows-note").textContent =
+    shown < all
+      ? `${integer.format(shown)} of ${integer.format(all)} hours. The CSV has them all.`
+      : `Hours in ${report.zone}. Those without events are left out.`;
 }
 
 function tableRow({ cells: [hour, ...counts] }) {
@@ -218,11 +216,6 @@ const grouped = (text) => text.replace(/^\d+/, (digits) => integer.format(BigInt
 
 // ---- The chart
 
-function showChart() {
-  find("legend").replaceChildren(...report.series.map(legendButton));
-  draw();
-}
-
 function legendButton({ name, order }) {
   const button = element("button", { type: "button", class: `s${order % 6}` }, element("i"), name, element("b"));
   button.onclick = () => {
@@ -233,8 +226,8 @@ function legendButton({ name, order }) {
 }
 
 function draw() {
-  const width = find("chart").clientWidth;
-  const height = find("chart").clientHeight;
+  if (!report?.rows.length || find("report").hidden) return;
+  const { clientWidth: width, clientHeight: height } = find("chart");
   const size = { width: Math.max(80, width - MARGIN.left - MARGIN.right), height: height - MARGIN.top - MARGIN.bottom };
   chart = { ...layOut(report.rows, size.width), size, selected: null };
   const seen = report.series.filter(({ name }) => !hidden.has(name));
@@ -248,8 +241,11 @@ function draw() {
   picture.append(root);
   find("chart").replaceChildren(picture);
   find("chart").setAttribute("aria-valuemax", chart.bars.length);
-  find("axis-note").textContent = axisNote();
-  find("zone").textContent = `Hours in ${report.zone}`;
+  find("axis-note").textContent = [
+    chart.unit > 1 ? `To fit, each bar is ${chart.unit === 24 ? "a day" : unitName()}.` : "",
+    chart.cut ? "Not to scale: long times without events are cut short." : "",
+  ].join(" ");
+  find("zone").textContent = `Time in ${report.zone}`;
   select(null);
 }
 
@@ -258,11 +254,12 @@ function draw() {
 function layOut(rows, width) {
   const span = rows.at(-1).time - rows[0].time + 1;
   let unit = unitFor(span, width);
-  const cut = unit > 24 && rows.length * 20 < span ? Math.max(3, Math.ceil(rows.length / 30)) : Infinity;
+  const steps = rows.slice(1).map((row, index) => row.time - rows[index].time);
+  const long = steps.filter((step) => step > 24).length;
+  const cut = unit > 24 && rows.length * 20 < span ? Math.max(3, Math.ceil(rows.length / 30 / long)) : Infinity;
   const places = [rows[0].time];
   const gaps = [];
-  rows.slice(1).forEach((row, index) => {
-    const gap = row.time - rows[index].time;
+  steps.forEach((gap, index) => {
     if (gap > cut) gaps.push(places[index] + (cut + 1) / 2);
     places.push(places[index] + Math.min(gap, cut));
   });
@@ -281,8 +278,7 @@ function layOut(rows, width) {
 }
 
 function unitFor(hours, width) {
-  const units = [1, 2, 3, 6, 12, 24, 48, 168, 336, 672, 2016, 8760];
-  return units.find((unit) => hours / unit <= width) ?? Math.ceil(hours / width / 8760) * 8760;
+  return [1, 2, 3, 6, 12, 24, 48, 168, 336, 672].find((unit) => hours / unit <= width) ?? Math.ceil(hours / width / 672) * 672;
 }
 
 // Each series reaches down to the base line and the higher ones are drawn first: no seams between thin bars.
@@ -317,10 +313,9 @@ function timeAxis() {
   const { size } = chart;
   let before = [];
   return timeTicks().flatMap(({ x, time }) => {
-    const date = new Date(time * 3600000);
-    const day = format(date, { day: "numeric", month: "short" });
-    const year = format(date, { year: "numeric" });
-    const labels = chart.tickHours < 24 ? [format(date, { hour: "2-digit", minute: "2-digit" }), day] : [day, year];
+    const format = (options) => new Intl.DateTimeFormat("en-GB", { ...options, timeZone: "UTC" }).format(time * HOUR);
+    const day = format({ day: "numeric", month: "short" });
+    const labels = chart.tickHours < 24 ? [format({ timeStyle: "short" }), day] : [day, format({ year: "numeric" })];
     const texts = labels.map((text, line) => svg("text", { x, y: size.height + 20 + 16 * line, "text-anchor": "middle" }, text));
     const fresh = texts.filter((_, line) => labels.slice(line).some((text, index) => text !== before[line + index]));
     before = labels;
@@ -355,10 +350,10 @@ function roundHours(start, end, step) {
 
 function roundMonths(start, end, months) {
   const step = [1, 2, 3, 6, 12].find((each) => each >= months) ?? roundStep(months / 12) * 12;
-  const date = new Date(start * 3600000);
+  const date = new Date(start * HOUR);
   const times = [];
   for (let month = Math.ceil((date.getUTCFullYear() * 12 + date.getUTCMonth()) / step) * step; ; month += step) {
-    const time = new Date(0).setUTCFullYear(0, month, 1) / 3600000;
+    const time = new Date(0).setUTCFullYear(0, month, 1) / HOUR;
     if (time >= end) return times;
     if (time >= start) times.push(time);
   }
@@ -369,15 +364,9 @@ function breakMarks() {
   return gaps.length > 40 ? [] : gaps.map((place) => svg("line", { class: "break", x1: place * slot, x2: place * slot, y2: size.height }));
 }
 
-function axisNote() {
-  const notes = [];
-  if (chart.unit > 1) notes.push(`To fit, each bar is ${chart.unit === 24 ? "a day" : unitName()}.`);
-  if (chart.cut) notes.push("Not to scale: long times without events are cut short.");
-  return notes.join(" ");
-}
-
 function unitName() {
-  const { unit } = chart;
+  const { unit, cut } = chart;
+  if (cut && unit > 1) return "several hours";
   if (unit < 24) return unit === 1 ? "hour" : `${unit} hours`;
   return unit === 24 ? "day" : `${integer.format(unit / 24)} days`;
 }
@@ -404,8 +393,8 @@ function select(index) {
 }
 
 function barTitle({ rows }) {
-  const [from, to] = [rows[0], rows.at(-1)].map(({ time }) => new Date(time * 3600000));
-  return new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" }).formatRange(from, to);
+  const format = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
+  return format.formatRange(rows[0].time * HOUR, rows.at(-1).time * HOUR);
 }
 
 function nearestBar(event) {
@@ -428,7 +417,6 @@ function moveByKey(event) {
 // ---- Small helpers
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
-const format = (date, options) => new Intl.DateTimeFormat("en-GB", { ...options, timeZone: "UTC" }).format(date);
 
 // The smallest of 1, 2, 5, 10, 20, 50 ... that is at least this.
 function roundStep(least) {
@@ -494,4 +482,4 @@ find("chart").onpointerleave = () => select(null);
 find("chart").onkeydown = moveByKey;
 find("chart").onfocus = () => select(chart.selected ?? 0);
 find("chart").onblur = () => select(null);
-new ResizeObserver(() => report?.rows.length && !find("report").hidden && draw()).observe(find("chart"));
+new ResizeObserver(draw).observe(find("chart"));
