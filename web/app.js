@@ -241,10 +241,7 @@ function draw() {
   picture.append(root);
   find("chart").replaceChildren(picture);
   find("chart").setAttribute("aria-valuemax", chart.bars.length);
-  find("axis-note").textContent = [
-    chart.unit > 1 ? `To fit, each bar is ${chart.unit === 24 ? "a day" : unitName()}.` : "",
-    chart.cut ? "Not to scale: long times without events are cut short." : "",
-  ].join(" ");
+  find("axis-note").textContent = axisNote();
   find("zone").textContent = `Time in ${report.zone}`;
   select(null);
 }
@@ -290,8 +287,10 @@ function seriesPaths() {
     const boxes = bars.map((bar, index) => {
       heights[index] += bar.counts[order];
       if (!bar.counts[order]) return "";
-      const height = (heights[index] / top) * size.height;
-      return `M${((bar.place + 0.5) * slot - wide / 2).toFixed(2)} ${size.height}v${-height.toFixed(2)}h${wide.toFixed(2)}v${height.toFixed(2)}z`;
+      const middle = (bar.place + 0.5) * slot;
+      const [left, right] = [middle - wide / 2, middle + wide / 2].map((x) => x.toFixed(2));
+      const y = (size.height * (1 - heights[index] / top)).toFixed(2);
+      return `M${left} ${size.height}V${y}H${right}V${size.height}z`;
     });
     return svg("path", { class: `bar s${order % 6}`, d: boxes.join("") });
   });
@@ -303,24 +302,25 @@ function valueAxis(step) {
   const marks = [svg("text", { x: -MARGIN.left, y: -10 }, `Events per ${unitName()}`)];
   for (let value = 0; value <= top; value += step) {
     const y = Math.round(size.height * (1 - value / top));
-    marks.push(svg("line", { class: value ? "grid" : "base", x2: size.width, y1: y, y2: y }));
+    marks.push(svg("line", { class: "grid", x2: size.width, y1: y, y2: y }));
     marks.push(svg("text", { x: -8, y: y + 4, "text-anchor": "end" }, short.format(value)));
   }
   return marks;
 }
 
 function timeAxis() {
-  const { size } = chart;
+  const { width, height } = chart.size;
   let before = [];
-  return timeTicks().flatMap(({ x, time }) => {
+  const ticks = timeTicks().flatMap(({ x, time }) => {
     const format = (options) => new Intl.DateTimeFormat("en-GB", { ...options, timeZone: "UTC" }).format(time * HOUR);
     const day = format({ day: "numeric", month: "short" });
     const labels = chart.tickHours < 24 ? [format({ timeStyle: "short" }), day] : [day, format({ year: "numeric" })];
-    const texts = labels.map((text, line) => svg("text", { x, y: size.height + 20 + 16 * line, "text-anchor": "middle" }, text));
+    const texts = labels.map((text, line) => svg("text", { x, y: height + 20 + 16 * line, "text-anchor": "middle" }, text));
     const fresh = texts.filter((_, line) => labels.slice(line).some((text, index) => text !== before[line + index]));
     before = labels;
-    return [svg("line", { class: "base", x1: x, x2: x, y1: size.height, y2: size.height + 5 }), ...fresh];
+    return [svg("line", { class: "base", x1: x, x2: x, y1: height, y2: height + 5 }), ...fresh];
   });
+  return [svg("line", { class: "base", x2: width, y1: height, y2: height }), ...ticks];
 }
 
 // On a cut axis, whatever bars have room for a label; else round hours, days or months.
@@ -364,9 +364,15 @@ function breakMarks() {
   return gaps.length > 40 ? [] : gaps.map((place) => svg("line", { class: "break", x1: place * slot, x2: place * slot, y2: size.height }));
 }
 
+function axisNote() {
+  const { unit, cut } = chart;
+  if (cut) return `Not to scale: long times without events are cut short${unit > 1 ? ", and several hours share a bar" : ""}.`;
+  return unit > 1 ? `To fit, each bar is ${unit === 24 ? "a day" : unitName()}.` : "";
+}
+
 function unitName() {
   const { unit, cut } = chart;
-  if (cut && unit > 1) return "several hours";
+  if (cut && unit > 1) return "bar";
   if (unit < 24) return unit === 1 ? "hour" : `${unit} hours`;
   return unit === 24 ? "day" : `${integer.format(unit / 24)} days`;
 }
@@ -376,7 +382,8 @@ function select(index) {
   const bar = chart.bars[index];
   chart.selected = bar ? index : null;
   const values = bar ? bar.counts : report.series.map(({ total }) => total);
-  const total = `${integer.format(sum(chart.seen.map(({ order }) => values[order])))} events`;
+  const count = sum(chart.seen.map(({ order }) => values[order]));
+  const total = `${integer.format(count)} ${count === 1 ? "event" : "events"}`;
   const title = bar ? barTitle(bar) : "Whole report";
   find("readout").textContent = `${title}: ${total}`;
   [...find("legend").children].forEach((button, order) => {
@@ -424,19 +431,14 @@ function roundStep(least) {
   return [1, 2, 5, 10].find((digit) => digit * power >= least) * power;
 }
 
-function element(tag, attributes = {}, ...children) {
-  return filled(document.createElement(tag), attributes, children);
-}
-
-function svg(tag, attributes, ...children) {
-  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-}
-
-function filled(node, attributes, children) {
+const maker = (space) => (tag, attributes = {}, ...children) => {
+  const node = document.createElementNS(space, tag);
   Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
   node.append(...children);
   return node;
-}
+};
+const element = maker("http://www.w3.org/1999/xhtml");
+const svg = maker("http://www.w3.org/2000/svg");
 
 function reveal(target) {
   target.focus({ preventScroll: true });

@@ -471,7 +471,7 @@ def test_huge_range(page: Page) -> None:
     expect(page.locator("path.bar")).to_have_count(6)
     chart = page.get_by_role("slider")
     chart.press("End")
-    expect(chart).to_have_attribute("aria-valuetext", "31 Dec 9999, 23:00: 1 events, impressions 1")
+    expect(chart).to_have_attribute("aria-valuetext", "31 Dec 9999, 23:00: 1 event, impressions 1")
 
 
 def test_years_of_hours(page: Page) -> None:
@@ -508,7 +508,7 @@ def test_keyboard_only(page: Page, tmp_path: Path) -> None:
             expect(page.locator(":focus")).to_have_attribute("aria-pressed", "false")
     expect(page.locator("#readout")).to_have_text("Whole report: 3 events")
     tab_to("Hour in the chart")
-    expect(page.locator(":focus")).to_have_attribute("aria-valuetext", "2 Apr 2021, 18:00: 1 events, video_start 1")
+    expect(page.locator(":focus")).to_have_attribute("aria-valuetext", "2 Apr 2021, 18:00: 1 event, video_start 1")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#readout")).to_have_text("2 Apr 2021, 22:00: 2 events")
