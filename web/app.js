@@ -151,7 +151,7 @@ function showProblem([title, advice, problem = {}, status]) {
   find("token-field").hidden = status !== 401;
   find("again").hidden = status >= 400 && status < 500 && status !== 401; // the same again would fail again
   find("problem").hidden = false;
-  reveal(status === 401 ? find("token") : find("problem-title"));
+  reveal("problem", status === 401 ? "token" : "problem-title");
 }
 
 function rejectItem({ index, offset, reason }) {
@@ -179,7 +179,7 @@ function showReport(request, text) {
   showRows();
   find("legend").replaceChildren(...report.series.map(legendButton));
   draw();
-  reveal(find("report-title"));
+  reveal("summary", "report-title");
 }
 
 function parse(text) {
@@ -440,9 +440,9 @@ const maker = (space) => (tag, attributes = {}, ...children) => {
 const element = maker("http://www.w3.org/1999/xhtml");
 const svg = maker("http://www.w3.org/2000/svg");
 
-function reveal(target) {
-  target.focus({ preventScroll: true });
-  target.scrollIntoView({ behavior: still.matches ? "auto" : "smooth", block: target === find("report-title") ? "start" : "nearest" });
+function reveal(section, focused) {
+  find(focused).focus({ preventScroll: true });
+  find(section).scrollIntoView({ behavior: still.matches ? "auto" : "smooth", block: section === "summary" ? "start" : "nearest" });
 }
 
 // ---- Wiring
