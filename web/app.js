@@ -343,9 +343,8 @@ function timeTicks() {
 }
 
 function roundHours(start, end, step) {
-  const times = [];
-  for (let time = Math.ceil(start / step) * step; time < end; time += step) times.push(time);
-  return times;
+  const first = Math.ceil(start / step);
+  return Array.from({ length: Math.ceil(end / step) - first }, (_, index) => (first + index) * step);
 }
 
 function roundMonths(start, end, months) {
@@ -480,7 +479,7 @@ document.ondrop = (event) => {
   sendFiles(event.dataTransfer.files);
 };
 find("chart").onpointermove = find("chart").onpointerdown = (event) => select(nearestBar(event));
-find("chart").onpointerleave = () => select(null);
+find("chart").onpointerleave = ({ pointerType }) => pointerType === "mouse" && select(null); // what a finger chose stays
 find("chart").onkeydown = moveByKey;
 find("chart").onfocus = () => select(chart.selected ?? 0);
 find("chart").onblur = () => select(null);

@@ -455,6 +455,16 @@ def test_values_on_hover(page: Page) -> None:
     expect(readout).to_have_text("Whole report: 6 events")
 
 
+def test_values_on_touch(open_page: Open) -> None:
+    page = open_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page.get_by_role("button", name="Try the sample").tap()
+    expect_report(page, "6", "3")
+    chart = page.get_by_role("slider")
+    chart.tap(position={"x": chart.evaluate("chart => chart.clientWidth") - 40, "y": 100})
+    expect(chart).to_be_focused()
+    expect(page.locator("#readout")).to_have_text("2 Apr 2021, 22:00: 3 events")
+
+
 def test_time_axis_is_true_to_scale(page: Page) -> None:
     upload(page, event("video_25", APRIL) + event("video_25", APRIL + 3600) + event("video_25", APRIL + 10 * 3600))
     expect_report(page, "3", "3")
