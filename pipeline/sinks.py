@@ -5,9 +5,10 @@ then one worker joins them in order under a temporary name and renames it. All t
 (`.NAME.TOKEN-...`), and `remove_leftovers` removes those of a run that failed.
 """
 
+import dataclasses
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -16,8 +17,9 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.errors import PipelineError, RejectsError
+from pipeline.quick import QuickDoFn
 from pipeline.sources import is_local
-from pipeline.tally import Tally, explain_rejects
+from pipeline.tally import Tally, explain_rejects, merge_tallies
 from pipeline.transforms import Piece
 
 _INLINE_BYTES = 64 * 1024  # larger pieces go through part files instead of the shuffle
@@ -64,7 +66,7 @@ def atomic_file(path: str, token: str = "tmp") -> Iterator[BinaryIO]:
         raise
 
 
-class _StorePiece(beam.DoFn):  # type: ignore[misc]
+class _StorePiece(QuickDoFn):
     def __init__(self, path: str, token: str) -> None:
         self._path, self._token = path, token
 
@@ -79,20 +81,43 @@ class _StorePiece(beam.DoFn):  # type: ignore[misc]
         yield place, b"", part
 
 
-class _Publish(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, path: str, token: str, keep_rejects: bool) -> None:
-        self._path, self._token, self._keep_rejects = path, token, keep_rejects
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A file to be written. token: the run's. Without keep_rejects it is not written where there are rejects."""
 
-    def process(self, pieces: list[StoredPiece], tally: Tally) -> Iterator[str]:
-        if tally.rejected and not self._keep_rejects:
+    path: str
+    token: str
+    keep_rejects: bool
+
+    def publish(self, pieces: Iterable[StoredPiece], tallies: Iterable[Tally]) -> None:
+        """Writes the file from its pieces, in their order; RejectsError, and no file, where the tallies forbid it."""
+        tally = merge_tallies(tallies)
+        if tally.rejected and not self.keep_rejects:
             raise RejectsError(explain_rejects(tally), tally)
-        ordered = sorted(pieces, key=lambda piece: piece[0])
-        with atomic_file(self._path, self._token) as stream:
-            for _, data, part in ordered:
+        with atomic_file(self.path, self.token) as stream:
+            for _, data, part in sorted(pieces, key=lambda piece: piece[0]):
                 stream.write(data)
                 if part:
                     _append(part, stream)
-        yield self._path
+
+
+class _PublishAll(QuickDoFn):
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def process(self, _: bytes, pieces: Iterable[StoredPiece], tallies: Iterable[Tally]) -> Iterator[str]:
+        self._target.publish(pieces, tallies)
+        yield self._target.path
+
+
+class _PublishOne(QuickDoFn):
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def process(self, piece: Piece, tallies: Iterable[Tally]) -> Iterator[str]:
+        place, data = piece
+        self._target.publish([(place, data, "")], tallies)
+        yield self._target.path
 
 
 def _append(part: str, stream: BinaryIO) -> None:
@@ -101,23 +126,33 @@ def _append(part: str, stream: BinaryIO) -> None:
             stream.write(data)
 
 
+@dataclasses.dataclass
 class WriteFile(beam.PTransform):  # type: ignore[misc]
-    """Writes one file: PCollection[Piece] -> PCollection[str], its path once it is there.
+    """Writes one file from many pieces: PCollection[Piece] -> PCollection[str], its path once it is there.
 
-    Pieces are (place in the order, bytes); without pieces the file is empty. tally (a singleton side input) decides:
+    Pieces are (place in the order, bytes); without pieces the file is empty. tallies (an iterable side input) decide:
     without keep_rejects nothing is written where there are rejects, but RejectsError raised. A retry writes the same
     file again.
     """
 
-    def __init__(self, path: str, token: str, tally: Any, keep_rejects: bool) -> None:
-        super().__init__()
-        self._path, self._token, self._tally, self._keep_rejects = path, token, tally, keep_rejects
+    target: Target
+    tallies: Any
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
-        return (
-            pieces
-            | "Store pieces" >> beam.ParDo(_StorePiece(self._path, self._token)).with_output_types(StoredPiece)
-            | "Gather" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-            | "Publish"
-            >> beam.ParDo(_Publish(self._path, self._token, self._keep_rejects), self._tally).with_output_types(str)
-        )
+        target = self.target
+        store = beam.ParDo(_StorePiece(target.path, target.token)).with_output_types(StoredPiece)
+        stored = beam.pvalue.AsIter(pieces | "Store pieces" >> store)
+        publish = beam.ParDo(_PublishAll(target), stored, self.tallies).with_output_types(str)
+        return pieces.pipeline | "Once" >> beam.Impulse() | "Publish" >> publish
+
+
+@dataclasses.dataclass
+class WritePiece(beam.PTransform):  # type: ignore[misc]
+    """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. As WriteFile, in a stage less."""
+
+    target: Target
+    tallies: Any
+
+    def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
+        publish = beam.ParDo(_PublishOne(self.target), self.tallies).with_output_types(str)
+        return pieces | "Publish" >> publish
