@@ -13,7 +13,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import coders  # noqa: F401 (registers how batches travel)
 from pipeline import ids as id_sets
-from pipeline.decoding import AnyBlock, Block, decode
+from pipeline.decoding import MANY_REJECTS, AnyBlock, Block, decode
+from pipeline.errors import RejectsError
 from pipeline.events import Batch, Ids, Reject, batch_events
 from pipeline.parquet import RowBlock, decode_rows
 from pipeline.quick import QuickDoFn, quick_map
@@ -31,7 +32,7 @@ from pipeline.table import (
     pivot,
     scale_impressions,
 )
-from pipeline.tally import SHOWN, Tally, merge_tallies, tally_batch
+from pipeline.tally import SHOWN, Tally, explain_rejects, merge_tallies, tally_batch
 from pipeline.threads import ThreadedDoFn
 
 REJECTS, TALLIES = "rejects", "tallies"
@@ -68,13 +69,26 @@ class _DecodeBlocks(ThreadedDoFn):
         assert isinstance(block, Block)
         return decode(block, self._want_ids, max_rejects)
 
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._tally = Tally()
+
     def emit(self, batch: Batch) -> Iterator[Any]:
+        tally = tally_batch(batch)
+        if batch.rejected and not self._keep_rejects:
+            self._give_up_at_many(tally)
         self._read.inc(batch.read)
         self._rejected.inc(batch.rejected)
-        yield beam.pvalue.TaggedOutput(TALLIES, tally_batch(batch))
+        yield beam.pvalue.TaggedOutput(TALLIES, tally)
         if batch.rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, batch.rejects)
         yield batch
+
+    def _give_up_at_many(self, tally: Tally) -> None:
+        self._tally = merge_tallies([self._tally, tally])
+        if self._tally.rejected >= MANY_REJECTS:
+            given_up = self._tally._replace(partial=True)
+            raise RejectsError(explain_rejects(given_up), given_up)
 
 
 @dataclasses.dataclass
@@ -82,7 +96,8 @@ class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks: PCollection[AnyBlock] -> a dict of PCollections.
 
     batches (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block (all with keep_rejects, the
-    first few without). TALLIES: Tally, of one block. Raises InputError where a source as a whole cannot be read.
+    first few without). TALLIES: Tally, of one block. Raises InputError where a source as a whole cannot be read, and
+    without keep_rejects RejectsError at MANY_REJECTS of a bundle.
     """
 
     want_ids: bool = True
