@@ -16,7 +16,7 @@ import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.errors import PipelineError, RejectsError
+from pipeline.errors import OutputError, RejectsError
 from pipeline.quick import QuickDoFn
 from pipeline.sources import is_local
 from pipeline.tally import Tally, explain_rejects, merge_tallies
@@ -51,7 +51,7 @@ def atomic_file(path: str, token: str = "tmp") -> Iterator[BinaryIO]:
     """A file that appears under its name when the block ends, over an earlier one; not at all if the block raises.
 
     Raises:
-      PipelineError: it cannot be written.
+      OutputError: it cannot be written.
     """
     temporary = temporary_name(path, token)
     try:
@@ -62,7 +62,7 @@ def atomic_file(path: str, token: str = "tmp") -> Iterator[BinaryIO]:
         if FileSystems.exists(temporary):
             FileSystems.delete([temporary])
         if isinstance(error, (OSError, BeamIOError)):
-            raise PipelineError(f"{path}: cannot be written: {error}") from None
+            raise OutputError(f"{path}: cannot be written: {error}") from None
         raise
 
 
