@@ -21,11 +21,11 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from pipeline import errors
 from pipeline.errors import MismatchError, PipelineError
-from pipeline.quick import quick_map
-from pipeline.sinks import Target, WriteFile, WritePiece, remove_leftovers
-from pipeline.sources import InputFile, ReadBlocks
+from pipeline.quick import make_quick, quick_map
+from pipeline.sinks import WriteFile, WritePiece, remove_leftovers
+from pipeline.sources import InputFile, ListFiles, ReadBlocks
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, Table, count_table
-from pipeline.tally import Tally, merge_tallies
+from pipeline.tally import Tally, merge_tallies, refuse_rejects
 from pipeline.transforms import (
     METRICS,
     REJECTS,
@@ -82,26 +82,24 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[str]:
         job = self.job
-        blocks = pipeline | "Files" >> beam.Create(job.files) | "Read" >> ReadBlocks()
+        blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> ReadBlocks()
         decoded = blocks | "Decode" >> DecodeBlocks(bool(job.ids_output), bool(job.rejects_output))
         tallies = beam.pvalue.AsIter(decoded[TALLIES])
+        refuse = None if job.rejects_output else tallies
         if job.ids_output:
             ids = decoded.batches | "Unique ids" >> DistinctIds() | "Id lines" >> FormatIds()
-            _ = ids | "Write ids" >> WriteFile(self._target(job.ids_output), tallies)
+            _ = ids | "Write ids" >> WriteFile(job.ids_output, job.token, refuse)
         if job.rejects_output:
             rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
-            _ = rejects | "Write rejects" >> WriteFile(self._target(job.rejects_output), tallies)
+            _ = rejects | "Write rejects" >> WriteFile(job.rejects_output, job.token)
         return (
             decoded.batches
             | "Count" >> HourlyTable(job.utc_offset)
             | "Scale" >> ScaleImpressions(job.impressions_factor)
-            | "Check" >> quick_map(_check_tallies, tallies, output=Table)
+            | "Check" >> quick_map(_check_tallies, tallies, bool(job.rejects_output), output=Table)
             | "CSV" >> FormatCsv()
-            | "Write report" >> WritePiece(self._target(job.output), tallies)
+            | "Write report" >> WritePiece(job.output, job.token)
         )
-
-    def _target(self, path: str) -> Target:
-        return Target(path, self.job.token, keep_rejects=bool(self.job.rejects_output))
 
 
 def check_table(table: Table, tally: Tally) -> Table:
@@ -110,8 +108,11 @@ def check_table(table: Table, tally: Tally) -> Table:
     return table
 
 
-def _check_tallies(table: Table, tallies: Iterable[Tally]) -> Table:
-    return check_table(table, merge_tallies(tallies))
+def _check_tallies(table: Table, tallies: Iterable[Tally], keep_rejects: bool) -> Table:
+    tally = merge_tallies(tallies)
+    if not keep_rejects:
+        refuse_rejects(tally)
+    return check_table(table, tally)
 
 
 def _check(read: int, counted: int, rejected: int) -> None:
@@ -143,7 +144,8 @@ class PreparedJob:
 
     def __init__(self, job: Job, options: PipelineOptions) -> None:
         self._job, self._options = job, options
-        self._proto = _graph(job, options).to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
+        proto = _graph(job, options).to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
+        self._proto = make_quick(proto)
 
     def run(self) -> Summary:
         """As run_job."""

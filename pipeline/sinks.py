@@ -16,10 +16,10 @@ import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.errors import OutputError, RejectsError
+from pipeline.errors import OutputError
 from pipeline.quick import QuickDoFn
 from pipeline.sources import is_local
-from pipeline.tally import Tally, explain_rejects, merge_tallies
+from pipeline.tally import Tally, merge_tallies, refuse_rejects
 from pipeline.transforms import Piece
 
 _INLINE_BYTES = 64 * 1024  # larger pieces go through part files instead of the shuffle
@@ -81,43 +81,28 @@ class _StorePiece(QuickDoFn):
         yield place, b"", part
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """A file to be written. token: the run's. Without keep_rejects it is not written where there are rejects."""
+class _PublishAll(QuickDoFn):
+    def __init__(self, path: str, token: str) -> None:
+        self._path, self._token = path, token
 
-    path: str
-    token: str
-    keep_rejects: bool
-
-    def publish(self, pieces: Iterable[StoredPiece], tallies: Iterable[Tally]) -> None:
-        """Writes the file from its pieces, in their order; RejectsError, and no file, where the tallies forbid it."""
-        tally = merge_tallies(tallies)
-        if tally.rejected and not self.keep_rejects:
-            raise RejectsError(explain_rejects(tally), tally)
-        with atomic_file(self.path, self.token) as stream:
+    def process(self, _: bytes, pieces: Iterable[StoredPiece], tallies: Iterable[Tally] = ()) -> Iterator[str]:
+        refuse_rejects(merge_tallies(tallies))
+        with atomic_file(self._path, self._token) as stream:
             for _, data, part in sorted(pieces, key=lambda piece: piece[0]):
                 stream.write(data)
                 if part:
                     _append(part, stream)
-
-
-class _PublishAll(QuickDoFn):
-    def __init__(self, target: Target) -> None:
-        self._target = target
-
-    def process(self, _: bytes, pieces: Iterable[StoredPiece], tallies: Iterable[Tally]) -> Iterator[str]:
-        self._target.publish(pieces, tallies)
-        yield self._target.path
+        yield self._path
 
 
 class _PublishOne(QuickDoFn):
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, path: str, token: str) -> None:
+        self._path, self._token = path, token
 
-    def process(self, piece: Piece, tallies: Iterable[Tally]) -> Iterator[str]:
-        place, data = piece
-        self._target.publish([(place, data, "")], tallies)
-        yield self._target.path
+    def process(self, piece: Piece) -> Iterator[str]:
+        with atomic_file(self._path, self._token) as stream:
+            stream.write(piece[1])
+        yield self._path
 
 
 def _append(part: str, stream: BinaryIO) -> None:
@@ -130,19 +115,20 @@ def _append(part: str, stream: BinaryIO) -> None:
 class WriteFile(beam.PTransform):  # type: ignore[misc]
     """Writes one file from many pieces: PCollection[Piece] -> PCollection[str], its path once it is there.
 
-    Pieces are (place in the order, bytes); without pieces the file is empty. tallies (an iterable side input) decide:
-    without keep_rejects nothing is written where there are rejects, but RejectsError raised. A retry writes the same
+    Pieces are (place in the order, bytes); without pieces the file is empty. token: the run's. tallies (an iterable
+    side input, or None): where they have rejects nothing is written, but RejectsError raised. A retry writes the same
     file again.
     """
 
-    target: Target
-    tallies: Any
+    path: str
+    token: str
+    tallies: Any = None
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
-        target = self.target
-        store = beam.ParDo(_StorePiece(target.path, target.token)).with_output_types(StoredPiece)
-        stored = beam.pvalue.AsIter(pieces | "Store pieces" >> store)
-        publish = beam.ParDo(_PublishAll(target), stored, self.tallies).with_output_types(str)
+        store = beam.ParDo(_StorePiece(self.path, self.token)).with_output_types(StoredPiece)
+        side_inputs = [beam.pvalue.AsIter(pieces | "Store pieces" >> store)]
+        side_inputs += [self.tallies] if self.tallies else []
+        publish = beam.ParDo(_PublishAll(self.path, self.token), *side_inputs).with_output_types(str)
         return pieces.pipeline | "Once" >> beam.Impulse() | "Publish" >> publish
 
 
@@ -150,9 +136,9 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
 class WritePiece(beam.PTransform):  # type: ignore[misc]
     """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. As WriteFile, in a stage less."""
 
-    target: Target
-    tallies: Any
+    path: str
+    token: str
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
-        publish = beam.ParDo(_PublishOne(self.target), self.tallies).with_output_types(str)
+        publish = beam.ParDo(_PublishOne(self.path, self.token)).with_output_types(str)
         return pieces | "Publish" >> publish

@@ -1,6 +1,7 @@
 """Sources: from file patterns on any Beam file system to blocks, split over workers where the format allows it."""
 
 import bz2
+import dataclasses
 import glob
 import io
 import logging
@@ -224,6 +225,26 @@ class _ReadBlocks(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
                     seen = reader.position()
                     yield block
                 part += 1
+
+
+@dataclasses.dataclass
+class ListFiles(beam.PTransform):  # type: ignore[misc]
+    """Files to read: Pipeline -> PCollection[InputFile]. As beam.Create, set up more quickly."""
+
+    files: tuple[InputFile, ...]
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[InputFile]:
+        names = beam.ParDo(_List(self.files)).with_output_types(InputFile)
+        files = pipeline | "Once" >> beam.Impulse() | "List" >> names
+        return files | "Spread" >> beam.Reshuffle() if len(self.files) > 1 else files
+
+
+class _List(QuickDoFn):
+    def __init__(self, files: tuple[InputFile, ...]) -> None:
+        self._files = files
+
+    def process(self, _: bytes) -> Iterator[InputFile]:
+        yield from self._files
 
 
 class ReadBlocks(beam.PTransform):  # type: ignore[misc]

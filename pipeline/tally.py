@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from pipeline.errors import RejectsError
 from pipeline.events import Batch, Reject
 
 SHOWN = 10
@@ -38,6 +39,12 @@ def merge_tallies(tallies: Iterable[Tally]) -> Tally:
 def first_rejects(rejects: Iterable[Reject]) -> tuple[Reject, ...]:
     """The first SHOWN rejects by source and place."""
     return tuple(heapq.nsmallest(SHOWN, rejects, key=lambda r: (r.source, r.offset or 0, r.index or 0)))
+
+
+def refuse_rejects(tally: Tally) -> None:
+    """Raises RejectsError if there are any."""
+    if tally.rejected:
+        raise RejectsError(explain_rejects(tally), tally)
 
 
 def explain_rejects(tally: Tally) -> str:

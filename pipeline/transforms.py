@@ -14,7 +14,6 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipeline import coders  # noqa: F401 (registers how batches travel)
 from pipeline import ids as id_sets
 from pipeline.decoding import MANY_REJECTS, AnyBlock, Block, decode
-from pipeline.errors import RejectsError
 from pipeline.events import Batch, Ids, Reject, batch_events
 from pipeline.parquet import RowBlock, decode_rows
 from pipeline.quick import QuickDoFn, quick_map
@@ -32,7 +31,7 @@ from pipeline.table import (
     pivot,
     scale_impressions,
 )
-from pipeline.tally import SHOWN, Tally, explain_rejects, merge_tallies, tally_batch
+from pipeline.tally import SHOWN, Tally, merge_tallies, refuse_rejects, tally_batch
 from pipeline.threads import ThreadedDoFn
 
 REJECTS, TALLIES = "rejects", "tallies"
@@ -87,8 +86,7 @@ class _DecodeBlocks(ThreadedDoFn):
     def _give_up_at_many(self, tally: Tally) -> None:
         self._tally = merge_tallies([self._tally, tally])
         if self._tally.rejected >= MANY_REJECTS:
-            given_up = self._tally._replace(partial=True)
-            raise RejectsError(explain_rejects(given_up), given_up)
+            refuse_rejects(self._tally._replace(partial=True))
 
 
 @dataclasses.dataclass

@@ -58,7 +58,7 @@ def make_report(body: bytes) -> str:
     return target.getvalue()
 
 
-@app.post("/")
+@app.post("/")  # type: ignore[untyped-decorator]
 async def report(request: Request) -> Response:
     """POST events, get the CSV."""
     body = await request.body()
