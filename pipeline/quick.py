@@ -36,7 +36,8 @@ class QuickDoFn(beam.DoFn):  # type: ignore[misc]
         key = type(self), method
         if key not in _arguments:
             _arguments[key] = get_function_args_defaults(getattr(self, method))
-        return lambda: _arguments[key]
+        names, defaults = _arguments[key]
+        return lambda: (list(names), list(defaults))  # a runner may change them
 
 
 class _Apply(QuickDoFn):

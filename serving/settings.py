@@ -97,7 +97,7 @@ def _read_token(path: str) -> str:
 def _is_loopback(host: str) -> bool:
     """Whether all addresses of a host are this machine's own; a name that has none is told apart when it is bound."""
     try:
-        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
         return True
     return all(ipaddress.ip_address(str(address[0]).split("%")[0]).is_loopback for *_, address in found)

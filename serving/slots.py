@@ -71,6 +71,11 @@ class Slots:
         self._waiting: deque[Future[Slot]] = deque()
         self._lock = threading.Lock()
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a slot now."""
+        return len(self._waiting)
+
     def add(self, slot: Slot) -> None:
         """Puts a slot in, new or used."""
         with self._lock:
