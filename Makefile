@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REPORT ?= report.csv
 
-.PHONY: run test check bench clean requirements
+.PHONY: run test integration check bench bench-http clean requirements
 
 run: .venv/ready  ## the report of the sample
 	@mkdir -p $(dir $(REPORT))
@@ -11,7 +11,11 @@ run: .venv/ready  ## the report of the sample
 	@cat $(REPORT)
 
 test: .venv/ready  ## all tests that need nothing but pip
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --ignore=tests/integration
+
+integration: .venv-integration/ready  ## what needs a browser too: Debian's chromium, installed if missing (as root)
+	command -v chromium || (apt-get update -qq && apt-get install -y -qq chromium)
+	.venv-integration/bin/python -m pytest tests/integration
 
 check: .venv/ready  ## lint, format, types
 	$(BIN)/ruff check .
@@ -32,10 +36,16 @@ bench: .venv/ready .venv-bench/ready  ## against DuckDB, Polars, pandas and stoc
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r bench/requirements.txt
 	touch $@
 
+.venv-integration/ready: requirements.txt integration-requirements.txt
+	$(PYTHON) -m venv --clear .venv-integration
+	.venv-integration/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -r requirements.txt -r integration-requirements.txt
+	touch $@
+
 requirements: .venv/ready  ## pins anew from the ranges in setup.py
 	$(BIN)/python -m pip install --quiet uv==0.9.30
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate \
 	  --no-emit-index-url --python-version 3.10 --extra server --extra test setup.py --output-file requirements.txt
 
 clean:
-	rm -rf .venv .venv-bench build dist *.egg-info report.csv
+	rm -rf .venv .venv-bench .venv-integration build dist *.egg-info report.csv

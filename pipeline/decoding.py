@@ -23,6 +23,13 @@ MAX_DEPTH = 200
 """Levels of nesting allowed in a record: far below what Python's own JSON decoder can take on any thread."""
 
 
+MANY_REJECTS = 10_000
+"""Rejects after which a source is given up, where rejects are not kept (20 to 100 ms of work)."""
+
+
+_SPANS_AT_A_TIME = 4096
+
+
 class Shape(enum.IntEnum):
     """How records stand in a block."""
 
@@ -66,7 +73,10 @@ class NotJsonError(ValueError):
 
 
 def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
-    """Decodes a block: the valid events as columns, the others as rejects (all counted, max_rejects of them kept).
+    """Decodes a block: the valid events as columns, the others as rejects.
+
+    All rejects are kept and counted without max_rejects. With it, so many are kept, and decoding ends at MANY_REJECTS
+    of them: who keeps but a few will refuse the source, and should not wait for millions to be explained.
 
     Raises:
       InputError: a block of array elements is not JSON. (A bad line of JSON Lines is a reject.)
@@ -89,17 +99,22 @@ def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> B
     odd = np.empty((len(data) // 2 + 1, 3), np.int64)
     elements = block.shape is Shape.ELEMENTS
     n, odds, error = scanner.scan(data, elements, codes, timestamps, ends, id_data, odd, want_ids)
-    spans = [(start, stop, index) for start, stop, index in odd[:odds].tolist()]
     ids = Ids(ends[:n], id_data[: ends[n - 1] if n else 0]) if want_ids else NO_IDS
     batch = Batch(codes[:n], timestamps[:n], ids)
-    if spans:
-        batch = Batch.concat([batch, _decode_spans(block, iter(spans), want_ids, max_rejects)])
+    if odds:
+        batch = Batch.concat([batch, _decode_spans(block, _as_spans(odd[:odds]), want_ids, max_rejects)])
     if error >= 0:
         raise InputError(_not_an_element(block, error))
     return batch
 
 
 Span = tuple[int, int, int]  # start and stop of a record in its block, records before it (arrays only)
+
+
+def _as_spans(rows: Any) -> Iterator[Span]:
+    """Rows of an array, a few at a time: there may be millions."""
+    for begin in range(0, len(rows), _SPANS_AT_A_TIME):
+        yield from map(tuple, rows[begin : begin + _SPANS_AT_A_TIME].tolist())
 
 
 def _decode_spans(block: Block, spans: Iterator[Span], want_ids: bool, max_rejects: int | None) -> Batch:
@@ -120,6 +135,8 @@ def _decode_spans(block: Block, spans: Iterator[Span], want_ids: bool, max_rejec
         rejected += 1
         if max_rejects is None or len(rejects) < max_rejects:
             rejects.append(_reject(block, start, stop, None if lines else block.index + before, reason))
+        elif rejected >= MANY_REJECTS:
+            break
     return _with_rejects(Batch.of(events, want_ids), rejected, rejects)
 
 

@@ -20,6 +20,10 @@ class InputError(PipelineError):
     """A source as a whole cannot be read: an array that breaks off or is not JSON, damaged compression."""
 
 
+class OutputError(PipelineError):
+    """An output cannot be written."""
+
+
 class EventError(PipelineError, ValueError):
     """An object is not an event; the message is the reason."""
 

@@ -5,9 +5,10 @@ then one worker joins them in order under a temporary name and renames it. All t
 (`.NAME.TOKEN-...`), and `remove_leftovers` removes those of a run that failed.
 """
 
+import dataclasses
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -15,9 +16,10 @@ import apache_beam as beam
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.errors import PipelineError, RejectsError
+from pipeline.errors import OutputError
+from pipeline.quick import QuickDoFn
 from pipeline.sources import is_local
-from pipeline.tally import Tally, explain_rejects
+from pipeline.tally import Tally, merge_tallies, refuse_rejects
 from pipeline.transforms import Piece
 
 _INLINE_BYTES = 64 * 1024  # larger pieces go through part files instead of the shuffle
@@ -49,7 +51,7 @@ def atomic_file(path: str, token: str = "tmp") -> Iterator[BinaryIO]:
     """A file that appears under its name when the block ends, over an earlier one; not at all if the block raises.
 
     Raises:
-      PipelineError: it cannot be written.
+      OutputError: it cannot be written.
     """
     temporary = temporary_name(path, token)
     try:
@@ -60,11 +62,11 @@ def atomic_file(path: str, token: str = "tmp") -> Iterator[BinaryIO]:
         if FileSystems.exists(temporary):
             FileSystems.delete([temporary])
         if isinstance(error, (OSError, BeamIOError)):
-            raise PipelineError(f"{path}: cannot be written: {error}") from None
+            raise OutputError(f"{path}: cannot be written: {error}") from None
         raise
 
 
-class _StorePiece(beam.DoFn):  # type: ignore[misc]
+class _StorePiece(QuickDoFn):
     def __init__(self, path: str, token: str) -> None:
         self._path, self._token = path, token
 
@@ -79,19 +81,27 @@ class _StorePiece(beam.DoFn):  # type: ignore[misc]
         yield place, b"", part
 
 
-class _Publish(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, path: str, token: str, keep_rejects: bool) -> None:
-        self._path, self._token, self._keep_rejects = path, token, keep_rejects
+class _PublishAll(QuickDoFn):
+    def __init__(self, path: str, token: str) -> None:
+        self._path, self._token = path, token
 
-    def process(self, pieces: list[StoredPiece], tally: Tally) -> Iterator[str]:
-        if tally.rejected and not self._keep_rejects:
-            raise RejectsError(explain_rejects(tally), tally)
-        ordered = sorted(pieces, key=lambda piece: piece[0])
+    def process(self, _: bytes, pieces: Iterable[StoredPiece], tallies: Iterable[Tally] = ()) -> Iterator[str]:
+        refuse_rejects(merge_tallies(tallies))
         with atomic_file(self._path, self._token) as stream:
-            for _, data, part in ordered:
+            for _, data, part in sorted(pieces, key=lambda piece: piece[0]):
                 stream.write(data)
                 if part:
                     _append(part, stream)
+        yield self._path
+
+
+class _PublishOne(QuickDoFn):
+    def __init__(self, path: str, token: str) -> None:
+        self._path, self._token = path, token
+
+    def process(self, piece: Piece) -> Iterator[str]:
+        with atomic_file(self._path, self._token) as stream:
+            stream.write(piece[1])
         yield self._path
 
 
@@ -101,23 +111,34 @@ def _append(part: str, stream: BinaryIO) -> None:
             stream.write(data)
 
 
+@dataclasses.dataclass
 class WriteFile(beam.PTransform):  # type: ignore[misc]
-    """Writes one file: PCollection[Piece] -> PCollection[str], its path once it is there.
+    """Writes one file from many pieces: PCollection[Piece] -> PCollection[str], its path once it is there.
 
-    Pieces are (place in the order, bytes); without pieces the file is empty. tally (a singleton side input) decides:
-    without keep_rejects nothing is written where there are rejects, but RejectsError raised. A retry writes the same
+    Pieces are (place in the order, bytes); without pieces the file is empty. token: the run's. tallies (an iterable
+    side input, or None): where they have rejects nothing is written, but RejectsError raised. A retry writes the same
     file again.
     """
 
-    def __init__(self, path: str, token: str, tally: Any, keep_rejects: bool) -> None:
-        super().__init__()
-        self._path, self._token, self._tally, self._keep_rejects = path, token, tally, keep_rejects
+    path: str
+    token: str
+    tallies: Any = None
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
-        return (
-            pieces
-            | "Store pieces" >> beam.ParDo(_StorePiece(self._path, self._token)).with_output_types(StoredPiece)
-            | "Gather" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-            | "Publish"
-            >> beam.ParDo(_Publish(self._path, self._token, self._keep_rejects), self._tally).with_output_types(str)
-        )
+        store = beam.ParDo(_StorePiece(self.path, self.token)).with_output_types(StoredPiece)
+        side_inputs = [beam.pvalue.AsIter(pieces | "Store pieces" >> store)]
+        side_inputs += [self.tallies] if self.tallies else []
+        publish = beam.ParDo(_PublishAll(self.path, self.token), *side_inputs).with_output_types(str)
+        return pieces.pipeline | "Once" >> beam.Impulse() | "Publish" >> publish
+
+
+@dataclasses.dataclass
+class WritePiece(beam.PTransform):  # type: ignore[misc]
+    """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. As WriteFile, in a stage less."""
+
+    path: str
+    token: str
+
+    def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
+        publish = beam.ParDo(_PublishOne(self.path, self.token)).with_output_types(str)
+        return pieces | "Publish" >> publish

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from pipeline.errors import RejectsError
 from pipeline.events import Batch, Reject
 
 SHOWN = 10
@@ -11,11 +12,15 @@ SHOWN = 10
 
 
 class Tally(NamedTuple):
-    """read and rejected count records; first holds the first SHOWN rejects by source and offset."""
+    """read and rejected count records; first holds the first SHOWN rejects by source and offset.
+
+    partial: reading was given up, so there may be more of all.
+    """
 
     read: int = 0
     rejected: int = 0
     first: tuple[Reject, ...] = ()
+    partial: bool = False
 
 
 def tally_batch(batch: Batch) -> Tally:
@@ -27,7 +32,8 @@ def merge_tallies(tallies: Iterable[Tally]) -> Tally:
     """The sum of tallies."""
     items = list(tallies)
     rejects = (reject for item in items for reject in item.first)
-    return Tally(sum(t.read for t in items), sum(t.rejected for t in items), first_rejects(rejects))
+    partial = any(t.partial for t in items)
+    return Tally(sum(t.read for t in items), sum(t.rejected for t in items), first_rejects(rejects), partial)
 
 
 def first_rejects(rejects: Iterable[Reject]) -> tuple[Reject, ...]:
@@ -35,8 +41,15 @@ def first_rejects(rejects: Iterable[Reject]) -> tuple[Reject, ...]:
     return tuple(heapq.nsmallest(SHOWN, rejects, key=lambda r: (r.source, r.offset or 0, r.index or 0)))
 
 
+def refuse_rejects(tally: Tally) -> None:
+    """Raises RejectsError if there are any."""
+    if tally.rejected:
+        raise RejectsError(explain_rejects(tally), tally)
+
+
 def explain_rejects(tally: Tally) -> str:
     """One line that says how many records were rejected, and shows the first."""
     more = f"; and {tally.rejected - len(tally.first)} more" if tally.rejected > len(tally.first) else ""
     shown = "; ".join(map(str, tally.first))
-    return f"{tally.rejected} of {tally.read} records rejected: {shown}{more} (--rejects_output keeps them and goes on)"
+    count = f"{'at least ' if tally.partial else ''}{tally.rejected} of {tally.read}"
+    return f"{count} records rejected: {shown}{more} (--rejects_output keeps them and goes on)"

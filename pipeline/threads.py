@@ -10,6 +10,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline.quick import QuickDoFn
+
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """One a core that this process may use."""
 
@@ -20,7 +22,7 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, "work")
 
 
-class ThreadedDoFn(beam.DoFn):  # type: ignore[misc]
+class ThreadedDoFn(QuickDoFn):
     """Calls work on each element in a thread while the next ones are read, and emits the results in order.
 
     At most THREADS + 1 elements are under way in a bundle, which bounds the memory. Outputs keep the window and the

@@ -13,9 +13,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import coders  # noqa: F401 (registers how batches travel)
 from pipeline import ids as id_sets
-from pipeline.decoding import AnyBlock, Block, decode
+from pipeline.decoding import MANY_REJECTS, AnyBlock, Block, decode
 from pipeline.events import Batch, Ids, Reject, batch_events
 from pipeline.parquet import RowBlock, decode_rows
+from pipeline.quick import QuickDoFn, quick_map
 from pipeline.table import (
     DEFAULT_FACTOR,
     DEFAULT_UTC_OFFSET,
@@ -30,7 +31,7 @@ from pipeline.table import (
     pivot,
     scale_impressions,
 )
-from pipeline.tally import SHOWN, Tally, merge_tallies, tally_batch
+from pipeline.tally import SHOWN, Tally, merge_tallies, refuse_rejects, tally_batch
 from pipeline.threads import ThreadedDoFn
 
 REJECTS, TALLIES = "rejects", "tallies"
@@ -67,13 +68,25 @@ class _DecodeBlocks(ThreadedDoFn):
         assert isinstance(block, Block)
         return decode(block, self._want_ids, max_rejects)
 
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._tally = Tally()
+
     def emit(self, batch: Batch) -> Iterator[Any]:
+        tally = tally_batch(batch)
+        if batch.rejected and not self._keep_rejects:
+            self._give_up_at_many(tally)
         self._read.inc(batch.read)
         self._rejected.inc(batch.rejected)
-        yield beam.pvalue.TaggedOutput(TALLIES, tally_batch(batch))
+        yield beam.pvalue.TaggedOutput(TALLIES, tally)
         if batch.rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, batch.rejects)
         yield batch
+
+    def _give_up_at_many(self, tally: Tally) -> None:
+        self._tally = merge_tallies([self._tally, tally])
+        if self._tally.rejected >= MANY_REJECTS:
+            refuse_rejects(self._tally._replace(partial=True))
 
 
 @dataclasses.dataclass
@@ -81,7 +94,8 @@ class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks: PCollection[AnyBlock] -> a dict of PCollections.
 
     batches (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block (all with keep_rejects, the
-    first few without). TALLIES: Tally, of one block. Raises InputError where a source as a whole cannot be read.
+    first few without). TALLIES: Tally, of one block. Raises InputError where a source as a whole cannot be read, and
+    without keep_rejects RejectsError at MANY_REJECTS of a bundle.
     """
 
     want_ids: bool = True
@@ -108,7 +122,7 @@ class BatchEvents(beam.PTransform):  # type: ignore[misc]
         )
 
 
-class _CountBatches(beam.DoFn):  # type: ignore[misc]
+class _CountBatches(QuickDoFn):
     """Adds up the counts of a bundle's batches, so that few partial counts are shuffled."""
 
     def __init__(self, offset: int) -> None:
@@ -130,13 +144,13 @@ class _CountBatches(beam.DoFn):  # type: ignore[misc]
             yield from map(_at_end, name_counts(counts, self._offset))
 
 
-class _Pivot(beam.DoFn):  # type: ignore[misc]
+class _Pivot(QuickDoFn):
     def __init__(self, offset: int) -> None:
         self._offset = offset
         self._hours = counter("hours")
 
-    def process(self, counts: list[tuple[HourEvent, int]]) -> Iterator[Table]:
-        table = pivot(counts, self._offset)
+    def process(self, _: bytes, counts: Iterable[tuple[HourEvent, int]]) -> Iterator[Table]:
+        table = pivot(list(counts), self._offset)
         self._hours.inc(len(table))
         yield table
 
@@ -152,13 +166,14 @@ class HourlyTable(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Table]:
         offset = parse_utc_offset(self.utc_offset)
-        return (
+        counts = (
             batches
             | "Key by hour and event" >> beam.ParDo(_CountBatches(offset)).with_output_types(tuple[HourEvent, int])
             | "Sum" >> beam.CombinePerKey(sum)
-            | "Gather" >> beam.CombineGlobally(beam.combiners.ToListCombineFn())
-            | "Pivot" >> beam.ParDo(_Pivot(offset)).with_output_types(Table)
         )
+        gathered = beam.pvalue.AsIter(counts)  # half the stages of a global combine, and a table without events too
+        pivoted = beam.ParDo(_Pivot(offset), gathered).with_output_types(Table)
+        return batches.pipeline | "Once" >> beam.Impulse() | "Pivot" >> pivoted
 
 
 @dataclasses.dataclass
@@ -168,14 +183,14 @@ class ScaleImpressions(beam.PTransform):  # type: ignore[misc]
     factor: str = DEFAULT_FACTOR
 
     def expand(self, tables: beam.PCollection[Table]) -> beam.PCollection[Table]:
-        return tables | "Scale" >> beam.Map(scale_impressions, self.factor).with_output_types(Table)
+        return tables | "Scale" >> quick_map(scale_impressions, self.factor, output=Table)
 
 
 class FormatCsv(beam.PTransform):  # type: ignore[misc]
     """A table as CSV: PCollection[Table] -> PCollection[Piece], one piece, for sinks.WriteFile."""
 
     def expand(self, tables: beam.PCollection[Table]) -> beam.PCollection[Piece]:
-        return tables | "Format" >> beam.Map(lambda table: (0, csv_text(table).encode())).with_output_types(Piece)
+        return tables | "Format" >> quick_map(lambda table: (0, csv_text(table).encode()), output=Piece)
 
 
 class _PartitionIds(ThreadedDoFn):
@@ -228,7 +243,7 @@ class FormatRejects(beam.PTransform):  # type: ignore[misc]
     """Rejects as JSON Lines: PCollection[tuple[Reject, ...]] -> PCollection[Piece], in the order of the sources."""
 
     def expand(self, rejects: beam.PCollection[tuple[Reject, ...]]) -> beam.PCollection[Piece]:
-        return rejects | "Format" >> beam.Map(_reject_lines).with_output_types(Piece)
+        return rejects | "Format" >> quick_map(_reject_lines, output=Piece)
 
 
 def _reject_lines(rejects: tuple[Reject, ...]) -> Piece:
@@ -241,8 +256,5 @@ class MergeTallies(beam.PTransform):  # type: ignore[misc]
     """The sum of tallies: PCollection[Tally] -> PCollection[Tally], one, also where there are none."""
 
     def expand(self, tallies: beam.PCollection[Tally]) -> beam.PCollection[Tally]:
-        return tallies | "Merge" >> beam.CombineGlobally(_merge_tallies)
-
-
-def _merge_tallies(tallies: Iterable[Tally]) -> Tally:
-    return merge_tallies(tallies)
+        merge = quick_map(lambda _, items: merge_tallies(items), beam.pvalue.AsIter(tallies), output=Tally)
+        return tallies.pipeline | "Once" >> beam.Impulse() | "Merge" >> merge

@@ -1,75 +1,41 @@
-"""The HTTP trigger: in process through wsgiref.validate, and as a real process on a loopback port."""
+"""The HTTP trigger in process, through wsgiref.validate."""
 
 import gzip
 import io
 import json
 import re
-import socket
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
+import threading
 from pathlib import Path
-from typing import Any, NamedTuple
-from wsgiref.util import setup_testing_defaults
-from wsgiref.validate import validator
+from typing import Any
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
+from hypothesis import given
+from hypothesis import strategies as st
 
-import server
+import serving.slots
 from pipeline.errors import UsageError
-
-ROOT = Path(__file__).parent.parent
-SAMPLE = (ROOT / "examples" / "events.json").read_bytes()
-REPORT = """\
-hour,impressions,video_start,video_25,video_50,video_75,video_completed,impressions_scaled
-2021-04-02T18:00:00+01:00,0,1,1,0,0,0,0.0
-2021-04-02T20:00:00+01:00,0,0,1,0,0,0,0.0
-2021-04-02T22:00:00+01:00,0,0,1,1,0,1,0.0
-"""
-HEADER = "hour,impressions,video_start,video_25,video_50,video_75,video_completed,impressions_scaled\n"
-EVENT = '{"id": "a", "event": "video_25", "timestamp": 1617393003}'
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def problem(self) -> dict[str, Any]:
-        assert self.headers["Content-Type"] == "application/problem+json"
-        problem = json.loads(self.body)
-        assert problem["status"] == self.status
-        assert problem["title"]
-        text = self.body.decode()
-        assert "Traceback" not in text
-        assert not re.search(r"/(tmp|work|home|root|usr)\b", text)
-        assert "[while running" not in text
-        assert "--rejects_output" not in text
-        return problem
-
-
-def call(app: Any, body: bytes = b"", method: str = "POST", path: str = "/", **environ: str) -> Answer:
-    request: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": path, "CONTENT_LENGTH": str(len(body)), **environ}
-    request["wsgi.input"] = io.BytesIO(body)
-    setup_testing_defaults(request)
-    request["SCRIPT_NAME"] = request["QUERY_STRING"] = ""
-    answers: list[tuple[int, dict[str, str]]] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Any:
-        answers.append((int(status[:3]), dict(headers)))
-        return lambda data: None
-
-    result = validator(app)(request, start_response)
-    content = b"".join(result)
-    result.close()
-    return Answer(*answers[0], content)
+from serving import bodies
+from serving.settings import Settings, parse_settings
+from tests.serving_support import (
+    EVENT,
+    HEADER,
+    REPORT,
+    ROOT,
+    SAMPLE,
+    Answer,
+    assert_no_internals,
+    await_true,
+    build_app,
+    call,
+    call_loosely,
+)
+from tests.support import NO_DOWNLOAD
 
 
 @pytest.fixture(scope="module")
-def app() -> Any:
-    return server.make_app(server.Settings())
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return build_app(tmp_path_factory.mktemp("server"))
 
 
 def test_sample(app: Any) -> None:
@@ -159,13 +125,22 @@ def test_broken_line(app: Any, body: bytes) -> None:
     assert problem["rejects"][0]["reason"].startswith("not JSON")
 
 
-def test_too_large() -> None:
-    assert call(server.make_app(server.Settings(max_body_bytes=len(SAMPLE))), SAMPLE).status == 200
-    assert call(server.make_app(server.Settings(max_body_bytes=len(SAMPLE) - 1)), SAMPLE).problem["status"] == 413
+def test_millions_of_rejects_are_given_up(app: Any) -> None:
+    problem = call(app, b"x\n" * 1_000_000).problem
+    assert problem["complete"] is False
+    assert problem["rejected"] == 10_000
+    assert problem["detail"].startswith("at least 10000 of ")
+    assert [reject["index"] for reject in problem["rejects"]] == list(range(10))
+
+
+def test_too_large(tmp_path: Path) -> None:
+    assert call(build_app(tmp_path / "a", Settings(max_body_bytes=len(SAMPLE))), SAMPLE).status == 200
+    assert call(build_app(tmp_path / "b", Settings(max_body_bytes=len(SAMPLE) - 1)), SAMPLE).problem["status"] == 413
     bomb = gzip.compress(b" " * 1_000_000)
-    assert len(bomb) == pytest.approx(1000, abs=50)
-    app = server.make_app(server.Settings(max_body_bytes=2000))
+    assert len(bomb) < 2000
+    app = build_app(tmp_path / "c", Settings(max_body_bytes=2000))
     assert call(app, bomb, HTTP_CONTENT_ENCODING="gzip").problem["status"] == 413
+    assert call(app, SAMPLE, CONTENT_LENGTH="9" * 300).problem["status"] == 413
 
 
 def test_unknown_encoding(app: Any) -> None:
@@ -177,13 +152,9 @@ def test_broken_gzip(app: Any, body: bytes) -> None:
     assert call(app, body, HTTP_CONTENT_ENCODING="gzip").problem["status"] == 400
 
 
-@pytest.mark.parametrize("length", ["-1", "abc", "1e3"])
+@pytest.mark.parametrize("length", ["-1", "abc", "1e3", "\u0661"])
 def test_bad_length(app: Any, length: str) -> None:
-    request = {"REQUEST_METHOD": "POST", "PATH_INFO": "/", "CONTENT_LENGTH": length, "wsgi.input": io.BytesIO(b"x")}
-    setup_testing_defaults(request)
-    statuses: list[str] = []
-    list(app(request, lambda status, headers, exc_info=None: statuses.append(status)))
-    assert statuses == ["400 Bad Request"]
+    assert call_loosely(app, CONTENT_LENGTH=length).problem["status"] == 400
 
 
 def test_body_shorter_than_declared(app: Any) -> None:
@@ -191,105 +162,243 @@ def test_body_shorter_than_declared(app: Any) -> None:
     assert "5 bytes are missing" in problem["detail"]
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
-def test_other_methods(app: Any, method: str) -> None:
-    answer = call(app, method=method)
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "BREW"])
+@pytest.mark.parametrize("path", ["/", "/app.js"])
+def test_other_methods(app: Any, method: str, path: str) -> None:
+    answer = call_loosely(app, method=method, path=path)
     assert answer.status == 405
-    assert answer.headers["Allow"] == "POST"
+    assert answer.headers["Allow"] == ("GET, HEAD, POST, OPTIONS" if path == "/" else "GET, HEAD, OPTIONS")
     assert answer.problem
 
 
-def test_other_paths(app: Any) -> None:
-    assert call(app, SAMPLE, path="/report").problem["status"] == 404
+@pytest.mark.parametrize("path", ["/report", "/web/index.html", "/../server.py", "/app.js/", "//", "/%00"])
+def test_other_paths(app: Any, path: str) -> None:
+    assert call(app, SAMPLE, path=path).problem["status"] == 404
+    assert call(app, method="GET", path=path).problem["status"] == 404
 
 
-def test_busy(app: Any) -> None:
-    """A request that comes while another is read finds no slot."""
-    app = server.make_app(server.Settings(slots=1))
-    inner: list[Answer] = []
-
-    class Slow(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            if not inner:
-                inner.append(call(app, SAMPLE))
-            return super().read(size)
-
-    request: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": "/", "CONTENT_LENGTH": str(len(SAMPLE))}
-    setup_testing_defaults(request)
-    request["wsgi.input"] = Slow(SAMPLE)
-    statuses: list[str] = []
-    body = b"".join(app(request, lambda status, headers, exc_info=None: statuses.append(status)))
-    assert statuses == ["200 OK"]
-    assert body.decode() == REPORT
-    assert inner[0].problem["status"] == 503
-    assert int(inner[0].headers["Retry-After"]) > 0
+def test_options(app: Any) -> None:
+    answer = call(app, method="OPTIONS")
+    assert (answer.status, answer.headers["Allow"], answer.body) == (204, "GET, HEAD, POST, OPTIONS", b"")
 
 
-def test_a_defect_shows_no_internals(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+FILES = {
+    "/": ("web/index.html", "text/html; charset=utf-8"),
+    "/app.js": ("web/app.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("web/style.css", "text/css; charset=utf-8"),
+    "/openapi.json": ("openapi.json", "application/json"),
+}
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_files(app: Any, path: str) -> None:
+    name, kind = FILES[path]
+    answer = call(app, method="GET", path=path)
+    assert answer.status == 200
+    assert answer.body == (ROOT / name).read_bytes()
+    assert answer.headers["Content-Type"] == kind
+    assert call(app, method="HEAD", path=path) == (200, answer.headers, b"")
+
+
+def test_the_page_may_do_little(app: Any) -> None:
+    headers = call(app, method="GET").headers
+    assert headers["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("shown", [None, "Bearer", "Bearer wrong", "Basic secret", "secret", "Bearer \xe9"])
+def test_token(tmp_path: Path, shown: str | None) -> None:
+    app = build_app(tmp_path, Settings(token="secret"))
+    answer = call(app, SAMPLE, **({} if shown is None else {"HTTP_AUTHORIZATION": shown}))
+    assert answer.problem["status"] == 401
+    assert answer.headers["Www-Authenticate"].startswith("Bearer")
+    assert call(app, SAMPLE, HTTP_AUTHORIZATION="Bearer secret").status == 200
+    assert call(app, SAMPLE, HTTP_AUTHORIZATION="bearer secret").status == 200
+    assert call(app, method="GET").status == 200
+
+
+class Blocked(io.BytesIO):
+    """A body that comes when it is told to."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.is_read, self.go_on = threading.Event(), threading.Event()
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.is_read.set()
+        assert self.go_on.wait(60)
+        return super().read(size)
+
+
+def test_busy(tmp_path: Path) -> None:
+    """A request that finds no slot waits, if the queue is not full; first come, first served."""
+    app = build_app(tmp_path, Settings(queue=1))
+    first, second = Blocked(SAMPLE), Blocked(SAMPLE)
+    answers: list[Answer] = []
+
+    def post(body: io.BytesIO) -> threading.Thread:
+        more = {"wsgi.input": body, "CONTENT_LENGTH": str(len(SAMPLE))}
+        thread = threading.Thread(target=lambda: answers.append(call_loosely(app, **more)))
+        thread.start()
+        return thread
+
+    running = [post(first)]
+    assert first.is_read.wait(60)
+    running.append(post(second))
+    await_true(lambda: app.config["slots"].waiting == 1)
+    refused = call(app, SAMPLE)
+    assert refused.problem["status"] == 503
+    assert int(refused.headers["Retry-After"]) > 0
+    assert not second.is_read.is_set()
+    first.go_on.set()
+    second.go_on.set()
+    for thread in running:
+        thread.join()
+    assert [answer.body.decode() for answer in answers] == [REPORT, REPORT]
+
+
+def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving.slots, "_PATIENCE", 0.01)
+    app = build_app(tmp_path, slots=0)
+    assert call(app, SAMPLE).problem["status"] == 503
+    assert call(app, SAMPLE).problem["status"] == 503
+
+
+def test_a_defect_shows_no_internals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("/tmp/secret")
 
-    monkeypatch.setattr(server, "run_job", fail)
-    answer = call(app, SAMPLE, **{"wsgi.errors": io.StringIO()})  # type: ignore[arg-type]
+    app = build_app(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(serving.slots.Slot, "run", fail)
+        answer = call(app, SAMPLE)
     assert answer.problem["status"] == 500
     assert b"secret" not in answer.body
+    assert call(app, SAMPLE).status == 200  # the slot is free again
 
 
-def test_no_files_are_left(app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+@pytest.mark.parametrize("at", ["body", "report"])
+def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """Where a full disk cannot be had; the real one is in test_server_process.py."""
+    app = build_app(tmp_path)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((bodies, "_copy") if at == "body" else (FileSystems, "create")), fail)
+        answer = call(app, SAMPLE)
+    assert answer.problem["status"] == 507
+    assert answer.headers["Retry-After"]
+    assert files_below(tmp_path) == []
     assert call(app, SAMPLE).status == 200
-    assert call(app, b"x").status == 400
-    assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_option() -> None:
-    with pytest.raises(UsageError, match="--runer"):
-        server.make_app(server.Settings(), ["--runer=X"])
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """A real server on a free port."""
-    command = [sys.executable, "server.py", "--port", "0", "--max_body_bytes", "100000"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        yield line.split()[-1]
-        process.terminate()
+def test_no_files_are_left(tmp_path: Path) -> None:
+    app = build_app(tmp_path)
+    for body, status in ((SAMPLE, 200), (b"x", 400), (b"[", 400), (SAMPLE, 200)):
+        assert call(app, body).status == status
+        assert files_below(tmp_path) == []
 
 
-def test_process(address: str) -> None:
-    with urllib.request.urlopen(urllib.request.Request(address, SAMPLE)) as answer:
-        assert answer.read().decode() == REPORT
-
-
-def test_process_chunked(address: str) -> None:
-    host, port = address.split("/")[2].split(":")
-    with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
-        for k in range(0, len(SAMPLE), 100):
-            piece = SAMPLE[k : k + 100]
-            connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
-        connection.sendall(b"0\r\n\r\n")
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert answer.endswith(REPORT.encode())
-
-
-def test_process_too_large(address: str) -> None:
-    host, port = address.split("/")[2].split(":")
-    with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")  # and no body
-        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+def test_bodies_of_different_sizes_through_one_slot(tmp_path: Path) -> None:
+    app = build_app(tmp_path)
+    for count in (1, 100_000, 3, 0, 20_000):
+        answer = call(app, (EVENT + "\n").encode() * count)
+        assert json.loads(answer.headers["X-Report-Summary"])["counted"] == count
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--port", "x"], ["--port", "99999"], ["--host", "256.0.0.1"], ["--slots", "0"], ["--runer", "X"]]
+    "arguments",
+    [["--runner=DirectRunner", NO_DOWNLOAD], ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]],
+    ids=["DirectRunner", "threads"],
 )
-def test_wrong_usage(arguments: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "server.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "error:" in done.stderr
+def test_another_runner_builds_a_graph_for_each_request(tmp_path: Path, arguments: list[str]) -> None:
+    app = build_app(tmp_path, None, *arguments)
+    assert call(app, SAMPLE).body.decode() == REPORT
+    assert call(app, SAMPLE).body.decode() == REPORT
+    assert call(app, b"x").problem["status"] == 400
+
+
+def test_unknown_option(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--runer"):
+        build_app(tmp_path, None, "--runer=X")
+
+
+RECORD = st.sampled_from([EVENT, "{}", "[", "1", '"\u00e9"', "", " ", "\x00", '{"id": 1}', EVENT[:-1]])
+RECORDS = st.lists(RECORD, max_size=6)
+BODIES = st.one_of(
+    st.binary(max_size=200),
+    RECORDS.map(lambda records: "\n".join(records).encode()),
+    RECORDS.map(lambda records: f"[{','.join(records)}]".encode()),
+    RECORDS.map(lambda records: gzip.compress("\n".join(records).encode())),
+)
+LATIN = st.text(st.characters(max_codepoint=255), max_size=10)  # as WSGI has it
+HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "HTTP_CONTENT_ENCODING": st.sampled_from(["gzip", "identity", "br", "gzip, gzip", "\xe9", ""]),
+        "CONTENT_LENGTH": st.one_of(st.integers(-1, 300).map(str), LATIN),
+        "CONTENT_TYPE": LATIN,
+        "HTTP_AUTHORIZATION": LATIN,
+        "QUERY_STRING": LATIN,
+    },
+)
+
+
+@given(
+    body=BODIES,
+    headers=HEADERS,
+    method=st.sampled_from(["POST", "POST", "POST", "GET", "HEAD", "OPTIONS", "PUT", "\xe9"]),
+    path=st.one_of(st.just("/"), LATIN.map(lambda text: "/" + text)),
+)
+def test_fuzz(app: Any, body: bytes, headers: dict[str, str], method: str, path: str) -> None:
+    """Whatever a client sends: a report, or a problem that is the client's."""
+    answer = call_loosely(app, body=body, method=method, path=path, **headers)
+    assert answer.status < 500
+    if answer.status >= 400 and method != "HEAD":
+        assert answer.problem
+    assert_no_internals(str(answer.headers))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "x"], "invalid"),
+        (["--port", "99999"], "from 0 to 65535"),
+        (["--slots", "0"], "must be from 1"),
+        (["--host", "0.0.0.0"], "--insecure"),
+        (["--host", ""], "--insecure"),
+        (["--host", "::"], "--insecure"),
+        (["--token_file", "/nowhere"], "No such file"),
+    ],
+)
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse_settings(arguments)
+    assert end.value.code == 2
+    assert re.search(r"error: .*" + re.escape(message), capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("content", ["", " \n", "two words", "\u00e9"])
+def test_wrong_token_file(tmp_path: Path, content: str) -> None:
+    (tmp_path / "token").write_text(content)
+    with pytest.raises(SystemExit) as end:
+        parse_settings(["--token_file", str(tmp_path / "token")])
+    assert end.value.code == 2
+
+
+def test_settings(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    public = ["--host", "0.0.0.0"]
+    assert parse_settings([*public, "--token_file", str(tmp_path / "token")]).token == "secret"
+    assert parse_settings([*public, "--insecure"]).host == "0.0.0.0"
+    assert parse_settings(["--host", "localhost", "--runner", "X"]).beam_arguments == ("--runner", "X")

@@ -1,0 +1,54 @@
+"""Who and what gets in: what can be told from the head of a request, before its body is read."""
+
+import hmac
+from collections.abc import Mapping
+
+from serving.problems import Problem
+from serving.settings import Settings
+
+_READ = "GET, HEAD, OPTIONS"
+ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", "/openapi.json": _READ, "/app.js": _READ, "/style.css": _READ}
+"""Every path there is, with its methods."""
+
+_ENCODINGS = ("", "identity", "gzip", "x-gzip")
+
+
+def refuse(method: str, path: str, headers: Mapping[str, str], settings: Settings) -> Problem | None:
+    """The reason not to serve a request, or None. headers: by their WSGI names, without HTTP_."""
+    if path not in ALLOWED:
+        return Problem(404, "there is nothing here; POST events to /")
+    if method not in ALLOWED[path].split(", "):
+        return Problem(405, "POST events to /", headers={"Allow": ALLOWED[path]})
+    if method != "POST":
+        return None
+    return _unauthorized(headers, settings.token) or _unacceptable(headers, settings.max_body_bytes)
+
+
+def _unauthorized(headers: Mapping[str, str], token: str | None) -> Problem | None:
+    if token is None:
+        return None
+    scheme, _, given = headers.get("AUTHORIZATION", "").partition(" ")
+    if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
+        return None
+    return Problem(401, "a bearer token is needed", headers={"WWW-Authenticate": 'Bearer realm="report"'})
+
+
+def _unacceptable(headers: Mapping[str, str], limit: int) -> Problem | None:
+    if encoding(headers) not in _ENCODINGS:
+        return Problem(415, "Content-Encoding must be gzip or absent", headers={"Accept-Encoding": "gzip"})
+    length = headers.get("CONTENT_LENGTH") or "0"
+    if not (length.isascii() and length.isdecimal()):
+        return Problem(400, "Content-Length is not a number")
+    if len(length) > 18 or int(length) > limit:
+        return too_large(limit)
+    return None
+
+
+def encoding(headers: Mapping[str, str]) -> str:
+    """The body's Content-Encoding."""
+    return headers.get("CONTENT_ENCODING", "").strip().lower()
+
+
+def too_large(limit: int) -> Problem:
+    """A body of more than limit bytes."""
+    return Problem(413, f"the body has more than {limit} bytes")

@@ -1,0 +1,58 @@
+"""A request's body: copied to a file, decompressed, never whole in memory and never more than the limit."""
+
+import errno
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from serving.problems import ProblemError
+
+_COPY_BYTES = 1024 * 1024
+
+
+def spool(stream: BinaryIO, length: int, path: Path, limit: int, compressed: bool) -> None:
+    """Copies length bytes of a stream to a file. limit: bytes of the file.
+
+    Raises:
+      ProblemError: 400 the body breaks off or is not gzip; 413 the file would exceed the limit; 507 no room for it.
+    """
+    source = _Body(stream, length)
+    try:
+        with open(path, "wb") as target:
+            _copy(gzip.GzipFile(fileobj=source) if compressed else source, target, limit)  # type: ignore[call-overload]
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ProblemError(400, f"the body is not gzip: {error}") from None
+    except OSError as error:
+        raise no_room(error) or error from None
+    if source.left:
+        raise ProblemError(400, f"the body breaks off: {source.left} bytes are missing")
+
+
+def no_room(error: OSError) -> ProblemError | None:
+    """507, if that is what the error means."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return ProblemError(507, "the server has no room for the body", Retry_After="60") if full else None
+
+
+class _Body:
+    """Reads a request's body up to its declared length, as WSGI asks for."""
+
+    def __init__(self, stream: BinaryIO, length: int) -> None:
+        self._stream = stream
+        self.left = length
+
+    def read(self, count: int) -> bytes:
+        """Up to count bytes; fewer only at the end."""
+        data = self._stream.read(min(count, self.left)) if self.left else b""
+        self.left -= len(data)
+        return data
+
+
+def _copy(source: Any, target: BinaryIO, limit: int) -> None:
+    copied = 0
+    while data := source.read(_COPY_BYTES):
+        copied += len(data)
+        if copied > limit:
+            raise ProblemError(413, f"the body has more than {limit} bytes after decompression")
+        target.write(data)

@@ -1,0 +1,143 @@
+"""The parent process: binds the socket, starts the workers, starts anew those that crash, and stops them."""
+
+import multiprocessing
+import signal
+import socket
+import sys
+import time
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+from serving.folders import runtime_folder
+from serving.settings import Settings
+
+_BACKLOG = 1024
+_CRASHES = 3  # of workers that never got ready, in a row: it would not get better
+_PAUSE_SECONDS = 1.0  # before a worker is started anew
+
+
+def serve(settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT. The status: 0 stopped, 1 workers crash, 2 wrong usage."""
+    try:
+        listener = _listen(settings.host, settings.port)
+    except OSError as error:
+        return _fail(2, f"--host {settings.host} --port {settings.port}: {error.strerror or error}")
+    try:
+        with runtime_folder() as folder:
+            return Supervisor(settings, listener, folder).run()
+    except OSError as error:
+        return _fail(1, f"no folder for temporary files: {error.strerror or error}")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _fail(status: int, message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return status
+
+
+def _work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
+    """The first thing a worker runs; only it loads Beam, the parent never does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
+    from serving import worker
+
+    worker.work(settings, listener, folder, ready)
+
+
+class _Worker:
+    def __init__(self, settings: Settings, listener: socket.socket, folder: Path) -> None:
+        context = multiprocessing.get_context("spawn")  # gRPC and Beam's threads do not survive a fork
+        self.ready, child = context.Pipe(duplex=False)
+        self.process = context.Process(target=_work, args=(settings, listener, folder, child))
+        self.is_ready = False
+        self.process.start()
+        child.close()
+
+    def hear(self) -> str | None:
+        """What it said: "" ready, None nothing."""
+        try:
+            said = str(self.ready.recv()) if self.ready.poll() else None
+        except EOFError:  # it crashed before it said anything
+            return None
+        self.is_ready = self.is_ready or said == ""
+        return said
+
+
+class Supervisor:
+    """Runs the workers. folder: the server's own, for the temporary files of all."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, folder: Path) -> None:
+        self._settings, self._listener, self._folder = settings, listener, folder
+        self._workers: list[_Worker] = []
+        self._crashes, self._announced = 0, False
+
+    def run(self) -> int:
+        """Runs until a signal comes or it makes no sense; the status of the program."""
+        wake, waker = socket.socketpair()
+        waker.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        self._workers = [self._start() for _ in range(self._settings.processes)]
+        try:
+            return self._watch(wake)
+        finally:
+            self._stop()
+
+    def _start(self) -> _Worker:
+        return _Worker(self._settings, self._listener, self._folder)
+
+    def _watch(self, wake: socket.socket) -> int:
+        while True:
+            waiting = [worker.ready for worker in self._workers if not worker.is_ready]
+            ended = [worker.process.sentinel for worker in self._workers]
+            if wake in connection.wait([wake, *waiting, *ended]):
+                return 0
+            for place, worker in enumerate(self._workers):
+                complaint = None if worker.is_ready else worker.hear()
+                if complaint:
+                    return _fail(2, complaint)
+                if complaint == "":
+                    self._announce()
+                elif not worker.process.is_alive() and not self._replace(place, wake):
+                    return 0 if wake in connection.wait([wake], 0) else _fail(1, "the workers crash")
+
+    def _announce(self) -> None:
+        self._crashes = 0
+        if not self._announced:
+            host, port = self._listener.getsockname()[:2]
+            print(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}/", file=sys.stderr, flush=True)
+        self._announced = True
+
+    def _replace(self, place: int, wake: socket.socket) -> bool:
+        """Starts a crashed worker anew, unless that is hopeless or the server is stopped."""
+        worker = self._workers[place]
+        self._crashes += not worker.is_ready
+        if self._crashes >= _CRASHES:
+            return False
+        print(f"WARNING: a worker ended with status {worker.process.exitcode}; starting another", file=sys.stderr)
+        if connection.wait([wake], _PAUSE_SECONDS):
+            return False
+        self._workers[place] = self._start()
+        return True
+
+    def _stop(self) -> None:
+        """Refuses new connections, lets the workers finish, kills those that do not."""
+        self._listener.close()
+        for worker in self._workers:
+            worker.process.terminate()
+        deadline = time.monotonic() + self._settings.grace + 5
+        for worker in self._workers:
+            worker.process.join(max(0, deadline - time.monotonic()))
+            worker.process.kill()
+            worker.process.join()

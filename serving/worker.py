@@ -1,0 +1,75 @@
+"""A worker process: makes slots and serves on the socket that it was given."""
+
+import gc
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any
+
+from pipeline import logs
+
+logs.configure()
+
+from pipeline.decoding import SMALL_BLOCK, Block, decode  # noqa: E402
+from pipeline.errors import UsageError  # noqa: E402
+from serving.app import make_app  # noqa: E402
+from serving.folders import hold  # noqa: E402
+from serving.http import Server  # noqa: E402
+from serving.settings import Settings  # noqa: E402
+from serving.slots import Slot, Slots, slot_maker  # noqa: E402
+
+_SETTLE_SECONDS = 2  # loading what numba compiled takes the interpreter lock for 0.3 s: not from the first requests
+
+
+def work(settings: Settings, listener: socket.socket, runtime: Path, ready: Any) -> None:
+    """Serves until SIGTERM, or until the parent is gone. ready: gets "" before the first request, or what is wrong."""
+    with hold(runtime):
+        folder = Path(tempfile.mkdtemp(dir=runtime))
+        tempfile.tempdir = str(folder)
+        try:
+            make_slot = slot_maker(folder, settings.beam_arguments)
+            slots = Slots(settings.queue)
+            slots.add(make_slot())
+            server = Server(make_app(settings, slots), settings, listener)
+        except UsageError as error:
+            ready.send(str(error))
+            return
+        _stop_on_signals(server)
+        ready.send("")
+        _start(_warm_up, make_slot, slots, settings.slots - 1)
+        server.serve()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)  # a run that outlived its grace, or is not wanted any more, must not hold the process
+
+
+def _stop_on_signals(server: Server) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    parent = parent_process()
+    if parent is not None:
+        _start(_stop_with, parent.sentinel, server)
+
+
+def _stop_with(sentinel: int, server: Server) -> None:
+    connection.wait([sentinel])
+    server.stop()
+
+
+def _start(function: Callable[..., object], *arguments: Any) -> None:
+    threading.Thread(target=function, args=arguments, daemon=True).start()
+
+
+def _warm_up(make_slot: Callable[[], Slot], slots: Slots, more: int) -> None:
+    """What the first request need not wait for: the other slots, and the compiled scanner that large bodies use."""
+    for _ in range(more):
+        slots.add(make_slot())
+    time.sleep(_SETTLE_SECONDS)
+    decode(Block(b" " * SMALL_BLOCK + b"\n"), want_ids=False)
+    gc.collect()
+    gc.freeze()  # Beam and numba make half a million objects, which no collection should visit again

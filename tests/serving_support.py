@@ -1,0 +1,174 @@
+"""Help for the tests of the server: calls in process, and a real server with raw sockets."""
+
+import contextlib
+import io
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+from serving.app import make_app
+from serving.settings import Settings
+from serving.slots import Slots, slot_maker
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = (ROOT / "examples" / "events.json").read_bytes()
+REPORT = (ROOT / "examples" / "report.csv").read_text()
+HEADER = "hour,impressions,video_start,video_25,video_50,video_75,video_completed,impressions_scaled\n"
+EVENT = '{"id": "a", "event": "video_25", "timestamp": 1617393003}'
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        assert self.headers["Content-Type"] == "application/problem+json"
+        problem = json.loads(self.body)
+        assert problem["status"] == self.status
+        assert problem["title"]
+        assert_no_internals(self.body.decode())
+        return problem
+
+
+def assert_no_internals(text: str) -> None:
+    assert "Traceback" not in text
+    assert not re.search(r"/(tmp|work|home|root|usr)\b", text)
+    assert "[while running" not in text
+    assert "--rejects_output" not in text
+    assert "waitress" not in text
+
+
+def build_app(folder: Path, settings: Settings | None = None, *beam_arguments: str, slots: int = 1) -> Any:
+    """An application with slots of its own."""
+    settings = settings or Settings()
+    pool = Slots(settings.queue)
+    make_slot = slot_maker(folder, beam_arguments)
+    for _ in range(slots):
+        pool.add(make_slot())
+    app = make_app(settings, pool)
+    app.config["slots"] = pool
+    return app
+
+
+def environ(body: bytes = b"", method: str = "POST", path: str = "/", **more: Any) -> dict[str, Any]:
+    request: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": path, "CONTENT_LENGTH": str(len(body))}
+    request["wsgi.input"] = io.BytesIO(body)
+    request["wsgi.errors"] = io.StringIO()
+    request.update(more)
+    setup_testing_defaults(request)
+    request["SCRIPT_NAME"] = request["QUERY_STRING"] = ""
+    return request
+
+
+def call(app: Any, body: bytes = b"", method: str = "POST", path: str = "/", **more: Any) -> Answer:
+    """A call that keeps to WSGI, or fails."""
+    return _call(validator(app), environ(body, method, path, **more))
+
+
+def call_loosely(app: Any, **more: Any) -> Answer:
+    """A call that need not keep to WSGI."""
+    return _call(app, environ(**more))
+
+
+def _call(app: Any, request: dict[str, Any]) -> Answer:
+    answers: list[tuple[int, dict[str, str]]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], _: Any = None) -> Any:
+        answers.append((int(status[:3]), dict(headers)))
+        return lambda data: None
+
+    result = app(request, start_response)
+    try:
+        content = b"".join(result)
+    finally:
+        if hasattr(result, "close"):
+            result.close()
+    return Answer(*answers[0], content)
+
+
+class Server:
+    """A server in processes of its own; its log is a file. temporary: where it makes its folder."""
+
+    def __init__(self, temporary: Path, *arguments: str) -> None:
+        self.temporary = temporary
+        self.log_file = temporary.parent / f"{temporary.name}.log"
+        environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(temporary), "HOME": str(temporary.parent)}
+        with open(self.log_file, "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "server.py", "--port", "0", *arguments], cwd=ROOT, stderr=log, env=environment
+            )
+        await_true(lambda: "listening on" in self.log or self.process.poll() is not None)
+        self.port = int(re.findall(r"listening on http://.*:(\d+)/", self.log)[0])
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    @property
+    def workers(self) -> list[int]:
+        """Process ids."""
+        parts = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(p) for p in parts if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+
+    def connect(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self.port))
+        connection.settimeout(60)
+        return connection
+
+    def post(self, body: bytes = SAMPLE, **headers: str) -> Answer:
+        with self.connect() as connection:
+            connection.sendall(head(len(body), **headers) + body)
+            return receive(connection)
+
+    def stop(self) -> int:
+        """Ends it gracefully; the status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def running(temporary: Path, *arguments: str) -> Iterator[Server]:
+    """A server that is stopped at the end, whatever happens."""
+    temporary.mkdir(exist_ok=True)
+    server = Server(temporary, *arguments)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
+def head(length: int | str, method: str = "POST", path: str = "/", **headers: str) -> bytes:
+    """The head of a request."""
+    more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    return f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{more}\r\n".encode()
+
+
+def receive(connection: socket.socket) -> Answer:
+    """The next answer on a connection."""
+    with connection.makefile("rb") as stream:
+        status = int(stream.readline().split()[1])
+        headers = {}
+        while (line := stream.readline().decode().strip()) != "":
+            name, _, value = line.partition(": ")
+            headers[name] = value
+        return Answer(status, headers, stream.read(int(headers.get("Content-Length", 0))))
+
+
+def await_true(condition: Callable[[], Any], seconds: float = 60) -> None:
+    """Waits until a condition holds; fails if it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
