@@ -35,6 +35,11 @@ def read_up_to(stream: BinaryIO, count: int) -> bytes:
     return bytes(_Buffer(stream).fill(count).rest)
 
 
+def head_of(stream: BinaryIO) -> bytes:
+    """The first HEAD_BYTES of a stream that are not white space throughout: what tells its shape."""
+    return bytes(_skip_blank_heads(_Buffer(stream)).rest)
+
+
 class _Buffer:
     """The unread bytes of a stream, in memory that each block may keep: a block is a view, nothing is copied twice."""
 
@@ -78,12 +83,18 @@ def read_blocks(stream: BinaryIO, source: str, block_bytes: int = BLOCK_BYTES) -
     Raises:
       InputError: the array breaks off, or is followed by something else.
     """
-    buffer = _Buffer(stream).fill(HEAD_BYTES)
+    buffer = _skip_blank_heads(_Buffer(stream))
     opening = _ARRAY.match(bytes(buffer.rest[:HEAD_BYTES]))
     if opening:
         buffer.take(opening.end())
         return _array_blocks(buffer, source, block_bytes, in_object=opening.group(2) is not None)
     return _line_blocks(LineReader(stream, source, block_bytes, buffer))
+
+
+def _skip_blank_heads(buffer: _Buffer) -> _Buffer:
+    while not buffer.fill(HEAD_BYTES).ended and not bytes(buffer.rest).strip(_SPACE):
+        buffer.take(HEAD_BYTES)
+    return buffer
 
 
 def _line_blocks(reader: "LineReader") -> Iterator[Block]:

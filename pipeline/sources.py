@@ -19,7 +19,7 @@ from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTr
 from apache_beam.transforms.core import RestrictionProvider
 
 from pipeline import coders, progress  # noqa: F401 (registers how blocks travel)
-from pipeline.blocks import BLOCK_BYTES, HEAD_BYTES, LineReader, is_array, read_blocks, read_up_to
+from pipeline.blocks import BLOCK_BYTES, HEAD_BYTES, LineReader, head_of, is_array, read_blocks
 from pipeline.decoding import AnyBlock
 from pipeline.errors import InputError, UsageError, one_line
 from pipeline.parquet import ParquetReader
@@ -171,7 +171,7 @@ def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
         if not file.size:
             raise InputError(f"{file.name}: cannot be read: it is empty, not even the header of a compressed file")
         return Reader(1, lambda _: read_blocks(decompress(stream), file.name, cell_bytes), stream.tell)
-    array = is_array(read_up_to(stream, HEAD_BYTES))
+    array = is_array(head_of(stream))
     stream.seek(0)
     if array:
         return Reader(1, lambda _: read_blocks(stream, file.name, cell_bytes), stream.tell)

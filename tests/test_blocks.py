@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import blocks
-from pipeline.blocks import LineReader, is_array, read_blocks, read_up_to
+from pipeline.blocks import LineReader, head_of, is_array, read_blocks, read_up_to
 from pipeline.decoding import Block, Shape, decode
 from pipeline.errors import InputError
 from tests import documents, support
@@ -278,3 +278,11 @@ def test_shape_is_told_from_the_first_bytes(head: bytes, array: bool) -> None:
 @given(st.binary(max_size=300), st.integers(0, 400))
 def test_read_up_to(data: bytes, count: int) -> None:
     assert read_up_to(ShortReads(data, count), count) == data[:count]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("space", [0, 1, 65535, 65536, 200_000])
+def test_white_space_before_an_array_whatever_its_length(space: int) -> None:
+    text = b"\n" * space + b"[" + support.line() + b"]"
+    (block,) = read_blocks(io.BytesIO(text), "s")
+    assert (block.shape, block.offset) == (Shape.ELEMENTS, space + 1)
+    assert is_array(head_of(io.BytesIO(text)))
