@@ -39,6 +39,8 @@ _DETAILS = {
 class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
     """Reads a request; ends it with an error (a Problem) as soon as that is known."""
 
+    command = path = ""  # until the head is there
+
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self.began = self.completed_at = time.monotonic()
