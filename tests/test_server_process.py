@@ -75,7 +75,7 @@ def test_chunked(server: Server) -> None:
 
 def test_small_chunks_do_not_count_their_frames(server: Server) -> None:
     with server.connect() as connection:
-        connection.sendall(chunked(b" " * (LIMIT - len(SAMPLE)) + SAMPLE, 3) + b"0\r\n\r\n")
+        connection.sendall(chunked(SAMPLE + b" " * (LIMIT - len(SAMPLE)), 3) + b"0\r\n\r\n")
         assert receive(connection).body.decode() == REPORT
 
 
