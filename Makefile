@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REPORT ?= report.csv
 
-.PHONY: run test check bench clean requirements
+.PHONY: run test check bench bench-http integration clean requirements
 
 run: .venv/ready  ## the report of the sample
 	@mkdir -p $(dir $(REPORT))
@@ -21,6 +21,12 @@ check: .venv/ready  ## lint, format, types
 bench: .venv/ready .venv-bench/ready  ## against DuckDB, Polars, pandas and stock Beam, in one run
 	.venv-bench/bin/python -m bench.run --python $(BIN)/python --markdown build/bench.md $(BENCH)
 
+bench-http: .venv/ready .venv-http/ready  ## the server against FastAPI with pandas, in one run
+	$(BIN)/python -m bench.http --rival_python .venv-http/bin/python $(BENCH)
+
+integration: .venv/ready .venv-integration/ready  ## schemathesis against openapi.json and a running server
+	.ci/schemathesis $(BIN)/python .venv-integration/bin/schemathesis
+
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -32,10 +38,20 @@ bench: .venv/ready .venv-bench/ready  ## against DuckDB, Polars, pandas and stoc
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r bench/requirements.txt
 	touch $@
 
+.venv-http/ready: bench/http-requirements.txt
+	$(PYTHON) -m venv --clear .venv-http
+	.venv-http/bin/python -m pip install --quiet --disable-pip-version-check -r bench/http-requirements.txt
+	touch $@
+
+.venv-integration/ready: integration-requirements.txt
+	$(PYTHON) -m venv --clear .venv-integration
+	.venv-integration/bin/python -m pip install --quiet --disable-pip-version-check -r integration-requirements.txt
+	touch $@
+
 requirements: .venv/ready  ## pins anew from the ranges in setup.py
 	$(BIN)/python -m pip install --quiet uv==0.9.30
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate \
 	  --no-emit-index-url --python-version 3.10 --extra server --extra test setup.py --output-file requirements.txt
 
 clean:
-	rm -rf .venv .venv-bench build dist *.egg-info report.csv
+	rm -rf .venv .venv-bench .venv-http .venv-integration build dist *.egg-info report.csv

@@ -1,4 +1,4 @@
-"""This server and FastAPI with pandas, side by side in one run: python -m bench.http --rival_python .venv-http/bin/python
+"""This server and FastAPI with pandas, side by side in one run: python -m bench.http --rival_python PYTHON
 
 Prints a Markdown table of medians and 99th percentiles. All answers are compared; a difference or a failed request ends
 the run with status 1. This process imports nothing heavy, and its clients are threads: it costs both servers the same.
