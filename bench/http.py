@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=10_000, help="requests between the two measures of memory")
     arguments = parser.parse_args()
     rival = [arguments.rival_python, "-m", "uvicorn", "bench.rivals.fastapi_server:app", "--port", "8098"]
+    rival += ["--timeout-worker-healthcheck", "60"]  # it kills workers that are busy for five seconds
     rival += ["--workers", str(len(os.sched_getaffinity(0))), "--log-level", "error"]
     with serving([sys.executable, "server.py", "--port", "8097"], 8097) as ours, serving(rival, 8098):
         time.sleep(3)  # both have loaded what they load late
