@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REPORT ?= report.csv
 
-.PHONY: run test integration check bench bench-http clean requirements
+.PHONY: run test check bench bench-http integration clean requirements
 
 run: .venv/ready  ## the report of the sample
 	@mkdir -p $(dir $(REPORT))
@@ -13,10 +13,6 @@ run: .venv/ready  ## the report of the sample
 test: .venv/ready  ## all tests that need nothing but pip
 	$(BIN)/python -m pytest -n auto --ignore=tests/integration
 
-integration: .venv-integration/ready  ## what needs a browser too: Debian's chromium, installed if missing (as root)
-	command -v chromium || (apt-get update -qq && apt-get install -y -qq chromium)
-	.venv-integration/bin/python -m pytest tests/integration
-
 check: .venv/ready  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -24,6 +20,14 @@ check: .venv/ready  ## lint, format, types
 
 bench: .venv/ready .venv-bench/ready  ## against DuckDB, Polars, pandas and stock Beam, in one run
 	.venv-bench/bin/python -m bench.run --python $(BIN)/python --markdown build/bench.md $(BENCH)
+
+bench-http: .venv/ready .venv-http/ready  ## the server against FastAPI with pandas, in one run
+	$(BIN)/python -m bench.http --rival_python .venv-http/bin/python $(BENCH)
+
+integration: .venv/ready .venv-integration/ready .venv-browser/ready  ## a fuzzer, and the page in a real browser
+	.ci/schemathesis $(BIN)/python .venv-integration/bin/schemathesis
+	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
+	.venv-browser/bin/python -m pytest tests/integration
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv --clear .venv
@@ -36,10 +40,19 @@ bench: .venv/ready .venv-bench/ready  ## against DuckDB, Polars, pandas and stoc
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r bench/requirements.txt
 	touch $@
 
-.venv-integration/ready: requirements.txt integration-requirements.txt
+.venv-http/ready: bench/http-requirements.txt
+	$(PYTHON) -m venv --clear .venv-http
+	.venv-http/bin/python -m pip install --quiet --disable-pip-version-check -r bench/http-requirements.txt
+	touch $@
+
+.venv-integration/ready: integration-requirements.txt
 	$(PYTHON) -m venv --clear .venv-integration
-	.venv-integration/bin/python -m pip install --quiet --disable-pip-version-check \
-	  -r requirements.txt -r integration-requirements.txt
+	.venv-integration/bin/python -m pip install --quiet --disable-pip-version-check -r integration-requirements.txt
+	touch $@
+
+.venv-browser/ready: requirements.txt browser-requirements.txt
+	$(PYTHON) -m venv --clear .venv-browser
+	.venv-browser/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r browser-requirements.txt
 	touch $@
 
 requirements: .venv/ready  ## pins anew from the ranges in setup.py
@@ -48,4 +61,4 @@ requirements: .venv/ready  ## pins anew from the ranges in setup.py
 	  --no-emit-index-url --python-version 3.10 --extra server --extra test setup.py --output-file requirements.txt
 
 clean:
-	rm -rf .venv .venv-bench .venv-integration build dist *.egg-info report.csv
+	rm -rf .venv .venv-bench .venv-http .venv-integration .venv-browser build dist *.egg-info report.csv

@@ -23,6 +23,7 @@ from serving.problems import Problem
 from serving.settings import Settings
 
 _RECEIVE_BYTES = 256 * 1024
+_CHUNKED_BYTES = 4096  # parsed at a time: waitress copies the rest for each chunk, and a chunk may have one byte
 _BODY_IN_MEMORY_BYTES = 256 * 1024
 _CONNECTIONS = 1000
 _SLOWEST = 2000  # bytes a second that a body must reach on average, after the first seconds
@@ -38,6 +39,8 @@ _DETAILS = {
 class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
     """Reads a request; ends it with an error (a Problem) as soon as that is known."""
 
+    command = path = ""  # until the head is there
+
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self.began = self.completed_at = time.monotonic()
@@ -45,6 +48,8 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
 
     def received(self, data: bytes) -> int:
         """Bytes of data that belong to this request."""
+        if self.chunked:
+            data = data[:_CHUNKED_BYTES]
         try:
             consumed = int(super().received(data))
         except OSError as error:
@@ -186,6 +191,7 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         self.socket.close()
         deadline = time.monotonic() + self._settings.grace
         while self.active_channels and time.monotonic() < deadline:
+            self.maintenance(time.time())
             for channel in list(self.active_channels.values()):
                 if not channel.requests:
                     channel.finish()

@@ -1,9 +1,11 @@
 """The parent process: binds the socket, starts the workers, starts anew those that crash, and stops them."""
 
 import multiprocessing
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from multiprocessing import connection
 from pathlib import Path
@@ -59,6 +61,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # gRPC and Beam's threads do not survive a fork
         self.ready, child = context.Pipe(duplex=False)
         self.process = context.Process(target=_work, args=(settings, listener, folder, child))
+        self.folder = folder
         self.is_ready = False
         self.process.start()
         child.close()
@@ -95,7 +98,8 @@ class Supervisor:
             self._stop()
 
     def _start(self) -> _Worker:
-        return _Worker(self._settings, self._listener, self._folder)
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        return _Worker(self._settings, self._listener, folder)
 
     def _watch(self, wake: socket.socket) -> int:
         while True:
@@ -128,6 +132,7 @@ class Supervisor:
         print(f"WARNING: a worker ended with status {worker.process.exitcode}; starting another", file=sys.stderr)
         if connection.wait([wake], _PAUSE_SECONDS):
             return False
+        shutil.rmtree(worker.folder, ignore_errors=True)
         self._workers[place] = self._start()
         return True
 

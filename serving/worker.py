@@ -28,10 +28,12 @@ from serving.slots import Slot, Slots, slot_maker  # noqa: E402
 _SETTLE_SECONDS = 2  # loading what numba compiled takes the interpreter lock for 0.3 s: not from the first requests
 
 
-def work(settings: Settings, listener: socket.socket, runtime: Path, ready: Any) -> None:
-    """Serves until SIGTERM, or until the parent is gone. ready: gets "" before the first request, or what is wrong."""
-    with hold(runtime):
-        folder = Path(tempfile.mkdtemp(dir=runtime))
+def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
+    """Serves until SIGTERM, or until the parent is gone. folder: for its files, in the server's own.
+
+    ready: gets "" before the first request, or what is wrong.
+    """
+    with hold(folder.parent):
         tempfile.tempdir = str(folder)
         try:
             make_slot = slot_maker(folder, settings.beam_arguments)

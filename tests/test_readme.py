@@ -91,11 +91,12 @@ def test_make_targets_exist() -> None:
 
 
 def test_table_of_options_matches_help() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    help_ = ""
+    for program in (["-m", "pipeline"], ["server.py"]):
+        command = [sys.executable, *program, "--help"]
+        help_ += subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for option in re.findall(r"^\| `(--\w+)", README, re.MULTILINE):
-        assert option in done.stdout
+        assert option in help_
 
 
 def test_every_direct_dependency_is_in_the_table_and_pinned() -> None:

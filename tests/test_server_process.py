@@ -75,7 +75,7 @@ def test_chunked(server: Server) -> None:
 
 def test_small_chunks_do_not_count_their_frames(server: Server) -> None:
     with server.connect() as connection:
-        connection.sendall(chunked(b" " * (LIMIT - len(SAMPLE)) + SAMPLE, 3) + b"0\r\n\r\n")
+        connection.sendall(chunked(SAMPLE + b" " * (LIMIT - len(SAMPLE)), 3) + b"0\r\n\r\n")
         assert receive(connection).body.decode() == REPORT
 
 
@@ -139,7 +139,7 @@ def test_slow_clients_are_cut_off(server: Server, first: bytes, then: bytes) -> 
                 answer = connection.recv(1000)
             if answer is None:
                 connection.sendall(then)
-    assert answer.startswith(b"HTTP/1.1 408") if first else answer == b""
+    assert re.match(rb"HTTP/1.[01] 408", answer) if first else answer == b""
 
 
 def test_half_closed(server: Server) -> None:
@@ -319,7 +319,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_full_disk(small_disk: Path) -> None:
     body = (EVENT + "\n").encode()
     with running(small_disk, "--processes", "1") as server:
-        for count in (100_000, 30_000):  # too large for the disk; too large to be there twice
+        for count in (100_000, 45_000):  # too large for the disk; too large to be there twice
             with server.connect() as connection:
                 sender = threading.Thread(target=send, args=(connection, head(len(body) * count) + body * count))
                 sender.start()
