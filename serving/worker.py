@@ -47,6 +47,7 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
         ready.send("")
         _start(_warm_up, make_slot, slots, settings.slots - 1)
         server.serve()
+        threading.excepthook = lambda _: None  # what still runs loses its files now
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)  # a run that outlived its grace, or is not wanted any more, must not hold the process
 
