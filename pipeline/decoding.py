@@ -23,8 +23,8 @@ MAX_DEPTH = 200
 """Levels of nesting allowed in a record: far below what Python's own JSON decoder can take on any thread."""
 
 
-MANY_REJECTS = 10_000
-"""Rejects after which a source is given up, where rejects are not kept (20 to 100 ms of work)."""
+MANY_REJECTS = 100_000
+"""Rejects after which a source is given up, where rejects are not kept (a second of work)."""
 
 
 _SPANS_AT_A_TIME = 4096
