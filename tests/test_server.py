@@ -125,6 +125,14 @@ def test_broken_line(app: Any, body: bytes) -> None:
     assert problem["rejects"][0]["reason"].startswith("not JSON")
 
 
+def test_one_bad_line_among_a_million(app: Any) -> None:
+    line = EVENT.encode() + b"\n"
+    problem = call(app, line * 700_000 + b"x\n" + line * 299_999).problem
+    assert (problem["read"], problem["rejected"]) == (1_000_000, 1)
+    (reject,) = problem["rejects"]
+    assert (reject["index"], reject["offset"]) == (700_000, 700_000 * len(line))
+
+
 def test_millions_of_rejects_are_given_up(app: Any) -> None:
     problem = call(app, b"x\n" * 1_000_000).problem
     assert problem["complete"] is False
