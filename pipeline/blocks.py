@@ -30,11 +30,6 @@ def is_array(head: bytes) -> bool:
     return _ARRAY.match(head) is not None
 
 
-def read_up_to(stream: BinaryIO, count: int) -> bytes:
-    """count bytes, fewer only at the end of the stream."""
-    return bytes(_Buffer(stream).fill(count).rest)
-
-
 def head_of(stream: BinaryIO) -> bytes:
     """The first HEAD_BYTES of a stream that are not white space throughout: what tells its shape."""
     return bytes(_skip_blank_heads(_Buffer(stream)).rest)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import blocks
-from pipeline.blocks import LineReader, head_of, is_array, read_blocks, read_up_to
+from pipeline.blocks import LineReader, _Buffer, head_of, is_array, read_blocks
 from pipeline.decoding import Block, Shape, decode
 from pipeline.errors import InputError
 from tests import documents, support
@@ -276,8 +276,8 @@ def test_shape_is_told_from_the_first_bytes(head: bytes, array: bool) -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))
-def test_read_up_to(data: bytes, count: int) -> None:
-    assert read_up_to(ShortReads(data, count), count) == data[:count]  # type: ignore[arg-type]
+def test_a_buffer_fills_up_from_short_reads(data: bytes, count: int) -> None:
+    assert bytes(_Buffer(ShortReads(data, count)).fill(count).rest) == data[:count]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("space", [0, 1, 65535, 65536, 200_000])
