@@ -13,6 +13,7 @@ from pipeline.ids import unique_ids
 from pipeline.table import csv_text, hourly_table, scale_impressions, write_csv
 
 if TYPE_CHECKING:
+    from pipeline.drop_duplicates import DropDuplicates
     from pipeline.report import HourlyReport, Job, Summary, run_job
     from pipeline.sinks import WriteFile
     from pipeline.sources import InputFile, ReadBlocks, find_files
@@ -33,6 +34,7 @@ __all__ = [
     "Block",
     "DecodeBlocks",
     "DistinctIds",
+    "DropDuplicates",
     "EventError",
     "FormatCsv",
     "HourlyReport",
@@ -62,7 +64,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for module in ("report", "sinks", "sources", "transforms"):
+        for module in ("report", "sinks", "sources", "transforms", "drop_duplicates"):
             found = vars(importlib.import_module(f"pipeline.{module}"))
             if name in found:
                 return found[name]

@@ -105,6 +105,8 @@ class Batch:
 
     codes: uint8[n], index into EVENT_TYPES. timestamps: int64[n], Unix seconds, UTC. ids: n ids in the same order, or
     NO_IDS where nobody wants them. rejected: how many records were none, of which rejects may hold only the first.
+    duplicate: how many events were dropped as duplicates. moved: how many of the events read here went to other
+    batches; negative where events came from others.
     """
 
     codes: npt.NDArray[np.uint8]
@@ -112,6 +114,8 @@ class Batch:
     ids: Ids
     rejects: tuple[Reject, ...] = ()
     rejected: int = 0
+    duplicate: int = 0
+    moved: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -121,7 +125,7 @@ class Batch:
     @property
     def read(self) -> int:
         """Records read: events and rejects."""
-        return len(self.codes) + self.rejected
+        return len(self.codes) + self.rejected + self.duplicate + self.moved
 
     def select(self, mask: npt.NDArray[np.bool_]) -> "Batch":
         """The events where mask is true, and all rejects."""
@@ -146,6 +150,8 @@ class Batch:
             Ids.concat([part.ids for part in parts]),
             tuple(reject for part in parts for reject in part.rejects),
             sum(part.rejected for part in parts),
+            sum(part.duplicate for part in parts),
+            sum(part.moved for part in parts),
         )
 
 

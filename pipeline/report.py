@@ -3,6 +3,8 @@
 read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> write CSV
                          +-> partition ids -> group -> unique -> write ids
                          +-> rejects -> write
+
+Behind decode duplicates are dropped, if that is asked for.
 """
 
 import dataclasses
@@ -20,6 +22,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from pipeline import errors
+from pipeline.drop_duplicates import DropDuplicates
 from pipeline.errors import PipelineError
 from pipeline.quick import make_quick
 from pipeline.sinks import WriteFile, WritePiece, remove_leftovers
@@ -43,7 +46,7 @@ from pipeline.transforms import (
 class Job:
     """What to report and where to write it. Paths on any Beam file system; no ids or rejects file where None.
 
-    token: names the run's temporary files.
+    deduplicate: events equal in id, event and timestamp count once. token: names the run's temporary files.
     """
 
     files: tuple[InputFile, ...]
@@ -52,6 +55,7 @@ class Job:
     rejects_output: str | None = None
     utc_offset: str = DEFAULT_UTC_OFFSET
     impressions_factor: str = DEFAULT_FACTOR
+    deduplicate: bool = False
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -62,12 +66,20 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """The counters of a finished run: records read, counted and rejected, and rows of the report."""
+    """The counters of a finished run: records read, counted and rejected, and rows of the report.
+
+    duplicate: records that were dropped as duplicates, None where nobody looked for any.
+    """
 
     read: int
     counted: int
     rejected: int
     hours: int
+    duplicate: int | None = None
+
+    def as_dict(self) -> dict[str, int]:
+        """What was counted, by name."""
+        return {name: count for name, count in dataclasses.asdict(self).items() if count is not None}
 
 
 @dataclasses.dataclass
@@ -82,10 +94,12 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[str]:
         job = self.job
         blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> ReadBlocks()
-        decoded = blocks | "Decode" >> DecodeBlocks(bool(job.ids_output), bool(job.rejects_output))
-        tables = decoded.batches | "Count" >> HourlyTable(job.utc_offset, refuse_rejects=not job.rejects_output)
+        want_ids = bool(job.ids_output) or job.deduplicate
+        decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output))
+        batches = decoded.batches | "Drop duplicates" >> DropDuplicates() if job.deduplicate else decoded.batches
+        tables = batches | "Count" >> HourlyTable(job.utc_offset, refuse_rejects=not job.rejects_output)
         if job.ids_output:
-            ids = decoded.batches | "Unique ids" >> DistinctIds() | "Id lines" >> FormatIds()
+            ids = batches | "Unique ids" >> DistinctIds() | "Id lines" >> FormatIds()
             _ = ids | "Write ids" >> WriteFile(job.ids_output, job.token, after=tables)
         if job.rejects_output:
             rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
@@ -99,7 +113,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
 
 
 def run_job(job: Job, options: PipelineOptions) -> Summary:
-    """Builds and runs the graph, waits for its end, and checks read == counted + rejected by the counters.
+    """Builds and runs the graph, waits for its end, and checks read == counted + rejected + duplicate by the counters.
 
     Raises:
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left.
@@ -134,12 +148,12 @@ def _finish(job: Job, start: Callable[[], Any]) -> Summary:
     try:
         result = start()
         result.wait_until_finish()
-        summary = _summary(result)
+        summary = _summary(result, job.deduplicate)
     except Exception as error:
         raise _user_error(error) or error from None
     finally:
         _tidy(job)
-    check_counts(summary.read, summary.counted, summary.rejected)
+    check_counts(summary.read, summary.counted, summary.rejected, summary.duplicate or 0)
     return summary
 
 
@@ -160,7 +174,8 @@ def _tidy(job: Job) -> None:
             logging.getLogger(__name__).warning("temporary files beside %s were not removed: %s", path, error)
 
 
-def _summary(result: Any) -> Summary:
+def _summary(result: Any, deduplicate: bool) -> Summary:
     found = result.metrics().query(MetricsFilter().with_namespace(METRICS))["counters"]
     counts = {counter.key.metric.name: counter.result for counter in found}
-    return Summary(*(counts.get(field.name, 0) for field in dataclasses.fields(Summary)))
+    read, counted, rejected, hours, duplicate = (counts.get(field.name, 0) for field in dataclasses.fields(Summary))
+    return Summary(read, counted, rejected, hours, duplicate if deduplicate else None)

@@ -17,6 +17,7 @@ from apache_beam.transforms.window import FixedWindows, GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.decoding import AnyBlock, BrokenBlock
+from pipeline.drop_duplicates import DropStreamDuplicates
 from pipeline.errors import InputError
 from pipeline.events import Batch, Reject
 from pipeline.hour_files import Version, WriteHours, WriteLines, hour_name
@@ -42,7 +43,8 @@ class StreamJob:
     """What to report of a stream and where to write it: a folder each, on any Beam file system; None: not written.
 
     patterns: watched files; or subscription: of Pub/Sub. early_firing_seconds: between the reports of an hour that goes
-    on. allowed_lateness_seconds: how long an hour stays open, None: for ever. token: names temporary files.
+    on. allowed_lateness_seconds: how long an hour stays open, None: for ever. deduplicate: events equal in id, event
+    and timestamp count once. token: names temporary files.
     """
 
     output: str
@@ -56,6 +58,7 @@ class StreamJob:
     allowed_lateness_seconds: int | None = None
     timestamp_attribute: str | None = None
     id_attribute: str | None = None
+    deduplicate: bool = False
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -180,15 +183,18 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> beam.PCollection[str]:
         job, offset = self.job, parse_offset(self.job.utc_offset)
         early = job.early_firing_seconds
-        want_ids = bool(job.ids_output or job.rejects_output)
+        want_ids = bool(job.ids_output or job.rejects_output) or job.deduplicate
         decoded = blocks | "Decode" >> DecodeStream(want_ids, offset, job.allowed_lateness_seconds)
         self._keep_rejects(decoded[REJECTS])
+        batches = decoded.batches
+        if job.deduplicate:
+            batches = batches | "Drop duplicates" >> DropStreamDuplicates(offset, job.allowed_lateness_seconds)
         if job.ids_output:
-            ids = decoded.batches | "Unique ids" >> HourIds(offset, hour_windows(offset, early))
+            ids = batches | "Unique ids" >> HourIds(offset, hour_windows(offset, early))
             lines = ids | "Id lines" >> quick_map(_ids_version, offset, output=Version)
             _ = lines | "Write ids" >> WriteHours(job.ids_output, job.token)
         return (
-            decoded.batches
+            batches
             | "Count" >> CountHours(offset, windows=hour_windows(offset, early))
             | "Table" >> HourTables(offset)
             | "Scale" >> ScaleImpressions(job.impressions_factor)

@@ -12,7 +12,7 @@ SHOWN = 10
 
 
 class Tally(NamedTuple):
-    """read and rejected count records; first holds the first SHOWN rejects by source and offset.
+    """read, rejected and duplicate count records; first holds the first SHOWN rejects by source and offset.
 
     partial: reading was given up, so there may be more of all.
     """
@@ -21,19 +21,25 @@ class Tally(NamedTuple):
     rejected: int = 0
     first: tuple[Reject, ...] = ()
     partial: bool = False
+    duplicate: int = 0
 
 
 def tally_batch(batch: Batch) -> Tally:
     """A batch's tally."""
-    return Tally(batch.read, batch.rejected, first_rejects(batch.rejects))
+    return Tally(batch.read, batch.rejected, first_rejects(batch.rejects), duplicate=batch.duplicate)
 
 
 def merge_tallies(tallies: Iterable[Tally]) -> Tally:
     """The sum of tallies."""
     items = list(tallies)
     rejects = (reject for item in items for reject in item.first)
-    partial = any(t.partial for t in items)
-    return Tally(sum(t.read for t in items), sum(t.rejected for t in items), first_rejects(rejects), partial)
+    return Tally(
+        sum(t.read for t in items),
+        sum(t.rejected for t in items),
+        first_rejects(rejects),
+        any(t.partial for t in items),
+        sum(t.duplicate for t in items),
+    )
 
 
 def first_rejects(rejects: Iterable[Reject]) -> tuple[Reject, ...]:
@@ -55,7 +61,10 @@ def explain_rejects(tally: Tally) -> str:
     return f"{count} records rejected: {shown}{more} (--rejects_output keeps them and goes on)"
 
 
-def check_counts(read: int, counted: int, rejected: int) -> None:
+def check_counts(read: int, counted: int, rejected: int, duplicate: int = 0) -> None:
     """Raises MismatchError where records were lost or counted twice."""
-    if read != counted + rejected:
-        raise MismatchError(f"read {read} records but counted {counted} and rejected {rejected}: please report this")
+    if read != counted + rejected + duplicate:
+        dropped = f" and dropped {duplicate} duplicates" if duplicate else ""
+        raise MismatchError(
+            f"read {read} records but counted {counted} and rejected {rejected}{dropped}: please report this"
+        )

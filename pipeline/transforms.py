@@ -39,7 +39,7 @@ REJECTS = "rejects"
 """Tag of the side output of DecodeBlocks."""
 
 METRICS = "report"
-"""Namespace of the counters: read, counted, rejected (records), hours (rows of the report)."""
+"""Namespace of the counters: read, counted, rejected, late, duplicate (records), hours (rows of the report)."""
 
 Piece = tuple[Any, bytes]  # a part of a file: its place in the order, its bytes
 
@@ -198,7 +198,7 @@ class _Pivot(QuickDoFn):
         if self._refuse:
             refuse_rejects(tally)
         table = pivot(hours.items(), self._offset)
-        check_counts(tally.read, count_table(table), tally.rejected)
+        check_counts(tally.read, count_table(table), tally.rejected, tally.duplicate)
         self._hours.inc(len(table))
         yield table
 

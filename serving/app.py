@@ -1,6 +1,5 @@
 """The WSGI application: POST / makes a report; the page and openapi.json are read once at the start."""
 
-import dataclasses
 import json
 import logging
 import os
@@ -103,7 +102,7 @@ def _csv(slot: Slot, summary: Summary) -> bottle.HTTPResponse:
         "Content-Length": str(os.fstat(report.fileno()).st_size),
         "Content-Disposition": 'attachment; filename="report.csv"',
         "Cache-Control": "no-store",
-        SUMMARY: json.dumps(dataclasses.asdict(summary), separators=(",", ":")),
+        SUMMARY: json.dumps(summary.as_dict(), separators=(",", ":")),
     }
     return bottle.HTTPResponse(report, 200, {**headers, **SAFE_HEADERS})
 

@@ -222,3 +222,8 @@ def report(events: Iterable[Event], offset_minutes: int = 60, factor: str = "0.1
 def unique_ids(events: Iterable[Event]) -> set[str]:
     """The different ids."""
     return {identity for identity, _, _ in events}
+
+
+def without_duplicates(events: Iterable[Event]) -> list[Event]:
+    """The different events."""
+    return list(dict.fromkeys(events))

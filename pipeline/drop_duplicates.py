@@ -1,0 +1,133 @@
+"""The transforms that drop duplicates: by a shuffle, or in a stream by state."""
+
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.coders import BytesCoder, TupleCoder
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
+
+from pipeline.duplicates import KeySet, Place, merge_events, set_events, split_events, split_hours, union, unseen
+from pipeline.events import Batch
+from pipeline.quick import QuickDoFn
+from pipeline.table import HOUR
+from pipeline.threads import ThreadedDoFn
+from pipeline.transforms import counter
+
+_EVENTS = "events"  # tag of the keys of events
+_SETS = 16  # of a place; then they are made one: all are read for each new one, which costs more than to write them
+
+
+class _SplitEvents(ThreadedDoFn):
+    def __init__(self) -> None:
+        super().__init__()
+        self._duplicate = counter("duplicate")
+
+    def work(self, batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
+        return split_events(batch)
+
+    def emit(self, result: tuple[Batch, list[tuple[int, bytes]]]) -> Iterator[Any]:
+        stays, pieces = result
+        self._duplicate.inc(stays.duplicate)
+        yield stays
+        for piece in pieces:
+            yield beam.pvalue.TaggedOutput(_EVENTS, piece)
+
+
+class _MergeEvents(ThreadedDoFn):
+    def __init__(self) -> None:
+        super().__init__()
+        self._duplicate = counter("duplicate")
+
+    def work(self, partition: tuple[int, Iterable[bytes]]) -> Batch:
+        return merge_events(partition[1])
+
+    def emit(self, batch: Batch) -> Iterator[Batch]:
+        self._duplicate.inc(batch.duplicate)
+        yield batch
+
+
+class DropDuplicates(beam.PTransform):  # type: ignore[misc]
+    """Equal events (id, event, timestamp) once: PCollection[Batch] -> PCollection[Batch], with ids.
+
+    Needs batches with ids. Rejects stay, and each record read is still in one batch's count: as an event, reject or
+    duplicate. Shuffles the different events of each batch. Windows: once in each; for an unbounded PCollection in one
+    global window, DropStreamDuplicates.
+    """
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
+        split = batches | "Partition events" >> beam.ParDo(_SplitEvents()).with_outputs(_EVENTS, main="stay")
+        split.stay.element_type = Batch
+        split[_EVENTS].element_type = beam.typehints.Tuple[int, bytes]
+        merge = beam.ParDo(_MergeEvents()).with_output_types(Batch)
+        merged = split[_EVENTS] | "Group events" >> beam.GroupByKey() | "Merge events" >> merge
+        return (split.stay, merged) | beam.Flatten()
+
+
+class _SplitHours(ThreadedDoFn):
+    def __init__(self, offset: int) -> None:
+        super().__init__()
+        self._offset = offset
+        self._duplicate = counter("duplicate")
+
+    def work(self, batch: Batch) -> tuple[int, list[tuple[Place, KeySet]]]:
+        return len(batch.codes), list(split_hours(batch, self._offset))
+
+    def emit(self, result: tuple[int, list[tuple[Place, KeySet]]]) -> Iterator[tuple[Place, KeySet]]:
+        came, pieces = result
+        self._duplicate.inc(came - sum(keys.size for _, keys in pieces))
+        yield from pieces
+
+
+class _PassNew(QuickDoFn):
+    """Remembers the events of a place as sets that are only added to."""
+
+    _SEEN = BagStateSpec("seen", TupleCoder((BytesCoder(), BytesCoder())))
+    _FORGET = TimerSpec("forget", TimeDomain.WATERMARK)
+
+    def __init__(self, allowed_lateness: int | None) -> None:
+        self._allowed = allowed_lateness
+        self._duplicate = counter("duplicate")
+
+    def process(
+        self,
+        element: tuple[Place, KeySet],
+        seen: Any = beam.DoFn.StateParam(_SEEN),  # noqa: B008 (how Beam asks for it)
+        forget: Any = beam.DoFn.TimerParam(_FORGET),  # noqa: B008
+    ) -> Iterator[Batch]:
+        (hour, _), piece = element[0], KeySet(*element[1])
+        sets = [KeySet(*item) for item in seen.read()]
+        new = unseen(piece, sets)
+        self._duplicate.inc(piece.size - new.size)
+        if new.size:
+            if len(sets) >= _SETS:
+                seen.clear()
+            seen.add(union([*sets, new]) if len(sets) >= _SETS else new)
+            yield set_events(new)
+        if self._allowed is not None:
+            forget.set(max(hour + HOUR, time.time()) + self._allowed)
+
+    @on_timer(_FORGET)  # type: ignore[untyped-decorator]
+    def forget(self, seen: Any = beam.DoFn.StateParam(_SEEN)) -> None:  # noqa: B008
+        seen.clear()
+
+
+@dataclasses.dataclass
+class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
+    """Equal events (id, event, timestamp) once: PCollection[Batch] -> PCollection[Batch], unbounded, events only.
+
+    offset: seconds east of UTC, where hours begin. allowed_lateness: seconds, None: for ever. An hour's events are
+    remembered until it is over and the watermark is allowed_lateness beyond that and beyond its latest event's coming:
+    in state, 20 bytes and the id each, which is read once for each partition of an hour and batch.
+    """
+
+    offset: int
+    allowed_lateness: int | None = None
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
+        split = beam.ParDo(_SplitHours(self.offset)).with_output_types(tuple[Place, tuple[bytes, bytes]])
+        remember = beam.ParDo(_PassNew(self.allowed_lateness)).with_output_types(Batch)
+        return batches | "Events by hour" >> split | "New events" >> remember

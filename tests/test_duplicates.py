@@ -1,0 +1,226 @@
+"""Duplicates: plain functions against a set of Python's, the transforms on two engines, in streams, and whole runs."""
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+from unittest import mock
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.util import assert_that
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipeline import (
+    Batch,
+    DecodeBlocks,
+    DropDuplicates,
+    HourlyTable,
+    Job,
+    duplicates,
+    find_files,
+    hourly_table,
+    run_job,
+)
+from pipeline import ids as id_sets
+from pipeline.decoding import Block
+from pipeline.duplicates import (
+    event_keys,
+    key_events,
+    merge_events,
+    set_events,
+    split_events,
+    split_hours,
+    union,
+    unseen,
+)
+from pipeline.errors import MismatchError, RejectsError
+from pipeline.events import Event
+from pipeline.options import beam_options
+from pipeline.report import Summary
+from pipeline.tally import Tally, check_counts, merge_tallies
+from tests import documents, oracle, support
+from tests.support import EXAMPLE_EVENTS, event
+
+Events = list[oracle.Event]
+
+# Few values of each field, and ids that end in what may stand behind an id in a key, so that near misses are common.
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(("a", "b", "a\0", "a\0\0\0\0\0\0", "a\x01", "é", "b" * 30)),
+        st.sampled_from(oracle.EVENTS),
+        st.sampled_from((0, 1, 6, 3599, 3600, 2**31, oracle.END_OF_TIME - 1)),
+    )
+)
+MANY = [event(f"id-{k % 700}", oracle.EVENTS[k % 3], 1617393003 + k % 2100 * 97) for k in range(6000)]
+
+
+@pytest.fixture(params=[0, 1 << 60], ids=["compiled", "plain"])
+def _implementation(request: pytest.FixtureRequest) -> Iterator[None]:
+    with mock.patch.object(id_sets, "SMALL_SET", request.param):
+        yield
+
+
+both = pytest.mark.usefixtures("_implementation")
+on_both_runners = pytest.mark.parametrize("runner", support.RUNNERS)
+
+
+def batch_of(events: Events) -> Batch:
+    return Batch.of(Event(name, oracle.EVENTS.index(kind), timestamp) for name, kind, timestamp in events)
+
+
+def rows(events: list[dict[str, Any]]) -> Events:
+    return [(item["id"], item["event"], item["timestamp"]) for item in events]
+
+
+@given(EVENTS)
+def test_keys_and_back(events: Events) -> None:
+    batch = batch_of(events)
+    keys = event_keys(batch)
+    assert support.batch_rows(key_events(keys)) == events
+    assert len(set(keys.to_list())) == len(set(events))
+
+
+@both
+@settings(max_examples=50)
+@given(st.lists(EVENTS, max_size=4))
+def test_any_batches_give_the_set_and_account_for_each_record(parts: list[Events]) -> None:
+    stayed, pieces = [], {}
+    for part in parts:
+        stays, keyed = split_events(dataclasses.replace(batch_of(part), rejected=2))
+        stayed.append(stays)
+        for number, packed in keyed:
+            pieces.setdefault(number, []).append(packed)
+    batches = [*stayed, *(merge_events(packed) for packed in pieces.values())]
+    events = [item for part in parts for item in part]
+    assert sorted(row for batch in batches for row in support.batch_rows(batch)) == sorted(set(events))
+    assert sum(batch.duplicate for batch in batches) == len(events) - len(set(events))
+    assert sum(batch.read for batch in batches) == len(events) + 2 * len(parts)
+    assert Batch.concat([batch_of([]), *batches]).read == len(events) + 2 * len(parts)
+
+
+@both
+@settings(max_examples=50)
+@given(st.lists(EVENTS, max_size=6), st.integers(1, 4), st.sampled_from((0, 3600, 19800)))
+def test_any_stream_gives_the_set(parts: list[Events], most: int, offset: int) -> None:
+    state: dict[Any, list[duplicates.KeySet]] = {}
+    passed: Events = []
+    for part in parts:
+        for place, piece in split_hours(batch_of(part), offset):
+            assert {(t + offset) // 3600 * 3600 - offset for *_, t in support.batch_rows(set_events(piece))} == {
+                place[0]
+            }
+            sets = state.setdefault(place, [])
+            new = unseen(piece, sets)
+            sets.append(new)
+            if len(sets) > most:
+                sets[:] = [union(sets)]
+            found = support.batch_rows(set_events(new))
+            assert new.size == len(found)
+            passed += found
+    assert sorted(passed) == sorted({item for part in parts for item in part})
+
+
+def test_events_of_the_same_hash_are_not_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(id_sets, "hash_id", lambda data: 7 << 60)
+    first, second = (list(split_hours(batch_of([(name, "video_25", 0) for name in names]))) for names in ("ab", "cbd"))
+    assert support.batch_rows(set_events(unseen(second[0][1], [first[0][1]]))) == [
+        ("c", "video_25", 0),
+        ("d", "video_25", 0),
+    ]
+
+
+def batches(pipeline: beam.Pipeline, blocks: list[bytes]) -> beam.PCollection[Batch]:
+    return (pipeline | beam.Create(list(map(Block, blocks))) | DecodeBlocks()).batches
+
+
+def table_is(wanted: list[dict[str, Any]]) -> Any:
+    def check(found: list[Any]) -> None:
+        assert found == [wanted]
+
+    return check
+
+
+@on_both_runners
+def test_a_batch_in_any_pipeline(runner: str) -> None:
+    blocks = [support.json_lines(MANY[k : k + 500]) + b"no event\n" for k in range(0, 6000, 500)]
+    different = [dict(zip(("id", "event", "timestamp"), row, strict=True)) for row in set(rows(MANY))]
+    with support.beam_pipeline(runner) as pipeline:
+        assert_that(batches(pipeline, blocks) | DropDuplicates() | HourlyTable(), table_is(hourly_table(different)))
+    assert len(different) < 5000
+
+
+@on_both_runners
+def test_no_events(runner: str) -> None:
+    with support.beam_pipeline(runner) as pipeline:
+        assert_that(batches(pipeline, []) | DropDuplicates() | HourlyTable(), table_is([]))
+
+
+def test_what_the_shuffle_loses_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.drop_duplicates.merge_events", lambda packed: merge_events(list(packed)[1:]))
+    blocks = [support.json_lines(EXAMPLE_EVENTS)] * 2
+    with pytest.raises(MismatchError, match="read 12"), support.beam_pipeline() as pipeline:
+        _ = batches(pipeline, blocks) | DropDuplicates() | HourlyTable()
+
+
+def test_check_counts() -> None:
+    check_counts(9, 6, 2, 1)
+    with pytest.raises(MismatchError, match="read 9 records but counted 6 and rejected 2 and dropped 2 duplicates"):
+        check_counts(9, 6, 2, 2)
+    assert merge_tallies([Tally(5, 1, duplicate=2), Tally(1, duplicate=1)]) == Tally(6, 1, duplicate=3)
+
+
+def run_files(folder: Path, files: list[bytes], runner: str = "FnApiRunner", **options: Any) -> Summary:
+    """A run with duplicates dropped, over files of these bytes."""
+    (folder / "in").mkdir()
+    for number, data in enumerate(files):
+        (folder / "in" / f"{number}.json").write_bytes(data)
+    inputs = tuple(find_files([str(folder / "in")]))
+    job = Job(inputs, str(folder / "report.csv"), str(folder / "ids"), deduplicate=True, **options)
+    return run_job(job, beam_options([f"--runner={runner}", support.NO_DOWNLOAD]))
+
+
+@on_both_runners
+def test_a_run(runner: str, tmp_path: Path) -> None:
+    files = [json.dumps(EXAMPLE_EVENTS * 2).encode(), support.json_lines(EXAMPLE_EVENTS) + b"no event\n"]
+    summary = run_files(tmp_path, files, runner, rejects_output=str(tmp_path / "rejects"))
+    assert summary == Summary(read=19, counted=6, rejected=1, hours=3, duplicate=12)
+    assert (tmp_path / "report.csv").read_text() == support.EXAMPLE_REPORT
+    assert sorted((tmp_path / "ids").read_text().split()) == sorted(item["id"] for item in EXAMPLE_EVENTS)
+    assert json.loads((tmp_path / "rejects").read_text())["raw"] == "no event"
+
+
+def test_rejects_are_refused_and_counted_as_without(tmp_path: Path) -> None:
+    with pytest.raises(RejectsError, match=r"2 of 8 records rejected: .*0.json: byte 0: .*; .*1.json: byte 0"):
+        run_files(tmp_path, [b"{}\n" + support.json_lines(EXAMPLE_EVENTS[:3] * 2), b"{}"])
+
+
+def test_a_run_that_drops_nothing_says_nothing_of_duplicates() -> None:
+    assert Summary(6, 6, 0, 3).as_dict() == {"read": 6, "counted": 6, "rejected": 0, "hours": 3}
+    assert Summary(6, 6, 0, 3, 0).as_dict() == {"read": 6, "counted": 6, "rejected": 0, "hours": 3, "duplicate": 0}
+
+
+@settings(max_examples=5)
+@given(st.lists(documents.events(), max_size=30), documents.SEEDS)
+@example(events=MANY, seed=1)
+def test_any_arrangement_of_doubled_events_gives_the_oracles_report(events: list[dict[str, Any]], seed: int) -> None:
+    random = Random(seed)
+    doubled = events + random.choices(events, k=len(events)) if events else []
+    random.shuffle(doubled)
+    different = oracle.without_duplicates(rows(events))
+    with tempfile.TemporaryDirectory() as name:
+        summary = run_files(Path(name), [support.json_lines(doubled[k::3]) for k in range(3)])
+        report, ids = ((Path(name) / file).read_text(newline="") for file in ("report.csv", "ids"))
+    assert report == oracle.report(different)
+    assert len(ids.split("\n")) - 1 == len(oracle.unique_ids(different))
+    assert summary.as_dict() == {
+        "read": len(doubled),
+        "counted": len(different),
+        "rejected": 0,
+        "hours": report.count("\n") - 1,
+        "duplicate": len(doubled) - len(different),
+    }
