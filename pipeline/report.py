@@ -62,12 +62,13 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """The counters of a finished run: records read, counted and rejected, and rows of the report."""
+    """The counters of a finished run: records read, counted and rejected, rows of the report, and late events."""
 
     read: int
     counted: int
     rejected: int
     hours: int
+    late: int = 0
 
 
 @dataclasses.dataclass
@@ -134,16 +135,16 @@ def _finish(job: Job, start: Callable[[], Any]) -> Summary:
     try:
         result = start()
         result.wait_until_finish()
-        summary = _summary(result)
+        summary = summarize(result)
     except Exception as error:
-        raise _user_error(error) or error from None
+        raise user_error(error) or error from None
     finally:
         _tidy(job)
     check_counts(summary.read, summary.counted, summary.rejected)
     return summary
 
 
-def _user_error(error: Exception) -> PipelineError | None:
+def user_error(error: Exception) -> PipelineError | None:
     """The error of a transform as it was raised, where a runner wrapped it in its own or in a worker's traceback."""
     if isinstance(error, PipelineError):
         message = re.sub(r"\s*\[while running .*\]\s*\Z", "", str(error), flags=re.DOTALL)
@@ -160,7 +161,8 @@ def _tidy(job: Job) -> None:
             logging.getLogger(__name__).warning("temporary files beside %s were not removed: %s", path, error)
 
 
-def _summary(result: Any) -> Summary:
+def summarize(result: Any) -> Summary:
+    """The counters of a run."""
     found = result.metrics().query(MetricsFilter().with_namespace(METRICS))["counters"]
     counts = {counter.key.metric.name: counter.result for counter in found}
-    return Summary(*(counts.get(field.name, 0) for field in dataclasses.fields(Summary)))
+    return Summary(*(counts.get(field.name) or 0 for field in dataclasses.fields(Summary)))

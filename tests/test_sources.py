@@ -79,8 +79,9 @@ def test_a_file_a_glob_a_folder(tmp_path: Path) -> None:
     assert names([tmp_path / "*"], tmp_path) == ["a.json", "b.json", "c.txt"]
     assert names([tmp_path / "*" / "*.json"], tmp_path) == ["folder/d.json", "folder/e.json"]
     assert names([tmp_path / "folder"], tmp_path) == ["folder/d.json", "folder/e.json"]
+    os.utime(tmp_path / "a.json", (1, 1617393003.9))
     (file,) = find_files([str(tmp_path / "a.json")])
-    assert file == InputFile(str(tmp_path / "a.json"), 5, str(tmp_path / "a.json"))
+    assert file == InputFile(str(tmp_path / "a.json"), 5, str(tmp_path / "a.json"), 1617393003)
 
 
 def test_a_glob_of_all_levels(tmp_path: Path) -> None:
