@@ -13,9 +13,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import coders  # noqa: F401 (registers how batches travel)
 from pipeline import ids as id_sets
-from pipeline.decoding import MANY_REJECTS, AnyBlock, Block, decode
+from pipeline.decoding import MANY_REJECTS, AnyBlock
 from pipeline.events import Batch, Ids, Reject, batch_events
-from pipeline.parquet import RowBlock, decode_rows
 from pipeline.quick import QuickDoFn, quick_map
 from pipeline.table import (
     DEFAULT_FACTOR,
@@ -59,11 +58,7 @@ class _DecodeBlocks(ThreadedDoFn):
         self._read, self._rejected = counter("read"), counter("rejected")
 
     def work(self, block: AnyBlock) -> Batch:
-        max_rejects = None if self._keep_rejects else SHOWN
-        if isinstance(block, RowBlock):
-            return decode_rows(block, self._want_ids, max_rejects)
-        assert isinstance(block, Block)
-        return decode(block, self._want_ids, max_rejects)
+        return block.decode(self._want_ids, None if self._keep_rejects else SHOWN)
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -170,10 +165,26 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
     windows: beam.WindowInto | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Partial]]:
-        count = beam.ParDo(_CountBatches(self.offset, self.with_tally)).with_output_types(tuple[int, Partial])
+        kind = tuple[int, Partial if self.with_tally else HourCounts]  # type: ignore[misc]
+        count = beam.ParDo(_CountBatches(self.offset, self.with_tally)).with_output_types(kind)
         counts = batches | "Count by hour and event" >> count
         counts = counts | "Hours" >> self.windows if self.windows else counts
-        return counts | "Sum" >> beam.CombinePerKey(_add)
+        add = beam.CombinePerKey(_add if self.with_tally else add_counts)
+        return counts | "Sum" >> add.with_output_types(kind)
+
+
+class HourTables(beam.PTransform):  # type: ignore[misc]
+    """Hours' counts as tables of one row: PCollection[tuple[int, HourCounts]] -> PCollection[Table].
+
+    offset: as CountHours has it. In a stream each pane of an hour gives a table.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__()
+        self._offset = offset
+
+    def expand(self, counts: beam.PCollection[tuple[int, HourCounts]]) -> beam.PCollection[Table]:
+        return counts | "Pivot" >> quick_map(lambda hour, offset: pivot([hour], offset), self._offset, output=Table)
 
 
 class _Pivot(QuickDoFn):
