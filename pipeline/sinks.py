@@ -7,6 +7,7 @@ then one worker joins them in order under a temporary name and renames it. All t
 
 import dataclasses
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from pipeline.sources import is_local
 from pipeline.transforms import Piece
 
 _INLINE_BYTES = 64 * 1024  # larger pieces go through part files instead of the shuffle
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}-[0-9a-f]{32}")
 _COPY_BYTES = 4 * 1024 * 1024
 
 StoredPiece = tuple[Any, bytes, str]  # place in the order, bytes, or the part file that holds them
@@ -43,6 +45,13 @@ def remove_leftovers(path: str, token: str) -> None:
         found = [file.path for file in FileSystems.match([FileSystems.join(folder, prefix + "*")])[0].metadata_list]
     if found:
         FileSystems.delete(found)
+
+
+def clean_folder(folder: str) -> None:
+    """Removes the temporary files that killed runs have left in a folder of this machine."""
+    for entry in os.listdir(folder):
+        if _TEMPORARY.fullmatch(entry):
+            os.remove(os.path.join(folder, entry))
 
 
 @contextmanager

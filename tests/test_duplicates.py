@@ -199,11 +199,6 @@ def test_rejects_are_refused_and_counted_as_without(tmp_path: Path) -> None:
         run_files(tmp_path, [b"{}\n" + support.json_lines(EXAMPLE_EVENTS[:3] * 2), b"{}"])
 
 
-def test_a_run_that_drops_nothing_says_nothing_of_duplicates() -> None:
-    assert Summary(6, 6, 0, 3).as_dict() == {"read": 6, "counted": 6, "rejected": 0, "hours": 3}
-    assert Summary(6, 6, 0, 3, 0).as_dict() == {"read": 6, "counted": 6, "rejected": 0, "hours": 3, "duplicate": 0}
-
-
 @settings(max_examples=5)
 @given(st.lists(documents.events(), max_size=30), documents.SEEDS)
 @example(events=MANY, seed=1)
@@ -214,13 +209,8 @@ def test_any_arrangement_of_doubled_events_gives_the_oracles_report(events: list
     different = oracle.without_duplicates(rows(events))
     with tempfile.TemporaryDirectory() as name:
         summary = run_files(Path(name), [support.json_lines(doubled[k::3]) for k in range(3)])
-        report, ids = ((Path(name) / file).read_text(newline="") for file in ("report.csv", "ids"))
+        report, ids = ((Path(name) / file).read_bytes().decode() for file in ("report.csv", "ids"))
     assert report == oracle.report(different)
     assert len(ids.split("\n")) - 1 == len(oracle.unique_ids(different))
-    assert summary.as_dict() == {
-        "read": len(doubled),
-        "counted": len(different),
-        "rejected": 0,
-        "hours": report.count("\n") - 1,
-        "duplicate": len(doubled) - len(different),
-    }
+    doubles = len(doubled) - len(different)
+    assert summary == Summary(len(doubled), len(different), 0, report.count("\n") - 1, duplicate=doubles)
