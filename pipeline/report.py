@@ -108,7 +108,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
 
 
 def run_job(job: Job, options: PipelineOptions) -> Summary:
-    """Builds and runs the graph, waits for its end, and checks that its counters account for each record read.
+    """Builds and runs the graph, waits for its end, and checks that its counters account for each record.
 
     Raises:
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left.
