@@ -206,7 +206,7 @@ class _PartitionIds(ThreadedDoFn):
 class _MergeIds(ThreadedDoFn):
     def work(self, partition: tuple[int, Iterable[bytes]]) -> tuple[int, Ids]:
         number, pieces = partition
-        return number, id_sets.merge(pieces)
+        return number, id_sets.merge(b"".join(pieces))
 
 
 class DistinctIds(beam.PTransform):  # type: ignore[misc]
