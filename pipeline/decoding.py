@@ -39,11 +39,22 @@ class Shape(enum.IntEnum):
 
 
 class AnyBlock:
-    """What a source is a sequence of: a run of records, as bytes (Block) or as Parquet rows (parquet.RowBlock)."""
+    """What a source is a sequence of: a run of records, as bytes (Block), Parquet rows (parquet.RowBlock), or messages.
+
+    source: what rejects call it. arrived: when its file was last written, or its messages published (Unix seconds);
+    0 where nobody asks.
+    """
+
+    source: str
+    arrived: int
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory it takes."""
+        raise NotImplementedError
+
+    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+        """Its events and rejects, as the function decode; InputError where it is not a run of records."""
         raise NotImplementedError
 
 
@@ -59,13 +70,33 @@ class Block(AnyBlock):
     source: str = "input"
     offset: int = 0
     index: int = 0
+    arrived: int = 0
 
     @property
     def nbytes(self) -> int:
         return len(self.data)
 
+    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+        return decode(self, want_ids, max_rejects)
+
     def __reduce__(self) -> Any:  # a view cannot be pickled; a runner that ships blocks ships their bytes
-        return Block, (bytes(self.data), self.shape, self.source, self.offset, self.index)
+        return Block, (bytes(self.data), self.shape, self.source, self.offset, self.index, self.arrived)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BrokenBlock(AnyBlock):
+    """The rest of a source that cannot be read, as one reject. reason: an InputError's message."""
+
+    source: str
+    reason: str
+    arrived: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.reason)
+
+    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+        return _with_rejects(Batch.of([]), 1, [Reject(self.source, 0, None, self.reason, "")])
 
 
 class NotJsonError(ValueError):

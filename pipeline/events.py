@@ -78,6 +78,11 @@ class Ids(NamedTuple):
         last = int(self.ends[stop - 1]) if stop else 0
         return Ids(self.ends[start:stop] - first, self.data[first:last])
 
+    def select(self, mask: npt.NDArray[np.bool_]) -> "Ids":
+        """The ids where mask is true."""
+        lengths = np.diff(self.ends, prepend=0)
+        return Ids(np.cumsum(lengths[mask]), self.data[np.repeat(mask, lengths)])
+
     def to_list(self) -> list[bytes]:
         """Each id as bytes."""
         data, ends = self.data.tobytes(), self.ends.tolist()
@@ -110,6 +115,11 @@ class Batch:
     def read(self) -> int:
         """Records read: events and rejects."""
         return len(self.codes) + self.rejected
+
+    def select(self, mask: npt.NDArray[np.bool_]) -> "Batch":
+        """The events where mask is true, and all rejects."""
+        ids = self.ids.select(mask) if len(self.ids.ends) else NO_IDS
+        return dataclasses.replace(self, codes=self.codes[mask], timestamps=self.timestamps[mask], ids=ids)
 
     @classmethod
     def of(cls, events: Iterable[Event], want_ids: bool = True) -> "Batch":

@@ -1,6 +1,6 @@
 """The report's graph, and a run of it with its checks: what the command line and the server both call.
 
-read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> check -> write CSV
+read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> write CSV
                          +-> partition ids -> group -> unique -> write ids
                          +-> rejects -> write
 """
@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import apache_beam as beam
@@ -20,16 +20,15 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from pipeline import errors
-from pipeline.errors import MismatchError, PipelineError
-from pipeline.quick import make_quick, quick_map
+from pipeline.errors import PipelineError
+from pipeline.quick import make_quick
 from pipeline.sinks import WriteFile, WritePiece, remove_leftovers
 from pipeline.sources import InputFile, ListFiles, ReadBlocks
-from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, Table, count_table
-from pipeline.tally import Tally, merge_tallies, refuse_rejects
+from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
+from pipeline.tally import check_counts
 from pipeline.transforms import (
     METRICS,
     REJECTS,
-    TALLIES,
     DecodeBlocks,
     DistinctIds,
     FormatCsv,
@@ -84,40 +83,19 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         job = self.job
         blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> ReadBlocks()
         decoded = blocks | "Decode" >> DecodeBlocks(bool(job.ids_output), bool(job.rejects_output))
-        tallies = beam.pvalue.AsIter(decoded[TALLIES])
-        refuse = None if job.rejects_output else tallies
+        tables = decoded.batches | "Count" >> HourlyTable(job.utc_offset, refuse_rejects=not job.rejects_output)
         if job.ids_output:
             ids = decoded.batches | "Unique ids" >> DistinctIds() | "Id lines" >> FormatIds()
-            _ = ids | "Write ids" >> WriteFile(job.ids_output, job.token, refuse)
+            _ = ids | "Write ids" >> WriteFile(job.ids_output, job.token, after=tables)
         if job.rejects_output:
             rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
             _ = rejects | "Write rejects" >> WriteFile(job.rejects_output, job.token)
         return (
-            decoded.batches
-            | "Count" >> HourlyTable(job.utc_offset)
+            tables
             | "Scale" >> ScaleImpressions(job.impressions_factor)
-            | "Check" >> quick_map(_check_tallies, tallies, bool(job.rejects_output), output=Table)
             | "CSV" >> FormatCsv()
             | "Write report" >> WritePiece(job.output, job.token)
         )
-
-
-def check_table(table: Table, tally: Tally) -> Table:
-    """The table itself, if it counts all that was read and not rejected; MismatchError otherwise."""
-    _check(tally.read, count_table(table), tally.rejected)
-    return table
-
-
-def _check_tallies(table: Table, tallies: Iterable[Tally], keep_rejects: bool) -> Table:
-    tally = merge_tallies(tallies)
-    if not keep_rejects:
-        refuse_rejects(tally)
-    return check_table(table, tally)
-
-
-def _check(read: int, counted: int, rejected: int) -> None:
-    if read != counted + rejected:
-        raise MismatchError(f"read {read} records but counted {counted} and rejected {rejected}: please report this")
 
 
 def run_job(job: Job, options: PipelineOptions) -> Summary:
@@ -161,7 +139,7 @@ def _finish(job: Job, start: Callable[[], Any]) -> Summary:
         raise _user_error(error) or error from None
     finally:
         _tidy(job)
-    _check(summary.read, summary.counted, summary.rejected)
+    check_counts(summary.read, summary.counted, summary.rejected)
     return summary
 
 

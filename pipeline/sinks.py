@@ -19,7 +19,6 @@ from apache_beam.io.filesystems import FileSystems
 from pipeline.errors import OutputError
 from pipeline.quick import QuickDoFn
 from pipeline.sources import is_local
-from pipeline.tally import Tally, merge_tallies, refuse_rejects
 from pipeline.transforms import Piece
 
 _INLINE_BYTES = 64 * 1024  # larger pieces go through part files instead of the shuffle
@@ -85,8 +84,7 @@ class _PublishAll(QuickDoFn):
     def __init__(self, path: str, token: str) -> None:
         self._path, self._token = path, token
 
-    def process(self, _: bytes, pieces: Iterable[StoredPiece], tallies: Iterable[Tally] = ()) -> Iterator[str]:
-        refuse_rejects(merge_tallies(tallies))
+    def process(self, _: bytes, pieces: Iterable[StoredPiece], *after: Any) -> Iterator[str]:
         with atomic_file(self._path, self._token) as stream:
             for _, data, part in sorted(pieces, key=lambda piece: piece[0]):
                 stream.write(data)
@@ -115,19 +113,18 @@ def _append(part: str, stream: BinaryIO) -> None:
 class WriteFile(beam.PTransform):  # type: ignore[misc]
     """Writes one file from many pieces: PCollection[Piece] -> PCollection[str], its path once it is there.
 
-    Pieces are (place in the order, bytes); without pieces the file is empty. token: the run's. tallies (an iterable
-    side input, or None): where they have rejects nothing is written, but RejectsError raised. A retry writes the same
-    file again.
+    Pieces are (place in the order, bytes); without pieces the file is empty. token: the run's. after: a PCollection
+    that must be there first; where it fails, nothing is written. A retry writes the same file again.
     """
 
     path: str
     token: str
-    tallies: Any = None
+    after: beam.PCollection[Any] | None = None
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
         store = beam.ParDo(_StorePiece(self.path, self.token)).with_output_types(StoredPiece)
         side_inputs = [beam.pvalue.AsIter(pieces | "Store pieces" >> store)]
-        side_inputs += [self.tallies] if self.tallies else []
+        side_inputs += [beam.pvalue.AsIter(self.after)] if self.after else []
         publish = beam.ParDo(_PublishAll(self.path, self.token), *side_inputs).with_output_types(str)
         return pieces.pipeline | "Once" >> beam.Impulse() | "Publish" >> publish
 

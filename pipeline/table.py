@@ -21,7 +21,7 @@ from pipeline.events import EVENT_TYPES, Batch, batch_events
 
 Row = dict[str, Any]
 Table = list[Row]
-HourEvent = tuple[int, str]  # start of an hour (Unix seconds, UTC) and an event type
+HourCounts = tuple[int, ...]  # how many events of each type, in the order of EVENT_TYPES
 
 HOUR = 3600
 DEFAULT_UTC_OFFSET = "+01:00"
@@ -76,23 +76,25 @@ def merge_counts(parts: list[Counts]) -> Counts:
     return keys[order][starts], np.add.reduceat(counts[order], starts)
 
 
-def name_counts(counts: Counts, offset: int = HOUR) -> Iterator[tuple[HourEvent, int]]:
-    """Counts by the start of their hour (Unix seconds, UTC) and the name of their event type."""
-    for key, count in zip(counts[0].tolist(), counts[1].tolist(), strict=True):
-        hour, code = divmod(key, len(EVENT_TYPES))
-        yield (hour * HOUR - offset, EVENT_TYPES[code]), count
+def split_hours(counts: Counts, offset: int = HOUR) -> Iterator[tuple[int, HourCounts]]:
+    """Counts by the start of their hour (Unix seconds, UTC), ascending."""
+    hours, events = np.divmod(counts[0], len(EVENT_TYPES))
+    starts = np.flatnonzero(np.diff(hours, prepend=-(10**9)))
+    dense = np.zeros((len(starts), len(EVENT_TYPES)), np.int64)
+    dense[np.cumsum(np.diff(hours, prepend=hours[:1]) != 0), events] = counts[1]
+    yield from zip((hours[starts] * HOUR - offset).tolist(), map(tuple, dense.tolist()), strict=True)
 
 
-def pivot(counts: Iterable[tuple[HourEvent, int]], offset: int = HOUR) -> Table:
-    """Counts by hour and event type as a table. Of several counts for one key the highest is taken.
+def add_counts(parts: Iterable[HourCounts]) -> HourCounts:
+    """The sum of an hour's partial counts."""
+    return tuple(map(sum, zip(*parts, strict=True)))
 
-    (In a stream each pane brings a newer version of a count, and counts only grow.)
-    """
-    hours: dict[int, Row] = {}
-    for (hour, event), count in counts:
-        row = hours.setdefault(hour, dict.fromkeys(EVENT_TYPES, 0))
-        row[event] = max(row[event], count)
-    return [{"hour": hour_label(hour, offset), **hours[hour]} for hour in sorted(hours)]
+
+def pivot(counts: Iterable[tuple[int, HourCounts]], offset: int = HOUR) -> Table:
+    """The counts of hours (Unix seconds, UTC; each once) as a table."""
+    return [
+        {"hour": hour_label(hour, offset), **dict(zip(EVENT_TYPES, row, strict=True))} for hour, row in sorted(counts)
+    ]
 
 
 def count_table(table: Table) -> int:
@@ -130,7 +132,7 @@ def _cell(value: Any) -> str:
 def hourly_table(events: Iterable[Any], utc_offset: str = DEFAULT_UTC_OFFSET) -> Table:
     """Events (dicts with id, event, timestamp) -> table of counts; EventError names the first that is no event."""
     offset = parse_utc_offset(utc_offset)
-    return pivot(name_counts(count_batch(batch_events(events), offset), offset), offset)
+    return pivot(split_hours(count_batch(batch_events(events), offset), offset), offset)
 
 
 def write_csv(table: Table, path: str) -> None:

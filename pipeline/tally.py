@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pipeline.errors import RejectsError
+from pipeline.errors import MismatchError, RejectsError
 from pipeline.events import Batch, Reject
 
 SHOWN = 10
@@ -53,3 +53,9 @@ def explain_rejects(tally: Tally) -> str:
     shown = "; ".join(map(str, tally.first))
     count = f"{'at least ' if tally.partial else ''}{tally.rejected} of {tally.read}"
     return f"{count} records rejected: {shown}{more} (--rejects_output keeps them and goes on)"
+
+
+def check_counts(read: int, counted: int, rejected: int) -> None:
+    """Raises MismatchError where records were lost or counted twice."""
+    if read != counted + rejected:
+        raise MismatchError(f"read {read} records but counted {counted} and rejected {rejected}: please report this")

@@ -13,29 +13,30 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import coders  # noqa: F401 (registers how batches travel)
 from pipeline import ids as id_sets
-from pipeline.decoding import MANY_REJECTS, AnyBlock, Block, decode
+from pipeline.decoding import MANY_REJECTS, AnyBlock
 from pipeline.events import Batch, Ids, Reject, batch_events
-from pipeline.parquet import RowBlock, decode_rows
 from pipeline.quick import QuickDoFn, quick_map
 from pipeline.table import (
     DEFAULT_FACTOR,
     DEFAULT_UTC_OFFSET,
     Counts,
-    HourEvent,
+    HourCounts,
     Table,
+    add_counts,
     count_batch,
+    count_table,
     csv_text,
     merge_counts,
-    name_counts,
     parse_utc_offset,
     pivot,
     scale_impressions,
+    split_hours,
 )
-from pipeline.tally import SHOWN, Tally, merge_tallies, refuse_rejects, tally_batch
+from pipeline.tally import SHOWN, Tally, check_counts, merge_tallies, refuse_rejects, tally_batch
 from pipeline.threads import ThreadedDoFn
 
-REJECTS, TALLIES = "rejects", "tallies"
-"""Tags of the side outputs of DecodeBlocks."""
+REJECTS = "rejects"
+"""Tag of the side output of DecodeBlocks."""
 
 METRICS = "report"
 """Namespace of the counters: read, counted, rejected (records), hours (rows of the report)."""
@@ -50,11 +51,6 @@ def counter(name: str) -> Any:
     return Metrics.counter(METRICS, name)
 
 
-def _at_end(value: Any) -> WindowedValue:
-    """An output of finish_bundle. Events carry their own time; the windows of a stream are set from it later."""
-    return WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
-
-
 class _DecodeBlocks(ThreadedDoFn):
     def __init__(self, want_ids: bool, keep_rejects: bool) -> None:
         super().__init__()
@@ -62,11 +58,7 @@ class _DecodeBlocks(ThreadedDoFn):
         self._read, self._rejected = counter("read"), counter("rejected")
 
     def work(self, block: AnyBlock) -> Batch:
-        max_rejects = None if self._keep_rejects else SHOWN
-        if isinstance(block, RowBlock):
-            return decode_rows(block, self._want_ids, max_rejects)
-        assert isinstance(block, Block)
-        return decode(block, self._want_ids, max_rejects)
+        return block.decode(self._want_ids, None if self._keep_rejects else SHOWN)
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -78,7 +70,6 @@ class _DecodeBlocks(ThreadedDoFn):
             self._give_up_at_many(tally)
         self._read.inc(batch.read)
         self._rejected.inc(batch.rejected)
-        yield beam.pvalue.TaggedOutput(TALLIES, tally)
         if batch.rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, batch.rejects)
         yield batch
@@ -94,8 +85,8 @@ class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks: PCollection[AnyBlock] -> a dict of PCollections.
 
     batches (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block (all with keep_rejects, the
-    first few without). TALLIES: Tally, of one block. Raises InputError where a source as a whole cannot be read, and
-    without keep_rejects RejectsError at MANY_REJECTS of a bundle.
+    first few without). Raises InputError where a source as a whole cannot be read, and without keep_rejects
+    RejectsError at MANY_REJECTS of a bundle.
     """
 
     want_ids: bool = True
@@ -103,11 +94,10 @@ class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
         outputs = blocks | "Decode" >> beam.ParDo(_DecodeBlocks(self.want_ids, self.keep_rejects)).with_outputs(
-            REJECTS, TALLIES, main="batches"
+            REJECTS, main="batches"
         )
         outputs.batches.element_type = Batch
         outputs[REJECTS].element_type = tuple[Reject, ...]
-        outputs[TALLIES].element_type = Tally
         return outputs
 
 
@@ -122,35 +112,93 @@ class BatchEvents(beam.PTransform):  # type: ignore[misc]
         )
 
 
+Partial = HourCounts | Tally
+"""What is shuffled of a bundle: an hour's counts; or, under NO_HOUR, its tally."""
+
+NO_HOUR = -(2**40)
+
+
 class _CountBatches(QuickDoFn):
     """Adds up the counts of a bundle's batches, so that few partial counts are shuffled."""
 
-    def __init__(self, offset: int) -> None:
-        self._offset = offset
+    def __init__(self, offset: int, with_tally: bool) -> None:
+        self._offset, self._with_tally = offset, with_tally
         self._counted = counter("counted")
 
     def start_bundle(self) -> None:
         self._parts: list[Counts] = []
+        self._tally = Tally()
 
     def process(self, batch: Batch) -> None:
         self._parts.append(count_batch(batch, self._offset))
+        self._tally = merge_tallies([self._tally, tally_batch(batch)])
         if len(self._parts) == _COUNTS_A_MERGE:
             self._parts = [merge_counts(self._parts)]
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        if self._parts:
-            counts = merge_counts(self._parts)
-            self._counted.inc(int(counts[1].sum()))
-            yield from map(_at_end, name_counts(counts, self._offset))
+        if not self._parts:
+            return
+        counts = merge_counts(self._parts)
+        self._counted.inc(int(counts[1].sum()))
+        for hour, row in split_hours(counts, self._offset):
+            yield WindowedValue((hour, row), hour, (GlobalWindow(),))
+        if self._with_tally:
+            yield WindowedValue((NO_HOUR, self._tally), MIN_TIMESTAMP, (GlobalWindow(),))
+
+
+def _add(partials: Iterable[Partial]) -> Partial:
+    items = list(partials)
+    return merge_tallies(items) if isinstance(items[0], Tally) else add_counts(items)  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass
+class CountHours(beam.PTransform):  # type: ignore[misc]
+    """Counts events: PCollection[Batch] -> PCollection[tuple[int, Partial]], each hour's counts by its start.
+
+    offset: seconds east of UTC, where hours begin. An hour's counts have its start (Unix seconds) as their timestamp.
+    with_tally: also the batches' tallies, under NO_HOUR. windows: for the counts, else the global window. Shuffles
+    six counts per hour and bundle, never events.
+    """
+
+    offset: int
+    with_tally: bool = False
+    windows: beam.WindowInto | None = None
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Partial]]:
+        kind = tuple[int, Partial if self.with_tally else HourCounts]  # type: ignore[misc]
+        count = beam.ParDo(_CountBatches(self.offset, self.with_tally)).with_output_types(kind)
+        counts = batches | "Count by hour and event" >> count
+        counts = counts | "Hours" >> self.windows if self.windows else counts
+        add = beam.CombinePerKey(_add if self.with_tally else add_counts)
+        return counts | "Sum" >> add.with_output_types(kind)
+
+
+class HourTables(beam.PTransform):  # type: ignore[misc]
+    """Hours' counts as tables of one row: PCollection[tuple[int, HourCounts]] -> PCollection[Table].
+
+    offset: as CountHours has it. In a stream each pane of an hour gives a table.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__()
+        self._offset = offset
+
+    def expand(self, counts: beam.PCollection[tuple[int, HourCounts]]) -> beam.PCollection[Table]:
+        return counts | "Pivot" >> quick_map(lambda hour, offset: pivot([hour], offset), self._offset, output=Table)
 
 
 class _Pivot(QuickDoFn):
-    def __init__(self, offset: int) -> None:
-        self._offset = offset
+    def __init__(self, offset: int, refuse: bool) -> None:
+        self._offset, self._refuse = offset, refuse
         self._hours = counter("hours")
 
-    def process(self, _: bytes, counts: Iterable[tuple[HourEvent, int]]) -> Iterator[Table]:
-        table = pivot(list(counts), self._offset)
+    def process(self, _: bytes, partials: Iterable[tuple[int, Partial]]) -> Iterator[Table]:
+        hours: dict[int, Any] = dict(partials)
+        tally = hours.pop(NO_HOUR, Tally())
+        if self._refuse:
+            refuse_rejects(tally)
+        table = pivot(hours.items(), self._offset)
+        check_counts(tally.read, count_table(table), tally.rejected)
         self._hours.inc(len(table))
         yield table
 
@@ -159,20 +207,18 @@ class _Pivot(QuickDoFn):
 class HourlyTable(beam.PTransform):  # type: ignore[misc]
     """Counts events: PCollection[Batch] -> PCollection[Table], one table, also where there are no events.
 
-    utc_offset: where hours begin, as "+01:00". Shuffles ((hour, event type), count) per bundle, never events.
+    utc_offset: where hours begin, as "+01:00". refuse_rejects: RejectsError where a batch has any. Raises MismatchError
+    where the table does not count all that was read and not rejected.
     """
 
     utc_offset: str = DEFAULT_UTC_OFFSET
+    refuse_rejects: bool = False
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Table]:
         offset = parse_utc_offset(self.utc_offset)
-        counts = (
-            batches
-            | "Key by hour and event" >> beam.ParDo(_CountBatches(offset)).with_output_types(tuple[HourEvent, int])
-            | "Sum" >> beam.CombinePerKey(sum)
-        )
-        gathered = beam.pvalue.AsIter(counts)  # half the stages of a global combine, and a table without events too
-        pivoted = beam.ParDo(_Pivot(offset), gathered).with_output_types(Table)
+        gathered = beam.pvalue.AsIter(batches | "Count" >> CountHours(offset, with_tally=True))
+        # By a side input: half the stages of a global combine, and a table without events too.
+        pivoted = beam.ParDo(_Pivot(offset, self.refuse_rejects), gathered).with_output_types(Table)
         return batches.pipeline | "Once" >> beam.Impulse() | "Pivot" >> pivoted
 
 
@@ -250,11 +296,3 @@ def _reject_lines(rejects: tuple[Reject, ...]) -> Piece:
     first = rejects[0]
     lines = "".join(json.dumps(dataclasses.asdict(reject)) + "\n" for reject in rejects)
     return (first.source, first.offset or 0, first.index or 0), lines.encode()
-
-
-class MergeTallies(beam.PTransform):  # type: ignore[misc]
-    """The sum of tallies: PCollection[Tally] -> PCollection[Tally], one, also where there are none."""
-
-    def expand(self, tallies: beam.PCollection[Tally]) -> beam.PCollection[Tally]:
-        merge = quick_map(lambda _, items: merge_tallies(items), beam.pvalue.AsIter(tallies), output=Tally)
-        return tallies.pipeline | "Once" >> beam.Impulse() | "Merge" >> merge

@@ -15,17 +15,18 @@ from pipeline.table import (
     COLUMNS,
     SCALED,
     Counts,
+    add_counts,
     count_batch,
     count_table,
     csv_text,
     hour_label,
     hourly_table,
     merge_counts,
-    name_counts,
     parse_factor,
     parse_utc_offset,
     pivot,
     scale_impressions,
+    split_hours,
     write_csv,
 )
 from tests import documents, oracle
@@ -289,9 +290,9 @@ def batch(timestamps: list[int], codes: list[int]) -> Batch:
 
 
 def named(counts: Counts, offset: int = 3600) -> dict[tuple[int, str], int]:
-    pairs = list(name_counts(counts, offset))
-    assert len(dict(pairs)) == len(pairs)
-    return dict(pairs)
+    rows = list(split_hours(counts, offset))
+    assert [hour for hour, _ in rows] == sorted({hour for hour, _ in rows})
+    return {(hour, event): n for hour, row in rows for event, n in zip(EVENT_TYPES, row, strict=True) if n}
 
 
 @settings(max_examples=100)
@@ -315,14 +316,16 @@ def test_huge_counts_are_exact() -> None:
     keys = np.array([7], np.int64)
     merged = merge_counts([(keys, np.array([2**62], np.int64)), (keys, np.array([2**61 + 1], np.int64))])
     assert named(merged) == {(0, "video_start"): 2**62 + 2**61 + 1}
-    assert csv_text(scale_impressions(pivot([((0, "impressions"), 10**30 + 3)]))) == (
+    assert csv_text(scale_impressions(pivot([(0, (10**30 + 3, 0, 0, 0, 0, 0))]))) == (
         f"{HEADER}1970-01-01T01:00:00+01:00,{10**30 + 3},0,0,0,0,0,{10**29}.3\n"
     )
 
 
-def test_pivot_takes_the_newest_version_of_a_count() -> None:
-    (row,) = pivot([((0, "video_25"), 2), ((0, "video_25"), 5), ((0, "video_25"), 3), ((0, "video_50"), 1)])
-    assert (row["video_25"], row["video_50"]) == (5, 1)
+def test_hours_add_up_by_event_type() -> None:
+    assert add_counts([(1, 0, 0, 0, 2**62, 0), (2, 0, 0, 7, 2**62, 0)]) == (3, 0, 0, 7, 2**63, 0)
+    assert pivot([(7200, (0, 0, 0, 0, 0, 1)), (0, (3, 0, 0, 0, 0, 0))]) == hourly_table(
+        [event("a", "impressions", 0)] * 3 + [event("b", "video_completed", 7200)]
+    )
 
 
 def test_hour_label_ignores_the_local_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:

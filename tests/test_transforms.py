@@ -35,10 +35,10 @@ from pipeline.decoding import Shape
 from pipeline.errors import EventError, InputError, MismatchError, RejectsError, UsageError
 from pipeline.events import Batch
 from pipeline.options import beam_options
-from pipeline.report import Summary, check_table
+from pipeline.report import Summary
 from pipeline.table import COLUMNS
-from pipeline.tally import Tally, explain_rejects, merge_tallies
-from pipeline.transforms import REJECTS, TALLIES, FormatIds, MergeTallies
+from pipeline.tally import Tally, check_counts, merge_tallies
+from pipeline.transforms import NO_HOUR, REJECTS, CountHours, FormatIds
 from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, event
 
@@ -190,35 +190,28 @@ def test_decode_blocks(runner: str) -> None:
         places = sorted((reject.source, reject.offset, reject.index) for rejects in found for reject in rejects)
         assert places == [("one", 101 + len(good), None), ("three", 7, None), ("two", 2 + len(good), 6)]
 
-    def check_tally(found: list[Tally]) -> None:
-        (tally,) = found
+    def check_tally(found: list[tuple[int, Any]]) -> None:
+        tally = dict(found)[NO_HOUR]
         assert (tally.read, tally.rejected, len(tally.first)) == (7, 3, 3)
 
     with support.beam_pipeline(runner) as pipeline:
         decoded = pipeline | beam.Create(blocks) | DecodeBlocks()
         assert_that(decoded.batches, check_batches, "batches")
         assert_that(decoded[REJECTS], check_rejects, "rejects")
-        assert_that(decoded[TALLIES] | MergeTallies(), check_tally, "tally")
-
-
-def test_tally_of_nothing() -> None:
-    with support.beam_pipeline() as pipeline:
-        assert_that(pipeline | beam.Create([], reshuffle=False) | MergeTallies(), only(Tally()))
+        assert_that(decoded.batches | CountHours(3600, with_tally=True), check_tally, "tally")
 
 
 def test_rejects_that_nobody_keeps_are_all_counted() -> None:
-    def check(found: list[Tally]) -> None:
-        (tally,) = found
-        assert (tally.read, tally.rejected) == (3000, 3000)
-        assert [reject.offset for reject in tally.first] == list(range(0, 20, 2))
-        text = explain_rejects(tally)
-        assert text.startswith("3000 of 3000 records rejected: s: byte 0: not JSON")
-        assert "; and 2990 more" in text
-
-    with support.beam_pipeline() as pipeline:
-        blocks = [Block(b"x\n" * 1000, source="s", offset=k * 2000) for k in (2, 0, 1)]
-        decoded = pipeline | beam.Create(blocks) | DecodeBlocks(keep_rejects=False)
-        assert_that(decoded[TALLIES] | MergeTallies(), check)
+    blocks = [Block(b"x\n" * 1000, source="s", offset=k * 2000) for k in (2, 0, 1)]
+    pipeline = support.beam_pipeline()
+    decoded = pipeline | beam.Create(blocks) | DecodeBlocks(keep_rejects=False)
+    _ = decoded.batches | HourlyTable(refuse_rejects=True)
+    with pytest.raises(RejectsError) as caught:
+        pipeline.run()
+    message = str(caught.value)
+    assert message.startswith("3000 of 3000 records rejected: s: byte 0: not JSON")
+    assert [f"s: byte {offset}:" in message for offset in range(0, 22, 2)] == [True] * 10 + [False]
+    assert "; and 2990 more" in message
 
 
 @on_both_runners
@@ -228,12 +221,18 @@ def test_a_broken_array_ends_the_pipeline(runner: str) -> None:
 
 
 def test_the_invariant() -> None:
-    table = hourly_table(EXAMPLE_EVENTS)
-    assert check_table(table, Tally(6, 0)) is table
-    assert check_table(table, Tally(8, 2)) is table
-    for tally in (Tally(7, 0), Tally(5, 0), Tally(6, 1)):
-        with pytest.raises(MismatchError, match=f"read {tally.read} records but counted 6 and rejected"):
-            check_table(table, tally)
+    check_counts(6, 6, 0)
+    check_counts(8, 6, 2)
+    for read, rejected in ((7, 0), (5, 0), (6, 1)):
+        with pytest.raises(MismatchError, match=f"read {read} records but counted 6 and rejected"):
+            check_counts(read, 6, rejected)
+
+
+@on_both_runners
+def test_a_table_that_lost_an_event_is_refused(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transforms, "split_hours", lambda counts, offset: iter([]))
+    with pytest.raises(MismatchError, match="read 6 records but counted 0"), support.beam_pipeline(runner) as pipeline:
+        _ = pipeline | beam.Create(EXAMPLE_EVENTS) | BatchEvents() | HourlyTable()
 
 
 def test_merging_tallies() -> None:
