@@ -60,6 +60,11 @@ def _partition_compiled(ids: Ids) -> Iterator[tuple[int, bytes]]:
             yield number, packed[start:stop].tobytes()
 
 
+def distinct(ids: Ids) -> bytes:
+    """The ids packed; most that come again are left out."""
+    return b"".join(piece for _, piece in partition(ids))
+
+
 def merge(packed: bytes) -> Ids:
     """The different ids among packed ids, in the order of (hash, bytes)."""
     if len(packed) > SMALL_MERGE:
@@ -129,5 +134,4 @@ def _line(item: bytes) -> bytes:
 
 def unique_ids(events: Iterable[Any]) -> list[str]:
     """Events (dicts with id, event, timestamp) -> each id once; EventError names the first that is no event."""
-    packed = b"".join(piece for _, piece in partition(batch_events(events).ids))
-    return [item.decode() for item in merge(packed).to_list()]
+    return [item.decode() for item in merge(distinct(batch_events(events).ids)).to_list()]
