@@ -10,11 +10,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import watching
 from pipeline.report import Summary, summarize, user_error
-from pipeline.sinks import clean_folder
 from pipeline.sources import is_local
 from pipeline.stream_job import StreamJob
 from pipeline.streaming import HourlyStream, ReadStream
 from pipeline.tally import check_counts
+from pipeline.temporary import clean_folder
 
 
 def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
