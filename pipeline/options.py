@@ -12,8 +12,8 @@ from apache_beam.runners.runner import create_runner
 from pipeline.errors import UsageError, one_line
 from pipeline.report import Job
 from pipeline.sources import InputFile, find_files, is_local
-from pipeline.stream_job import EARLY_FIRING_SECONDS
-from pipeline.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, STREAM_RUNNER, check_stream
+from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER
+from pipeline.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, parse_factor, parse_utc_offset
 
 DEFAULT_OUTPUT = "report.csv"

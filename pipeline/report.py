@@ -25,10 +25,11 @@ from pipeline import errors
 from pipeline.drop_duplicates import DropDuplicates
 from pipeline.errors import PipelineError
 from pipeline.quick import make_quick
-from pipeline.sinks import WriteFile, WritePiece, remove_leftovers
+from pipeline.sinks import WriteFile, WritePiece
 from pipeline.sources import InputFile, ListFiles, ReadBlocks
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 from pipeline.tally import check_counts
+from pipeline.temporary import remove_leftovers
 from pipeline.transforms import (
     METRICS,
     REJECTS,
@@ -94,7 +95,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         batches = decoded.batches | "Drop duplicates" >> DropDuplicates() if job.deduplicate else decoded.batches
         tables = batches | "Count" >> HourlyTable(job.utc_offset, refuse_rejects=not job.rejects_output)
         if job.ids_output:
-            ids = batches | "Unique ids" >> DistinctIds() | "Id lines" >> FormatIds()
+            ids = batches | "Unique ids" >> DistinctIds((job.ids_output, job.token)) | "Id lines" >> FormatIds()
             _ = ids | "Write ids" >> WriteFile(job.ids_output, job.token, after=tables)
         if job.rejects_output:
             rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
@@ -125,8 +126,8 @@ def _graph(job: Job, options: PipelineOptions) -> beam.Pipeline:
 class PreparedJob:
     """A job whose graph is built and set up once, to be run again and again on Beam's embedded engine.
 
-    What a run costs apart from its data: a twentieth of `run_job`'s. The files are read anew by each run, so their sizes
-    are SIZE_UNKNOWN. Not to be run by two threads at once: both would write the same output.
+    What a run costs apart from its data: a twentieth of `run_job`'s. The files are read anew by each run, so their
+    sizes are SIZE_UNKNOWN. Not to be run by two threads at once: both would write the same output.
     """
 
     def __init__(self, job: Job, options: PipelineOptions) -> None:

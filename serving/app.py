@@ -18,7 +18,7 @@ from serving.settings import Settings
 from serving.slots import Slot, Slots
 
 SUMMARY = "X-Report-Summary"
-_SUMMARY_FIELDS = ("read", "counted", "rejected", "hours")
+_COUNTERS = ("read", "counted", "rejected", "hours")
 
 _ROOT = Path(__file__).resolve().parent.parent
 _FILES = {
@@ -103,7 +103,7 @@ def _csv(slot: Slot, summary: Summary) -> bottle.HTTPResponse:
         "Content-Length": str(os.fstat(report.fileno()).st_size),
         "Content-Disposition": 'attachment; filename="report.csv"',
         "Cache-Control": "no-store",
-        SUMMARY: json.dumps({name: getattr(summary, name) for name in _SUMMARY_FIELDS}, separators=(",", ":")),
+        SUMMARY: json.dumps({name: getattr(summary, name) for name in _COUNTERS}, separators=(",", ":")),
     }
     return bottle.HTTPResponse(report, 200, {**headers, **SAFE_HEADERS})
 
