@@ -10,12 +10,15 @@ from apache_beam.coders import BytesCoder, TupleCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 
-from pipeline.duplicates import KeySet, Place, merge_events, set_events, split_events, split_hours, union, unseen
+from pipeline.duplicates import KeySet, Place, key_events, merge_events, split_events, split_hours, union, unseen
 from pipeline.events import Batch
 from pipeline.quick import QuickDoFn
 from pipeline.table import HOUR
+from pipeline.temporary import Spill, Stored, fetch
 from pipeline.threads import ThreadedDoFn
 from pipeline.transforms import counter
+
+Columns = tuple[bytes, bytes, bytes]  # of a KeySet, as a runner gives them back
 
 _EVENTS = "events"  # tag of the keys of events
 _SETS = 16  # of a place; then they are made one: all are read for each new one, which costs more than to write them
@@ -42,28 +45,34 @@ class _MergeEvents(ThreadedDoFn):
         super().__init__()
         self._duplicate = counter("duplicate")
 
-    def work(self, partition: tuple[int, Iterable[bytes]]) -> Batch:
-        return merge_events(partition[1])
+    def work(self, partition: tuple[int, Iterable[Stored]]) -> Batch:
+        return merge_events(b"".join(map(fetch, partition[1])))
 
     def emit(self, batch: Batch) -> Iterator[Batch]:
         self._duplicate.inc(batch.duplicate)
         yield batch
 
 
+@dataclasses.dataclass
 class DropDuplicates(beam.PTransform):  # type: ignore[misc]
     """Equal events (id, event, timestamp) once: PCollection[Batch] -> PCollection[Batch], with ids.
 
     Needs batches with ids. Rejects stay, and each record read is still in one batch's count: as an event, reject or
     duplicate. Shuffles the different events of each batch. Windows: once in each; for an unbounded PCollection in one
-    global window, DropStreamDuplicates.
+    global window, DropStreamDuplicates. spill: as DistinctIds has it.
     """
+
+    spill: tuple[str, str] | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
         split = batches | "Partition events" >> beam.ParDo(_SplitEvents()).with_outputs(_EVENTS, main="stay")
         split.stay.element_type = Batch
         split[_EVENTS].element_type = beam.typehints.Tuple[int, bytes]
+        pieces = split[_EVENTS]
+        if self.spill:
+            pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
         merge = beam.ParDo(_MergeEvents()).with_output_types(Batch)
-        merged = split[_EVENTS] | "Group events" >> beam.GroupByKey() | "Merge events" >> merge
+        merged = pieces | "Group events" >> beam.GroupByKey() | "Merge events" >> merge
         return (split.stay, merged) | beam.Flatten()
 
 
@@ -85,7 +94,7 @@ class _SplitHours(ThreadedDoFn):
 class _PassNew(QuickDoFn):
     """Remembers the events of a place as sets that are only added to."""
 
-    _SEEN = BagStateSpec("seen", TupleCoder((BytesCoder(), BytesCoder())))
+    _SEEN = BagStateSpec("seen", TupleCoder((BytesCoder(),) * 3))
     _FORGET = TimerSpec("forget", TimeDomain.WATERMARK)
 
     def __init__(self, allowed_lateness: int | None) -> None:
@@ -94,7 +103,7 @@ class _PassNew(QuickDoFn):
 
     def process(
         self,
-        element: tuple[Place, KeySet],
+        element: tuple[Place, Columns],
         seen: Any = beam.DoFn.StateParam(_SEEN),  # noqa: B008 (how Beam asks for it)
         forget: Any = beam.DoFn.TimerParam(_FORGET),  # noqa: B008
     ) -> Iterator[Batch]:
@@ -106,7 +115,7 @@ class _PassNew(QuickDoFn):
             if len(sets) >= _SETS:
                 seen.clear()
             seen.add(union([*sets, new]) if len(sets) >= _SETS else new)
-            yield set_events(new)
+            yield key_events(new.keys())
         if self._allowed is not None:
             forget.set(max(hour + HOUR, time.time()) + self._allowed)
 
@@ -121,13 +130,13 @@ class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
 
     offset: seconds east of UTC, where hours begin. allowed_lateness: seconds, None: for ever. An hour's events are
     remembered until it is over and the watermark is allowed_lateness beyond that and beyond its latest event's coming:
-    in state, 20 bytes and the id each, which is read once for each partition of an hour and batch.
+    in state, 18 bytes and the id each, which is read once for each partition of an hour and batch.
     """
 
     offset: int
     allowed_lateness: int | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        split = beam.ParDo(_SplitHours(self.offset)).with_output_types(tuple[Place, tuple[bytes, bytes]])
+        split = beam.ParDo(_SplitHours(self.offset)).with_output_types(tuple[Place, Columns])
         remember = beam.ParDo(_PassNew(self.allowed_lateness)).with_output_types(Batch)
         return batches | "Events by hour" >> split | "New events" >> remember

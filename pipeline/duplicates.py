@@ -1,5 +1,7 @@
-"""Duplicates: events equal in id, event and timestamp. An event is made one string of bytes, its key; sets of keys are
-sets of ids as ids.py has them.
+"""Duplicates: events equal in id, event and timestamp.
+
+An event is made one string of bytes, its key, so that the sets of ids.py find duplicates. A stream remembers keys as
+columns, which are searched without being unpacked.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,28 +13,45 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.events import EVENT_TYPES, Batch, Ids
-from pipeline.ids import distinct, merge, pack, partition, unpack
+from pipeline.ids import SMALL_MERGE, SMALL_SET, hash_id, merge, partition, unpack
 from pipeline.table import HOUR
 
 _TAIL = 6  # bytes of a key behind its id: timestamp x 6 + event code, which is below 2**41
+_STREAM_BITS = 6  # a stream remembers an hour in 2**6 parts
 
-_STREAM_BITS = 6
+_Mask = npt.NDArray[np.bool_]
+_Hashes = npt.NDArray[np.uint64]
+
+Place = tuple[int, int]
+"""Where a stream remembers an event: under the start of its hour (Unix seconds), in a part by the hash of its key."""
 
 
 class KeySet(NamedTuple):
-    """Different keys in the order of (hash, bytes). hashes: uint64 each; keys: packed."""
+    """Different keys by ascending hash, as columns. hashes: uint64 each; lengths: uint32 each; data: all bytes."""
 
     hashes: bytes
-    keys: bytes
+    lengths: bytes
+    data: bytes
+
+    @classmethod
+    def of(cls, keys: Ids, hashes: _Hashes) -> "KeySet":
+        """Keys that are different and in order."""
+        lengths = np.diff(keys.ends, prepend=0).astype("<u4")
+        return cls(hashes.astype("<u8").tobytes(), lengths.tobytes(), keys.data.tobytes())
 
     @property
     def size(self) -> int:
         """How many keys it holds."""
         return len(self.hashes) // 8
 
+    def hash_column(self) -> _Hashes:
+        """The hashes."""
+        return np.frombuffer(self.hashes, "<u8")
 
-Place = tuple[int, int]
-"""Where a stream remembers an event: the start of its hour (Unix seconds), and a partition by the hash of its key."""
+    def keys(self) -> Ids:
+        """The keys."""
+        lengths = np.frombuffer(self.lengths, "<u4")
+        return Ids(np.cumsum(lengths, dtype=np.int64), np.frombuffer(self.data, np.uint8))
 
 
 def event_keys(batch: Batch) -> Ids:
@@ -59,7 +78,7 @@ def key_events(keys: Ids) -> Batch:
     return Batch(codes.astype(np.uint8), timestamps, ids)
 
 
-def _is_id(ends: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.bool_]:
+def _is_id(ends: npt.NDArray[np.int64], size: int) -> _Mask:
     """Which bytes of keys belong to their ids."""
     is_id = np.ones(size, np.bool_)
     for back in range(1, _TAIL + 1):
@@ -70,61 +89,99 @@ def _is_id(ends: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.bool_]:
 def split_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
     """What stays of a batch (rejects, and how many duplicates it held) and (partition, packed keys) of its events."""
     pieces = list(partition(event_keys(batch)))
-    return _stay(batch, sum(len(unpack(packed).ends) for _, packed in pieces)), pieces
+    count, moved = len(batch.codes), sum(_count(packed) for _, packed in pieces)
+    empty = batch.select(np.zeros(count, np.bool_))
+    return replace(empty, duplicate=batch.duplicate + count - moved, moved=batch.moved + moved), pieces
 
 
-def merge_events(packed: Iterable[bytes]) -> Batch:
-    """The different events of one partition's packed keys, in an order of their own."""
-    pieces = list(packed)
-    came = sum(len(unpack(piece).ends) for piece in pieces)
-    events = key_events(merge(pieces))
+def merge_events(packed: bytes) -> Batch:
+    """The different events among the packed keys of one partition, in an order of their own."""
+    came = _count(packed)
+    events = key_events(merge(packed))
     return replace(events, duplicate=came - len(events.codes), moved=-came)
 
 
-def _stay(batch: Batch, different: int) -> Batch:
-    empty = batch.select(np.zeros(len(batch.codes), np.bool_))
-    return replace(empty, duplicate=batch.duplicate + len(batch.codes) - different, moved=batch.moved + different)
+def _count(packed: bytes) -> int:
+    """How many keys are packed."""
+    if len(packed) <= SMALL_MERGE:
+        return sum(1 for _ in unpack(packed))
+    from pipeline.native import call
+
+    starts, stops, hashes = (np.empty(len(packed) // 2, np.int64) for _ in range(3))
+    return call("find_ids", np.frombuffer(packed, np.uint8), len(packed), starts, stops, hashes)
 
 
 def split_hours(batch: Batch, offset: int = HOUR) -> Iterator[tuple[Place, KeySet]]:
     """A batch's different events by place. offset: seconds east of UTC."""
-    hours = (batch.timestamps + offset) // HOUR
-    for hour in np.unique(hours).tolist():
-        keys, hashes = distinct(event_keys(batch.select(hours == hour)))
-        bounds = np.searchsorted(hashes >> np.uint64(64 - _STREAM_BITS), np.arange(2**_STREAM_BITS + 1)).tolist()
-        for number, (start, stop) in enumerate(pairwise(bounds)):
-            if start < stop:
-                yield (hour * HOUR - offset, number), _key_set(keys.slice(start, stop), hashes[start:stop])
+    keys = event_keys(batch)
+    hashes = _hash(keys)
+    first = _first_ones(keys, hashes)
+    hours = ((batch.timestamps + offset) // HOUR)[first]
+    keys, hashes = keys.select(first), hashes[first]
+    order = np.lexsort((hashes, hours))
+    keys, hashes, hours = _take(keys, order), hashes[order], hours[order]
+    parts = (hashes >> np.uint64(64 - _STREAM_BITS)).astype(np.int64)
+    starts = np.flatnonzero(np.diff(hours, prepend=-(10**9)) | np.diff(parts, prepend=-1)).tolist()
+    for start, stop in pairwise([*starts, len(hours)]):
+        place = int(hours[start]) * HOUR - offset, int(parts[start])
+        yield place, KeySet.of(keys.slice(start, stop), hashes[start:stop])
 
 
-def _key_set(keys: Ids, hashes: npt.NDArray[np.uint64]) -> KeySet:
-    return KeySet(hashes.astype("<u8").tobytes(), pack(keys))
+def _hash(keys: Ids) -> _Hashes:
+    count = len(keys.ends)
+    if count <= SMALL_SET:
+        return np.fromiter(map(hash_id, keys.to_list()), np.uint64, count)
+    from pipeline.native import call
+
+    mask = (1 << count.bit_length() + 1) - 1
+    hashes, table = np.empty(count, np.uint64), np.zeros(mask + 1, np.int64)
+    kept, sizes = np.empty(count, np.uint8), np.zeros(2, np.int64)
+    call("mark_ids", keys.data, len(keys.data), keys.ends, count, 63, hashes, table, mask, kept, sizes)
+    return hashes
+
+
+def _first_ones(keys: Ids, hashes: _Hashes) -> _Mask:
+    """Which keys did not come before. Only those that share their hash are compared."""
+    order = np.argsort(hashes, kind="stable")
+    again = np.flatnonzero(np.diff(hashes[order]) == 0)
+    shared = np.zeros(len(hashes), np.bool_)
+    shared[order[again]] = shared[order[again + 1]] = True
+    seen: dict[bytes, int] = {}
+    first = ~shared
+    first[shared] = [seen.setdefault(key, number) == number for number, key in enumerate(keys.select(shared).to_list())]
+    return first
+
+
+def _take(keys: Ids, order: npt.NDArray[np.int64]) -> Ids:
+    """The keys in another order."""
+    lengths = np.diff(keys.ends, prepend=0)
+    ends = np.cumsum(lengths[order])
+    shifts = (keys.ends - lengths)[order] - (ends - lengths[order])
+    return Ids(ends, keys.data[np.arange(len(keys.data)) + np.repeat(shifts, lengths[order])])
 
 
 def unseen(piece: KeySet, seen: Iterable[KeySet]) -> KeySet:
     """The keys of a piece that none of the sets holds."""
-    keys, hashes = unpack(piece.keys), np.frombuffer(piece.hashes, "<u8")
+    keys, hashes = piece.keys(), piece.hash_column()
     held = np.zeros(len(hashes), np.bool_)
     for other in seen:
         held |= _held(keys, hashes, other)
-    return _key_set(keys.select(~held), hashes[~held]) if held.any() else piece
+    return KeySet.of(keys.select(~held), hashes[~held]) if held.any() else piece
 
 
-def _held(keys: Ids, hashes: npt.NDArray[np.uint64], other: KeySet) -> npt.NDArray[np.bool_]:
-    """Which keys a set holds: looked up by hash, so that of a large set only few are compared."""
-    theirs = np.frombuffer(other.hashes, "<u8")
+def _held(keys: Ids, hashes: _Hashes, other: KeySet) -> _Mask:
+    """Which keys a set holds: looked up by hash, so that of a large set few keys are compared."""
+    theirs = other.hash_column()
     held = np.searchsorted(theirs, hashes) < np.searchsorted(theirs, hashes, "right")
     if held.any():
-        same = set(unpack(other.keys).select(np.isin(theirs, hashes[held])).to_list())
+        same = set(other.keys().select(np.isin(theirs, hashes[held])).to_list())
         held[held] = [key in same for key in keys.select(held).to_list()]
     return held
 
 
 def union(sets: Iterable[KeySet]) -> KeySet:
-    """All keys of the sets."""
-    return _key_set(*distinct(Ids.concat([unpack(item.keys) for item in sets])))
-
-
-def set_events(keys: KeySet) -> Batch:
-    """The events of a set."""
-    return key_events(unpack(keys.keys))
+    """All keys of sets that have none in common."""
+    items = list(sets)
+    hashes = np.concatenate([item.hash_column() for item in items])
+    order = np.argsort(hashes)
+    return KeySet.of(_take(Ids.concat([item.keys() for item in items]), order), hashes[order])

@@ -92,7 +92,9 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> ReadBlocks()
         want_ids = bool(job.ids_output) or job.deduplicate
         decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output))
-        batches = decoded.batches | "Drop duplicates" >> DropDuplicates() if job.deduplicate else decoded.batches
+        batches = decoded.batches
+        if job.deduplicate:
+            batches = batches | "Drop duplicates" >> DropDuplicates((job.output, job.token))
         tables = batches | "Count" >> HourlyTable(job.utc_offset, refuse_rejects=not job.rejects_output)
         if job.ids_output:
             ids = batches | "Unique ids" >> DistinctIds((job.ids_output, job.token)) | "Id lines" >> FormatIds()
