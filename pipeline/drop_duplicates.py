@@ -1,6 +1,8 @@
 """The transforms that drop duplicates: by a shuffle, or in a stream by state."""
 
 import dataclasses
+import io
+import pickle
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,7 +22,7 @@ from pipeline.transforms import counter
 
 Columns = tuple[bytes, bytes, bytes]  # of a KeySet, as a runner gives them back
 
-_EVENTS = "events"  # tag of the keys of events
+_STAY = -1  # the partition of what stays of batches: with the events, since a Flatten would copy all of them
 _SETS = 16  # of a place; then they are made one: all are read for each new one, which costs more than to write them
 
 
@@ -32,12 +34,11 @@ class _SplitEvents(ThreadedDoFn):
     def work(self, batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
         return split_events(batch)
 
-    def emit(self, result: tuple[Batch, list[tuple[int, bytes]]]) -> Iterator[Any]:
+    def emit(self, result: tuple[Batch, list[tuple[int, bytes]]]) -> Iterator[tuple[int, bytes]]:
         stays, pieces = result
         self._duplicate.inc(stays.duplicate)
-        yield stays
-        for piece in pieces:
-            yield beam.pvalue.TaggedOutput(_EVENTS, piece)
+        yield _STAY, pickle.dumps(stays)
+        yield from pieces
 
 
 class _MergeEvents(ThreadedDoFn):
@@ -45,35 +46,42 @@ class _MergeEvents(ThreadedDoFn):
         super().__init__()
         self._duplicate = counter("duplicate")
 
-    def work(self, partition: tuple[int, Iterable[Stored]]) -> Batch:
-        return merge_events(b"".join(map(fetch, partition[1])))
+    def work(self, partition: tuple[int, Iterable[Stored]]) -> tuple[int, Batch]:
+        number, pieces = partition
+        data = b"".join(map(fetch, pieces))
+        return number, _stayed(data) if number == _STAY else merge_events(data)
 
-    def emit(self, batch: Batch) -> Iterator[Batch]:
-        self._duplicate.inc(batch.duplicate)
+    def emit(self, result: tuple[int, Batch]) -> Iterator[Batch]:
+        number, batch = result
+        if number != _STAY:
+            self._duplicate.inc(batch.duplicate)
         yield batch
+
+
+def _stayed(pickles: bytes) -> Batch:
+    stream, batches = io.BytesIO(pickles), []
+    while stream.tell() < len(pickles):
+        batches.append(pickle.load(stream))
+    return Batch.concat(batches)
 
 
 @dataclasses.dataclass
 class DropDuplicates(beam.PTransform):  # type: ignore[misc]
     """Equal events (id, event, timestamp) once: PCollection[Batch] -> PCollection[Batch], with ids.
 
-    Needs batches with ids. Rejects stay, and each record read is still in one batch's count: as an event, reject or
-    duplicate. Shuffles the different events of each batch. Windows: once in each; for an unbounded PCollection in one
-    global window, DropStreamDuplicates. spill: as DistinctIds has it.
+    Needs batches with ids. Each record read is still in one batch's count, as an event, reject or duplicate; of the
+    rejects only the first few are kept. Shuffles the different events of each batch. Windows: once in each; for an
+    unbounded PCollection in one global window, DropStreamDuplicates. spill: as DistinctIds has it.
     """
 
     spill: tuple[str, str] | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        split = batches | "Partition events" >> beam.ParDo(_SplitEvents()).with_outputs(_EVENTS, main="stay")
-        split.stay.element_type = Batch
-        split[_EVENTS].element_type = beam.typehints.Tuple[int, bytes]
-        pieces = split[_EVENTS]
+        pieces = batches | "Partition events" >> beam.ParDo(_SplitEvents()).with_output_types(tuple[int, bytes])
         if self.spill:
             pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
         merge = beam.ParDo(_MergeEvents()).with_output_types(Batch)
-        merged = pieces | "Group events" >> beam.GroupByKey() | "Merge events" >> merge
-        return (split.stay, merged) | beam.Flatten()
+        return pieces | "Group events" >> beam.GroupByKey() | "Merge events" >> merge
 
 
 class _SplitHours(ThreadedDoFn):

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.events import EVENT_TYPES, Batch, Ids
+from pipeline.events import EVENT_TYPES, NO_IDS, Batch, Ids
 from pipeline.ids import SMALL_MERGE, SMALL_SET, hash_id, merge, partition, unpack
 from pipeline.table import HOUR
+from pipeline.tally import first_rejects
 
 _TAIL = 6  # bytes of a key behind its id: timestamp x 6 + event code, which is below 2**41
 _STREAM_BITS = 6  # a stream remembers an hour in 2**6 parts
@@ -87,11 +88,19 @@ def _is_id(ends: npt.NDArray[np.int64], size: int) -> _Mask:
 
 
 def split_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
-    """What stays of a batch (rejects, and how many duplicates it held) and (partition, packed keys) of its events."""
+    """What stays of a batch, its counts and first rejects, and (partition, packed keys) of its events."""
     pieces = list(partition(event_keys(batch)))
     count, moved = len(batch.codes), sum(_count(packed) for _, packed in pieces)
-    empty = batch.select(np.zeros(count, np.bool_))
-    return replace(empty, duplicate=batch.duplicate + count - moved, moved=batch.moved + moved), pieces
+    stays = Batch(
+        batch.codes[:0],
+        batch.timestamps[:0],
+        NO_IDS,
+        first_rejects(batch.rejects),
+        batch.rejected,
+        batch.duplicate + count - moved,
+        batch.moved + moved,
+    )
+    return stays, pieces
 
 
 def merge_events(packed: bytes) -> Batch:
