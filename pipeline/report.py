@@ -21,9 +21,10 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from pipeline import errors
 from pipeline.errors import PipelineError
+from pipeline.files import InputFile
 from pipeline.quick import make_quick
 from pipeline.sinks import WriteFile, WritePiece, remove_leftovers
-from pipeline.sources import InputFile, ListFiles, ReadBlocks
+from pipeline.sources import ListFiles, ReadBlocks
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 from pipeline.tally import check_counts
 from pipeline.transforms import (

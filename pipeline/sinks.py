@@ -1,24 +1,26 @@
 """Sinks: one file under its exact name, whole or not at all, on any Beam file system.
 
 A file is put together from pieces that workers made in parallel. Large pieces wait in part files beside the target;
-then one worker joins them in order under a temporary name and renames it. All temporary names are hidden
-(`.NAME.TOKEN-...`), and `remove_leftovers` removes those of a run that failed.
+then one worker joins them in order under a temporary name and renames it. In a bucket too, where a rename is a copy by
+the service and a deletion: an upload that breaks off may still be completed by its client, under the name it has. All
+temporary names are hidden (`.NAME.TOKEN-...`), and `remove_leftovers` removes those of a run that failed.
 """
 
+import contextlib
 import dataclasses
 import os
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.errors import OutputError
+from pipeline.files import NewFile, explain, is_io_error, is_local
 from pipeline.quick import QuickDoFn
-from pipeline.sources import is_local
 from pipeline.transforms import Piece
 
 _INLINE_BYTES = 64 * 1024  # larger pieces go through part files instead of the shuffle
@@ -46,7 +48,7 @@ def remove_leftovers(path: str, token: str) -> None:
 
 
 @contextmanager
-def atomic_file(path: str, token: str = "tmp") -> Iterator[BinaryIO]:
+def atomic_file(path: str, token: str = "tmp") -> Iterator[NewFile]:
     """A file that appears under its name when the block ends, over an earlier one; not at all if the block raises.
 
     Raises:
@@ -54,14 +56,15 @@ def atomic_file(path: str, token: str = "tmp") -> Iterator[BinaryIO]:
     """
     temporary = temporary_name(path, token)
     try:
-        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+        with NewFile(temporary) as stream:
             yield stream
         FileSystems.rename([temporary], [path])
     except BaseException as error:
-        if FileSystems.exists(temporary):
-            FileSystems.delete([temporary])
-        if isinstance(error, (OSError, BeamIOError)):
-            raise OutputError(f"{path}: cannot be written: {error}") from None
+        with contextlib.suppress(Exception):  # the first error is the one to tell; remove_leftovers tries again
+            if FileSystems.exists(temporary):
+                FileSystems.delete([temporary])
+        if is_io_error(error):
+            raise OutputError(f"{path}: cannot be written: {explain(error)}") from None
         raise
 
 
@@ -75,8 +78,13 @@ class _StorePiece(QuickDoFn):
             yield place, data, ""
             return
         part = temporary_name(self._path, self._token)
-        with FileSystems.create(part, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            stream.write(data)
+        try:
+            with NewFile(part) as stream:
+                stream.write(data)
+        except Exception as error:
+            if not is_io_error(error):
+                raise
+            raise OutputError(f"{part}: cannot be written: {explain(error)}") from None
         yield place, b"", part
 
 
@@ -103,7 +111,7 @@ class _PublishOne(QuickDoFn):
         yield self._path
 
 
-def _append(part: str, stream: BinaryIO) -> None:
+def _append(part: str, stream: NewFile) -> None:
     with FileSystems.open(part, compression_type=CompressionTypes.UNCOMPRESSED) as source:
         while data := source.read(_COPY_BYTES):
             stream.write(data)
