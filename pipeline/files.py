@@ -58,7 +58,7 @@ def explain(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         error = inner
-    code = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    code: Any = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
     return _ANSWERS.get(code) or one_line(error)
 
 

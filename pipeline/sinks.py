@@ -9,6 +9,7 @@ temporary names are hidden (`.NAME.TOKEN-...`), and `remove_leftovers` removes t
 import contextlib
 import dataclasses
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from pipeline.quick import QuickDoFn
 from pipeline.transforms import Piece
 
 _INLINE_BYTES = 64 * 1024  # larger pieces go through part files instead of the shuffle
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}-[0-9a-f]{32}")
 _COPY_BYTES = 4 * 1024 * 1024
 
 StoredPiece = tuple[Any, bytes, str]  # place in the order, bytes, or the part file that holds them
@@ -45,6 +47,13 @@ def remove_leftovers(path: str, token: str) -> None:
         found = [file.path for file in FileSystems.match([FileSystems.join(folder, prefix + "*")])[0].metadata_list]
     if found:
         FileSystems.delete(found)
+
+
+def clean_folder(folder: str) -> None:
+    """Removes the temporary files that killed runs have left in a folder of this machine."""
+    for entry in os.listdir(folder):
+        if _TEMPORARY.fullmatch(entry):
+            os.remove(os.path.join(folder, entry))
 
 
 @contextmanager
