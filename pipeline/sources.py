@@ -22,7 +22,6 @@ from pipeline import coders, progress  # noqa: F401 (registers how blocks travel
 from pipeline.blocks import BLOCK_BYTES, HEAD_BYTES, LineReader, head_of, is_array, read_blocks
 from pipeline.decoding import AnyBlock, BrokenBlock
 from pipeline.errors import InputError, PipelineError, UsageError, one_line
-from pipeline.parquet import ParquetReader
 from pipeline.quick import QuickDoFn
 
 
@@ -175,6 +174,8 @@ def _sized(stream: BinaryIO, file: InputFile) -> InputFile:
 
 def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
     if file.path.lower().endswith(".parquet"):
+        from pipeline.parquet import ParquetReader  # 50 ms
+
         parquet = ParquetReader(stream, file.name)
         return Reader(parquet.groups, parquet.read_group, stream.tell)
     decompress = _codec(file.path)
