@@ -1,6 +1,7 @@
 """A run's temporary files beside its outputs: hidden (`.NAME.TOKEN-...`), on any Beam file system."""
 
 import os
+import re
 import uuid
 from collections.abc import Hashable, Iterator
 from typing import Any, Union
@@ -16,6 +17,7 @@ from pipeline.sources import is_local
 
 _HELD_BYTES = 32 * 1024 * 1024  # by a bundle
 _INLINE_BYTES = 64 * 1024
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}-[0-9a-f]{32}")
 
 Stored = Union[bytes, tuple[str, int, int]]
 """Bytes, or where they are: a file, how many bytes are before them, how many they are."""
@@ -37,6 +39,13 @@ def remove_leftovers(path: str, token: str) -> None:
         found = [file.path for file in FileSystems.match([FileSystems.join(folder, prefix + "*")])[0].metadata_list]
     if found:
         FileSystems.delete(found)
+
+
+def clean_folder(folder: str) -> None:
+    """Removes the temporary files that killed runs have left in a folder of this machine."""
+    for entry in os.listdir(folder):
+        if _TEMPORARY.fullmatch(entry):
+            os.remove(os.path.join(folder, entry))
 
 
 class Spill(QuickDoFn):

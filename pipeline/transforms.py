@@ -166,7 +166,7 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
     windows: beam.WindowInto | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Partial]]:
-        kind = tuple[int, Partial if self.with_tally else HourCounts]  # type: ignore[misc]
+        kind: Any = tuple[int, Partial] if self.with_tally else tuple[int, HourCounts]
         count = beam.ParDo(_CountBatches(self.offset, self.with_tally)).with_output_types(kind)
         counts = batches | "Count by hour and event" >> count
         counts = counts | "Hours" >> self.windows if self.windows else counts
