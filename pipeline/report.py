@@ -116,8 +116,8 @@ def _graph(job: Job, options: PipelineOptions) -> beam.Pipeline:
 class PreparedJob:
     """A job whose graph is built and set up once, to be run again and again on Beam's embedded engine.
 
-    What a run costs apart from its data: a twentieth of `run_job`'s. The files are read anew by each run, so their sizes
-    are SIZE_UNKNOWN. Not to be run by two threads at once: both would write the same output.
+    What a run costs apart from its data: a twentieth of `run_job`'s. The files are read anew by each run, so their
+    sizes are SIZE_UNKNOWN. Not to be run by two threads at once: both would write the same output.
     """
 
     def __init__(self, job: Job, options: PipelineOptions) -> None:
