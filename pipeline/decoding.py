@@ -1,7 +1,7 @@
 """Decoding: a block of bytes becomes a columnar batch and its rejects.
 
 Two decoders that agree on every byte: the compiled scanner takes the records that it understands entirely, the strict
-Python decoder here takes all others, and small blocks as a whole (numba would cost more to load than they take).
+Python decoder here takes all others, and small blocks as a whole (loading compiled code would take longer).
 """
 
 import dataclasses
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import EventError, InputError
-from pipeline.events import NO_IDS, RAW_BYTES, Batch, Event, Ids, Reject, as_array, check_event
+from pipeline.events import NO_IDS, RAW_BYTES, Batch, Event, Ids, Reject, check_event
 
 SMALL_BLOCK = 64 * 1024
-"""Bytes up to which the strict decoder alone is faster than loading numba (0.5 s; it decodes 64 KiB in 7 ms)."""
+"""Bytes up to which the strict decoder alone is used: 64 KiB take it 7 ms, and loading compiled code 60 ms."""
 
 MAX_DEPTH = 200
 """Levels of nesting allowed in a record: far below what Python's own JSON decoder can take on any thread."""
@@ -39,11 +39,22 @@ class Shape(enum.IntEnum):
 
 
 class AnyBlock:
-    """What a source is a sequence of: a run of records, as bytes (Block) or as Parquet rows (parquet.RowBlock)."""
+    """What a source is a sequence of: a run of records, as bytes (Block), Parquet rows (parquet.RowBlock), or messages.
+
+    source: what rejects call it. arrived: when its file was last written, or its messages published (Unix seconds);
+    0 where nobody asks.
+    """
+
+    source: str
+    arrived: int
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory it takes."""
+        raise NotImplementedError
+
+    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+        """Its events and rejects, as the function decode; InputError where it is not a run of records."""
         raise NotImplementedError
 
 
@@ -59,13 +70,33 @@ class Block(AnyBlock):
     source: str = "input"
     offset: int = 0
     index: int = 0
+    arrived: int = 0
 
     @property
     def nbytes(self) -> int:
         return len(self.data)
 
+    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+        return decode(self, want_ids, max_rejects)
+
     def __reduce__(self) -> Any:  # a view cannot be pickled; a runner that ships blocks ships their bytes
-        return Block, (bytes(self.data), self.shape, self.source, self.offset, self.index)
+        return Block, (bytes(self.data), self.shape, self.source, self.offset, self.index, self.arrived)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BrokenBlock(AnyBlock):
+    """The rest of a source that cannot be read, as one reject. reason: an InputError's message."""
+
+    source: str
+    reason: str
+    arrived: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.reason)
+
+    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+        return _with_rejects(Batch.of([]), 1, [Reject(self.source, 0, None, self.reason, "")])
 
 
 class NotJsonError(ValueError):
@@ -90,15 +121,16 @@ def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) 
 
 
 def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> Batch:
-    from pipeline import scanner
+    from pipeline import native
 
-    data = as_array(block.data)
+    data = np.frombuffer(block.data, np.uint8)
     rows = len(data) // 40 + 1  # the shortest event has 43 bytes
     codes, timestamps = np.empty(rows, np.uint8), np.empty(rows, np.int64)
     ends, id_data = np.empty(rows if want_ids else 0, np.int64), np.empty(len(data) if want_ids else 0, np.uint8)
-    odd = np.empty((len(data) // 2 + 1, 3), np.int64)
+    odd, found = np.empty((len(data) // 2 + 1, 3), np.int64), np.empty(native.SCRATCH_WORDS, np.int64)
     elements = block.shape is Shape.ELEMENTS
-    n, odds, error = scanner.scan(data, elements, codes, timestamps, ends, id_data, odd, want_ids)
+    n = native.call("scan", data, len(data), elements, codes, timestamps, want_ids, ends, id_data, odd, found)
+    odds, error = found[:2].tolist()
     ids = Ids(ends[:n], id_data[: ends[n - 1] if n else 0]) if want_ids else NO_IDS
     batch = Batch(codes[:n], timestamps[:n], ids)
     if odds:

@@ -51,13 +51,6 @@ class Reject:
         return f"{self.source}: {where}: {self.reason}"
 
 
-def as_array(data: Any) -> npt.NDArray[np.uint8]:
-    """Bytes as an array that cannot be written, whatever holds them: for other flags numba would compile again."""
-    view = np.frombuffer(data, dtype=np.uint8)
-    view.flags.writeable = False
-    return view
-
-
 class Ids(NamedTuple):
     """Ids as one byte string: id k is data[ends[k - 1]:ends[k]] (ends[-1] counts as 0), UTF-8. int64, uint8."""
 
@@ -84,6 +77,11 @@ class Ids(NamedTuple):
         first = int(self.ends[start - 1]) if start else 0
         last = int(self.ends[stop - 1]) if stop else 0
         return Ids(self.ends[start:stop] - first, self.data[first:last])
+
+    def select(self, mask: npt.NDArray[np.bool_]) -> "Ids":
+        """The ids where mask is true."""
+        lengths = np.diff(self.ends, prepend=0)
+        return Ids(np.cumsum(lengths[mask]), self.data[np.repeat(mask, lengths)])
 
     def to_list(self) -> list[bytes]:
         """Each id as bytes."""
@@ -117,6 +115,11 @@ class Batch:
     def read(self) -> int:
         """Records read: events and rejects."""
         return len(self.codes) + self.rejected
+
+    def select(self, mask: npt.NDArray[np.bool_]) -> "Batch":
+        """The events where mask is true, and all rejects."""
+        ids = self.ids.select(mask) if len(self.ids.ends) else NO_IDS
+        return dataclasses.replace(self, codes=self.codes[mask], timestamps=self.timestamps[mask], ids=ids)
 
     @classmethod
     def of(cls, events: Iterable[Event], want_ids: bool = True) -> "Batch":

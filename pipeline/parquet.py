@@ -24,10 +24,14 @@ class RowBlock(AnyBlock):
     rows: pa.RecordBatch
     source: str
     index: int
+    arrived: int = 0
 
     @property
     def nbytes(self) -> int:
         return int(self.rows.nbytes)
+
+    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+        return decode_rows(self, want_ids, max_rejects)
 
 
 class ParquetReader:

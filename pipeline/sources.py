@@ -20,8 +20,8 @@ from apache_beam.transforms.core import RestrictionProvider
 
 from pipeline import coders, progress  # noqa: F401 (registers how blocks travel)
 from pipeline.blocks import BLOCK_BYTES, HEAD_BYTES, LineReader, head_of, is_array, read_blocks
-from pipeline.decoding import AnyBlock
-from pipeline.errors import InputError, UsageError, one_line
+from pipeline.decoding import AnyBlock, BrokenBlock
+from pipeline.errors import InputError, PipelineError, UsageError, one_line
 from pipeline.parquet import ParquetReader
 from pipeline.quick import QuickDoFn
 
@@ -70,11 +70,15 @@ _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 
 
 class InputFile(NamedTuple):
-    """A file to read. size: bytes, when it was listed, or SIZE_UNKNOWN. name: what messages call it."""
+    """A file to read. size: bytes, when it was listed, or SIZE_UNKNOWN. name: what messages call it.
+
+    modified: Unix seconds when it was last written; 0 where nobody asks.
+    """
 
     path: str
     size: int
     name: str
+    modified: int = 0
 
 
 def find_files(patterns: list[str]) -> list[InputFile]:
@@ -85,16 +89,21 @@ def find_files(patterns: list[str]) -> list[InputFile]:
     """
     files: dict[str, InputFile] = {}
     for pattern in patterns:
-        found = _match(pattern)
+        found = match_files(pattern)
         if not found:
             raise UsageError(f"--input {pattern}: no such file, or nothing matches")
         for file in found:
             files.setdefault(os.path.realpath(file.path) if is_local(file.path) else file.path, file)
     for file in files.values():
-        kind = CompressionTypes.detect_compression_type(file.path)
-        if kind != CompressionTypes.UNCOMPRESSED and kind not in _CODECS:
-            raise UsageError(f"--input {file.path}: {kind} compression is not supported (use .gz, .bz2 or .zst)")
+        _codec(file.path)
     return sorted(files.values())
+
+
+def _codec(path: str) -> Callable[[BinaryIO], Any] | None:
+    kind = CompressionTypes.detect_compression_type(path)
+    if kind != CompressionTypes.UNCOMPRESSED and kind not in _CODECS:
+        raise UsageError(f"--input {path}: {kind} compression is not supported (use .gz, .bz2 or .zst)")
+    return _CODECS.get(kind)
 
 
 def is_local(path: str) -> bool:
@@ -102,7 +111,8 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
-def _match(pattern: str) -> list[InputFile]:
+def match_files(pattern: str) -> list[InputFile]:
+    """The files that a pattern matches now, perhaps none, but hidden ones; UsageError where it cannot be listed."""
     if is_local(pattern) and os.path.isfile(pattern):  # whatever [ or * is in its name
         return [_local_file(pattern)]
     if is_local(pattern) and os.path.isdir(pattern):
@@ -120,12 +130,13 @@ def _list(pattern: str) -> list[InputFile]:
         found = FileSystems.match([pattern])[0].metadata_list
     except (BeamIOError, OSError, ValueError) as error:
         raise UsageError(f"--input {pattern}: cannot be listed: {one_line(error)}") from None
-    files = [InputFile(file.path, file.size_in_bytes, file.path) for file in found]
+    files = [InputFile(f.path, f.size_in_bytes, f.path, int(f.last_updated_in_seconds or 0)) for f in found]
     return [file for file in files if not posixpath.basename(file.path).startswith(".") and not _is_folder(file.path)]
 
 
 def _local_file(path: str) -> InputFile:
-    return InputFile(path, os.path.getsize(path), path)
+    status = os.stat(path)
+    return InputFile(path, status.st_size, path, int(status.st_mtime))
 
 
 def _is_folder(path: str) -> bool:
@@ -166,7 +177,7 @@ def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
     if file.path.lower().endswith(".parquet"):
         parquet = ParquetReader(stream, file.name)
         return Reader(parquet.groups, parquet.read_group, stream.tell)
-    decompress = _CODECS.get(CompressionTypes.detect_compression_type(file.path))
+    decompress = _codec(file.path)
     if decompress:
         if not file.size:
             raise InputError(f"{file.name}: cannot be read: it is empty, not even the header of a compressed file")
@@ -192,12 +203,17 @@ def _lines_reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
 class _ReadBlocks(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
     """Restrictions are ranges of a file's parts, so every split falls between records by construction."""
 
-    def __init__(self, cell_bytes: int) -> None:
-        self._cell_bytes = cell_bytes
+    def __init__(self, cell_bytes: int, keep_broken: bool) -> None:
+        self._cell_bytes, self._keep_broken = cell_bytes, keep_broken
 
     def initial_restriction(self, file: InputFile) -> OffsetRange:
-        with open_file(file, self._cell_bytes) as reader:
-            parts = reader.parts
+        try:
+            with open_file(file, self._cell_bytes) as reader:
+                parts = reader.parts
+        except PipelineError:
+            if not self._keep_broken:
+                raise
+            return OffsetRange(0, 1)  # process says what is wrong
         if parts == 1 and file.size > _PARTS_A_SPLIT * self._cell_bytes:
             logging.getLogger(__name__).info("%s is not split: compressed, or one JSON array", file.name)
         return OffsetRange(0, parts)
@@ -216,15 +232,31 @@ class _ReadBlocks(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
         file: InputFile,
         tracker: OffsetRestrictionTracker = beam.DoFn.RestrictionParam(),  # noqa: B008 (how Beam asks for it)
     ) -> Iterator[AnyBlock]:
-        part = tracker.current_restriction().start
+        parts = _claims(tracker)
+        try:
+            yield from self._read(file, tracker.current_restriction().start, parts)
+        except PipelineError as error:
+            if not self._keep_broken:
+                raise
+            yield BrokenBlock(file.name, str(error), file.modified)
+            for _ in parts:
+                pass
+
+    def _read(self, file: InputFile, first: int, parts: Iterator[int]) -> Iterator[AnyBlock]:
         with open_file(file, self._cell_bytes) as reader:
-            seen = max(reader.position(), part * self._cell_bytes)
-            while tracker.try_claim(part):
+            seen = max(reader.position(), first * self._cell_bytes)
+            for part in parts:
                 for block in reader.read_part(part):
                     progress.add_bytes(max(0, reader.position() - seen))
                     seen = reader.position()
-                    yield block
-                part += 1
+                    yield dataclasses.replace(block, arrived=file.modified)  # type: ignore[type-var]
+
+
+def _claims(tracker: OffsetRestrictionTracker) -> Iterator[int]:
+    part = tracker.current_restriction().start
+    while tracker.try_claim(part):
+        yield part
+        part += 1
 
 
 @dataclasses.dataclass
@@ -251,12 +283,13 @@ class ReadBlocks(beam.PTransform):  # type: ignore[misc]
     """Reads files: PCollection[InputFile] -> PCollection[AnyBlock].
 
     Plain JSON Lines are split by cells of cell_bytes, Parquet by row groups; compressed files and JSON arrays are
-    read by one worker each. Raises InputError where a source as a whole cannot be read.
+    read by one worker each. Raises InputError where a source as a whole cannot be read; with keep_broken that is a
+    BrokenBlock.
     """
 
-    def __init__(self, cell_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(self, cell_bytes: int = BLOCK_BYTES, keep_broken: bool = False) -> None:
         super().__init__()
-        self._cell_bytes = cell_bytes
+        self._do_fn = _ReadBlocks(cell_bytes, keep_broken)
 
     def expand(self, files: beam.PCollection[InputFile]) -> beam.PCollection[AnyBlock]:
-        return files | "Read blocks" >> beam.ParDo(_ReadBlocks(self._cell_bytes)).with_output_types(AnyBlock)
+        return files | "Read blocks" >> beam.ParDo(self._do_fn).with_output_types(AnyBlock)

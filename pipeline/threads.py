@@ -26,7 +26,7 @@ class ThreadedDoFn(QuickDoFn):
     """Calls work on each element in a thread while the next ones are read, and emits the results in order.
 
     At most THREADS + 1 elements are under way in a bundle, which bounds the memory. Outputs keep the window and the
-    timestamp of their element.
+    timestamp of their element, but for those that come as a WindowedValue.
     """
 
     def work(self, element: Any) -> Any:
@@ -54,7 +54,9 @@ class ThreadedDoFn(QuickDoFn):
     def _next(self) -> Iterator[Any]:
         future, timestamp, window = self._pending.popleft()
         for output in self.emit(future.result()):
-            if isinstance(output, beam.pvalue.TaggedOutput):
+            if isinstance(output, WindowedValue):
+                yield output
+            elif isinstance(output, beam.pvalue.TaggedOutput):
                 yield beam.pvalue.TaggedOutput(output.tag, WindowedValue(output.value, timestamp, (window,)))
             else:
                 yield WindowedValue(output, timestamp, (window,))

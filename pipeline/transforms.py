@@ -13,9 +13,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import coders  # noqa: F401 (registers how batches travel)
 from pipeline import ids as id_sets
-from pipeline.decoding import MANY_REJECTS, AnyBlock, Block, decode
+from pipeline.decoding import MANY_REJECTS, AnyBlock
 from pipeline.events import Batch, Ids, Reject, batch_events
-from pipeline.parquet import RowBlock, decode_rows
 from pipeline.quick import QuickDoFn, quick_map
 from pipeline.table import (
     DEFAULT_FACTOR,
@@ -34,6 +33,7 @@ from pipeline.table import (
     split_hours,
 )
 from pipeline.tally import SHOWN, Tally, check_counts, merge_tallies, refuse_rejects, tally_batch
+from pipeline.temporary import Spill, Stored, fetch
 from pipeline.threads import ThreadedDoFn
 
 REJECTS = "rejects"
@@ -59,11 +59,7 @@ class _DecodeBlocks(ThreadedDoFn):
         self._read, self._rejected = counter("read"), counter("rejected")
 
     def work(self, block: AnyBlock) -> Batch:
-        max_rejects = None if self._keep_rejects else SHOWN
-        if isinstance(block, RowBlock):
-            return decode_rows(block, self._want_ids, max_rejects)
-        assert isinstance(block, Block)
-        return decode(block, self._want_ids, max_rejects)
+        return block.decode(self._want_ids, None if self._keep_rejects else SHOWN)
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -170,10 +166,26 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
     windows: beam.WindowInto | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Partial]]:
-        count = beam.ParDo(_CountBatches(self.offset, self.with_tally)).with_output_types(tuple[int, Partial])
+        kind: Any = tuple[int, Partial] if self.with_tally else tuple[int, HourCounts]
+        count = beam.ParDo(_CountBatches(self.offset, self.with_tally)).with_output_types(kind)
         counts = batches | "Count by hour and event" >> count
         counts = counts | "Hours" >> self.windows if self.windows else counts
-        return counts | "Sum" >> beam.CombinePerKey(_add)
+        add = beam.CombinePerKey(_add if self.with_tally else add_counts)
+        return counts | "Sum" >> add.with_output_types(kind)
+
+
+class HourTables(beam.PTransform):  # type: ignore[misc]
+    """Hours' counts as tables of one row: PCollection[tuple[int, HourCounts]] -> PCollection[Table].
+
+    offset: as CountHours has it. In a stream each pane of an hour gives a table.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__()
+        self._offset = offset
+
+    def expand(self, counts: beam.PCollection[tuple[int, HourCounts]]) -> beam.PCollection[Table]:
+        return counts | "Pivot" >> quick_map(lambda hour, offset: pivot([hour], offset), self._offset, output=Table)
 
 
 class _Pivot(QuickDoFn):
@@ -239,21 +251,27 @@ class _PartitionIds(ThreadedDoFn):
 
 
 class _MergeIds(ThreadedDoFn):
-    def work(self, partition: tuple[int, Iterable[bytes]]) -> tuple[int, Ids]:
+    def work(self, partition: tuple[int, Iterable[Stored]]) -> tuple[int, Ids]:
         number, pieces = partition
-        return number, id_sets.merge(pieces)
+        return number, id_sets.merge(b"".join(map(fetch, pieces)))
 
 
+@dataclasses.dataclass
 class DistinctIds(beam.PTransform):  # type: ignore[misc]
-    """Unique ids: PCollection[Batch] -> PCollection[tuple[int, Ids]], a set for each hash partition that has ids."""
+    """Unique ids: PCollection[Batch] -> PCollection[tuple[int, Ids]], a set for each hash partition that has ids.
+
+    spill: an output's path and the run's token, to shuffle many ids by temporary files beside the output (global
+    window only), which `temporary.remove_leftovers` removes.
+    """
+
+    spill: tuple[str, str] | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Ids]]:
-        return (
-            batches
-            | "Partition by hash" >> beam.ParDo(_PartitionIds()).with_output_types(tuple[int, bytes])
-            | "Group partitions" >> beam.GroupByKey()
-            | "Merge" >> beam.ParDo(_MergeIds()).with_output_types(tuple[int, Ids])
-        )
+        pieces = batches | "Partition by hash" >> beam.ParDo(_PartitionIds()).with_output_types(tuple[int, bytes])
+        if self.spill:
+            pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
+        merge = beam.ParDo(_MergeIds()).with_output_types(tuple[int, Ids])
+        return pieces | "Group partitions" >> beam.GroupByKey() | "Merge" >> merge
 
 
 class UniqueIds(beam.PTransform):  # type: ignore[misc]

@@ -1,0 +1,35 @@
+"""Which events are too late: those whose message or file came when their hour had been closed.
+
+Lateness is measured by when a message was published or a file last written, not by a runner's watermark: so it is the
+same in a replay and on every runner, and what is late is known before it is counted, and can be kept.
+"""
+
+import json
+from collections.abc import Iterator
+
+from pipeline.events import EVENT_TYPES, NO_IDS, RAW_BYTES, Batch, Reject
+from pipeline.table import HOUR, hour_label
+
+
+def split_late(batch: Batch, arrived: int, allowed: int, offset: int = HOUR) -> tuple[Batch, Batch]:
+    """A batch's events that are in time, with its rejects, and those that are late.
+
+    arrived: Unix seconds. allowed: how long after its end an hour stays open, in seconds. offset: seconds east of UTC.
+    """
+    ends = ((batch.timestamps + offset) // HOUR + 1) * HOUR - offset
+    late = ends + allowed < arrived
+    none_late = Batch(batch.codes[:0], batch.timestamps[:0], NO_IDS)
+    if not late.any():
+        return batch, none_late
+    lost = batch.select(late)
+    return batch.select(~late), Batch(lost.codes, lost.timestamps, lost.ids)
+
+
+def late_rejects(late: Batch, source: str, arrived: int, offset: int = HOUR) -> Iterator[Reject]:
+    """Late events as rejects, with the reason."""
+    ids = late.ids.to_list() or [b""] * len(late.codes)
+    for name, code, timestamp in zip(ids, late.codes.tolist(), late.timestamps.tolist(), strict=True):
+        event = {"id": name.decode(), "event": EVENT_TYPES[code], "timestamp": timestamp}
+        hour = (timestamp + offset) // HOUR * HOUR - offset
+        reason = f"late: came {arrived - hour - HOUR} s after the end of its hour {hour_label(hour, offset)}"
+        yield Reject(source, None, None, reason, json.dumps(event)[:RAW_BYTES])

@@ -1,0 +1,102 @@
+"""Messages of a topic: one event, a JSON array, or JSON Lines in each; decoded many at a time."""
+
+import bisect
+import dataclasses
+import io
+from collections.abc import Iterable
+from itertools import accumulate
+from typing import NamedTuple
+
+from pipeline.blocks import HEAD_BYTES, is_array, read_blocks
+from pipeline.decoding import AnyBlock, Block, BrokenBlock, NotJsonError, decode, parse
+from pipeline.errors import EventError, InputError
+from pipeline.events import Batch, Reject
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Message(NamedTuple):
+    """name: what rejects call it. arrived: when it was published (Unix seconds)."""
+
+    name: str
+    data: bytes
+    arrived: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MessageBlock(AnyBlock):
+    """Messages of a bundle. arrived: the earliest one's."""
+
+    messages: tuple[Message, ...]
+
+    @property
+    def source(self) -> str:  # type: ignore[override]
+        return f"{len(self.messages)} messages"
+
+    @property
+    def arrived(self) -> int:  # type: ignore[override]
+        return min(message.arrived for message in self.messages)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(len(message.data) for message in self.messages)
+
+    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+        return decode_messages(self.messages, want_ids, max_rejects)
+
+
+def group_messages(messages: Iterable[Message]) -> list[MessageBlock]:
+    """Messages as blocks, by the minute of their arrival: what lateness is measured by."""
+    minutes: dict[int, list[Message]] = {}
+    for message in messages:
+        minutes.setdefault(message.arrived // 60, []).append(message)
+    return [MessageBlock(tuple(group)) for _, group in sorted(minutes.items())]
+
+
+def decode_messages(messages: Iterable[Message], want_ids: bool = True, max_rejects: int | None = None) -> Batch:
+    """The events and rejects of messages, whatever they hold. Rejects have their message's name as source.
+
+    A message that is a broken array gives one reject.
+    """
+    lines: list[Message] = []
+    batches = []
+    for message in messages:
+        if is_array(message.data[:HEAD_BYTES]):
+            batches.append(_decode_array(message, want_ids, max_rejects))
+        else:
+            lines.append(message._replace(data=_as_lines(message.data)))
+    return Batch.concat([*batches, _decode_lines(lines, want_ids, max_rejects)])
+
+
+def _decode_array(message: Message, want_ids: bool, max_rejects: int | None) -> Batch:
+    try:
+        blocks = read_blocks(io.BytesIO(message.data), message.name)
+        return Batch.concat([decode(block, want_ids, max_rejects) for block in blocks])
+    except InputError as error:
+        return BrokenBlock(message.name, str(error)).decode(want_ids, max_rejects)
+
+
+def _as_lines(data: bytes) -> bytes:
+    """Message data as JSON Lines of the same length: an event may stand on several lines if it is the only one."""
+    data = b"   " + data[3:] if data.startswith(_BOM) else data
+    if b"\n" not in data.strip():
+        return data
+    try:
+        parse(data)
+    except NotJsonError:
+        return data
+    except EventError:
+        pass
+    return data.replace(b"\n", b" ")
+
+
+def _decode_lines(messages: list[Message], want_ids: bool, max_rejects: int | None) -> Batch:
+    starts = list(accumulate((len(message.data) + 1 for message in messages), initial=0))
+    block = Block(b"".join(message.data + b"\n" for message in messages))
+    batch = decode(block, want_ids, max_rejects)
+
+    def named(reject: Reject) -> Reject:
+        number = bisect.bisect_right(starts, reject.offset or 0) - 1
+        return dataclasses.replace(reject, source=messages[number].name, offset=(reject.offset or 0) - starts[number])
+
+    return dataclasses.replace(batch, rejects=tuple(map(named, batch.rejects)))

@@ -1,0 +1,191 @@
+"""The report of a stream: the graph of report.py in hourly windows.
+
+watch files -> read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> write the hour's report
+or messages -> group ----------^        +-> ids by hour -> union -> write the hour's ids
+                                        +-> rejects and late events -> write
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark
+from apache_beam.transforms.window import FixedWindows, GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipeline.decoding import AnyBlock, BrokenBlock
+from pipeline.errors import InputError
+from pipeline.events import Batch, Reject
+from pipeline.hour_files import Version, WriteHours, WriteLines, hour_name
+from pipeline.hour_ids import ids_by_hour, union
+from pipeline.ids import id_lines, merge
+from pipeline.lateness import late_rejects, split_late
+from pipeline.quick import QuickDoFn, quick_map
+from pipeline.sources import ReadBlocks, is_local
+from pipeline.stream_job import StreamJob
+from pipeline.table import HOUR, Table, count_table, csv_text, hour_label
+from pipeline.table import parse_utc_offset as parse_offset
+from pipeline.tally import Tally, explain_rejects, first_rejects
+from pipeline.threads import ThreadedDoFn
+from pipeline.topics import ReadTopic
+from pipeline.transforms import REJECTS, CountHours, FormatRejects, HourTables, ScaleImpressions, counter
+from pipeline.watching import POLL_SECONDS, REMOTE_POLL_SECONDS, WatchFiles
+
+_FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no word for ever, its time ends in 294247
+
+
+def hour_windows(offset: int, early_firing_seconds: int) -> beam.WindowInto:
+    """Hours of event time that are reported early, when the watermark passes their end, and with each late event.
+
+    offset: seconds east of UTC. Panes accumulate. Nothing is too late for a window: what is too late for the job was
+    sorted out before, since a runner would drop it without a word.
+    """
+    return beam.WindowInto(
+        FixedWindows(HOUR, offset=-offset % HOUR),
+        trigger=AfterWatermark(early=AfterProcessingTime(early_firing_seconds), late=AfterCount(1)),
+        accumulation_mode=AccumulationMode.ACCUMULATING,
+        allowed_lateness=_FOREVER,
+    )
+
+
+class _DecodeStream(ThreadedDoFn):
+    """As DecodeBlocks, but nothing that comes in is a reason to stop: it is a reject, and goes on."""
+
+    def __init__(self, want_ids: bool, offset: int, allowed_lateness: int | None) -> None:
+        super().__init__()
+        self._want_ids, self._offset, self._allowed = want_ids, offset, allowed_lateness
+        self._read, self._rejected, self._late = counter("read"), counter("rejected"), counter("late")
+
+    def work(self, block: AnyBlock) -> tuple[AnyBlock, Batch, Batch]:
+        try:
+            batch = block.decode(self._want_ids, None)
+        except InputError as error:
+            batch = BrokenBlock(block.source, str(error)).decode(self._want_ids, None)
+        allowed = 2**60 if self._allowed is None else self._allowed
+        return block, *split_late(batch, block.arrived, allowed, self._offset)
+
+    def emit(self, result: tuple[AnyBlock, Batch, Batch]) -> Iterator[Any]:
+        block, batch, late = result
+        self._read.inc(batch.read + late.read)
+        self._rejected.inc(batch.rejected)
+        self._late.inc(late.read)
+        rejects = (*batch.rejects, *late_rejects(late, block.source, block.arrived, self._offset))
+        if rejects:
+            yield beam.pvalue.TaggedOutput(REJECTS, rejects)
+        if len(batch.codes):
+            yield batch
+
+
+@dataclasses.dataclass
+class DecodeStream(beam.PTransform):  # type: ignore[misc]
+    """Decodes blocks of a stream: PCollection[AnyBlock] -> a dict of PCollections.
+
+    batches (main): Batch, the events in time. REJECTS: tuple[Reject, ...], the rejects and late events of one block.
+    """
+
+    want_ids: bool
+    offset: int
+    allowed_lateness: int | None = None
+
+    def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
+        decode = _DecodeStream(self.want_ids, self.offset, self.allowed_lateness)
+        outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, main="batches")
+        outputs.batches.element_type = Batch
+        outputs[REJECTS].element_type = tuple[Reject, ...]
+        return outputs
+
+
+class _LogRejects(QuickDoFn):
+    """One line a block, where nobody keeps them."""
+
+    def process(self, rejects: tuple[Reject, ...]) -> None:
+        tally = Tally(len(rejects), len(rejects), first_rejects(rejects))
+        logging.getLogger(__name__).warning("%s", explain_rejects(tally))
+
+
+class _IdsByHour(ThreadedDoFn):
+    def __init__(self, offset: int) -> None:
+        super().__init__()
+        self._offset = offset
+
+    def work(self, batch: Batch) -> list[tuple[int, bytes]]:
+        return list(ids_by_hour(batch, self._offset))
+
+    def emit(self, hours: list[tuple[int, bytes]]) -> Iterator[WindowedValue]:
+        for hour, packed in hours:
+            yield WindowedValue((hour, packed), hour, (GlobalWindow(),))
+
+
+@dataclasses.dataclass
+class HourIds(beam.PTransform):  # type: ignore[misc]
+    """Unique ids per hour: PCollection[Batch] -> PCollection[tuple[int, bytes]], an hour's start and its packed ids."""
+
+    offset: int
+    windows: beam.WindowInto
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, bytes]]:
+        return (
+            batches
+            | "Ids by hour" >> beam.ParDo(_IdsByHour(self.offset)).with_output_types(tuple[int, bytes])
+            | "Hours" >> self.windows
+            | "Union" >> beam.CombinePerKey(union)
+        )
+
+
+def _report_version(table: Table) -> Version:
+    return f"{hour_name(table[0]['hour'])}.csv", (count_table(table), csv_text(table).encode())
+
+
+def _ids_version(hour: tuple[int, bytes], offset: int) -> Version:
+    ids = merge(hour[1])
+    return f"{hour_name(hour_label(hour[0], offset))}.txt", (len(ids.ends), id_lines(ids))
+
+
+@dataclasses.dataclass
+class HourlyStream(beam.PTransform):  # type: ignore[misc]
+    """The graph from blocks on: PCollection[AnyBlock] -> PCollection[str], the path of each report that was written."""
+
+    job: StreamJob
+
+    def expand(self, blocks: beam.PCollection[AnyBlock]) -> beam.PCollection[str]:
+        job, offset = self.job, parse_offset(self.job.utc_offset)
+        early = job.early_firing_seconds
+        want_ids = bool(job.ids_output or job.rejects_output)
+        decoded = blocks | "Decode" >> DecodeStream(want_ids, offset, job.allowed_lateness_seconds)
+        self._keep_rejects(decoded[REJECTS])
+        if job.ids_output:
+            ids = decoded.batches | "Unique ids" >> HourIds(offset, hour_windows(offset, early))
+            lines = ids | "Id lines" >> quick_map(_ids_version, offset, output=Version)
+            _ = lines | "Write ids" >> WriteHours(job.ids_output, job.token)
+        return (
+            decoded.batches
+            | "Count" >> CountHours(offset, windows=hour_windows(offset, early))
+            | "Table" >> HourTables(offset)
+            | "Scale" >> ScaleImpressions(job.impressions_factor)
+            | "CSV" >> quick_map(_report_version, output=Version)
+            | "Write reports" >> WriteHours(job.output, job.token)
+        )
+
+    def _keep_rejects(self, rejects: beam.PCollection[tuple[Reject, ...]]) -> None:
+        if self.job.rejects_output:
+            lines = rejects | "Reject lines" >> FormatRejects()
+            _ = lines | "Write rejects" >> WriteLines(self.job.rejects_output, self.job.token)
+        else:
+            _ = rejects | "Log rejects" >> beam.ParDo(_LogRejects())
+
+
+@dataclasses.dataclass
+class ReadStream(beam.PTransform):  # type: ignore[misc]
+    """The job's source: Pipeline -> PCollection[AnyBlock], unbounded."""
+
+    job: StreamJob
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[AnyBlock]:
+        job = self.job
+        if job.subscription:
+            return pipeline | "Topic" >> ReadTopic(job.subscription, job.timestamp_attribute, job.id_attribute)
+        seconds = POLL_SECONDS if all(map(is_local, job.patterns)) else REMOTE_POLL_SECONDS
+        files = pipeline | "Files" >> WatchFiles(job.patterns, seconds)
+        return files | "Read" >> ReadBlocks(keep_broken=True)
