@@ -72,9 +72,9 @@ def _run_stream(options: ReportOptions) -> None:
     start = time.monotonic()
     job = make_stream_job(options)
     summary = run_stream(job, options)
+    counts = f"{_counts(summary, job)}, {summary.late} late, " if summary else ""
     print(
-        f"{_counts(summary, job)}, {summary.late} late, "
-        f"{time.monotonic() - start:.1f} s: reports in {job.output}{_others(job)}",
+        f"{counts}{time.monotonic() - start:.1f} s: reports in {job.output}{_others(job)}",
         file=sys.stderr,
     )
 

@@ -8,6 +8,12 @@ from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 STREAM_RUNNER = "PrismRunner"
 """Beam's local engine for streams. Needs a program that Beam downloads, or that --prism_location names."""
 
+TRY_OUT_RUNNER = "BundleBasedDirectRunner"
+"""Beam's engine that can read Pub/Sub here, as DirectRunner does after it has started (or downloaded) Prism in vain.
+
+It takes messages before they are worked on, and counts only the first bundle of each step and thread.
+"""
+
 EARLY_FIRING_SECONDS = 60
 
 

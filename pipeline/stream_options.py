@@ -1,5 +1,6 @@
 """The options of a stream: their checks, and which engine runs which source."""
 
+import importlib
 import os
 import posixpath
 import re
@@ -9,7 +10,7 @@ from apache_beam.options.pipeline_options import StandardOptions
 
 from pipeline.errors import UsageError
 from pipeline.files import is_local
-from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER, StreamJob
+from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER, TRY_OUT_RUNNER, StreamJob
 
 STREAM_OPTIONS = (
     "subscription",
@@ -21,15 +22,15 @@ STREAM_OPTIONS = (
 
 DEFAULT_FOLDER = "reports"
 
-_DIRECT = ("DirectRunner", "BundleBasedDirectRunner")
+_DIRECT = ("DirectRunner", TRY_OUT_RUNNER)
 
 
 def check_stream(options: Any) -> None:
     """UsageError where the options of a stream have bad values, or name an engine that would hang or lose data."""
     if bool(options.input) == bool(options.subscription):
         raise UsageError("--streaming needs either --input, a watched folder or pattern, or --subscription")
-    if options.subscription and not re.fullmatch(r"projects/[^/]+/subscriptions/[^/]+", options.subscription):
-        raise UsageError(f"--subscription {options.subscription}: must be projects/PROJECT/subscriptions/NAME")
+    if options.subscription:
+        _check_subscription(options.subscription)
     if "-" in (*(options.input or ()), options.output, options.ids_output, options.rejects_output):
         raise UsageError("standard input and output (-) do not go with --streaming")
     for name, least in (("early_firing_seconds", 1), ("allowed_lateness_seconds", 0)):
@@ -38,7 +39,20 @@ def check_stream(options: Any) -> None:
             raise UsageError(f"--{name} must be at least {least}")
     if options.input and (options.timestamp_attribute or options.id_attribute):
         raise UsageError("--timestamp_attribute and --id_attribute belong to --subscription")
-    _check_engine(options.view_as(StandardOptions).runner, bool(options.subscription))
+    standard = options.view_as(StandardOptions)
+    _check_engine(standard.runner, bool(options.subscription))
+    if options.subscription and standard.runner in _DIRECT:
+        _check_try_out(options)
+        standard.runner = TRY_OUT_RUNNER
+
+
+def _check_subscription(name: str) -> None:
+    from apache_beam.io.gcp.pubsub import parse_subscription
+
+    try:
+        parse_subscription(name)
+    except ValueError:  # also a project's name of fewer than 6 characters
+        raise UsageError(f"--subscription {name}: must be projects/PROJECT/subscriptions/NAME") from None
 
 
 def _check_engine(runner: str, topic: bool) -> None:
@@ -48,6 +62,15 @@ def _check_engine(runner: str, topic: bool) -> None:
         raise UsageError(f"{STREAM_RUNNER} cannot read Pub/Sub. {_advice(topic)}")
     if not topic and runner in _DIRECT:
         raise UsageError(f"{runner} cannot watch files: it would wait for ever. {_advice(topic)}")
+
+
+def _check_try_out(options: Any) -> None:
+    if options.id_attribute:
+        raise UsageError("--id_attribute needs DataflowRunner: no other engine drops messages by it. See --deduplicate")
+    try:
+        importlib.import_module("google.cloud.pubsub")
+    except ImportError:
+        raise UsageError("--subscription: it needs `pip install 'apache-beam[gcp]'`") from None
 
 
 def _advice(topic: bool) -> str:

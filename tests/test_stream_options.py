@@ -1,14 +1,19 @@
 """The options of a stream: what is refused before anything runs, and why."""
 
+import dataclasses
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from apache_beam.options.pipeline_options import StandardOptions
 
 from pipeline.errors import UsageError
 from pipeline.options import parse_options
+from pipeline.stream_job import StreamJob
 from pipeline.stream_options import make_stream_job
 
-SUBSCRIPTION = "projects/a/subscriptions/b"
+SUBSCRIPTION = "projects/lab-project/subscriptions/events"
 
 
 @pytest.mark.parametrize(
@@ -19,6 +24,7 @@ SUBSCRIPTION = "projects/a/subscriptions/b"
         ("--streaming --input -", "standard input"),
         ("--streaming --input a --output -", "standard input"),
         ("--streaming --subscription b", "must be projects/PROJECT/subscriptions/NAME"),
+        ("--streaming --subscription projects/p/subscriptions/events", "must be projects/PROJECT/subscriptions/NAME"),
         ("--streaming --input a --early_firing_seconds 0", "--early_firing_seconds must be at least 1"),
         ("--streaming --input a --allowed_lateness_seconds -1", "--allowed_lateness_seconds must be at least 0"),
         ("--streaming --input a --id_attribute x", "belong to --subscription"),
@@ -26,6 +32,7 @@ SUBSCRIPTION = "projects/a/subscriptions/b"
         ("--streaming --input a --runner DirectRunner", "cannot watch files.*Use --runner PrismRunner"),
         (f"--streaming --subscription {SUBSCRIPTION}", "PrismRunner cannot read Pub/Sub. Use --runner DataflowRunner"),
         (f"--streaming --subscription {SUBSCRIPTION} --runner FnApiRunner", "Use --runner DataflowRunner"),
+        (f"--streaming --subscription {SUBSCRIPTION} --runner DirectRunner --id_attribute x", "needs DataflowRunner"),
         ("--streaming --input a --output b --ids_output b", "two outputs have the same name"),
         ("--streaming --input a --utc_offset 1", "UTC offset"),
         (f"--input a --subscription {SUBSCRIPTION}", "--subscription needs --streaming"),
@@ -35,6 +42,37 @@ SUBSCRIPTION = "projects/a/subscriptions/b"
 def test_refused(arguments: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         parse_options(arguments.split())
+
+
+def test_trying_out_a_topic_needs_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.cloud.pubsub", None)
+    with pytest.raises(UsageError, match=r"pip install 'apache-beam\[gcp\]'"):
+        parse_options(["--streaming", "--subscription", SUBSCRIPTION, "--runner", "DirectRunner"])
+
+
+@pytest.mark.parametrize("runner", ["DirectRunner", "BundleBasedDirectRunner"])
+def test_a_topic_is_tried_out_without_starting_prism(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.cloud.pubsub", ModuleType("pubsub"))
+    options = parse_options(["--streaming", "--subscription", SUBSCRIPTION, "--runner", runner])
+    assert options.view_as(StandardOptions).runner == "BundleBasedDirectRunner"
+
+
+def test_a_job_has_all_options(tmp_path: Path) -> None:
+    options = parse_options(
+        f"--streaming --runner DataflowRunner --subscription {SUBSCRIPTION} --output {tmp_path}/out --deduplicate "
+        "--timestamp_attribute when --id_attribute number --allowed_lateness_seconds 0 --early_firing_seconds 7".split()
+    )
+    job = dataclasses.replace(make_stream_job(options), token="")
+    assert job == StreamJob(
+        f"{tmp_path}/out",
+        subscription=SUBSCRIPTION,
+        early_firing_seconds=7,
+        allowed_lateness_seconds=0,
+        timestamp_attribute="when",
+        id_attribute="number",
+        deduplicate=True,
+        token="",
+    )
 
 
 def test_a_job_makes_its_folders(tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""Reading a topic: what the engine is asked for, on the translated graph."""
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.portability.common_urns import composites
+
+from pipeline.stream_job import StreamJob
+from pipeline.streaming import HourlyStream, ReadStream
+
+SUBSCRIPTION = "projects/lab-project/subscriptions/events"
+
+
+def pubsub_read(job: StreamJob) -> beam_runner_api_pb2.PubSubReadPayload:
+    """How the job's graph reads Pub/Sub."""
+    pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--streaming"]))
+    _ = pipeline | ReadStream(job) | HourlyStream(job)
+    transforms = pipeline.to_runner_api().components.transforms.values()
+    (read,) = (t.spec.payload for t in transforms if t.spec.urn == composites.PUBSUB_READ.urn)
+    return beam_runner_api_pb2.PubSubReadPayload.FromString(read)
+
+
+def test_attributes_reach_the_source() -> None:
+    job = StreamJob("out", subscription=SUBSCRIPTION, timestamp_attribute="when", id_attribute="number")
+    wanted = beam_runner_api_pb2.PubSubReadPayload(
+        subscription=SUBSCRIPTION,
+        timestamp_attribute="when",
+        id_attribute="number",
+        with_attributes=True,
+    )
+    assert pubsub_read(job) == wanted
+
+
+def test_no_attributes_are_asked_for_unless_named() -> None:
+    payload = pubsub_read(StreamJob("out", subscription=SUBSCRIPTION))
+    assert (payload.timestamp_attribute, payload.id_attribute) == ("", "")
