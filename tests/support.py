@@ -167,3 +167,9 @@ def run(
         pass_fds=pass_fds,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )
+
+
+def hourly_reports(folder: Path) -> str:
+    """The files that a stream wrote for its hours, as one report."""
+    rows = sorted(path.read_text().removeprefix(HEADER) for path in folder.glob("*.csv"))
+    return HEADER + "".join(rows)

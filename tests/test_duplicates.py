@@ -247,19 +247,15 @@ def stream_job(folder: Path, **options: Any) -> StreamJob:
     return StreamJob(str(folder), deduplicate=True, ids_output=str(folder / "ids"), **options)
 
 
-def hours(folder: Path) -> str:
-    """The hours' reports as one."""
-    rows = sorted(path.read_text().removeprefix(support.HEADER) for path in folder.glob("*.csv"))
-    return support.HEADER + "".join(rows)
-
-
 def test_a_stream(tmp_path: Path) -> None:
     """Doubles in a message, in the next ones, and redelivered when their hour is long over."""
     now = 1617400203 + 60
     first, second = message_block(EXAMPLE_EVENTS[:4] * 2, now), message_block(EXAMPLE_EVENTS[2:], now + 90)
     new = message_block([*EXAMPLE_EVENTS, event("new", "video_25", 1617385803)], now + 9000)
     run_blocks(tmp_path, [now, [first], [second, first], now + 9000, [first, new]])
-    assert hours(tmp_path) == oracle.report(rows([*EXAMPLE_EVENTS, event("new", "video_25", 1617385803)]))
+    assert support.hourly_reports(tmp_path) == oracle.report(
+        rows([*EXAMPLE_EVENTS, event("new", "video_25", 1617385803)])
+    )
     assert sorted(" ".join(path.read_text() for path in (tmp_path / "ids").glob("*.txt")).split()) == sorted(
         ["new", *(item["id"] for item in EXAMPLE_EVENTS)]
     )
@@ -289,10 +285,10 @@ def test_a_stream_forgets_an_hour_when_its_lateness_is_over(monkeypatch: pytest.
     block = [message_block([event()], end)]
     steps = [block, end + 599, block, end + 660, block]
     run_blocks(tmp_path, steps, allowed_lateness_seconds=600)
-    assert hours(tmp_path) == oracle.report(rows([event(), event()]))
+    assert support.hourly_reports(tmp_path) == oracle.report(rows([event(), event()]))
     (tmp_path / "kept").mkdir()
     run_blocks(tmp_path / "kept", steps)
-    assert hours(tmp_path / "kept") == oracle.report(rows([event()]))
+    assert support.hourly_reports(tmp_path / "kept") == oracle.report(rows([event()]))
 
 
 @settings(max_examples=5)
@@ -306,4 +302,4 @@ def test_any_stream_gives_the_oracles_report(bundles: list[list[Events]], most: 
     ]
     with tempfile.TemporaryDirectory() as name, mock.patch("pipeline.drop_duplicates._SETS", most):
         run_blocks(Path(name), [step for step in steps if step])
-        assert hours(Path(name)) == oracle.report(oracle.without_duplicates(events))
+        assert support.hourly_reports(Path(name)) == oracle.report(oracle.without_duplicates(events))

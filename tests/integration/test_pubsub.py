@@ -1,0 +1,174 @@
+"""Pub/Sub, live: the command line as a process, reading a real gRPC server by Beam's direct runner."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.cloud import pubsub_v1
+
+from tests import oracle
+from tests.integration.servers import TOOLS, program
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, event, hourly_reports, json_lines
+
+_PATIENCE = 90  # seconds, for a machine that does other work too
+
+
+class Topic:
+    """A topic with a subscription, on a server that only this test uses."""
+
+    def __init__(self) -> None:
+        self._publisher = pubsub_v1.PublisherClient()
+        self._name = self._publisher.topic_path("lab-project", "events")
+        self._publisher.create_topic(name=self._name)
+        with pubsub_v1.SubscriberClient() as subscriber:
+            self.subscription = subscriber.subscription_path("lab-project", "report")
+            subscriber.create_subscription(name=self.subscription, topic=self._name)
+
+    def publish(self, data: bytes, **attributes: str) -> str:
+        """Publishes a message; how rejects call it."""
+        return f"message {self._publisher.publish(self._name, data, **attributes).result()}"
+
+
+@pytest.fixture
+def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
+    with program(TOOLS / "pubsub", stdout=subprocess.PIPE) as server:
+        assert server.stdout
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.stdout.readline().decode().strip())
+        yield Topic()
+
+
+class Stream:
+    """A run of the command line, with its three folders."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self.process, self.folder = process, folder
+
+    @property
+    def report(self) -> str:
+        """The reports of all hours as one."""
+        return hourly_reports(self.folder / "reports")
+
+    @property
+    def ids(self) -> dict[str, set[str]]:
+        """The ids by hour."""
+        return {path.stem: set(path.read_text().split()) for path in (self.folder / "ids").glob("*.txt")}
+
+    @property
+    def rejects(self) -> list[tuple[str, str]]:
+        """Source and reason of each."""
+        lines = [line for path in (self.folder / "rejects").glob("*.jsonl") for line in path.read_text().splitlines()]
+        return sorted((reject["source"], reject["reason"]) for reject in map(json.loads, lines))
+
+    def wait(self, condition: Callable[[], bool], what: Callable[[], Any]) -> None:
+        """Waits until the condition holds."""
+        end = time.monotonic() + _PATIENCE
+        while not condition():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < end, what()
+            time.sleep(0.1)
+
+    def stop(self) -> str:
+        """Ends it as a user would; standard error."""
+        self.process.send_signal(signal.SIGTERM)
+        _, err = self.process.communicate(timeout=_PATIENCE)
+        assert self.process.returncode == 0, err
+        return err
+
+
+@contextlib.contextmanager
+def stream(topic: Topic, folder: Path, *arguments: str) -> Iterator[Stream]:
+    """A run that takes early reports each second."""
+    outputs = [x for name in ("ids", "rejects") for x in (f"--{name}_output", str(folder / name))]
+    command = [sys.executable, "-m", "pipeline", "--streaming", "--runner", "DirectRunner"]
+    command += ["--subscription", topic.subscription, "--output", str(folder / "reports"), *outputs]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [*command, "--early_firing_seconds", "1", *arguments], env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield Stream(process, folder)
+        finally:
+            process.kill()
+
+
+def rows(events: list[dict[str, Any]]) -> list[oracle.Event]:
+    return [(item["id"], item["event"], item["timestamp"]) for item in events]
+
+
+def test_messages_of_all_shapes(topic: Topic, tmp_path: Path) -> None:
+    """Events of 2021, though the engine's watermark is the wall clock; bad messages are kept and stop nothing."""
+    one, array, lines = EXAMPLE_EVENTS[0], EXAMPLE_EVENTS[1:3], EXAMPLE_EVENTS[3:5]
+    bad = {
+        topic.publish(b'{"id": "a", "event": "click", "timestamp": 1}'): "unknown event 'click'",
+        topic.publish(json.dumps(array).encode()[:-1]): "the array breaks off",
+        topic.publish(b"\xff"): "not JSON",
+    }
+    topic.publish(b"", kind="empty")
+    topic.publish(json.dumps(one).encode())
+    topic.publish(json.dumps(array).encode())
+    topic.publish(json_lines(lines))
+    topic.publish(json.dumps(EXAMPLE_EVENTS[5], indent=2).encode())
+    bad[topic.publish(json.dumps([{}]).encode())] = "missing id and event and timestamp"
+    with stream(topic, tmp_path) as run:
+        run.wait(lambda: run.report == EXAMPLE_REPORT, lambda: run.report)
+        run.wait(lambda: len(run.rejects) == len(bad), lambda: run.rejects)
+        err = run.stop()
+    assert run.report == EXAMPLE_REPORT
+    assert [source for source, _ in run.rejects] == sorted(bad)
+    assert all(bad[source] in reason for source, reason in run.rejects), run.rejects
+    assert run.ids == {
+        "2021-04-02T18+0100": {"75c3-2a09-4ac6-a38a", "d008-a738-45f3-a3fb"},
+        "2021-04-02T20+0100": {"c8e3-ace6-4852-a32f"},
+        "2021-04-02T22+0100": {"af77-79b6-4fe6-8645", "a6dc-030b-4fb5-891d", "9919-b79c-4897-b3e4"},
+    }
+    assert err.endswith(f" s: reports in {tmp_path}/reports, ids in {tmp_path}/ids, rejects in {tmp_path}/rejects\n")
+    assert "Traceback" not in err
+
+
+def test_late_by_the_time_of_publication(topic: Topic, tmp_path: Path) -> None:
+    """Whatever the timestamp attribute says, in both of its forms."""
+    now = int(time.time())
+    on_time = [event("now", "impressions", now), event("before", "video_25", now - 3600)]
+    milliseconds, text = "1617393003000", datetime.fromtimestamp(now, timezone.utc).isoformat()
+    topic.publish(json.dumps(event("late", "impressions", now - 4 * 3600)).encode(), when=text)
+    topic.publish(json_lines(on_time), when=milliseconds)
+    with stream(topic, tmp_path, "--allowed_lateness_seconds", "7200", "--timestamp_attribute", "when") as run:
+        wanted = oracle.report(rows(on_time))
+        run.wait(lambda: run.report == wanted and bool(run.rejects), lambda: (run.report, run.rejects))
+        run.stop()
+    assert set().union(*run.ids.values()) == {"now", "before"}
+    ((_, reason),) = run.rejects
+    assert reason.startswith("late: came ")
+
+
+def test_doubled_messages_count_once(topic: Topic, tmp_path: Path) -> None:
+    for _ in range(3):
+        topic.publish(json.dumps(EXAMPLE_EVENTS).encode())
+    with stream(topic, tmp_path, "--deduplicate") as run:
+        run.wait(lambda: run.report == EXAMPLE_REPORT, lambda: run.report)
+        topic.publish(json_lines([*EXAMPLE_EVENTS, event("last")]))
+        wanted = oracle.report(rows([*EXAMPLE_EVENTS, event("last")]))
+        run.wait(lambda: run.report == wanted, lambda: run.report)
+        run.stop()
+
+
+def test_what_a_crash_loses(topic: Topic, tmp_path: Path) -> None:
+    """As the README says: what was taken is gone, and the next run writes its hours without it."""
+    topic.publish(json.dumps(event("before")).encode())
+    with stream(topic, tmp_path) as run:
+        run.wait(lambda: run.report == oracle.report(rows([event("before")])), lambda: run.report)
+        run.process.kill()
+    topic.publish(json.dumps(event("after", "video_25")).encode())
+    with stream(topic, tmp_path) as run:
+        wanted = oracle.report(rows([event("after", "video_25")]))
+        run.wait(lambda: run.report == wanted, lambda: run.report)
+        run.stop()
