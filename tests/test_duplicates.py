@@ -38,7 +38,6 @@ from pipeline.duplicates import (
     merge_events,
     split_events,
     split_hours,
-    union,
     unseen,
 )
 from pipeline.errors import MismatchError, RejectsError
@@ -119,8 +118,8 @@ def test_any_batches_give_the_set_and_account_for_each_record(parts: list[Events
 
 @both
 @settings(max_examples=50)
-@given(st.lists(EVENTS, max_size=6), st.integers(1, 4), st.sampled_from((0, 3600, 19800)))
-def test_any_stream_gives_the_set(parts: list[Events], most: int, offset: int) -> None:
+@given(st.lists(EVENTS, max_size=6), st.sampled_from((0, 3600, 19800)))
+def test_any_stream_gives_the_set(parts: list[Events], offset: int) -> None:
     state: dict[Any, list[duplicates.KeySet]] = {}
     passed: Events = []
     for part in parts:
@@ -131,8 +130,6 @@ def test_any_stream_gives_the_set(parts: list[Events], most: int, offset: int) -
             sets = state.setdefault(place, [])
             new = unseen(piece, sets)
             sets.append(new)
-            if len(sets) > most:
-                sets[:] = [union(sets)]
             found = support.batch_rows(key_events(new.keys()))
             assert new.size == len(found)
             passed += found
@@ -292,14 +289,14 @@ def test_a_stream_forgets_an_hour_when_its_lateness_is_over(monkeypatch: pytest.
 
 
 @settings(max_examples=5)
-@given(st.lists(st.lists(EVENTS, max_size=3), max_size=4), st.integers(1, 3))
-def test_any_stream_gives_the_oracles_report(bundles: list[list[Events]], most: int) -> None:
+@given(st.lists(st.lists(EVENTS, max_size=3), max_size=4))
+def test_any_stream_gives_the_oracles_report(bundles: list[list[Events]]) -> None:
     events = [item for bundle in bundles for part in bundle for item in part]
     names = ("id", "event", "timestamp")
     steps = [
         [message_block([dict(zip(names, row, strict=True)) for row in part], 10**9) for part in bundle if part]
         for bundle in bundles
     ]
-    with tempfile.TemporaryDirectory() as name, mock.patch("pipeline.drop_duplicates._SETS", most):
+    with tempfile.TemporaryDirectory() as name:
         run_blocks(Path(name), [step for step in steps if step])
         assert support.hourly_reports(Path(name)) == oracle.report(oracle.without_duplicates(events))
