@@ -345,7 +345,7 @@ def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]
         (["--input", "in", "--direct_num_workers", "many"], "direct_num_workers"),
         (["--input", "in", "--runner", "NoSuchRunner"], "NoSuchRunner"),
         (["--input", "bad.lzma"], "compression is not supported"),
-        (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: cannot be listed"),
+        (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: no such kind of storage"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
