@@ -13,10 +13,10 @@ from apache_beam.runners.runner import create_runner
 from pipeline.errors import UsageError, one_line
 from pipeline.files import InputFile, NewFile, check_file_system, explain, find_files, is_io_error, is_local
 from pipeline.report import Job
-from pipeline.sinks import temporary_name
-from pipeline.stream_job import EARLY_FIRING_SECONDS
-from pipeline.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, STREAM_RUNNER, check_stream
+from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER
+from pipeline.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, parse_factor, parse_utc_offset
+from pipeline.temporary import temporary_name
 
 DEFAULT_OUTPUT = "report.csv"
 

@@ -21,10 +21,11 @@ from pipeline import errors
 from pipeline.errors import PipelineError
 from pipeline.files import InputFile
 from pipeline.quick import make_quick
-from pipeline.sinks import WriteFile, WritePiece, remove_leftovers
+from pipeline.sinks import WriteFile, WritePiece
 from pipeline.sources import ListFiles, ReadBlocks
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 from pipeline.tally import check_counts
+from pipeline.temporary import remove_leftovers
 from pipeline.transforms import (
     METRICS,
     REJECTS,
@@ -86,7 +87,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         decoded = blocks | "Decode" >> DecodeBlocks(bool(job.ids_output), bool(job.rejects_output))
         tables = decoded.batches | "Count" >> HourlyTable(job.utc_offset, refuse_rejects=not job.rejects_output)
         if job.ids_output:
-            ids = decoded.batches | "Unique ids" >> DistinctIds() | "Id lines" >> FormatIds()
+            ids = decoded.batches | "Unique ids" >> DistinctIds((job.ids_output, job.token)) | "Id lines" >> FormatIds()
             _ = ids | "Write ids" >> WriteFile(job.ids_output, job.token, after=tables)
         if job.rejects_output:
             rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()

@@ -19,7 +19,6 @@ from pipeline.compression import decompressor
 from pipeline.decoding import AnyBlock, BrokenBlock
 from pipeline.errors import InputError, PipelineError
 from pipeline.files import SIZE_UNKNOWN, InputFile, explain, is_io_error
-from pipeline.parquet import ParquetReader
 from pipeline.quick import QuickDoFn
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
@@ -60,6 +59,8 @@ def _sized(stream: BinaryIO, file: InputFile) -> InputFile:
 
 def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int, array: bool) -> Reader:
     if file.path.lower().endswith(".parquet"):
+        from pipeline.parquet import ParquetReader  # 50 ms
+
         parquet = ParquetReader(stream, file.name)
         if file.size <= cell_bytes:
             return Reader(1, lambda _: parquet.read_all(), stream.tell)

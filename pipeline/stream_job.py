@@ -5,6 +5,9 @@ import uuid
 
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 
+STREAM_RUNNER = "PrismRunner"
+"""Beam's local engine for streams. Needs a program that Beam downloads, or that --prism_location names."""
+
 EARLY_FIRING_SECONDS = 60
 
 

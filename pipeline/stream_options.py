@@ -9,10 +9,7 @@ from apache_beam.options.pipeline_options import StandardOptions
 
 from pipeline.errors import UsageError
 from pipeline.files import is_local
-from pipeline.stream_job import EARLY_FIRING_SECONDS, StreamJob
-
-STREAM_RUNNER = "PrismRunner"
-"""Beam's local engine for streams. Needs a program that Beam downloads, or that --prism_location names."""
+from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER, StreamJob
 
 STREAM_OPTIONS = (
     "subscription",

@@ -6,22 +6,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 from pipeline import watching
 from pipeline.files import is_local
 from pipeline.report import Summary, summarize, user_error
-from pipeline.sinks import clean_folder
-from pipeline.stream_job import StreamJob
+from pipeline.stream_job import STREAM_RUNNER, StreamJob
 from pipeline.streaming import HourlyStream, ReadStream
 from pipeline.tally import check_counts
+from pipeline.temporary import clean_folder
 
 
 def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
     """Builds and runs the graph until SIGTERM or Ctrl-C.
 
     The first one ends watches of files: what is there is read to its end, and all hours are written. A second one, or
-    the first where a topic is read, ends the run at once.
+    the first where a topic is read or other processes work, ends the run at once.
 
     Raises:
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left on this machine.
@@ -33,7 +33,7 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
     try:
         with _on_signals(None):  # Prism keeps ignoring what it ignored when it was started: Ctrl-C is for this process
             result = pipeline.run()
-        drained = _wait(result, stoppable=bool(job.patterns))
+        drained = _wait(result, stoppable=bool(job.patterns) and _in_this_process(options))
         summary = summarize(result)
     except Exception as error:
         raise user_error(error) or error from None
@@ -42,6 +42,13 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
     if drained:
         check_counts(summary.read, summary.counted, summary.rejected + summary.late)
     return summary
+
+
+def _in_this_process(options: PipelineOptions) -> bool:
+    """Whether the workers are threads of this process, which see that watches are to end."""
+    environment = options.view_as(PortableOptions).environment_type
+    prism = options.view_as(StandardOptions).runner == STREAM_RUNNER
+    return environment == "LOOPBACK" or (prism and not environment)
 
 
 def _clean(job: StreamJob) -> None:

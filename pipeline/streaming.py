@@ -21,7 +21,7 @@ from pipeline.events import Batch, Reject
 from pipeline.files import is_local
 from pipeline.hour_files import Version, WriteHours, WriteLines, hour_name
 from pipeline.hour_ids import ids_by_hour, union
-from pipeline.ids import id_lines, unpack
+from pipeline.ids import id_lines, merge
 from pipeline.lateness import late_rejects, split_late
 from pipeline.quick import QuickDoFn, quick_map
 from pipeline.sources import ReadBlocks
@@ -140,7 +140,7 @@ def _report_version(table: Table) -> Version:
 
 
 def _ids_version(hour: tuple[int, bytes], offset: int) -> Version:
-    ids = unpack(hour[1])
+    ids = merge(hour[1])
     return f"{hour_name(hour_label(hour[0], offset))}.txt", (len(ids.ends), id_lines(ids))
 
 
