@@ -115,6 +115,8 @@ def _complete(options: PipelineOptions, arguments: Sequence[str]) -> None:
         _check_beam_options(arguments)
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or (STREAM_RUNNER if standard.streaming else DEFAULT_RUNNER)
+    if standard.runner == "BundleBasedDirectRunner" and not standard.streaming:
+        raise UsageError(f"{standard.runner} cannot read files in parts. Use --runner {DEFAULT_RUNNER}")
     try:
         create_runner(standard.runner)
     except (ValueError, ImportError, AttributeError) as error:

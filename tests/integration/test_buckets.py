@@ -2,16 +2,15 @@
 
 import gzip
 import json
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import oracle
+from tests.integration.documents import events, ids_of, report_of
 from tests.integration.servers import BUCKET, S3Server, Storage, cloud_storage, job, s3_server
-from tests.support import EVENT_TYPES, HEADER, json_lines
+from tests.support import HEADER, json_lines
 
 Store = Storage | S3Server
 
@@ -25,27 +24,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[Store]:
     with cloud_storage(folder) if request.param == "gs" else s3_server() as server:
         yield server
-
-
-def events(count: int, seed: int = 1, id_length: int = 1) -> list[dict[str, Any]]:
-    """Events of two days, with ids that come again."""
-    numbers = random.Random(seed)
-    return [
-        {
-            "id": f"id-{numbers.randrange(count):0{id_length}}",
-            "event": numbers.choice(EVENT_TYPES),
-            "timestamp": 1617393003 + numbers.randrange(2 * 86400),
-        }
-        for _ in range(count)
-    ]
-
-
-def report_of(*documents: bytes) -> str:
-    return oracle.report(event for document in documents for event in oracle.read(document).events)
-
-
-def ids_of(*documents: bytes) -> set[str]:
-    return oracle.unique_ids(event for document in documents for event in oracle.read(document).events)
 
 
 def run(store: Store, *arguments: str) -> Any:
