@@ -18,9 +18,9 @@ gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 
 from pipeline import progress  # noqa: E402
 from pipeline.errors import PipelineError, UsageError, one_line  # noqa: E402
+from pipeline.files import InputFile  # noqa: E402
 from pipeline.options import STANDARD, ReportOptions, is_stream, make_job, parse_options  # noqa: E402
 from pipeline.report import Job, Summary, run_job  # noqa: E402
-from pipeline.sources import InputFile  # noqa: E402
 from pipeline.stream_job import StreamJob  # noqa: E402
 
 gc.freeze()

@@ -68,6 +68,11 @@ class ParquetReader:
         """How many row groups the file has."""
         return int(self._file.num_row_groups)
 
+    def read_all(self) -> Iterator[RowBlock]:
+        """The rows of all row groups."""
+        for group in range(self.groups):
+            yield from self.read_group(group)
+
     def read_group(self, group: int) -> Iterator[RowBlock]:
         """The rows of a row group, in blocks of ROWS_A_BLOCK."""
         index = sum(self._file.metadata.row_group(k).num_rows for k in range(group))
