@@ -36,13 +36,13 @@ def _header(load: float) -> list[str]:
     """Where and when this was measured; load is the run queue's mean length over a minute, by the system."""
     loads = f"load before {load:.1f}, after {os.getloadavg()[0]:.1f}"
     return [
-        f"- CPU: {_cpu_model()}, {os.cpu_count()} cores; {platform.system()} {platform.release()}",
+        f"- CPU: {cpu_model()}, {os.cpu_count()} cores; {platform.system()} {platform.release()}",
         f"- Python {platform.python_version()}, {', '.join(map(_version, PACKAGES))}",
         f"- {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC; {loads}",
     ]
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     """The processor's name, as far as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
