@@ -434,7 +434,7 @@ def test_a_bucket_without_its_extra_is_wrong_usage(capsys: pytest.CaptureFixture
 
 
 def test_rejects_in_other_processes_end_with_one_line(tmp_path: Path) -> None:
-    """Workers' own logs come before it where the gcp extra is missing: Beam's import then sets up logging by a warning."""
+    """Workers log before it where the gcp extra is missing: a warning at the import of Beam then sets up logging."""
     source = tmp_path / "bad.jsonl"
     source.write_bytes(b"{}\n")
     options = ("--direct_running_mode", "multi_processing", "--direct_num_workers", "2")
