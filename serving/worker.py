@@ -7,7 +7,6 @@ import signal
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from multiprocessing import connection, parent_process
 from pathlib import Path
@@ -24,8 +23,6 @@ from serving.folders import hold  # noqa: E402
 from serving.http import Server  # noqa: E402
 from serving.settings import Settings  # noqa: E402
 from serving.slots import Slot, Slots, slot_maker  # noqa: E402
-
-_SETTLE_SECONDS = 2  # loading what numba compiled takes the interpreter lock for 0.3 s: not from the first requests
 
 
 def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
@@ -72,7 +69,6 @@ def _warm_up(make_slot: Callable[[], Slot], slots: Slots, more: int) -> None:
     """What the first request need not wait for: the other slots, and the compiled scanner that large bodies use."""
     for _ in range(more):
         slots.add(make_slot())
-    time.sleep(_SETTLE_SECONDS)
     decode(Block(b" " * SMALL_BLOCK + b"\n"), want_ids=False)
     gc.collect()
-    gc.freeze()  # Beam and numba make half a million objects, which no collection should visit again
+    gc.freeze()  # Beam makes half a million objects, which no collection should visit again
