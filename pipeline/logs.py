@@ -1,9 +1,18 @@
 """What a program of this project logs: warnings, one line each, on stderr."""
 
 import logging
+import re
 import threading
 
 from pipeline.errors import PipelineError
+
+_SAID_ELSEWHERE = (
+    "apitools not found",
+    "Error in _start_upload while inserting file",  # of S3
+    "HTTP error while requesting file",
+    "Prism received bundle error",  # the run fails with the error itself
+    "stage.Execute aborting due to bundle error",
+)
 
 
 def configure() -> None:
@@ -19,9 +28,15 @@ def _is_news(record: logging.LogRecord) -> bool:
     """False for what is said elsewhere: users' errors, which Beam logs with a traceback before it raises them."""
     if record.name == "PrismRunner" and record.levelno < logging.ERROR:
         return False
-    if record.exc_info and isinstance(record.exc_info[1], PipelineError):
-        return False
-    return not str(record.msg).startswith("apitools not found")
+    error = record.exc_info[1] if record.exc_info else None
+    message = record.getMessage()
+    users = isinstance(error, PipelineError) or _is_users_traceback(message) or _is_users_traceback(str(error))
+    return not (users or message.startswith(_SAID_ELSEWHERE))
+
+
+def _is_users_traceback(text: str) -> bool:
+    """Whether a worker in another process sent the traceback of a user's error, perhaps within a message of its own."""
+    return "Traceback (most recent call last)" in text and bool(re.search(r"pipeline\.errors\.\w+: ", text))
 
 
 def _log_thread(failure: threading.ExceptHookArgs) -> None:
