@@ -112,6 +112,11 @@ class Server:
         self.port = int(re.findall(r"listening on http://.*:(\d+)/", self.log)[0])
 
     @property
+    def address(self) -> str:
+        """The page's."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
     def log(self) -> str:
         return self.log_file.read_text()
 
