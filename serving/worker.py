@@ -33,6 +33,7 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
     """
     with hold(folder.parent), contextlib.ExitStack() as until_the_end:
         tempfile.tempdir = str(folder)
+        until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
             until_the_end.enter_context(engine(settings.beam_arguments))
             make_slot = slot_maker(folder, settings.beam_arguments)
@@ -47,7 +48,6 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
         _start(_warm_up, make_slot, slots, settings.slots - 1)
         server.serve()
         threading.excepthook = lambda _: None  # what still runs loses its files now
-        shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)  # a run that outlived its grace, or is not wanted any more, must not hold the process
 
 

@@ -126,6 +126,11 @@ class Server:
         parts = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(p) for p in parts if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
 
+    @property
+    def is_running_large(self) -> bool:
+        """Whether a slot has a large body, which the server reads where it came, through a link."""
+        return any(path.is_symlink() for path in self.temporary.rglob("body"))
+
     def connect(self) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port))
         connection.settimeout(60)

@@ -324,7 +324,7 @@ def test_busy(open_page: Open, tmp_path: Path) -> None:
         page = open_page(server.address)
         with ThreadPoolExecutor(1) as pool:
             slow = pool.submit(server.post, b"x\n" * 30_000_000)
-            await_true(lambda: list(server.temporary.rglob("body")))
+            await_true(lambda: server.is_running_large)
             page.get_by_role("button", name="Try the sample").click()
             expect_problem(page, "The server is busy")
             expect(page.get_by_role("alert")).to_contain_text("in 2 s.")

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,11 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("runner") / "tmp"
     with running(folder, "--processes=1", *RUNNERS[request.param]) as server:
         yield server
+        (worker,) = server.workers
+        children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+        assert len(children) == (request.param == "PrismRunner")
         assert server.stop() == 0
+        assert [child for child in children if Path(f"/proc/{child}").exists()] == []
         assert [path.name for path in folder.iterdir() if path.name.startswith("report-server-")] == []
 
 
