@@ -27,8 +27,8 @@ from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 from pipeline.tally import check_counts
 from pipeline.temporary import remove_leftovers
 from pipeline.transforms import (
-    METRICS,
     REJECTS,
+    TOTALS,
     DecodeBlocks,
     DistinctIds,
     FormatCsv,
@@ -135,7 +135,7 @@ def _finish(job: Job, start: Callable[[], Any]) -> Summary:
     try:
         result = start()
         result.wait_until_finish()
-        summary = summarize(result)
+        summary = summarize(result, TOTALS)
     except Exception as error:
         raise user_error(error) or error from None
     finally:
@@ -161,8 +161,8 @@ def _tidy(job: Job) -> None:
             logging.getLogger(__name__).warning("temporary files beside %s were not removed: %s", path, error)
 
 
-def summarize(result: Any) -> Summary:
-    """The counters of a run."""
-    found = result.metrics().query(MetricsFilter().with_namespace(METRICS))["counters"]
+def summarize(result: Any, namespace: str) -> Summary:
+    """The counters of a run, those of a namespace."""
+    found = result.metrics().query(MetricsFilter().with_namespace(namespace))["counters"]
     counts = {counter.key.metric.name: counter.result for counter in found}
     return Summary(*(counts.get(field.name) or 0 for field in dataclasses.fields(Summary)))

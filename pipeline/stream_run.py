@@ -15,6 +15,7 @@ from pipeline.stream_job import STREAM_RUNNER, StreamJob
 from pipeline.streaming import HourlyStream, ReadStream
 from pipeline.tally import check_counts
 from pipeline.temporary import clean_folder
+from pipeline.transforms import METRICS
 
 
 def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
@@ -34,7 +35,7 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
         with _on_signals(None):  # Prism keeps ignoring what it ignored when it was started: Ctrl-C is for this process
             result = pipeline.run()
         drained = _wait(result, stoppable=bool(job.patterns) and _in_this_process(options))
-        summary = summarize(result)
+        summary = summarize(result, METRICS)
     except Exception as error:
         raise user_error(error) or error from None
     finally:
