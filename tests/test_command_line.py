@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline import unique_ids
+from pipeline import logs, unique_ids
 from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, Run, call, event, json_lines, line, run
 
@@ -433,11 +433,13 @@ def test_a_bucket_without_its_extra_is_wrong_usage(capsys: pytest.CaptureFixture
     assert result.err == "error: gs://bucket/a.jsonl: it needs `pip install 'apache-beam[gcp]'`\n"
 
 
-def test_rejects_in_other_processes_are_one_line(tmp_path: Path) -> None:
-    source = tmp_path / "bad.jsonl"
-    source.write_bytes(b"{}\n")
-    options = ("--direct_running_mode", "multi_processing", "--direct_num_workers", "2")
-    result = run("--input", str(source), "--output", str(tmp_path / "r.csv"), *options)
-    assert result.returncode == 1
-    assert result.stderr.decode().startswith("error: 1 of 1 records rejected: ")
-    assert result.stderr.count(b"\n") == 1
+def test_tracebacks_of_users_errors_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = logs.Filtered(sys.stderr)
+    for text in (
+        "Traceback (most recent call last):\n  ...\npipeline.errors.RejectsError: 1 of 2 [while running 'x']\n",
+        "\n",
+        "Traceback (most recent call last):\n  ...\nValueError: a defect\n",
+        "\n",
+    ):
+        stream.write(text)
+    assert capsys.readouterr().err == "Traceback (most recent call last):\n  ...\nValueError: a defect\n\n"
