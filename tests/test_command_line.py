@@ -347,7 +347,7 @@ def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]
         (["--input", "in", "--direct_num_workers", "many"], "direct_num_workers"),
         (["--input", "in", "--runner", "NoSuchRunner"], "NoSuchRunner"),
         (["--input", "bad.lzma"], "compression is not supported"),
-        (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: cannot be listed"),
+        (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: no such kind of storage"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
@@ -443,3 +443,13 @@ def test_tracebacks_of_users_errors_are_no_news(capsys: pytest.CaptureFixture[st
     ):
         stream.write(text)
     assert capsys.readouterr().err == "Traceback (most recent call last):\n  ...\nValueError: a defect\n\n"
+
+
+def test_rejects_in_other_processes_end_with_one_line(tmp_path: Path) -> None:
+    """Workers log before it where the gcp extra is missing: a warning at the import of Beam then sets up logging."""
+    source = tmp_path / "bad.jsonl"
+    source.write_bytes(b"{}\n")
+    options = ("--direct_running_mode", "multi_processing", "--direct_num_workers", "2")
+    result = run("--input", str(source), "--output", str(tmp_path / "r.csv"), *options)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(b"error: 1 of 1 records rejected: ")
