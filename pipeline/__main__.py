@@ -128,7 +128,8 @@ def _fail(status: int, message: str) -> int:
     return status
 
 
-def _run_program() -> int:
+def run_program() -> int:
+    """Runs the command line as a program of its own; the status."""
     errors = logs.Filtered(sys.stderr)
     sys.stderr = errors  # type: ignore[assignment]
     status = main()
@@ -137,4 +138,4 @@ def _run_program() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_run_program())
+    sys.exit(run_program())
