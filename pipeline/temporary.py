@@ -17,7 +17,7 @@ from pipeline.errors import OutputError
 from pipeline.files import NewFile, explain, is_io_error, is_local
 from pipeline.quick import QuickDoFn
 
-_HELD_BYTES = 32 * 1024 * 1024  # by a bundle
+_HELD_BYTES = 64 * 1024 * 1024  # by a bundle
 _INLINE_BYTES = 64 * 1024
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}-[0-9a-f]{32}")
 
