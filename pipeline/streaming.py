@@ -8,12 +8,14 @@ or messages -> group ----------^        +-> ids by hour -> union -> write the ho
 import dataclasses
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark
-from apache_beam.transforms.window import FixedWindows, GlobalWindow
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
+from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.decoding import AnyBlock, BrokenBlock
@@ -25,7 +27,16 @@ from pipeline.ids import id_lines, unpack
 from pipeline.lateness import late_rejects, split_late
 from pipeline.quick import QuickDoFn, quick_map
 from pipeline.sources import ReadBlocks, is_local
-from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, HOUR, Table, count_table, csv_text, hour_label
+from pipeline.table import (
+    DEFAULT_FACTOR,
+    DEFAULT_UTC_OFFSET,
+    HOUR,
+    Table,
+    add_counts,
+    count_table,
+    csv_text,
+    hour_label,
+)
 from pipeline.table import parse_utc_offset as parse_offset
 from pipeline.tally import Tally, explain_rejects, first_rejects
 from pipeline.threads import ThreadedDoFn
@@ -67,15 +78,46 @@ class StreamJob:
 def hour_windows(offset: int, early_firing_seconds: int) -> beam.WindowInto:
     """Hours of event time that are reported early, when the watermark passes their end, and with each late event.
 
-    offset: seconds east of UTC. Panes accumulate. Nothing is too late for a window: what is too late for the job was
-    sorted out before, since a runner would drop it without a word.
+    offset: seconds east of UTC. Panes hold what is new, RunningTotals adds them up: of windows that accumulate, Prism
+    keeps each element for ever and works on all of them in each pane. Nothing is too late for a window: what is too
+    late for the job was sorted out before, since a runner would drop it without a word.
     """
     return beam.WindowInto(
         FixedWindows(HOUR, offset=-offset % HOUR),
         trigger=AfterWatermark(early=AfterProcessingTime(early_firing_seconds), late=AfterCount(1)),
-        accumulation_mode=AccumulationMode.ACCUMULATING,
+        accumulation_mode=AccumulationMode.DISCARDING,
         allowed_lateness=_FOREVER,
     )
+
+
+class _AddToTotal(QuickDoFn):
+    _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())
+
+    def __init__(self, add: Callable[[list[Any]], Any]) -> None:
+        self._add = add
+
+    def process(self, pane: tuple[int, Any], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[tuple[int, Any]]:  # noqa: B008
+        hour, new = pane
+        before = total.read()
+        now = new if before is None else self._add([before, new])
+        total.write(now)
+        yield hour, now
+
+
+@dataclasses.dataclass
+class RunningTotals(beam.PTransform):  # type: ignore[misc]
+    """The sum of an hour's panes so far, with each pane: PCollection[tuple[int, T]] -> PCollection[tuple[int, T]].
+
+    add: what adds up values of T; the order of panes does not matter. Totals are in the global window: Prism drops the
+    state of an hour's window at the hour's end, whatever lateness is allowed.
+    """
+
+    add: Callable[[list[Any]], Any]
+
+    def expand(self, panes: beam.PCollection[tuple[int, Any]]) -> beam.PCollection[tuple[int, Any]]:
+        totals = panes | "No window" >> beam.WindowInto(GlobalWindows()) | "Add" >> beam.ParDo(_AddToTotal(self.add))
+        totals.element_type = panes.element_type
+        return totals
 
 
 class _DecodeStream(ThreadedDoFn):
@@ -158,7 +200,8 @@ class HourIds(beam.PTransform):  # type: ignore[misc]
             batches
             | "Ids by hour" >> beam.ParDo(_IdsByHour(self.offset)).with_output_types(tuple[int, bytes])
             | "Hours" >> self.windows
-            | "Union" >> beam.CombinePerKey(union)
+            | "Union" >> beam.CombinePerKey(union).with_output_types(tuple[int, bytes])
+            | "Total" >> RunningTotals(union)
         )
 
 
@@ -190,6 +233,7 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
         return (
             decoded.batches
             | "Count" >> CountHours(offset, windows=hour_windows(offset, early))
+            | "Total" >> RunningTotals(add_counts)
             | "Table" >> HourTables(offset)
             | "Scale" >> ScaleImpressions(job.impressions_factor)
             | "CSV" >> quick_map(_report_version, output=Version)
