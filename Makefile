@@ -24,14 +24,16 @@ bench: .venv/ready .venv-bench/ready  ## against DuckDB, Polars, pandas and stoc
 bench-http: .venv/ready .venv-http/ready  ## the server against FastAPI with pandas, in one run
 	$(BIN)/python -m bench.http --rival_python .venv-http/bin/python $(BENCH)
 
-integration: .venv/ready .venv-integration/ready .venv-browser/ready  ## a fuzzer, and the page in a real browser
+integration: .venv/ready .venv-integration/ready .venv-browser/ready .venv-cloud/ready build/tools/ready  ## a fuzzer, the page in a real browser, servers of clouds
 	.ci/schemathesis $(BIN)/python .venv-integration/bin/schemathesis
 	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
-	.venv-browser/bin/python -m pytest tests/integration
+	.venv-browser/bin/python -m pytest tests/integration/test_page.py
+	.venv-cloud/bin/python -m pytest -n auto tests/integration --ignore=tests/integration/test_page.py
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pipeline.native
 	touch $@
 
 # The rivals live apart: with pandas installed, Beam takes 0.3 s longer to import.
@@ -55,10 +57,25 @@ integration: .venv/ready .venv-integration/ready .venv-browser/ready  ## a fuzze
 	.venv-browser/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r browser-requirements.txt
 	touch $@
 
+.venv-cloud/ready: tests/integration/requirements.txt
+	$(PYTHON) -m venv --clear .venv-cloud
+	.venv-cloud/bin/python -m pip install --quiet --disable-pip-version-check -r tests/integration/requirements.txt
+	touch $@
+
+# Prism (Beam's portable engine), and servers of Pub/Sub and Cloud Storage; needs Go.
+TOOLS := tests/integration/tools
+build/tools/ready: $(wildcard $(TOOLS)/go.* $(TOOLS)/*/*.go)
+	mkdir -p build/tools
+	cd $(TOOLS) && go build -o $(CURDIR)/build/tools/ ./gcs ./pubsub github.com/apache/beam/sdks/v2/go/cmd/prism
+	touch $@
+
 requirements: .venv/ready  ## pins anew from the ranges in setup.py
 	$(BIN)/python -m pip install --quiet uv==0.9.30
-	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate \
+	UV_PYTHON_DOWNLOADS=never UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate \
 	  --no-emit-index-url --python-version 3.10 --extra server --extra test setup.py --output-file requirements.txt
+	UV_PYTHON_DOWNLOADS=never UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate \
+	  --no-emit-index-url --python-version 3.10 --extra server --extra test --extra gcp --extra aws setup.py \
+	  tests/integration/requirements.in --constraint requirements.txt --output-file tests/integration/requirements.txt
 
 clean:
-	rm -rf .venv .venv-bench .venv-http .venv-integration .venv-browser build dist *.egg-info report.csv
+	rm -rf .venv .venv-bench .venv-http .venv-integration .venv-browser .venv-cloud build dist *.egg-info report.csv

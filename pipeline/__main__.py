@@ -16,9 +16,10 @@ logs.configure()
 
 from pipeline import progress  # noqa: E402
 from pipeline.errors import PipelineError, UsageError, one_line  # noqa: E402
-from pipeline.options import STANDARD, ReportOptions, make_job, parse_options  # noqa: E402
+from pipeline.options import STANDARD, ReportOptions, is_stream, make_job, parse_options  # noqa: E402
 from pipeline.report import Job, Summary, run_job  # noqa: E402
 from pipeline.sources import InputFile  # noqa: E402
+from pipeline.stream_job import StreamJob  # noqa: E402
 
 _COPY_BYTES = 1024 * 1024
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parse_options(sys.argv[1:] if arguments is None else arguments)
         with tempfile.TemporaryDirectory(prefix="report-") as folder:
-            _run(options, folder)
+            _run_stream(options) if is_stream(options) else _run(options, folder)
         return 0
     except UsageError as error:
         return _fail(2, str(error))
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: ReportOptions, folder: str) -> None:
     start = time.monotonic()
     spooled = {
-        p: _spool(p, folder, k) for k, p in enumerate(dict.fromkeys(options.input)) if p == STANDARD or _is_stream(p)
+        p: _spool(p, folder, k) for k, p in enumerate(dict.fromkeys(options.input)) if p == STANDARD or _is_pipe(p)
     }
     to_stdout = options.output == STANDARD
     job = make_job(options, spooled, os.path.join(folder, "report.csv") if to_stdout else options.output)
@@ -59,7 +60,21 @@ def _run(options: ReportOptions, folder: str) -> None:
     _print_summary(summary, job, "standard output" if to_stdout else job.output, time.monotonic() - start)
 
 
-def _is_stream(path: str) -> bool:
+def _run_stream(options: ReportOptions) -> None:
+    from pipeline.stream_options import make_stream_job
+    from pipeline.stream_run import run_stream
+
+    start = time.monotonic()
+    job = make_stream_job(options)
+    summary = run_stream(job, options)
+    print(
+        f"{summary.read} events read, {summary.counted} counted, {summary.rejected} rejected, {summary.late} late, "
+        f"{time.monotonic() - start:.1f} s: reports in {job.output}{_others(job)}",
+        file=sys.stderr,
+    )
+
+
+def _is_pipe(path: str) -> bool:
     """Whether a path is a pipe or device, which can be read only once."""
     with contextlib.suppress(OSError, ValueError):
         mode = os.stat(path).st_mode
@@ -80,13 +95,16 @@ def _spool(pattern: str, folder: str, number: int) -> InputFile:
 
 
 def _print_summary(summary: Summary, job: Job, report: str, seconds: float) -> None:
-    others = (("ids", job.ids_output), ("rejects", job.rejects_output))
-    extra = "".join(f", {kind} in {path}" for kind, path in others if path)
     print(
         f"{summary.read} events read, {summary.counted} counted, {summary.rejected} rejected, "
-        f"{summary.hours} hours, {seconds:.1f} s: report in {report}{extra}",
+        f"{summary.hours} hours, {seconds:.1f} s: report in {report}{_others(job)}",
         file=sys.stderr,
     )
+
+
+def _others(job: Job | StreamJob) -> str:
+    others = (("ids", job.ids_output), ("rejects", job.rejects_output))
+    return "".join(f", {kind} in {path}" for kind, path in others if path)
 
 
 def _fail(status: int, message: str) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.decoding import Block, Shape
 from pipeline.errors import InputError
-from pipeline.events import RAW_BYTES, as_array
+from pipeline.events import RAW_BYTES
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Bytes of a block. Below 1 MiB the decoding threads wait for the interpreter lock; above, memory grows for nothing."""
@@ -213,10 +213,12 @@ def _elements(buffer: _Buffer, size: int, source: str, index: int) -> Block:
 
 
 def _last_comma(data: memoryview) -> tuple[int, int, int]:
-    from pipeline import scanner
+    """Index of the last comma between elements or -1, how many there are, index of the array's end or -1."""
+    from pipeline import native
 
-    cut, count, end = scanner.last_comma(as_array(data))
-    return int(cut), int(count), int(end)
+    found = np.empty(2, np.int64)
+    cut = native.call("last_comma", np.frombuffer(data, np.uint8), len(data), found)
+    return cut, *found.tolist()
 
 
 def _size_without_closing(buffer: _Buffer, source: str, in_object: bool) -> int:

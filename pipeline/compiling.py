@@ -1,43 +1,48 @@
-"""Compiles functions with numba, and keeps what was compiled on disk: it takes 5 s, loading it 0.2 s."""
+"""Compiles functions by numba to one object file, which `native.py` keeps and loads. Importing this imports numba."""
 
-import hashlib
-import os
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
-
-_HERE = Path(__file__).parent
-_SOURCES = ("words.py", "strings.py", "values.py", "scanner.py", "hashing.py")  # which call each other
-
-
-@cache
-def _folder() -> str:
-    """Where compiled code is kept: beside this file, else in the user's cache; "" where neither can be written.
-
-    Named by a digest of all compiled sources, since numba looks only at the file of the function itself and would
-    keep code that was compiled with an older version of what it calls.
-    """
-    digest = hashlib.sha256(b"".join((_HERE / name).read_bytes() for name in _SOURCES)).hexdigest()[:16]
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "hourly-report"
-    for parent in (_HERE / "__pycache__", user):
-        folder = parent / f"compiled-{digest}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            return str(folder)
-    return ""
+from numba import types
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles a function at its first call, to run without the interpreter lock."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = _folder()
+    """Marks a function of numbers (addresses among them) to be compiled: it cannot raise, and allocates nothing."""
+    decorate = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return decorate(function)  # type: ignore[no-any-return]
+
+
+def build(entries: Mapping[str, str], machine: llvm.TargetMachine) -> bytes:
+    """An object file with these functions (name: module), each of int64 arguments, and all that they call.
+
+    In numba's convention: `int32 name(int64 *result, void *unused, int64 ...)`. Optimized once as a whole: faster code,
+    in a fifth less time, than if numba did it function by function.
+    """
+    before = numba.config.OPT
+    numba.config.OPT = type(before)(0)
     try:
-        return numba.njit(nogil=True, cache=bool(_folder()))(function)  # type: ignore[no-any-return]
+        whole = llvm.parse_assembly("")
+        for name, module in entries.items():
+            whole.link_in(_translate(name, getattr(importlib.import_module(module), name)))
     finally:
-        numba.config.CACHE_DIR = before
+        numba.config.OPT = before
+    for function in whole.functions:
+        if not function.is_declaration and function.name not in entries:
+            function.linkage = "internal"
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(whole, passes)
+    return machine.emit_object(whole)  # type: ignore[no-any-return]
+
+
+def _translate(name: str, function: Any) -> llvm.ModuleRef:
+    """A compiled function under a name of its own, with all that it calls."""
+    arguments = (types.int64,) * len(inspect.signature(function.py_func).parameters)
+    function.compile(arguments)
+    found = function.overloads[arguments]
+    module = llvm.parse_assembly(found.library.get_llvm_str())
+    module.get_function(found.fndesc.llvm_func_name).name = name
+    return module

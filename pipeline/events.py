@@ -51,13 +51,6 @@ class Reject:
         return f"{self.source}: {where}: {self.reason}"
 
 
-def as_array(data: Any) -> npt.NDArray[np.uint8]:
-    """Bytes as an array that cannot be written, whatever holds them: for other flags numba would compile again."""
-    view = np.frombuffer(data, dtype=np.uint8)
-    view.flags.writeable = False
-    return view
-
-
 class Ids(NamedTuple):
     """Ids as one byte string: id k is data[ends[k - 1]:ends[k]] (ends[-1] counts as 0), UTF-8. int64, uint8."""
 

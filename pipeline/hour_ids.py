@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from pipeline.events import Batch
-from pipeline.ids import distinct, merge, pack
+from pipeline.ids import distinct, merge
 from pipeline.table import HOUR
 
 
@@ -13,10 +13,10 @@ def ids_by_hour(batch: Batch, offset: int = HOUR) -> Iterator[tuple[int, bytes]]
     """A batch's different ids as (start of the hour, Unix seconds; packed ids), ascending."""
     hours = (batch.timestamps + offset) // HOUR
     for hour in np.unique(hours).tolist():
-        yield hour * HOUR - offset, pack(distinct(batch.ids.select(hours == hour))[0])
+        yield hour * HOUR - offset, distinct(batch.ids.select(hours == hour))
 
 
 def union(packed: Iterable[bytes]) -> bytes:
     """The different ids of packed sets, packed again."""
     pieces = list(packed)
-    return pieces[0] if len(pieces) == 1 else pack(merge(pieces))
+    return pieces[0] if len(pieces) == 1 else distinct(merge(b"".join(pieces)))

@@ -1,4 +1,4 @@
-"""Unique ids: sets of ids as sorted packed columns, which merge, split by hash and shuffle as a few large values.
+"""Unique ids: split by hash and packed to be shuffled as a few large values, then merged to sorted sets.
 
 The order of ids is by (64-bit hash, bytes): the same for every run, split and number of partitions.
 """
@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.events import Ids, batch_events
 
@@ -16,13 +15,16 @@ PARTITION_BITS = 6
 """Ids are shuffled in 2**6 partitions, by the first bits of their hash."""
 
 SMALL_SET = 2000
-"""Ids up to which plain Python is faster than loading numba."""
+"""Ids up to which plain Python is faster than loading compiled code."""
+
+SMALL_MERGE = 20 * SMALL_SET
+"""Packed bytes up to which plain Python merges them."""
 
 _K1, _K2, _MASK = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 2**64 - 1
 
 
 def hash_id(data: bytes) -> int:
-    """A 64-bit hash of an id, the same on every machine. `hashing.hash_ids` is its compiled twin."""
+    """A 64-bit hash of an id, the same on every machine. `hashing.py` has its compiled twin."""
     h = (len(data) * _K1) & _MASK
     for k in range(0, len(data), 8):
         h = ((h ^ int.from_bytes(data[k : k + 8], "little")) * _K2) & _MASK
@@ -31,60 +33,97 @@ def hash_id(data: bytes) -> int:
     return h ^ (h >> 32)
 
 
-def distinct(ids: Ids) -> tuple[Ids, npt.NDArray[np.uint64]]:
-    """The different ids in the order of (hash, bytes), and their hashes."""
-    if len(ids.ends) <= SMALL_SET:
-        return _distinct_small(ids)
-    from pipeline import hashing
-
-    ids = Ids.concat([ids])  # fresh arrays: for other flags numba would compile again
-    hashes = hashing.hash_ids(ids.ends, ids.data)
-    order = np.argsort(hashes)
-    ends, data, kept, collided = hashing.gather(ids.ends, ids.data, hashes, order)
-    if collided:  # different ids of the same hash: one pair in 10**19, or somebody's intent
-        return _distinct_small(ids)
-    return Ids(ends, data), hashes[kept]
-
-
-def _distinct_small(ids: Ids) -> tuple[Ids, npt.NDArray[np.uint64]]:
-    keyed = sorted((hash_id(item), item) for item in set(ids.to_list()))
-    return Ids.of(item for _, item in keyed), np.array([h for h, _ in keyed], dtype=np.uint64)
-
-
 def partition(ids: Ids) -> Iterator[tuple[int, bytes]]:
-    """The different ids as (partition, packed ids), ascending, without empty partitions."""
-    unique, hashes = distinct(ids)
-    bounds = np.searchsorted(hashes >> np.uint64(64 - PARTITION_BITS), np.arange(2**PARTITION_BITS + 1)).tolist()
-    for number, (start, stop) in enumerate(pairwise(bounds)):
+    """Ids as (partition, packed ids), ascending, without empty partitions; most ids that come again are left out."""
+    if len(ids.ends) <= SMALL_SET:
+        parts: dict[int, list[bytes]] = {}
+        for item in set(ids.to_list()):
+            parts.setdefault(hash_id(item) >> 64 - PARTITION_BITS, []).append(item)
+        return ((number, pack(parts[number])) for number in sorted(parts))
+    return _partition_compiled(ids)
+
+
+def _partition_compiled(ids: Ids) -> Iterator[tuple[int, bytes]]:
+    from pipeline.native import call
+
+    count, size, ends, data = len(ids.ends), len(ids.data), ids.ends, ids.data
+    shift = 64 - PARTITION_BITS
+    mask = (1 << count.bit_length() + 1) - 1
+    hashes, table = np.empty(count, np.uint64), np.zeros(mask + 1, np.int64)
+    kept, sizes = np.empty(count, np.uint8), np.zeros(1 << PARTITION_BITS, np.int64)
+    call("mark_ids", data, size, ends, count, shift, hashes, table, mask, kept, sizes)
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    packed = np.empty(bounds[-1], np.uint8)
+    call("place_ids", data, size, ends, count, shift, hashes, kept, bounds[:-1].copy(), packed)
+    for number, (start, stop) in enumerate(pairwise(bounds.tolist())):
         if start < stop:
-            yield number, pack(unique.slice(start, stop))
+            yield number, packed[start:stop].tobytes()
 
 
-def merge(packed: Iterable[bytes]) -> Ids:
-    """The different ids of one partition's packed pieces, in order."""
-    return distinct(Ids.concat([unpack(piece) for piece in packed]))[0]
+def distinct(ids: Ids) -> bytes:
+    """The ids packed; most that come again are left out."""
+    return b"".join(piece for _, piece in partition(ids))
 
 
-def pack(ids: Ids) -> bytes:
-    """Ids as one value to shuffle: how many (uint32), the length of each (uint32), their bytes."""
-    lengths = np.diff(ids.ends, prepend=0).astype("<u4")
-    return np.array([len(lengths)], "<u4").tobytes() + lengths.tobytes() + ids.data.tobytes()
+def merge(packed: bytes) -> Ids:
+    """The different ids among packed ids, in the order of (hash, bytes)."""
+    if len(packed) > SMALL_MERGE:
+        merged = _merge_compiled(packed)
+        if merged:
+            return merged
+    keyed = sorted((hash_id(item), item) for item in set(unpack(packed)))
+    return Ids.of(item for _, item in keyed)
 
 
-def unpack(packed: bytes) -> Ids:
+def _merge_compiled(packed: bytes) -> Ids | None:
+    """As merge, or None where different ids have the same hash: one pair in 10**19, or somebody's intent."""
+    from pipeline.native import call
+
+    data, size = np.frombuffer(packed, np.uint8), len(packed)
+    starts, stops, hashes = (np.empty(size // 2, np.int64) for _ in range(3))
+    count = call("find_ids", data, size, starts, stops, hashes)
+    order = np.argsort(hashes[:count].view(np.uint64))
+    ends, out = np.empty(count, np.int64), np.empty(size - count, np.uint8)
+    left = call("gather_ids", data, size, starts, stops, hashes, order, count, ends, out, len(out))
+    return Ids(ends[:left], out[: ends[left - 1]]) if left >= 0 else None
+
+
+def pack(items: Iterable[bytes]) -> bytes:
+    """Ids as bytes that can be joined: the length of each as a varint (7 bits a byte, the lowest first), its bytes."""
+    return b"".join(_varint(len(item)) + item for item in items)
+
+
+def _varint(number: int) -> bytes:
+    rest = bytearray()
+    while number > 127:
+        rest.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*rest, number])
+
+
+def unpack(packed: bytes) -> Iterator[bytes]:
     """The inverse of `pack`."""
-    count = int(np.frombuffer(packed, "<u4", 1)[0])
-    lengths = np.frombuffer(packed, "<u4", count, offset=4)
-    return Ids(np.cumsum(lengths, dtype=np.int64), np.frombuffer(packed, np.uint8, offset=4 + 4 * count))
+    at = 0
+    while at < len(packed):
+        length = bits = 0
+        while packed[at] > 127:
+            length |= (packed[at] & 127) << bits
+            bits += 7
+            at += 1
+        start = at + 1
+        at = start + (length | packed[at] << bits)
+        yield packed[start:at]
 
 
 def id_lines(ids: Ids) -> bytes:
     """Ids one a line, UTF-8. An id that holds a line break is written as a JSON string, to stay on one line."""
-    if not len(ids.ends):
-        return b""
-    if bool(((ids.data == 10) | (ids.data == 13)).any()):
-        return b"".join(_line(item) for item in ids.to_list())
-    return np.insert(ids.data, ids.ends, 10).tobytes()
+    if len(ids.ends) > SMALL_SET:
+        from pipeline.native import call
+
+        lines = np.empty(len(ids.data) + len(ids.ends), np.uint8)
+        if not call("join_lines", ids.data, len(ids.data), ids.ends, len(ids.ends), lines, len(lines)):
+            return lines.tobytes()
+    return b"".join(_line(item) for item in ids.to_list())
 
 
 def _line(item: bytes) -> bytes:
@@ -95,4 +134,4 @@ def _line(item: bytes) -> bytes:
 
 def unique_ids(events: Iterable[Any]) -> list[str]:
     """Events (dicts with id, event, timestamp) -> each id once; EventError names the first that is no event."""
-    return [item.decode() for item in distinct(batch_events(events).ids)[0].to_list()]
+    return [item.decode() for item in merge(distinct(batch_events(events).ids)).to_list()]

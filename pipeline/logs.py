@@ -1,6 +1,7 @@
 """What a program of this project logs: warnings, one line each, on stderr."""
 
 import logging
+import threading
 
 from pipeline.errors import PipelineError
 
@@ -10,10 +11,19 @@ def configure() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_is_news)
+    logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)  # warns of each start of Prism
+    threading.excepthook = _log_thread
 
 
 def _is_news(record: logging.LogRecord) -> bool:
     """False for what is said elsewhere: users' errors, which Beam logs with a traceback before it raises them."""
+    if record.name == "PrismRunner" and record.levelno < logging.ERROR:
+        return False
     if record.exc_info and isinstance(record.exc_info[1], PipelineError):
         return False
     return not str(record.msg).startswith("apitools not found")
+
+
+def _log_thread(failure: threading.ExceptHookArgs) -> None:
+    """The end of a thread: Beam's threads end so when an engine is lost, which the run itself reports."""
+    logging.getLogger(__name__).debug("a thread ended", exc_info=failure.exc_value)

@@ -12,7 +12,11 @@ from apache_beam.runners.runner import create_runner
 from pipeline.errors import UsageError, one_line
 from pipeline.report import Job
 from pipeline.sources import InputFile, find_files, is_local
+from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER
+from pipeline.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, parse_factor, parse_utc_offset
+
+DEFAULT_OUTPUT = "report.csv"
 
 DEFAULT_RUNNER = "FnApiRunner"
 """Beam's embedded engine. Its DirectRunner would first try to download another engine."""
@@ -33,12 +37,7 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         add(
             "--input", action="append", metavar="PATTERN", help="file, glob or folder (repeatable); - is standard input"
         )
-        add(
-            "--output",
-            default="report.csv",
-            metavar="FILE",
-            help="the report (default %(default)s); - is standard output",
-        )
+        add("--output", metavar="FILE", help=f"the report (default {DEFAULT_OUTPUT}); - is standard output")
         add("--ids_output", metavar="FILE", help="write each unique id once, one a line")
         add("--rejects_output", metavar="FILE", help="write records that are no events there and go on")
         add(
@@ -49,6 +48,20 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         )
         add(
             "--impressions_factor", default=DEFAULT_FACTOR, metavar="N", help="scales impressions (default %(default)s)"
+        )
+        stream = parser.add_argument_group("with --streaming", "outputs are then folders, with a file for each hour")
+        add = stream.add_argument
+        add("--subscription", metavar="S", help="projects/P/subscriptions/S of Pub/Sub, instead of --input")
+        add("--timestamp_attribute", metavar="NAME", help="of a message: what the watermark goes by")
+        add(
+            "--id_attribute", metavar="NAME", help="of a message: by which Dataflow drops what it has delivered already"
+        )
+        add("--early_firing_seconds", type=int, metavar="N", help=f"between reports (default {EARLY_FIRING_SECONDS})")
+        add(
+            "--allowed_lateness_seconds",
+            type=int,
+            metavar="N",
+            help="closes hours so long after their end (default: never)",
         )
 
 
@@ -75,8 +88,16 @@ def parse_options(arguments: Sequence[str]) -> ReportOptions:
     known, others = parser.parse_known_args(arguments)
     options = ReportOptions(others, **vars(known))
     _complete(options, others)
+    if options.output is None:
+        options.output = DEFAULT_FOLDER if is_stream(options) else DEFAULT_OUTPUT
     _check_values(options)
+    (check_stream if is_stream(options) else _check_batch)(options)
     return options
+
+
+def is_stream(options: PipelineOptions) -> bool:
+    """Whether the options ask for a stream."""
+    return bool(options.view_as(StandardOptions).streaming)
 
 
 def beam_options(arguments: Sequence[str]) -> PipelineOptions:
@@ -90,7 +111,7 @@ def _complete(options: PipelineOptions, arguments: Sequence[str]) -> None:
     if arguments:
         _check_beam_options(arguments)
     standard = options.view_as(StandardOptions)
-    standard.runner = standard.runner or DEFAULT_RUNNER
+    standard.runner = standard.runner or (STREAM_RUNNER if standard.streaming else DEFAULT_RUNNER)
     try:
         create_runner(standard.runner)
     except (ValueError, ImportError, AttributeError) as error:
@@ -112,13 +133,19 @@ def _check_beam_options(arguments: Sequence[str]) -> None:
 def _check_values(options: ReportOptions) -> None:
     parse_utc_offset(options.utc_offset)
     parse_factor(options.impressions_factor)
-    if not options.input:
-        raise UsageError("--input is missing: a file, glob or folder, or - for standard input")
     outputs = [options.output, options.ids_output, options.rejects_output]
     for one, other in itertools.combinations(filter(None, outputs), 2):
         if one == other or os.path.realpath(one) == os.path.realpath(other):
             raise UsageError(f"two outputs have the same name: {one}")
-    if STANDARD in outputs[1:]:
+
+
+def _check_batch(options: ReportOptions) -> None:
+    for name in STREAM_OPTIONS:
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} needs --streaming")
+    if not options.input:
+        raise UsageError("--input is missing: a file, glob or folder, or - for standard input")
+    if STANDARD in (options.ids_output, options.rejects_output):
         raise UsageError("only --output can be standard output (-)")
     uses_standard = options.output == STANDARD or STANDARD in options.input
     if uses_standard and options.view_as(StandardOptions).runner not in LOCAL_RUNNERS:

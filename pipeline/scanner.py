@@ -3,9 +3,9 @@
 It is a complete strict JSON reader (RFC 8259: escapes, UTF-8, numbers, nesting, duplicate names) that takes a
 record only when it understands all of it *and* the record is a valid event. Every other record is handed back as
 a span of bytes ("odd") for the strict Python decoder in `decoding.py`, which alone decides what is rejected and why.
-So the scanner can be fast and never has to be clever; `tests/test_decode_property.py` holds the two together.
+So the scanner can be fast and never has to be clever; `tests/test_decoding_property.py` holds the two together.
 
-Importing this module imports numba (0.3 s). All functions run without the interpreter lock.
+Compiled ahead and called through `native.py`; importing this module imports numba (0.4 s).
 """
 
 from typing import Any
@@ -20,7 +20,6 @@ from pipeline.values import (
     CLOSE_LIST,
     COLON,
     COMMA,
-    MAX_NAMES,
     NINE,
     OPEN,
     OPEN_LIST,
@@ -179,18 +178,20 @@ def _element_end(d, i, end):
 
 
 @compiled
-def scan(data, elements, codes, times, id_ends, id_data, odd, want_ids):
-    """Scans JSON Lines, or the inside of a JSON array (elements). data: uint8, ends with a newline.
+def scan(d, size, elements, codes, times, want_ids, id_ends, ids, odd, found):
+    """Scans JSON Lines, or the inside of a JSON array (elements), at d; its last byte is a newline.
 
-    codes uint8, times int64, and with want_ids id_ends int64 and id_data uint8 take the valid events. odd, int64
-    triples, takes what was not understood: its span, and how many records stand before it. Blank lines are neither.
+    codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events. odd, int64 triples,
+    takes what was not understood: its span, and how many records stand before it. Blank lines are neither. found,
+    int64 and SCRATCH_WORDS long, takes how many were odd, and where the array lacks a comma or an element, or -1.
 
-    Returns (events, odd records, where the array lacks a comma or an element, or -1).
+    Returns how many events there are. Room is needed for size // 40 + 1 events, size bytes of ids and size // 2 + 1
+    odd records.
     """
-    scratch = np.empty(MAX_NAMES, np.uint64)
-    d, names, ids, room = data.ctypes.data, scratch.ctypes.data, id_data.ctypes.data, len(id_data)
-    end = len(data) - 1
+    names = found + 16
+    end = size - 1
     n = odds = w = i = _ZERO_INDEX
+    error = np.int64(-1)
     i = spaces(d, i, end, elements)
     while i < end or elements:
         if not elements and byte(d, i) == 10:
@@ -203,39 +204,45 @@ def scan(data, elements, codes, times, id_ends, id_data, odd, want_ids):
                 stop = spaces(d, stop, end, elements)
                 stop = stop if byte(d, stop) == 10 else -1
         if stop > 0:
-            codes[n], times[n] = code, time
+            store_byte(codes, n, code)
+            store(times, 8 * n, time)
             if want_ids:
                 if escaped:
                     w = unescape(d, id_start, id_stop, ids, w)
                 else:
-                    w = copy(d, id_start, id_stop, end, ids, w, room)
-                id_ends[n] = w
+                    w = copy(d, id_start, id_stop, end, ids, w, size)
+                store(id_ends, 8 * n, w)
             n += 1
         else:
             stop = _element_end(d, i, end) if elements else _line_end(d, i)
             if stop <= i or (elements and byte(d, i) == COMMA):
-                return n, odds, i
-            odd[odds, 0], odd[odds, 1], odd[odds, 2] = i, stop, n + odds
+                error = i
+                break
+            store(odd, 24 * odds, i)
+            store(odd, 24 * odds + 8, stop)
+            store(odd, 24 * odds + 16, n + odds)
             odds += 1
         i = spaces(d, stop, end, elements)
         if elements:
             if i >= end:
                 break
             if byte(d, i) != COMMA:
-                return n, odds, i
+                error = i
+                break
             i = spaces(d, i + 1, end, elements)
-    return n, odds, -1
+    store(found, 0, odds)
+    store(found, 8, error)
+    return n
 
 
 @compiled
-def last_comma(data):
-    """(index of the last comma between elements or -1, how many, index of the array's end or -1).
+def last_comma(d, end, found):
+    """The index of the last comma between elements, or -1; d begins with an element of an array and has end bytes.
 
-    data begins with an element of an array.
+    found, two int64, takes how many such commas there are, and the index of the array's end or -1.
     """
-    depth = 0
-    found, count = -1, 0
-    d, i, end = data.ctypes.data, 0, len(data)
+    depth = i = count = _ZERO_INDEX
+    comma = array_end = np.int64(-1)
     while i < end:
         c = byte(d, i)
         if c == QUOTE:
@@ -246,9 +253,12 @@ def last_comma(data):
         elif c == CLOSE or c == CLOSE_LIST:
             depth -= 1
             if depth < 0:
-                return found, count, i
+                array_end = i
+                break
         elif c == COMMA and depth == 0:
-            found = i
+            comma = i
             count += 1
         i += 1
-    return found, count, -1
+    store(found, 0, count)
+    store(found, 8, array_end)
+    return comma

@@ -1,13 +1,11 @@
 """Sinks: one file under its exact name, whole or not at all, on any Beam file system.
 
-A file is put together from pieces that workers made in parallel. Large pieces wait in part files beside the target;
-then one worker joins them in order under a temporary name and renames it. All temporary names are hidden
-(`.NAME.TOKEN-...`), and `remove_leftovers` removes those of a run that failed.
+A file is put together from pieces that workers made in parallel. Large ones wait in temporary files beside the target;
+then one worker joins them in order under a temporary name and renames it. `temporary.remove_leftovers` removes all of
+a run.
 """
 
 import dataclasses
-import os
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -18,31 +16,8 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipeline.errors import OutputError
 from pipeline.quick import QuickDoFn
-from pipeline.sources import is_local
+from pipeline.temporary import Spill, Stored, fetch, temporary_name
 from pipeline.transforms import Piece
-
-_INLINE_BYTES = 64 * 1024  # larger pieces go through part files instead of the shuffle
-_COPY_BYTES = 4 * 1024 * 1024
-
-StoredPiece = tuple[Any, bytes, str]  # place in the order, bytes, or the part file that holds them
-
-
-def temporary_name(path: str, token: str) -> str:
-    """A new hidden name beside path; token: the run's."""
-    folder, name = FileSystems.split(path)
-    return str(FileSystems.join(folder, f".{name}.{token}-{uuid.uuid4().hex}"))
-
-
-def remove_leftovers(path: str, token: str) -> None:
-    """Removes a run's temporary files beside path."""
-    folder, name = FileSystems.split(path)
-    prefix = f".{name}.{token}-"
-    if is_local(path):  # Beam would walk the whole tree below the folder
-        found = [os.path.join(folder, entry) for entry in os.listdir(folder) if entry.startswith(prefix)]
-    else:
-        found = [file.path for file in FileSystems.match([FileSystems.join(folder, prefix + "*")])[0].metadata_list]
-    if found:
-        FileSystems.delete(found)
 
 
 @contextmanager
@@ -65,31 +40,14 @@ def atomic_file(path: str, token: str = "tmp") -> Iterator[BinaryIO]:
         raise
 
 
-class _StorePiece(QuickDoFn):
-    def __init__(self, path: str, token: str) -> None:
-        self._path, self._token = path, token
-
-    def process(self, piece: Piece) -> Iterator[StoredPiece]:
-        place, data = piece
-        if len(data) <= _INLINE_BYTES:
-            yield place, data, ""
-            return
-        part = temporary_name(self._path, self._token)
-        with FileSystems.create(part, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            stream.write(data)
-        yield place, b"", part
-
-
 class _PublishAll(QuickDoFn):
     def __init__(self, path: str, token: str) -> None:
         self._path, self._token = path, token
 
-    def process(self, _: bytes, pieces: Iterable[StoredPiece], *after: Any) -> Iterator[str]:
+    def process(self, _: bytes, pieces: Iterable[tuple[Any, Stored]], *after: Any) -> Iterator[str]:
         with atomic_file(self._path, self._token) as stream:
-            for _, data, part in sorted(pieces, key=lambda piece: piece[0]):
-                stream.write(data)
-                if part:
-                    _append(part, stream)
+            for _, stored in sorted(pieces, key=lambda piece: piece[0]):
+                stream.write(fetch(stored))
         yield self._path
 
 
@@ -101,12 +59,6 @@ class _PublishOne(QuickDoFn):
         with atomic_file(self._path, self._token) as stream:
             stream.write(piece[1])
         yield self._path
-
-
-def _append(part: str, stream: BinaryIO) -> None:
-    with FileSystems.open(part, compression_type=CompressionTypes.UNCOMPRESSED) as source:
-        while data := source.read(_COPY_BYTES):
-            stream.write(data)
 
 
 @dataclasses.dataclass
@@ -122,8 +74,8 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
     after: beam.PCollection[Any] | None = None
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
-        store = beam.ParDo(_StorePiece(self.path, self.token)).with_output_types(StoredPiece)
-        side_inputs = [beam.pvalue.AsIter(pieces | "Store pieces" >> store)]
+        spill = beam.ParDo(Spill(self.path, self.token)).with_output_types(tuple[Any, Stored])
+        side_inputs = [beam.pvalue.AsIter(pieces | "Spill pieces" >> spill)]
         side_inputs += [beam.pvalue.AsIter(self.after)] if self.after else []
         publish = beam.ParDo(_PublishAll(self.path, self.token), *side_inputs).with_output_types(str)
         return pieces.pipeline | "Once" >> beam.Impulse() | "Publish" >> publish

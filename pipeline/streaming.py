@@ -7,7 +7,6 @@ or messages -> group ----------^        +-> ids by hour -> union -> write the ho
 
 import dataclasses
 import logging
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,20 +22,12 @@ from pipeline.errors import InputError
 from pipeline.events import Batch, Reject
 from pipeline.hour_files import Version, WriteHours, WriteLines, hour_name
 from pipeline.hour_ids import ids_by_hour, union
-from pipeline.ids import id_lines, unpack
+from pipeline.ids import id_lines, merge
 from pipeline.lateness import late_rejects, split_late
 from pipeline.quick import QuickDoFn, quick_map
 from pipeline.sources import ReadBlocks, is_local
-from pipeline.table import (
-    DEFAULT_FACTOR,
-    DEFAULT_UTC_OFFSET,
-    HOUR,
-    Table,
-    add_counts,
-    count_table,
-    csv_text,
-    hour_label,
-)
+from pipeline.stream_job import StreamJob
+from pipeline.table import HOUR, Table, add_counts, count_table, csv_text, hour_label
 from pipeline.table import parse_utc_offset as parse_offset
 from pipeline.tally import Tally, explain_rejects, first_rejects
 from pipeline.threads import ThreadedDoFn
@@ -44,35 +35,7 @@ from pipeline.topics import ReadTopic
 from pipeline.transforms import REJECTS, CountHours, FormatRejects, HourTables, ScaleImpressions, counter
 from pipeline.watching import POLL_SECONDS, REMOTE_POLL_SECONDS, WatchFiles
 
-EARLY_FIRING_SECONDS = 60
 _FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no word for ever, its time ends in 294247
-
-
-@dataclasses.dataclass(frozen=True)
-class StreamJob:
-    """What to report of a stream and where to write it: a folder each, on any Beam file system; None: not written.
-
-    patterns: watched files; or subscription: of Pub/Sub. early_firing_seconds: between the reports of an hour that goes
-    on. allowed_lateness_seconds: how long an hour stays open, None: for ever. token: names temporary files.
-    """
-
-    output: str
-    patterns: tuple[str, ...] = ()
-    subscription: str | None = None
-    ids_output: str | None = None
-    rejects_output: str | None = None
-    utc_offset: str = DEFAULT_UTC_OFFSET
-    impressions_factor: str = DEFAULT_FACTOR
-    early_firing_seconds: int = EARLY_FIRING_SECONDS
-    allowed_lateness_seconds: int | None = None
-    timestamp_attribute: str | None = None
-    id_attribute: str | None = None
-    token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
-
-    @property
-    def outputs(self) -> list[str]:
-        """The folders that the job writes to."""
-        return [path for path in (self.output, self.ids_output, self.rejects_output) if path is not None]
 
 
 def hour_windows(offset: int, early_firing_seconds: int) -> beam.WindowInto:
@@ -210,7 +173,7 @@ def _report_version(table: Table) -> Version:
 
 
 def _ids_version(hour: tuple[int, bytes], offset: int) -> Version:
-    ids = unpack(hour[1])
+    ids = merge(hour[1])
     return f"{hour_name(hour_label(hour[0], offset))}.txt", (len(ids.ends), id_lines(ids))
 
 

@@ -33,6 +33,7 @@ from pipeline.table import (
     split_hours,
 )
 from pipeline.tally import SHOWN, Tally, check_counts, merge_tallies, refuse_rejects, tally_batch
+from pipeline.temporary import Spill, Stored, fetch
 from pipeline.threads import ThreadedDoFn
 
 REJECTS = "rejects"
@@ -165,7 +166,7 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
     windows: beam.WindowInto | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Partial]]:
-        kind = tuple[int, Partial if self.with_tally else HourCounts]  # type: ignore[misc]
+        kind: Any = tuple[int, Partial] if self.with_tally else tuple[int, HourCounts]
         count = beam.ParDo(_CountBatches(self.offset, self.with_tally)).with_output_types(kind)
         counts = batches | "Count by hour and event" >> count
         counts = counts | "Hours" >> self.windows if self.windows else counts
@@ -250,21 +251,27 @@ class _PartitionIds(ThreadedDoFn):
 
 
 class _MergeIds(ThreadedDoFn):
-    def work(self, partition: tuple[int, Iterable[bytes]]) -> tuple[int, Ids]:
+    def work(self, partition: tuple[int, Iterable[Stored]]) -> tuple[int, Ids]:
         number, pieces = partition
-        return number, id_sets.merge(pieces)
+        return number, id_sets.merge(b"".join(map(fetch, pieces)))
 
 
+@dataclasses.dataclass
 class DistinctIds(beam.PTransform):  # type: ignore[misc]
-    """Unique ids: PCollection[Batch] -> PCollection[tuple[int, Ids]], a set for each hash partition that has ids."""
+    """Unique ids: PCollection[Batch] -> PCollection[tuple[int, Ids]], a set for each hash partition that has ids.
+
+    spill: an output's path and the run's token, to shuffle many ids by temporary files beside the output (global
+    window only), which `temporary.remove_leftovers` removes.
+    """
+
+    spill: tuple[str, str] | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Ids]]:
-        return (
-            batches
-            | "Partition by hash" >> beam.ParDo(_PartitionIds()).with_output_types(tuple[int, bytes])
-            | "Group partitions" >> beam.GroupByKey()
-            | "Merge" >> beam.ParDo(_MergeIds()).with_output_types(tuple[int, Ids])
-        )
+        pieces = batches | "Partition by hash" >> beam.ParDo(_PartitionIds()).with_output_types(tuple[int, bytes])
+        if self.spill:
+            pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
+        merge = beam.ParDo(_MergeIds()).with_output_types(tuple[int, Ids])
+        return pieces | "Group partitions" >> beam.GroupByKey() | "Merge" >> merge
 
 
 class UniqueIds(beam.PTransform):  # type: ignore[misc]

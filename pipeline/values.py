@@ -3,6 +3,7 @@
 import numpy as np
 
 from pipeline.compiling import compiled
+from pipeline.native import SCRATCH_WORDS
 from pipeline.strings import QUOTE, string_end
 from pipeline.words import byte, load, store
 
@@ -10,6 +11,7 @@ COMMA, COLON, ZERO, NINE = 44, 58, 48, 57
 OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 123, 125, 91, 93
 MAX_NAMES = 64  # of ignored members, open at once in one record; more make it odd
 _MAX_DEPTH = 30  # of ignored members; deeper records are odd
+assert 2 + MAX_NAMES + _MAX_DEPTH <= SCRATCH_WORDS
 
 
 @compiled
@@ -53,13 +55,16 @@ def _number(d, i):
 
 @compiled
 def _word(d, i, word):
-    for k in range(len(word)):
-        if byte(d, i + k) != word[k]:
+    """Index after the word at i, given as its bytes, the first one lowest; or -1."""
+    while word > 0:
+        if byte(d, i) != word & 255:
             return -1
-    return i + len(word)
+        word >>= 8
+        i += 1
+    return i
 
 
-_TRUE, _FALSE, _NULL = (np.frombuffer(word, dtype=np.uint8) for word in (b"true", b"false", b"null"))
+_TRUE, _FALSE, _NULL = (np.int64(int.from_bytes(word, "little")) for word in (b"true", b"false", b"null"))
 
 
 @compiled
@@ -104,9 +109,12 @@ def member_value(d, i, end, newlines, names, first, count):
 
 @compiled
 def value_end(d, i, end, newlines, names, count):
-    """Index after the value at i, whatever it is, or -1. names[:count] are the names of enclosing objects."""
+    """Index after the value at i, whatever it is, or -1. names[:count] are the names of enclosing objects.
+
+    Behind the names each level's first one is kept.
+    """
     kinds = np.uint64(0)  # a bit a level: 1 for an object
-    firsts = np.empty(_MAX_DEPTH, np.int64)
+    firsts = names + 8 * MAX_NAMES
     depth = 0
     while True:
         if byte(d, i) == OPEN or byte(d, i) == OPEN_LIST:
@@ -114,7 +122,7 @@ def value_end(d, i, end, newlines, names, count):
                 return -1
             is_object = byte(d, i) == OPEN
             kinds = (kinds << np.uint64(1)) | np.uint64(is_object)
-            firsts[depth] = count
+            store(firsts, 8 * depth, count)
             depth += 1
             i = spaces(d, i + 1, end, newlines)
             if byte(d, i) != (CLOSE if is_object else CLOSE_LIST):
@@ -131,7 +139,7 @@ def value_end(d, i, end, newlines, names, count):
         while byte(d, i) == (CLOSE if kinds & np.uint64(1) else CLOSE_LIST):
             depth -= 1
             kinds >>= np.uint64(1)
-            count = firsts[depth]
+            count = np.int64(load(firsts, 8 * depth))
             if depth == 0:
                 return i + 1
             i = spaces(d, i + 1, end, newlines)
@@ -139,6 +147,6 @@ def value_end(d, i, end, newlines, names, count):
             return -1
         i = spaces(d, i + 1, end, newlines)
         if kinds & np.uint64(1):
-            i, count = member_value(d, i, end, newlines, names, firsts[depth - 1], count)
+            i, count = member_value(d, i, end, newlines, names, np.int64(load(firsts, 8 * depth - 8)), count)
             if i < 0:
                 return -1

@@ -1,28 +1,34 @@
 """Unique ids, as plain functions, with the compiled and the plain implementation."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from random import Random
 from unittest import mock
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import hashing
 from pipeline import ids as id_sets
 from pipeline.errors import EventError
 from pipeline.events import NO_IDS, Ids
-from pipeline.ids import distinct, hash_id, id_lines, merge, pack, partition, unique_ids, unpack
+from pipeline.ids import hash_id, id_lines, merge, pack, partition, unique_ids, unpack
 from tests.support import EXAMPLE_EVENTS, event
 
 ITEMS = st.lists(st.binary(min_size=1, max_size=20) | st.sampled_from((b"a", b"b", b"a" * 8, b"a" * 9, b"\0", b"\0\0")))
 
 
+@contextmanager
+def implementation(small: int) -> Iterator[None]:
+    """The compiled one for 0, the plain one for a large number."""
+    with mock.patch.object(id_sets, "SMALL_SET", small), mock.patch.object(id_sets, "SMALL_MERGE", small):
+        yield
+
+
 @pytest.fixture(params=[0, 1 << 60], ids=["compiled", "plain"])
 def _implementation(request: pytest.FixtureRequest) -> Iterator[None]:
-    with mock.patch.object(id_sets, "SMALL_SET", request.param):
+    with implementation(request.param):
         yield
 
 
@@ -35,7 +41,21 @@ def whole(parts: list[Ids]) -> list[bytes]:
     for part in parts:
         for number, packed in partition(part):
             pieces.setdefault(number, []).append(packed)
-    return [item for number in sorted(pieces) for item in merge(pieces[number]).to_list()]
+    return [item for number in sorted(pieces) for item in merge(b"".join(pieces[number])).to_list()]
+
+
+def in_order(items: Iterable[bytes]) -> list[bytes]:
+    return sorted(set(items), key=lambda item: (hash_id(item), item))
+
+
+def with_one_hash(count: int) -> list[bytes]:
+    """Different ids of the same hash: the second word undoes what the first one did."""
+    first = [(b"%08d" % k) for k in range(count)]
+    states = []
+    for word in first:
+        state = ((16 * id_sets._K1 ^ int.from_bytes(word, "little")) * id_sets._K2) & id_sets._MASK
+        states.append(state ^ (state >> 29))
+    return [word + (state ^ 12345).to_bytes(8, "little") for word, state in zip(first, states, strict=True)]
 
 
 def test_each_id_once() -> None:
@@ -59,26 +79,9 @@ def test_what_is_no_event_is_named() -> None:
 def test_many_ids_in_any_order() -> None:
     events = [event(f"id-{k % 3000}") for k in range(9000)]
     ordered = unique_ids(events)
-    assert len(ordered) == 3000
-    assert set(ordered) == {f"id-{k}" for k in range(3000)}
+    assert [item.encode() for item in ordered] == in_order(b"id-%d" % k for k in range(3000))
     Random(1).shuffle(events)
     assert unique_ids(events) == ordered
-
-
-def test_the_implementations_give_the_same_order() -> None:
-    events = [event(f"id-{k % 3000}") for k in range(9000)]
-    results = []
-    for size in (0, 1 << 60):
-        with mock.patch.object(id_sets, "SMALL_SET", size):
-            results.append(unique_ids(events))
-    assert results[0] == results[1]
-
-
-@settings(max_examples=300)
-@given(ITEMS)
-def test_compiled_hash_is_the_plain_one(items: list[bytes]) -> None:
-    packed = Ids.of(items)
-    assert hashing.hash_ids(packed.ends, packed.data).tolist() == [hash_id(item) for item in items]
 
 
 def test_the_hash_of_known_ids_never_changes() -> None:
@@ -87,48 +90,49 @@ def test_the_hash_of_known_ids_never_changes() -> None:
     assert known == {b"a": 0x4BD82ED99271E69F, b"c8e3-ace6-4852-a32f": 0xFA6F2593BF8F39D4}
 
 
-@settings(max_examples=200)
-@given(ITEMS, st.sampled_from((0, 1 << 60)))
-def test_distinct_is_a_set_in_the_order_of_hash_and_bytes(items: list[bytes], small: int) -> None:
-    with mock.patch.object(id_sets, "SMALL_SET", small):
-        unique, hashes = distinct(Ids.of(items))
-    assert unique.to_list() == sorted(set(items), key=lambda item: (hash_id(item), item))
-    assert hashes.tolist() == [hash_id(item) for item in unique.to_list()]
-
-
-@settings(max_examples=200)
-@given(ITEMS, st.integers(1, 5), st.integers(0, 8), st.sampled_from((0, 1 << 60)), st.randoms(use_true_random=False))
+@settings(max_examples=300)
+@given(ITEMS, st.integers(1, 5), st.integers(1, 8), st.sampled_from((0, 1 << 60)), st.randoms(use_true_random=False))
 def test_any_split_and_number_of_partitions_gives_the_same_list(
     items: list[bytes], workers: int, bits: int, small: int, random: Random
 ) -> None:
-    wanted = distinct(Ids.of(items))[0].to_list()
+    wanted = in_order(items)
     random.shuffle(items)
     parts = [Ids.of(items[k::workers]) for k in range(workers)]
-    with mock.patch.object(id_sets, "SMALL_SET", small), mock.patch.object(id_sets, "PARTITION_BITS", max(bits, 1)):
+    with implementation(small), mock.patch.object(id_sets, "PARTITION_BITS", bits):
         assert whole(parts) == wanted
 
 
-@settings(max_examples=100)
-@given(st.lists(st.binary(min_size=1, max_size=4), min_size=1), st.integers(1, 4), st.sampled_from((0, 1 << 60)))
-def test_different_ids_of_the_same_hash_are_kept(items: list[bytes], workers: int, small: int) -> None:
-    def poor_hash(item: bytes) -> int:
-        return (item[0] % 3) << 62
+@both
+@pytest.mark.parametrize("length", [1, 7, 8, 127, 128, 129, 16383, 16384, 70000])
+def test_ids_of_any_length(length: int) -> None:
+    items = [bytes([65 + k]) * length for k in range(3)]
+    assert whole([Ids.of(items), Ids.of(items * 2)]) == in_order(items)
 
-    def poor_hashes(ends: np.ndarray, data: np.ndarray) -> np.ndarray:
-        return np.array([poor_hash(item) for item in Ids(ends, data).to_list()], np.uint64)
 
-    with (
-        mock.patch.object(id_sets, "SMALL_SET", small),
-        mock.patch.object(id_sets, "hash_id", poor_hash),
-        mock.patch.object(hashing, "hash_ids", poor_hashes),
-    ):
-        parts = [Ids.of(items[k::workers]) for k in range(workers)]
-        assert whole(parts) == sorted(set(items), key=lambda item: (poor_hash(item), item))
+@both
+@pytest.mark.parametrize("workers", [1, 3])
+def test_different_ids_of_the_same_hash_are_kept(workers: int) -> None:
+    items = [*with_one_hash(100), b"a", b"b", b"a"]
+    assert len({hash_id(item) for item in items[:100]}) == 1
+    assert whole([Ids.of(items[k::workers]) for k in range(workers)]) == in_order(items)
+
+
+def test_an_id_that_comes_again_is_shuffled_once() -> None:
+    packed = dict(partition(Ids.of([b"id-%d" % (k % 5000) for k in range(50_000)])))
+    assert sum(map(len, packed.values())) == sum(1 + len(b"id-%d" % k) for k in range(5000))
+
+
+def test_ids_are_in_the_partition_of_their_first_bits() -> None:
+    items = [b"id-%d" % k for k in range(5000)]
+    for small in (0, 1 << 60):
+        with implementation(small):
+            found = {number: sorted(unpack(packed)) for number, packed in partition(Ids.of(items))}
+        assert found == {k: sorted(i for i in items if hash_id(i) >> 58 == k) for k in range(64)}
 
 
 @given(ITEMS)
 def test_pack_and_unpack(items: list[bytes]) -> None:
-    assert unpack(pack(Ids.of(items))).to_list() == items
+    assert list(unpack(pack(items))) == items
 
 
 @given(st.lists(ITEMS, max_size=4))
@@ -148,12 +152,14 @@ def test_lines_of_no_ids() -> None:
     assert list(partition(NO_IDS)) == []
 
 
-@given(st.lists(st.text(min_size=1)))
-def test_lines(items: list[str]) -> None:
-    lines = id_lines(Ids.of(item.encode() for item in items)).decode()
+@given(st.lists(st.text(min_size=1)), st.sampled_from((0, 1 << 60)))
+def test_lines(items: list[str], small: int) -> None:
+    with implementation(small):
+        lines = id_lines(Ids.of(item.encode() for item in items)).decode()
     assert lines == "".join((json.dumps(item) if {"\n", "\r"} & set(item) else item) + "\n" for item in items)
 
 
+@both
 @pytest.mark.parametrize("item", ["a\nb", "a\rb", "\n", "\r\n", "é\n", '"\n'])
 def test_an_id_with_a_line_break_stays_on_one_line(item: str) -> None:
     lines = id_lines(Ids.of([b"x", item.encode(), b"y"])).decode()

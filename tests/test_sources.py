@@ -79,8 +79,9 @@ def test_a_file_a_glob_a_folder(tmp_path: Path) -> None:
     assert names([tmp_path / "*"], tmp_path) == ["a.json", "b.json", "c.txt"]
     assert names([tmp_path / "*" / "*.json"], tmp_path) == ["folder/d.json", "folder/e.json"]
     assert names([tmp_path / "folder"], tmp_path) == ["folder/d.json", "folder/e.json"]
+    os.utime(tmp_path / "a.json", (1, 1617393003.9))
     (file,) = find_files([str(tmp_path / "a.json")])
-    assert file == InputFile(str(tmp_path / "a.json"), 5, str(tmp_path / "a.json"))
+    assert file == InputFile(str(tmp_path / "a.json"), 5, str(tmp_path / "a.json"), 1617393003)
 
 
 def test_a_glob_of_all_levels(tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_parts_of_any_size_give_each_event_once(tmp_path_factory: Any, cell_byte
 def test_parts_can_be_claimed_and_split_off_while_they_are_read(tmp_path: Path) -> None:
     """As a runner does that finds a worker too slow: the rest of its restriction goes to another."""
     file = make(tmp_path / "a.jsonl", json_lines(EVENTS))
-    dofn = sources._ReadBlocks(500)
+    dofn = sources._ReadBlocks(500, keep_broken=False)
     whole = dofn.initial_restriction(file)
     assert whole == OffsetRange(0, -(-file.size // 500))
     for taken, fraction in ((1, 0.0), (2, 0.5), (5, 0.3), (10, 0.9)):
@@ -185,7 +186,7 @@ def test_parts_can_be_claimed_and_split_off_while_they_are_read(tmp_path: Path) 
 
 def test_first_splits_cover_all_parts(tmp_path: Path) -> None:
     file = make(tmp_path / "a.jsonl", json_lines(EVENTS))
-    dofn = sources._ReadBlocks(50)
+    dofn = sources._ReadBlocks(50, keep_broken=False)
     whole = dofn.initial_restriction(file)
     pieces = list(dofn.split(file, whole))
     assert len(pieces) > 5

@@ -1,0 +1,38 @@
+"""What to report of a stream, and where to write it."""
+
+import dataclasses
+import uuid
+
+from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
+
+STREAM_RUNNER = "PrismRunner"
+"""Beam's local engine for streams. Needs a program that Beam downloads, or that --prism_location names."""
+
+EARLY_FIRING_SECONDS = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamJob:
+    """What to report of a stream and where to write it: a folder each, on any Beam file system; None: not written.
+
+    patterns: watched files; or subscription: of Pub/Sub. early_firing_seconds: between the reports of an hour that goes
+    on. allowed_lateness_seconds: how long an hour stays open, None: for ever. token: names temporary files.
+    """
+
+    output: str
+    patterns: tuple[str, ...] = ()
+    subscription: str | None = None
+    ids_output: str | None = None
+    rejects_output: str | None = None
+    utc_offset: str = DEFAULT_UTC_OFFSET
+    impressions_factor: str = DEFAULT_FACTOR
+    early_firing_seconds: int = EARLY_FIRING_SECONDS
+    allowed_lateness_seconds: int | None = None
+    timestamp_attribute: str | None = None
+    id_attribute: str | None = None
+    token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def outputs(self) -> list[str]:
+        """The folders that the job writes to."""
+        return [path for path in (self.output, self.ids_output, self.rejects_output) if path is not None]

@@ -1,0 +1,101 @@
+"""The options of a stream: their checks, and which engine runs which source."""
+
+import os
+import posixpath
+import re
+from typing import Any
+
+from apache_beam.options.pipeline_options import StandardOptions
+
+from pipeline.errors import UsageError
+from pipeline.sources import is_local
+from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER, StreamJob
+
+STREAM_OPTIONS = (
+    "subscription",
+    "timestamp_attribute",
+    "id_attribute",
+    "early_firing_seconds",
+    "allowed_lateness_seconds",
+)
+
+DEFAULT_FOLDER = "reports"
+
+_DIRECT = ("DirectRunner", "BundleBasedDirectRunner")
+
+
+def check_stream(options: Any) -> None:
+    """UsageError where the options of a stream have bad values, or name an engine that would hang or lose data."""
+    if bool(options.input) == bool(options.subscription):
+        raise UsageError("--streaming needs either --input, a watched folder or pattern, or --subscription")
+    if options.subscription and not re.fullmatch(r"projects/[^/]+/subscriptions/[^/]+", options.subscription):
+        raise UsageError(f"--subscription {options.subscription}: must be projects/PROJECT/subscriptions/NAME")
+    if "-" in (*(options.input or ()), options.output, options.ids_output, options.rejects_output):
+        raise UsageError("standard input and output (-) do not go with --streaming")
+    for name, least in (("early_firing_seconds", 1), ("allowed_lateness_seconds", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name} must be at least {least}")
+    if options.input and (options.timestamp_attribute or options.id_attribute):
+        raise UsageError("--timestamp_attribute and --id_attribute belong to --subscription")
+    _check_engine(options.view_as(StandardOptions).runner, bool(options.subscription))
+
+
+def _check_engine(runner: str, topic: bool) -> None:
+    if runner == "FnApiRunner":
+        raise UsageError(f"FnApiRunner does not do streams: it would wait for ever. {_advice(topic)}")
+    if topic and runner == STREAM_RUNNER:
+        raise UsageError(f"{STREAM_RUNNER} cannot read Pub/Sub. {_advice(topic)}")
+    if not topic and runner in _DIRECT:
+        raise UsageError(f"{runner} cannot watch files: it would wait for ever. {_advice(topic)}")
+
+
+def _advice(topic: bool) -> str:
+    if topic:
+        return "Use --runner DataflowRunner (or, to try it out, DirectRunner: it loses messages when it stops)"
+    return f"Use --runner {STREAM_RUNNER}, or leave --runner out"
+
+
+def make_stream_job(options: Any) -> StreamJob:
+    """The job that the options describe; makes folders on this machine.
+
+    Raises:
+      UsageError: a watched folder is not there, or an output cannot be made.
+    """
+    job = StreamJob(
+        options.output,
+        tuple(options.input or ()),
+        options.subscription,
+        options.ids_output,
+        options.rejects_output,
+        options.utc_offset,
+        options.impressions_factor,
+        options.early_firing_seconds or EARLY_FIRING_SECONDS,
+        options.allowed_lateness_seconds,
+        options.timestamp_attribute,
+        options.id_attribute,
+    )
+    watched = [_watched(pattern) for pattern in job.patterns if is_local(pattern)]
+    for folder in filter(is_local, job.outputs):
+        if os.path.realpath(folder) in watched:
+            raise UsageError(f"{folder} is watched as an input and an output")
+        _make_folder(folder)
+    return job
+
+
+def _watched(pattern: str) -> str:
+    folder = pattern if os.path.isdir(pattern) else posixpath.dirname(pattern) or "."
+    if not re.search(r"[*?\[]", folder) and not os.path.isdir(folder):
+        raise UsageError(f"--input {pattern}: there is no folder {folder} to watch")
+    return os.path.realpath(folder)
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+        probe = os.path.join(path, f".probe-{os.getpid()}")
+        with open(probe, "xb"):
+            pass
+        os.remove(probe)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,99 @@
+"""Servers that the tests start: Cloud Storage, S3, Prism and its worker pool, each for one test or module."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.support import ROOT
+
+TOOLS = ROOT / "build" / "tools"
+BUCKET = "bucket"
+
+
+@contextlib.contextmanager
+def program(*arguments: str | Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is ended with the block. Its standard input ends first, which some take as the sign to go."""
+    with subprocess.Popen([str(a) for a in arguments], stdin=subprocess.PIPE, **options) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+class Storage:
+    """Objects of a bucket on a server of Cloud Storage. environment: what points Google's client to the server."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        key = folder / "service-account.json"
+        key.write_text(json.dumps(_service_account(url)))
+        self.environment = {"STORAGE_EMULATOR_HOST": url, "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
+        self.options = ("--project=lab-project",)
+
+    def put(self, name: str, data: bytes) -> str:
+        """Writes an object; its path."""
+        path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={urllib.parse.quote(name, safe='')}"
+        self._call("POST", path, data)
+        return f"gs://{BUCKET}/{name}"
+
+    def get(self, name: str) -> bytes:
+        """An object's bytes."""
+        return self._call("GET", f"/storage/v1/b/{BUCKET}/o/{urllib.parse.quote(name, safe='')}?alt=media")
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The names of all objects, hidden ones too."""
+        found = json.loads(self._call("GET", f"/storage/v1/b/{BUCKET}/o?prefix={urllib.parse.quote(prefix)}"))
+        return sorted(item["name"] for item in found.get("items", []))
+
+    def _call(self, method: str, path: str, data: bytes | None = None) -> bytes:
+        request = urllib.request.Request(self.url + path, data, method=method)
+        with contextlib.closing(urllib.request.urlopen(request)) as answer:
+            return bytes(answer.read())
+
+
+def _service_account(url: str) -> dict[str, str]:
+    """Credentials with a throw-away key, whose tokens come from the server too."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    return {
+        "type": "service_account",
+        "project_id": "lab-project",
+        "private_key_id": "1",
+        "private_key": pem,
+        "client_email": "tests@lab-project.iam.gserviceaccount.com",
+        "client_id": "1",
+        "token_uri": f"{url}/token",
+    }
+
+
+@contextlib.contextmanager
+def cloud_storage(folder: Path, *faults: str) -> Iterator[Storage]:
+    """A server of Cloud Storage with one bucket. faults: options of tools/gcs."""
+    with program(TOOLS / "gcs", "--buckets", BUCKET, *faults, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        yield Storage(process.stdout.readline().decode().strip(), folder)
+
+
+def job(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command line as a process of its own; standard output and error as text."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        timeout=300,
+    )

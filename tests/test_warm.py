@@ -1,0 +1,164 @@
+"""Reports by a worker that stays: always what a run by a new worker gives."""
+
+import gc
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.worker import bundle_processor
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import warm
+from pipeline.errors import PipelineError
+from pipeline.report import Job, PreparedJob, Summary, run_job
+from pipeline.sources import SIZE_UNKNOWN, InputFile
+from pipeline.threads import THREADS
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, json_lines, line
+
+OPTIONS = PipelineOptions(["--runner=FnApiRunner"])
+SAMPLE = json_lines(EXAMPLE_EVENTS)
+Outcome = tuple[Summary | str, dict[str, bytes]]
+
+
+class Desk:
+    """A folder with an input, a job for it and its outputs."""
+
+    def __init__(self, folder: Path, ids: bool = False, rejects: bool = False) -> None:
+        folder.mkdir()
+        self.input = folder / "input"
+        self.outputs = [folder / name for name in ("report", *["ids"] * ids, *["rejects"] * rejects)]
+        more = {f"{path.name}_output": str(path) for path in self.outputs[1:]}
+        self.job = Job((InputFile(str(self.input), SIZE_UNKNOWN, "input"),), str(self.outputs[0]), **more)
+        self._expected: dict[bytes, Outcome] = {}
+
+    def outcome(self, run: Callable[[], Summary], data: bytes) -> Outcome:
+        """What a run gives for an input: its summary or its error, and the files it writes."""
+        self.input.write_bytes(data)
+        try:
+            said: Summary | str = run()
+        except PipelineError as error:
+            said = f"{type(error).__name__}: {error}"
+        written = {path.name: path.read_bytes() for path in self.outputs if path.exists()}
+        for path in self.outputs:
+            path.unlink(missing_ok=True)
+        return said, written
+
+    def expected(self, data: bytes) -> Outcome:
+        """What a run by a new worker gives."""
+        if data not in self._expected:
+            self._expected[data] = self.outcome(lambda: run_job(self.job, OPTIONS), data)
+        return self._expected[data]
+
+
+@pytest.fixture(autouse=True)
+def no_fallback(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Nothing was run by another worker behind the scenes."""
+    yield
+    assert not [record for record in caplog.records if record.name == warm.__name__]
+
+
+INPUT = st.sampled_from([SAMPLE, b"", b"[]", b"[" + line() + b"]", b"x\n" + SAMPLE, b"[1", line("b", timestamp=2**40)])
+INPUTS = st.lists(st.one_of(INPUT, st.just(SAMPLE * 3000)), min_size=2, max_size=20)
+
+
+@pytest.fixture(scope="module", params=[(False, False), (True, False), (True, True)], ids=["report", "ids", "all"])
+def desks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Desk, PreparedJob]:
+    desk = Desk(tmp_path_factory.mktemp("desk") / "desk", *request.param)
+    return desk, PreparedJob(desk.job, OPTIONS)
+
+
+@settings(max_examples=20, deadline=None)
+@given(inputs=INPUTS)
+def test_any_row_of_inputs(desks: tuple[Desk, PreparedJob], inputs: list[bytes]) -> None:
+    desk, prepared = desks
+    for data in inputs:
+        assert desk.outcome(prepared.run, data) == desk.expected(data)
+
+
+def test_stages_are_set_up_once(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "desk")
+    prepared = PreparedJob(desk.job, OPTIONS)
+    with mock.patch.object(
+        bundle_processor, "BundleProcessor", side_effect=bundle_processor.BundleProcessor
+    ) as processor:
+        desk.outcome(prepared.run, SAMPLE)
+        stages = processor.call_count
+        assert stages
+        for _ in range(3):
+            said, written = desk.outcome(prepared.run, SAMPLE)
+            assert (said, written["report"].decode()) == (Summary(6, 6, 0, 3), EXAMPLE_REPORT)
+        assert processor.call_count == stages
+        assert str(desk.outcome(prepared.run, b"x")[0]).startswith("RejectsError: 1 of 1 ")
+        assert desk.outcome(prepared.run, b"[]") == (Summary(0, 0, 0, 0), {"report": HEADER.encode()})
+        assert processor.call_count == stages + 1  # the one that failed
+
+
+def test_no_thread_is_started_for_a_run(tmp_path: Path) -> None:
+    """Beam's own sampler of times would be waited for."""
+    desk = Desk(tmp_path / "desk")
+    prepared = PreparedJob(desk.job, OPTIONS)
+    for _ in range(THREADS):  # those of the pool that decodes
+        desk.outcome(prepared.run, SAMPLE)
+    with mock.patch.object(threading.Thread, "start", autospec=True, side_effect=threading.Thread.start) as start:
+        assert desk.outcome(prepared.run, SAMPLE)[0] == Summary(6, 6, 0, 3)
+    assert not start.called
+
+
+def test_nothing_gathers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither threads nor objects, whether runs succeed or fail."""
+    caplog.set_level(logging.CRITICAL)  # the fixture would gather Beam's errors
+    desk = Desk(tmp_path / "desk", ids=True)
+    prepared = PreparedJob(desk.job, OPTIONS)
+
+    def run_some() -> tuple[int, int]:
+        for data in (SAMPLE, b"[]", b"[1", b"x", SAMPLE) * 4:
+            desk.outcome(prepared.run, data)
+        gc.collect()
+        return threading.active_count(), len(gc.get_objects())
+
+    run_some()
+    threads, objects = run_some()
+    more_threads, more_objects = run_some()
+    assert more_threads == threads
+    assert more_objects < objects + 40  # fewer than two for each run
+    (worker,) = prepared._runner._workers.get_worker_handlers(None, 1)
+    assert (worker.data_conn._inputs, worker.data_conn.inverse()._inputs) == ([], [])
+    assert not worker.bundle_processor_cache.failed_instruction_ids
+
+
+def test_two_jobs_at_a_time(tmp_path: Path) -> None:
+    outcomes: dict[int, list[Outcome]] = {}
+
+    def work(number: int) -> None:
+        desk = Desk(tmp_path / str(number))
+        prepared = PreparedJob(desk.job, OPTIONS)
+        outcomes[number] = [desk.outcome(prepared.run, line() * 1 + b"\n" + SAMPLE * number) for _ in range(20)]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in (1, 2, 3):
+        assert {said for said, _ in outcomes[number]} == {Summary(*[6 * number + 1] * 2, 0, 3)}
+
+
+@pytest.mark.parametrize(
+    "part", ["FnApiRunnerExecutionContext", "WorkerHandlerManager", "consolidate", "StateCache", "set_current_tracker"]
+)
+def test_another_beam(tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Where an inner part of Beam is not as expected, the answer is the same."""
+    desk = Desk(tmp_path / "desk")
+    prepared = PreparedJob(desk.job, OPTIONS)
+    with mock.patch.object(warm, part, None):
+        for _ in range(2):
+            assert desk.outcome(prepared.run, SAMPLE)[1]["report"].decode() == EXAMPLE_REPORT
+        assert str(desk.outcome(prepared.run, b"[1")[0]).startswith("InputError: input: byte 2: ")
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    caplog.clear()
+    assert desk.outcome(prepared.run, SAMPLE)[1]["report"].decode() == EXAMPLE_REPORT
