@@ -17,6 +17,7 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline.counters import Counted, KeepCounters, count
 from pipeline.decoding import AnyBlock, BrokenBlock
 from pipeline.errors import InputError
 from pipeline.events import Batch, Reject
@@ -27,13 +28,17 @@ from pipeline.lateness import late_rejects, split_late
 from pipeline.quick import QuickDoFn, quick_map
 from pipeline.sources import ReadBlocks, is_local
 from pipeline.stream_job import StreamJob
-from pipeline.table import HOUR, Table, add_counts, count_table, csv_text, hour_label
+from pipeline.table import HOUR, HourCounts, Table, add_counts, count_table, csv_text, hour_label
 from pipeline.table import parse_utc_offset as parse_offset
 from pipeline.tally import Tally, explain_rejects, first_rejects
+from pipeline.temporary import in_global_window
 from pipeline.threads import ThreadedDoFn
 from pipeline.topics import ReadTopic
-from pipeline.transforms import REJECTS, CountHours, FormatRejects, HourTables, ScaleImpressions, counter
+from pipeline.transforms import REJECTS, CountHours, FormatRejects, HourTables, ScaleImpressions
 from pipeline.watching import POLL_SECONDS, REMOTE_POLL_SECONDS, WatchFiles
+
+COUNTS = "counts"
+"""Tag of the side output of DecodeStream that is for the counters."""
 
 _FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no word for ever, its time ends in 294247
 
@@ -51,6 +56,11 @@ def hour_windows(offset: int, early_firing_seconds: int) -> beam.WindowInto:
         accumulation_mode=AccumulationMode.DISCARDING,
         allowed_lateness=_FOREVER,
     )
+
+
+def without_windows() -> beam.WindowInto:
+    """For the panes of hours, before state: Prism drops the state of a window at its end, whatever lateness it has."""
+    return beam.WindowInto(GlobalWindows())
 
 
 class _AddToTotal(QuickDoFn):
@@ -71,14 +81,13 @@ class _AddToTotal(QuickDoFn):
 class RunningTotals(beam.PTransform):  # type: ignore[misc]
     """The sum of an hour's panes so far, with each pane: PCollection[tuple[int, T]] -> PCollection[tuple[int, T]].
 
-    add: what adds up values of T; the order of panes does not matter. Totals are in the global window: Prism drops the
-    state of an hour's window at the hour's end, whatever lateness is allowed.
+    add: what adds up values of T; the order of panes does not matter. They are to be in the global window.
     """
 
     add: Callable[[list[Any]], Any]
 
     def expand(self, panes: beam.PCollection[tuple[int, Any]]) -> beam.PCollection[tuple[int, Any]]:
-        totals = panes | "No window" >> beam.WindowInto(GlobalWindows()) | "Add" >> beam.ParDo(_AddToTotal(self.add))
+        totals = panes | "Add" >> beam.ParDo(_AddToTotal(self.add))
         totals.element_type = panes.element_type
         return totals
 
@@ -89,7 +98,15 @@ class _DecodeStream(ThreadedDoFn):
     def __init__(self, want_ids: bool, offset: int, allowed_lateness: int | None) -> None:
         super().__init__()
         self._want_ids, self._offset, self._allowed = want_ids, offset, allowed_lateness
-        self._read, self._rejected, self._late = counter("read"), counter("rejected"), counter("late")
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._counts = {"read": 0, "rejected": 0, "late": 0}
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from super().finish_bundle()
+        if self._counts["read"]:
+            yield beam.pvalue.TaggedOutput(COUNTS, in_global_window(count(**self._counts)))
 
     def work(self, block: AnyBlock) -> tuple[AnyBlock, Batch, Batch]:
         try:
@@ -101,9 +118,9 @@ class _DecodeStream(ThreadedDoFn):
 
     def emit(self, result: tuple[AnyBlock, Batch, Batch]) -> Iterator[Any]:
         block, batch, late = result
-        self._read.inc(batch.read + late.read)
-        self._rejected.inc(batch.rejected)
-        self._late.inc(late.read)
+        self._counts["read"] += batch.read + late.read
+        self._counts["rejected"] += batch.rejected
+        self._counts["late"] += late.read
         rejects = (*batch.rejects, *late_rejects(late, block.source, block.arrived, self._offset))
         if rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, rejects)
@@ -116,6 +133,7 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks of a stream: PCollection[AnyBlock] -> a dict of PCollections.
 
     batches (main): Batch, the events in time. REJECTS: tuple[Reject, ...], the rejects and late events of one block.
+    COUNTS: Counted, of a bundle.
     """
 
     want_ids: bool
@@ -124,8 +142,9 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
         decode = _DecodeStream(self.want_ids, self.offset, self.allowed_lateness)
-        outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, main="batches")
+        outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, COUNTS, main="batches")
         outputs.batches.element_type = Batch
+        outputs[COUNTS].element_type = Counted
         outputs[REJECTS].element_type = tuple[Reject, ...]
         return outputs
 
@@ -164,8 +183,13 @@ class HourIds(beam.PTransform):  # type: ignore[misc]
             | "Ids by hour" >> beam.ParDo(_IdsByHour(self.offset)).with_output_types(tuple[int, bytes])
             | "Hours" >> self.windows
             | "Union" >> beam.CombinePerKey(union).with_output_types(tuple[int, bytes])
+            | "No window" >> without_windows()
             | "Total" >> RunningTotals(union)
         )
+
+
+def _count_pane(pane: tuple[int, HourCounts]) -> Counted:
+    return count(counted=sum(pane[1]))
 
 
 def _report_version(table: Table) -> Version:
@@ -193,9 +217,15 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
             ids = decoded.batches | "Unique ids" >> HourIds(offset, hour_windows(offset, early))
             lines = ids | "Id lines" >> quick_map(_ids_version, offset, output=Version)
             _ = lines | "Write ids" >> WriteHours(job.ids_output, job.token)
-        return (
+        counts = (
             decoded.batches
             | "Count" >> CountHours(offset, windows=hour_windows(offset, early))
+            | "No window" >> without_windows()
+        )
+        panes = counts | "Counted" >> quick_map(_count_pane, output=Counted)
+        _ = (panes, decoded[COUNTS]) | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
+        return (
+            counts
             | "Total" >> RunningTotals(add_counts)
             | "Table" >> HourTables(offset)
             | "Scale" >> ScaleImpressions(job.impressions_factor)
