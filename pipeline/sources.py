@@ -1,13 +1,15 @@
 """Sources: from file patterns on any Beam file system to blocks, split over workers where the format allows it."""
 
 import bz2
+import contextlib
 import dataclasses
 import glob
 import io
 import logging
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
@@ -111,32 +113,44 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
-def match_files(pattern: str) -> list[InputFile]:
-    """The files that a pattern matches now, perhaps none, but hidden ones; UsageError where it cannot be listed."""
-    if is_local(pattern) and os.path.isfile(pattern):  # whatever [ or * is in its name
-        return [_local_file(pattern)]
-    if is_local(pattern) and os.path.isdir(pattern):
-        return _list(os.path.join(glob.escape(pattern), "*"))
-    found = _list(pattern)
-    if not found and not is_local(pattern) and not pattern.endswith("*"):
-        found = _list(pattern.rstrip("/") + "/*")
-    return found
+def match_files(pattern: str, wanted: Callable[[str], bool] = lambda path: True) -> list[InputFile]:
+    """The wanted files that a pattern matches now, perhaps none, without hidden ones.
 
-
-def _list(pattern: str) -> list[InputFile]:
+    wanted: by their path, before they are looked at. Raises:
+      UsageError: the pattern cannot be listed.
+    """
     try:
-        if is_local(pattern) and "**" not in pattern:  # Beam would walk the whole tree below the folder
-            return [_local_file(path) for path in glob.glob(pattern) if os.path.isfile(path)]
-        found = FileSystems.match([pattern])[0].metadata_list
+        if is_local(pattern) and ("**" not in pattern or os.path.exists(pattern)):  # Beam would walk the whole tree below the folder
+            return _look_at(filter(wanted, _local_paths(pattern)))
+        found = _match(pattern)
+        if not found and not pattern.endswith("*"):
+            found = _match(pattern.rstrip("/") + "/*")
     except (BeamIOError, OSError, ValueError) as error:
         raise UsageError(f"--input {pattern}: cannot be listed: {one_line(error)}") from None
+    return [file for file in found if wanted(file.path)]
+
+
+def _local_paths(pattern: str) -> list[str]:
+    if os.path.isfile(pattern):  # whatever [ or * is in its name
+        return [pattern]
+    return glob.glob(os.path.join(glob.escape(pattern), "*") if os.path.isdir(pattern) else pattern)
+
+
+def _look_at(paths: Iterable[str]) -> list[InputFile]:
+    """Those that are files, and still there."""
+    files = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            if stat.S_ISREG(status.st_mode):
+                files.append(InputFile(path, status.st_size, path, int(status.st_mtime)))
+    return files
+
+
+def _match(pattern: str) -> list[InputFile]:
+    found = FileSystems.match([pattern])[0].metadata_list
     files = [InputFile(f.path, f.size_in_bytes, f.path, int(f.last_updated_in_seconds or 0)) for f in found]
     return [file for file in files if not posixpath.basename(file.path).startswith(".") and not _is_folder(file.path)]
-
-
-def _local_file(path: str) -> InputFile:
-    status = os.stat(path)
-    return InputFile(path, status.st_size, path, int(status.st_mtime))
 
 
 def _is_folder(path: str) -> bool:
