@@ -13,9 +13,10 @@ from pipeline.ids import unique_ids
 from pipeline.table import csv_text, hourly_table, scale_impressions, write_csv
 
 if TYPE_CHECKING:
+    from pipeline.files import InputFile, find_files
     from pipeline.report import HourlyReport, Job, Summary, run_job
     from pipeline.sinks import WriteFile
-    from pipeline.sources import InputFile, ReadBlocks, find_files
+    from pipeline.sources import ReadBlocks
     from pipeline.transforms import (
         BatchEvents,
         DecodeBlocks,
@@ -62,7 +63,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for module in ("report", "sinks", "sources", "transforms"):
+        for module in ("files", "report", "sinks", "sources", "transforms"):
             found = vars(importlib.import_module(f"pipeline.{module}"))
             if name in found:
                 return found[name]

@@ -30,9 +30,12 @@ def is_array(head: bytes) -> bool:
     return _ARRAY.match(head) is not None
 
 
-def head_of(stream: BinaryIO) -> bytes:
-    """The first HEAD_BYTES of a stream that are not white space throughout: what tells its shape."""
-    return bytes(_skip_blank_heads(_Buffer(stream)).rest)
+def head_of(stream: BinaryIO) -> "_Buffer":
+    """A stream read to its first HEAD_BYTES that are not white space throughout: what tells its shape."""
+    buffer = _Buffer(stream)
+    while not buffer.fill(HEAD_BYTES).ended and not bytes(buffer.rest).strip(_SPACE):
+        buffer.take(HEAD_BYTES)
+    return buffer
 
 
 class _Buffer:
@@ -57,6 +60,11 @@ class _Buffer:
         self.rest = grown[:have]
         return self
 
+    @property
+    def head(self) -> bytes:
+        """The next bytes, HEAD_BYTES at most."""
+        return bytes(self.rest[:HEAD_BYTES])
+
     def take(self, count: int) -> memoryview:
         """The next count bytes."""
         taken, self.rest = self.rest[:count], self.rest[count:]
@@ -72,24 +80,20 @@ class _Buffer:
         return -1
 
 
-def read_blocks(stream: BinaryIO, source: str, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
-    """The blocks of a whole stream, its shape told from its first bytes.
+def read_blocks(
+    stream: BinaryIO, source: str, block_bytes: int = BLOCK_BYTES, head: "_Buffer | None" = None
+) -> Iterator[Block]:
+    """The blocks of a whole stream, its shape told from its first bytes. head: head_of(stream), where it was asked.
 
     Raises:
       InputError: the array breaks off, or is followed by something else.
     """
-    buffer = _skip_blank_heads(_Buffer(stream))
-    opening = _ARRAY.match(bytes(buffer.rest[:HEAD_BYTES]))
+    buffer = head or head_of(stream)
+    opening = _ARRAY.match(buffer.head)
     if opening:
         buffer.take(opening.end())
         return _array_blocks(buffer, source, block_bytes, in_object=opening.group(2) is not None)
     return _line_blocks(LineReader(stream, source, block_bytes, buffer))
-
-
-def _skip_blank_heads(buffer: _Buffer) -> _Buffer:
-    while not buffer.fill(HEAD_BYTES).ended and not bytes(buffer.rest).strip(_SPACE):
-        buffer.take(HEAD_BYTES)
-    return buffer
 
 
 def _line_blocks(reader: "LineReader") -> Iterator[Block]:

@@ -5,6 +5,12 @@ import threading
 
 from pipeline.errors import PipelineError
 
+_SAID_ELSEWHERE = (
+    "apitools not found",
+    "Error in _start_upload while inserting file",  # of S3
+    "HTTP error while requesting file",
+)
+
 
 def configure() -> None:
     """Sets up logging. To be called before Beam is imported, since it warns at import of extras that are not needed."""
@@ -21,7 +27,7 @@ def _is_news(record: logging.LogRecord) -> bool:
         return False
     if record.exc_info and isinstance(record.exc_info[1], PipelineError):
         return False
-    return not str(record.msg).startswith("apitools not found")
+    return not str(record.msg).startswith(_SAID_ELSEWHERE)
 
 
 def _log_thread(failure: threading.ExceptHookArgs) -> None:

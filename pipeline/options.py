@@ -6,15 +6,17 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
 from pipeline.errors import UsageError, one_line
+from pipeline.files import InputFile, NewFile, check_file_system, explain, find_files, is_io_error, is_local
 from pipeline.report import Job
-from pipeline.sources import InputFile, find_files, is_local
 from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER
 from pipeline.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, parse_factor, parse_utc_offset
+from pipeline.temporary import temporary_name
 
 DEFAULT_OUTPUT = "report.csv"
 
@@ -108,6 +110,7 @@ def beam_options(arguments: Sequence[str]) -> PipelineOptions:
 
 
 def _complete(options: PipelineOptions, arguments: Sequence[str]) -> None:
+    FileSystems.set_options(options)  # inputs are listed before Beam does it
     if arguments:
         _check_beam_options(arguments)
     standard = options.view_as(StandardOptions)
@@ -135,7 +138,7 @@ def _check_values(options: ReportOptions) -> None:
     parse_factor(options.impressions_factor)
     outputs = [options.output, options.ids_output, options.rejects_output]
     for one, other in itertools.combinations(filter(None, outputs), 2):
-        if one == other or os.path.realpath(one) == os.path.realpath(other):
+        if _is_same(one, other):
             raise UsageError(f"two outputs have the same name: {one}")
 
 
@@ -168,26 +171,37 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
         options.impressions_factor,
     )
     for path in job.outputs:
-        if any(
-            is_local(path) and is_local(f.path) and os.path.realpath(path) == os.path.realpath(f.path) for f in files
-        ):
+        if any(_is_same(path, file.path) for file in files):
             raise UsageError(f"{path} is an input and an output")
         check_writable(path)
     return job
 
 
+def _is_same(one: str, other: str) -> bool:
+    return one == other or (is_local(one) and is_local(other) and os.path.realpath(one) == os.path.realpath(other))
+
+
 def check_writable(path: str) -> None:
-    """UsageError where a local output is a folder, pipe or device, or no file can be made beside it."""
-    if not is_local(path):
-        return
+    """UsageError where an output is a folder, pipe or device, or no file can be made beside it."""
     if os.path.isdir(path) or path.endswith("/"):
         raise UsageError(f"{path}: cannot be written: it is a folder")
-    if not path or (os.path.exists(path) and not os.path.isfile(path)):
+    if is_local(path) and (not path or (os.path.exists(path) and not os.path.isfile(path))):
         raise UsageError(f"{path}: cannot be written: it is no file")
-    probe = os.path.join(os.path.dirname(path) or ".", f".{os.path.basename(path)}.probe-{os.getpid()}")
+    check_file_system(path)
     try:
-        with open(probe, "xb"):
+        _write_probe(temporary_name(path, "probe"))
+    except Exception as error:
+        if not is_io_error(error):
+            raise
+        raise UsageError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or explain(error)}") from None
+
+
+def _write_probe(path: str) -> None:
+    if is_local(path):
+        with open(path, "xb"):  # Beam would make a folder that is missing
             pass
-        os.remove(probe)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+        os.remove(path)
+    else:
+        with NewFile(path):
+            pass
+        FileSystems.delete([path])

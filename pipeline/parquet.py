@@ -68,16 +68,24 @@ class ParquetReader:
         """How many row groups the file has."""
         return int(self._file.num_row_groups)
 
+    def read_all(self) -> Iterator[RowBlock]:
+        """The rows of all row groups."""
+        for group in range(self.groups):
+            yield from self.read_group(group)
+
     def read_group(self, group: int) -> Iterator[RowBlock]:
         """The rows of a row group, in blocks of ROWS_A_BLOCK."""
         index = sum(self._file.metadata.row_group(k).num_rows for k in range(group))
         try:
             for rows in self._file.iter_batches(ROWS_A_BLOCK, row_groups=[group], columns=list(FIELDS)):
-                rows.validate(full=True)
                 yield RowBlock(rows, self._source, index)
                 index += rows.num_rows
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{self._source}: row {index}: damaged Parquet: {one_line(error)}") from None
+            raise _damaged(self._source, index, error) from None
+
+
+def _damaged(source: str, index: int, error: Exception) -> InputError:
+    return InputError(f"{source}: row {index}: damaged Parquet: {one_line(error)}")
 
 
 def _is_string(kind: pa.DataType) -> bool:
@@ -85,7 +93,15 @@ def _is_string(kind: pa.DataType) -> bool:
 
 
 def decode_rows(block: RowBlock, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
-    """Decodes Parquet rows: the valid events as columns, the others as rejects with their row's index."""
+    """Decodes Parquet rows: the valid events as columns, the others as rejects with their row's index.
+
+    Raises:
+      InputError: the rows are damaged.
+    """
+    try:
+        block.rows.validate(full=True)
+    except pa.ArrowException as error:
+        raise _damaged(block.source, block.index, error) from None
     ids, events, times = (block.rows.column(field) for field in FIELDS)
     ids, events = ids.cast(pa.large_string()), events.cast(pa.large_string())
     codes = pc.index_in(events, value_set=pa.array(EVENT_TYPES, pa.large_string()))

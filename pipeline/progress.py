@@ -1,10 +1,9 @@
 """Progress of a run inside this process: a count of bytes read, and a bar on a terminal."""
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
-
-from tqdm import tqdm
 
 _REFRESH_SECONDS = 0.2
 _DELAY_SECONDS = 2.0  # shorter runs show no bar
@@ -23,21 +22,24 @@ def add_bytes(count: int) -> None:
 @contextlib.contextmanager
 def shown(total: int) -> Iterator[None]:
     """Shows a bar on stderr while the block runs, if that is a terminal. total: bytes of all inputs."""
+    if not sys.stderr or not sys.stderr.isatty():
+        yield
+        return
+    from tqdm import tqdm
+
     stop = threading.Event()
     start = _bytes_read
-    bar = tqdm(total=total, unit="B", unit_scale=True, disable=None, delay=_DELAY_SECONDS, leave=False)
+    bar = tqdm(total=total, unit="B", unit_scale=True, delay=_DELAY_SECONDS, leave=False)
 
     def follow() -> None:
         while not stop.wait(_REFRESH_SECONDS):
             bar.update(_bytes_read - start - bar.n)
 
     thread = threading.Thread(target=follow, daemon=True)
-    if not bar.disable:
-        thread.start()
+    thread.start()
     try:
         yield
     finally:
         stop.set()
-        if thread.ident:
-            thread.join()
+        thread.join()
         bar.close()

@@ -13,16 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from pipeline import errors
 from pipeline.errors import PipelineError
+from pipeline.files import InputFile
 from pipeline.quick import make_quick
 from pipeline.sinks import WriteFile, WritePiece
-from pipeline.sources import InputFile, ListFiles, ReadBlocks
+from pipeline.sources import ListFiles, ReadBlocks
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 from pipeline.tally import check_counts
 from pipeline.temporary import remove_leftovers
@@ -157,7 +157,7 @@ def _tidy(job: Job) -> None:
     for path in job.outputs:
         try:
             remove_leftovers(path, job.token)
-        except (OSError, BeamIOError, ValueError) as error:
+        except Exception as error:  # must not hide how the run ended
             logging.getLogger(__name__).warning("temporary files beside %s were not removed: %s", path, error)
 
 

@@ -23,6 +23,8 @@ from pipeline.values import (
     NINE,
     OPEN,
     OPEN_LIST,
+    TEXT,
+    TEXT_BYTES,
     ZERO,
     member_value,
     spaces,
@@ -59,6 +61,22 @@ def _match(d, i, end, first, last):
         if low & _NAMES[k, 2] == _NAMES[k, 0] and high & _NAMES[k, 3] == _NAMES[k, 1]:
             return k
     return -1
+
+
+@compiled
+def _known(d, i, end, first, last, names):
+    """(which of the rows first to last of _NAMES the string from i on is, or -1; index after it, or -1)."""
+    k = _match(d, i, end, first, last)
+    if k >= 0:
+        return k, i + np.int64(_NAMES[k, 4])
+    stop, escaped = string_end(d, i, end)
+    if k == -2 or stop < 0:
+        return -1, np.int64(-1)
+    if escaped and stop - i < TEXT_BYTES:
+        w = unescape(d, i, stop, names, np.int64(TEXT))
+        store_byte(names, w, QUOTE)
+        k = _match(names + TEXT, _ZERO_INDEX, np.int64(TEXT_BYTES), first, last)
+    return k, stop + 1
 
 
 @compiled
@@ -113,13 +131,13 @@ def _record(d, i, end, newlines, names):
         i = spaces(d, i + 1, end, newlines)
         if byte(d, i) != QUOTE:
             break
-        field = _match(d, i + 1, end, _ZERO_INDEX, _FIELD_COUNT)
-        if field == -2:  # it may be a name that stands twice
+        field, after = _known(d, i + 1, end, _ZERO_INDEX, _FIELD_COUNT, names)
+        if after < 0:
             break
         if field < 0:
             i, count = _member(d, i, end, newlines, names, count)
         else:
-            i = spaces(d, i + 1 + np.int64(_NAMES[field, 4]), end, newlines)
+            i = spaces(d, after, end, newlines)
             if seen & (1 << field) or byte(d, i) != COLON:
                 break
             seen |= 1 << field
@@ -129,8 +147,9 @@ def _record(d, i, end, newlines, names):
             elif byte(d, i) != QUOTE:
                 break
             elif field == 1:
-                code = _match(d, i + 1, end, _FIELD_COUNT, _NAME_COUNT)
-                i = i + 1 + np.int64(_NAMES[code, 4]) if code >= 0 else -1
+                code, i = _known(d, i + 1, end, _FIELD_COUNT, _NAME_COUNT, names)
+                if code < 0:
+                    break
             else:
                 start = i + 1
                 stop, escaped = string_end(d, start, end)

@@ -1,27 +1,28 @@
 """Sinks: one file under its exact name, whole or not at all, on any Beam file system.
 
 A file is put together from pieces that workers made in parallel. Large ones wait in temporary files beside the target;
-then one worker joins them in order under a temporary name and renames it. `temporary.remove_leftovers` removes all of
-a run.
+then one worker joins them in order under a temporary name and renames it. In a bucket too, where a rename is a copy by
+the service and a deletion: an upload that breaks off may still be completed by its client, under the name it has.
+`temporary.remove_leftovers` removes all of a run.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.errors import OutputError
+from pipeline.files import NewFile
 from pipeline.quick import QuickDoFn
-from pipeline.temporary import Spill, Stored, fetch, temporary_name
+from pipeline.temporary import Spill, Stored, explained, fetch, temporary_name
 from pipeline.transforms import Piece
 
 
 @contextmanager
-def atomic_file(path: str, token: str = "tmp") -> Iterator[BinaryIO]:
+def atomic_file(path: str, token: str = "tmp") -> Iterator[NewFile]:
     """A file that appears under its name when the block ends, over an earlier one; not at all if the block raises.
 
     Raises:
@@ -29,14 +30,14 @@ def atomic_file(path: str, token: str = "tmp") -> Iterator[BinaryIO]:
     """
     temporary = temporary_name(path, token)
     try:
-        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            yield stream
-        FileSystems.rename([temporary], [path])
-    except BaseException as error:
-        if FileSystems.exists(temporary):
-            FileSystems.delete([temporary])
-        if isinstance(error, (OSError, BeamIOError)):
-            raise OutputError(f"{path}: cannot be written: {error}") from None
+        with explained(path):
+            with NewFile(temporary) as stream:
+                yield stream
+            FileSystems.rename([temporary], [path])
+    except BaseException:
+        with contextlib.suppress(Exception):  # the first error is the one to tell; remove_leftovers tries again
+            if FileSystems.exists(temporary):
+                FileSystems.delete([temporary])
         raise
 
 

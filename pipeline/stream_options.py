@@ -8,7 +8,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import StandardOptions
 
 from pipeline.errors import UsageError
-from pipeline.sources import is_local
+from pipeline.files import is_local
 from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER, StreamJob
 
 STREAM_OPTIONS = (

@@ -9,8 +9,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 from pipeline import watching
+from pipeline.files import is_local
 from pipeline.report import Summary, summarize, user_error
-from pipeline.sources import is_local
 from pipeline.stream_job import STREAM_RUNNER, StreamJob
 from pipeline.streaming import HourlyStream, ReadStream
 from pipeline.tally import check_counts

@@ -21,12 +21,13 @@ from pipeline.counters import Counted, KeepCounters, count
 from pipeline.decoding import AnyBlock, BrokenBlock
 from pipeline.errors import InputError
 from pipeline.events import Batch, Reject
+from pipeline.files import is_local
 from pipeline.hour_files import Version, WriteHours, WriteLines, hour_name
 from pipeline.hour_ids import ids_by_hour, union
 from pipeline.ids import id_lines, merge
 from pipeline.lateness import late_rejects, split_late
 from pipeline.quick import QuickDoFn, quick_map
-from pipeline.sources import ReadBlocks, is_local
+from pipeline.sources import ReadBlocks
 from pipeline.stream_job import StreamJob
 from pipeline.table import HOUR, HourCounts, Table, add_counts, count_table, csv_text, hour_label
 from pipeline.table import parse_utc_offset as parse_offset

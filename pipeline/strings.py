@@ -148,6 +148,16 @@ def unescape(d, i, stop, out, w):
 def string_skip(d, i, end):
     """Index after the string whose opening quote is at i, valid or not; at least end where it is open."""
     i += 1
-    while i < end and byte(d, i) != QUOTE:
+    while i < end:
+        if i + 8 <= end:
+            word = load(d, i)
+            quotes, backslashes = word ^ _QUOTES, word ^ _BACKSLASHES
+            special = (((quotes - _ONES) & ~quotes) | ((backslashes - _ONES) & ~backslashes)) & _HIGHS
+            if special == 0:
+                i += 8
+                continue
+            i += lowest_bit(special) >> 3
+        if byte(d, i) == QUOTE:
+            return i + 1
         i += 2 if byte(d, i) == BACKSLASH else 1
     return i + 1

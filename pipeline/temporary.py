@@ -1,5 +1,6 @@
 """A run's temporary files beside its outputs: hidden (`.NAME.TOKEN-...`), on any Beam file system."""
 
+import contextlib
 import os
 import re
 import uuid
@@ -12,8 +13,9 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline.errors import OutputError
+from pipeline.files import NewFile, explain, is_io_error, is_local
 from pipeline.quick import QuickDoFn
-from pipeline.sources import is_local
 
 _HELD_BYTES = 32 * 1024 * 1024  # by a bundle
 _INLINE_BYTES = 64 * 1024
@@ -27,6 +29,17 @@ def temporary_name(path: str, token: str) -> str:
     """A new hidden name beside path; token: the run's."""
     folder, name = FileSystems.split(path)
     return str(FileSystems.join(folder, f".{name}.{token}-{uuid.uuid4().hex}"))
+
+
+@contextlib.contextmanager
+def explained(path: str) -> Iterator[None]:
+    """OutputError with path and reason where what the block writes fails."""
+    try:
+        yield
+    except Exception as error:
+        if not is_io_error(error):
+            raise
+        raise OutputError(f"{path}: cannot be written: {explain(error)}") from None
 
 
 def remove_leftovers(path: str, token: str) -> None:
@@ -79,7 +92,7 @@ class Spill(QuickDoFn):
         path = temporary_name(self._path, self._token)
         stored = []
         start = 0
-        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+        with explained(path), NewFile(path) as stream:
             for key, pieces in self._held.items():
                 stream.write(b"".join(pieces))
                 size = sum(map(len, pieces))

@@ -4,14 +4,16 @@ import numpy as np
 
 from pipeline.compiling import compiled
 from pipeline.native import SCRATCH_WORDS
-from pipeline.strings import QUOTE, string_end
+from pipeline.strings import QUOTE, string_end, unescape
 from pipeline.words import byte, load, store
 
 COMMA, COLON, ZERO, NINE = 44, 58, 48, 57
 OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 123, 125, 91, 93
 MAX_NAMES = 64  # of ignored members, open at once in one record; more make it odd
 _MAX_DEPTH = 30  # of ignored members; deeper records are odd
-assert 2 + MAX_NAMES + _MAX_DEPTH <= SCRATCH_WORDS
+TEXT = 8 * (MAX_NAMES + _MAX_DEPTH)  # bytes of scratch memory before a text of ...
+TEXT_BYTES = 8 * (SCRATCH_WORDS - 2) - TEXT  # ... so many bytes: a name or event type without its escapes
+assert TEXT_BYTES >= 96 + 1
 
 
 @compiled
@@ -84,6 +86,14 @@ def _scalar(d, i, end):
 
 
 @compiled
+def _name_hash(d, i, stop):
+    h = np.uint64(0xCBF29CE484222325)
+    for k in range(i, stop):
+        h = (h ^ np.uint64(byte(d, k))) * np.uint64(0x100000001B3)
+    return h
+
+
+@compiled
 def member_value(d, i, end, newlines, names, first, count):
     """(index of the value of the member whose name's quote is at i, new count), or (-1, _).
 
@@ -92,11 +102,12 @@ def member_value(d, i, end, newlines, names, first, count):
     if byte(d, i) != QUOTE:
         return -1, count
     stop, escaped = string_end(d, i + 1, end)
-    if stop < 0 or escaped or count == MAX_NAMES:
+    if stop < 0 or count == MAX_NAMES or (escaped and stop - i > TEXT_BYTES):
         return -1, count
-    h = np.uint64(0xCBF29CE484222325)
-    for k in range(i + 1, stop):
-        h = (h ^ np.uint64(byte(d, k))) * np.uint64(0x100000001B3)
+    if escaped:
+        h = _name_hash(names, TEXT, unescape(d, i + 1, stop, names, np.int64(TEXT)))
+    else:
+        h = _name_hash(d, i + 1, stop)
     for k in range(first, count):
         if load(names, 8 * k) == h:
             return -1, count
@@ -111,7 +122,7 @@ def member_value(d, i, end, newlines, names, first, count):
 def value_end(d, i, end, newlines, names, count):
     """Index after the value at i, whatever it is, or -1. names[:count] are the names of enclosing objects.
 
-    Behind the names each level's first one is kept.
+    Behind the names each level's first one is kept, and behind those a name without its escapes.
     """
     kinds = np.uint64(0)  # a bit a level: 1 for an object
     firsts = names + 8 * MAX_NAMES

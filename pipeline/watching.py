@@ -15,8 +15,8 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from pipeline.errors import UsageError
+from pipeline.files import InputFile, match_files
 from pipeline.quick import QuickDoFn
-from pipeline.sources import InputFile, match_files
 
 POLL_SECONDS = 1.0
 """How often a folder on this machine is listed."""

@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import os
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,11 +13,13 @@ _COPY_BYTES = 1024 * 1024
 
 
 def spool(stream: BinaryIO, length: int, path: Path, limit: int, compressed: bool) -> None:
-    """Copies length bytes of a stream to a file. limit: bytes of the file.
+    """Makes length bytes of a stream a file; of a body that the server put into one already, that one. limit: of bytes.
 
     Raises:
       ProblemError: 400 the body breaks off or is not gzip; 413 the file would exceed the limit; 507 no room for it.
     """
+    if not compressed and length <= limit and _link(stream, length, path):
+        return
     source = _Body(stream, length)
     try:
         with open(path, "wb") as target:
@@ -27,6 +30,20 @@ def spool(stream: BinaryIO, length: int, path: Path, limit: int, compressed: boo
         raise no_room(error) or error from None
     if source.left:
         raise ProblemError(400, f"the body breaks off: {source.left} bytes are missing")
+
+
+def _link(stream: BinaryIO, length: int, path: Path) -> bool:
+    """Makes path lead to the nameless file that the stream reads, on Linux; whether there is one with just the body."""
+    try:
+        stream.flush()
+        file = stream.fileno()
+    except (OSError, AttributeError):  # the body is in memory
+        return False
+    opened = f"/proc/{os.getpid()}/fd/{file}"
+    if stream.tell() or os.fstat(file).st_size != length or not os.path.exists(opened):
+        return False
+    os.symlink(opened, path)
+    return True
 
 
 def no_room(error: OSError) -> ProblemError | None:

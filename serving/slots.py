@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
+from pipeline.files import SIZE_UNKNOWN, InputFile
 from pipeline.options import DEFAULT_RUNNER, beam_options
 from pipeline.report import Job, PreparedJob, Summary, run_job
-from pipeline.sources import SIZE_UNKNOWN, InputFile
 from serving.problems import ProblemError
 
 BODY = "body"

@@ -285,4 +285,4 @@ def test_white_space_before_an_array_whatever_its_length(space: int) -> None:
     text = b"\n" * space + b"[" + support.line() + b"]"
     (block,) = read_blocks(io.BytesIO(text), "s")
     assert (block.shape, block.offset) == (Shape.ELEMENTS, space + 1)
-    assert is_array(head_of(io.BytesIO(text)))
+    assert is_array(head_of(io.BytesIO(text)).head)

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import re
 import threading
 from pathlib import Path
@@ -163,6 +164,18 @@ def test_broken_gzip(app: Any, body: bytes) -> None:
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3", "\u0661"])
 def test_bad_length(app: Any, length: str) -> None:
     assert call_loosely(app, CONTENT_LENGTH=length).problem["status"] == 400
+
+
+@pytest.mark.parametrize("more", [b"", b"x"], ids=["the body", "more than the body"])
+def test_body_in_a_file(app: Any, tmp_path: Path, more: bytes) -> None:
+    """A file that holds just the body is read where it is; here it has no name, as the server's."""
+    with open(tmp_path / "input", "w+b") as file:
+        os.unlink(file.name)
+        file.write(SAMPLE + more)
+        file.seek(0)
+        environ = {"wsgi.input": file, "CONTENT_LENGTH": str(len(SAMPLE))}
+        assert call_loosely(app, **environ).body.decode() == REPORT
+        assert file.tell() == (len(SAMPLE) if more else 0)
 
 
 def test_body_shorter_than_declared(app: Any) -> None:

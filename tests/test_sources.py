@@ -22,8 +22,9 @@ from pipeline import sources
 from pipeline.decoding import Block, decode
 from pipeline.errors import InputError, UsageError
 from pipeline.events import Batch
+from pipeline.files import InputFile, find_files
 from pipeline.parquet import decode_rows
-from pipeline.sources import InputFile, ReadBlocks, find_files, open_file
+from pipeline.sources import ReadBlocks, open_file
 from tests import oracle, support
 from tests.support import event, json_lines, line
 

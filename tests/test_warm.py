@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pipeline import warm
 from pipeline.errors import PipelineError
+from pipeline.files import SIZE_UNKNOWN, InputFile
 from pipeline.report import Job, PreparedJob, Summary, run_job
-from pipeline.sources import SIZE_UNKNOWN, InputFile
 from pipeline.threads import THREADS
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, json_lines, line
 

@@ -1,6 +1,7 @@
 """Servers that the tests start: Cloud Storage, S3, Prism and its worker pool, each for one test or module."""
 
 import contextlib
+import http.client
 import json
 import os
 import subprocess
@@ -8,12 +9,14 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from moto.server import ThreadedMotoServer
 
 from tests.support import ROOT
 
@@ -31,8 +34,18 @@ def program(*arguments: str | Path, **options: Any) -> Iterator[subprocess.Popen
             process.terminate()
 
 
+def surely(call: Callable[[], Any], times: int = 10) -> Any:
+    """A call that is repeated while the server or its connection fails."""
+    for _ in range(times - 1):
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, http.client.HTTPException):
+            return call()
+    return call()
+
+
 class Storage:
     """Objects of a bucket on a server of Cloud Storage. environment: what points Google's client to the server."""
+
+    scheme = "gs"
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
@@ -46,6 +59,14 @@ class Storage:
         path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={urllib.parse.quote(name, safe='')}"
         self._call("POST", path, data)
         return f"gs://{BUCKET}/{name}"
+
+    def put_surely(self, name: str, data: bytes) -> str:
+        """As put, in spite of faults."""
+        return surely(lambda: self.put(name, data))
+
+    def get_surely(self, name: str) -> bytes:
+        """As get, in spite of faults."""
+        return surely(lambda: self.get(name))
 
     def get(self, name: str) -> bytes:
         """An object's bytes."""
@@ -85,6 +106,50 @@ def cloud_storage(folder: Path, *faults: str) -> Iterator[Storage]:
     with program(TOOLS / "gcs", "--buckets", BUCKET, *faults, stdout=subprocess.PIPE) as process:
         assert process.stdout
         yield Storage(process.stdout.readline().decode().strip(), folder)
+
+
+class S3Server:
+    """Objects of a bucket on a server of S3. options: what points Beam to the server."""
+
+    scheme = "s3"
+
+    def __init__(self, url: str) -> None:
+        self.options = (
+            f"--s3_endpoint_url={url}",
+            "--s3_access_key_id=anything",
+            "--s3_secret_access_key=anything",
+            "--s3_region_name=us-east-1",
+        )
+        self.environment: dict[str, str] = {}
+        keys = {"aws_access_key_id": "anything", "aws_secret_access_key": "anything", "region_name": "us-east-1"}
+        self._client = boto3.client("s3", endpoint_url=url, **keys)
+        self._client.create_bucket(Bucket=BUCKET)
+
+    def put(self, name: str, data: bytes) -> str:
+        """Writes an object; its path."""
+        self._client.put_object(Bucket=BUCKET, Key=name, Body=data)
+        return f"s3://{BUCKET}/{name}"
+
+    def get(self, name: str) -> bytes:
+        """An object's bytes."""
+        return bytes(self._client.get_object(Bucket=BUCKET, Key=name)["Body"].read())
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The names of all objects, hidden ones too."""
+        found = self._client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        return sorted(item["Key"] for item in found.get("Contents", []))
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[S3Server]:
+    """A server of S3 with one bucket."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield S3Server(f"http://{host}:{port}")
+    finally:
+        server.stop()
 
 
 def job(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

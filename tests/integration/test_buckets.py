@@ -1,0 +1,165 @@
+"""gs:// and s3:// end to end, against servers that the tests start, also with faults."""
+
+import gzip
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import oracle
+from tests.integration.servers import BUCKET, S3Server, Storage, cloud_storage, job, s3_server
+from tests.support import EVENT_TYPES, HEADER, json_lines
+
+Store = Storage | S3Server
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("buckets")
+
+
+@pytest.fixture(scope="module", params=["gs", "s3"])
+def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[Store]:
+    with cloud_storage(folder) if request.param == "gs" else s3_server() as server:
+        yield server
+
+
+def events(count: int, seed: int = 1, id_length: int = 1) -> list[dict[str, Any]]:
+    """Events of two days, with ids that come again."""
+    numbers = random.Random(seed)
+    return [
+        {
+            "id": f"id-{numbers.randrange(count):0{id_length}}",
+            "event": numbers.choice(EVENT_TYPES),
+            "timestamp": 1617393003 + numbers.randrange(2 * 86400),
+        }
+        for _ in range(count)
+    ]
+
+
+def report_of(*documents: bytes) -> str:
+    return oracle.report(event for document in documents for event in oracle.read(document).events)
+
+
+def ids_of(*documents: bytes) -> set[str]:
+    return oracle.unique_ids(event for document in documents for event in oracle.read(document).events)
+
+
+def run(store: Store, *arguments: str) -> Any:
+    return job(*arguments, *store.options, **store.environment)
+
+
+def test_a_glob_in_and_three_files_out(store: Store) -> None:
+    lines, array = json_lines(events(3000)), json.dumps(events(500, 2)).encode()
+    bad = b'{"id": "a"}\n'
+    store.put("all/in/lines.jsonl.gz", gzip.compress(lines))
+    store.put("all/in/array.json", array)
+    store.put("all/in/bad.jsonl", bad)
+    store.put("all/in/.hidden.jsonl", b"not to be read")
+    store.put("all/out/report.csv", b"an earlier report")
+    root = f"{store.scheme}://{BUCKET}/all"
+    outputs = ["--ids_output", f"{root}/out/ids.txt", "--rejects_output", f"{root}/out/rejects.jsonl"]
+    done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/out/report.csv", *outputs)
+    assert done.stderr.startswith("3501 events read, 3500 counted, 1 rejected, ")
+    assert done.returncode == 0
+    assert store.get("all/out/report.csv").decode() == report_of(lines, array)
+    assert set(store.get("all/out/ids.txt").decode().split()) == ids_of(lines, array)
+    assert json.loads(store.get("all/out/rejects.jsonl"))["source"] == f"{root}/in/bad.jsonl"
+    assert store.names("all/out/") == [
+        "all/out/ids.txt",
+        "all/out/rejects.jsonl",
+        "all/out/report.csv",
+    ]
+
+
+def test_a_folder_without_events_gives_empty_files(store: Store) -> None:
+    store.put("none/in/empty.jsonl", b"\n")
+    root = f"{store.scheme}://{BUCKET}/none"
+    done = run(store, "--input", f"{root}/in", "--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt")
+    assert (done.returncode, done.stderr[:15]) == (0, "0 events read, ")
+    assert (store.get("none/r.csv"), store.get("none/ids.txt")) == (HEADER.encode(), b"")
+
+
+def test_a_large_file_is_read_in_parts_and_large_ids_are_joined(store: Store) -> None:
+    lines = json_lines(events(30_000, id_length=400))  # 14 MB: four cells, and pieces of ids that go through part files
+    path = store.put("large/lines.jsonl", lines)
+    root = f"{store.scheme}://{BUCKET}/large"
+    done = run(store, "--input", path, "--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt")
+    assert done.returncode == 0, done.stderr
+    assert store.get("large/r.csv").decode() == report_of(lines)
+    assert set(store.get("large/ids.txt").decode().split()) == ids_of(lines)
+    assert store.names("large/") == ["large/ids.txt", "large/lines.jsonl", "large/r.csv"]
+
+
+def test_rejects_leave_nothing_behind(store: Store) -> None:
+    path = store.put("rejects/bad.jsonl", json_lines([*events(10), {}]))
+    root = f"{store.scheme}://{BUCKET}/rejects"
+    done = run(store, "--input", path, "--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: 1 of 11 records rejected: {path}: byte ")
+    assert done.stderr.count("\n") == 1
+    assert store.names("rejects/") == ["rejects/bad.jsonl"]
+
+
+def test_hundreds_of_small_objects(store: Store) -> None:
+    documents = [json_lines(events(20, seed)) for seed in range(300)]
+    for number, document in enumerate(documents):
+        store.put(f"many/{number}.jsonl", document)
+    root = f"{store.scheme}://{BUCKET}"
+    done = run(store, "--input", f"{root}/many/*.jsonl", "--output", f"{root}/many-report.csv")
+    assert done.returncode == 0, done.stderr
+    assert store.get("many-report.csv").decode() == report_of(*documents)
+
+
+@pytest.mark.parametrize("output", [False, True])
+def test_a_bucket_that_is_not_there_is_wrong_usage(store: Store, output: bool) -> None:
+    path = store.put("usage/a.jsonl", json_lines(events(1)))
+    missing = f"{store.scheme}://missing/r.csv"
+    done = run(store, "--input", path if output else missing, "--output", missing if output else "r.csv")
+    assert done.returncode == 2
+    assert f"{store.scheme}://missing/" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_input_is_no_output(store: Store) -> None:
+    path = store.put("usage/a.jsonl", json_lines(events(1)))
+    done = run(store, "--input", path, "--output", path)
+    assert (done.returncode, done.stderr) == (2, f"error: {path} is an input and an output\n")
+
+
+FAULTS = {
+    "503 for every fourth request": ("--unavailable", "4"),
+    "every other download is cut": ("--cut_reads", "2"),
+    "every other upload is cut": ("--cut_writes", "2"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_with_faults_now_and_then_the_report_is_right(fault: str, tmp_path: Path) -> None:
+    lines = json_lines(events(60_000))
+    with cloud_storage(tmp_path, *FAULTS[fault]) as store:
+        store.put_surely("in/a.jsonl", lines)
+        root = f"gs://{BUCKET}"
+        done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt")
+        assert done.returncode == 0, done.stderr
+        assert store.get_surely("r.csv").decode() == report_of(lines)
+        assert set(store.get_surely("ids.txt").decode().split()) == ids_of(lines)
+
+
+@pytest.mark.parametrize("fault", ["delete", "truncate"])
+@pytest.mark.parametrize("name", ["in/a.jsonl", "in/a.json", "in/a.jsonl.gz"])
+def test_an_object_that_changes_after_it_was_listed_is_named(fault: str, name: str, tmp_path: Path) -> None:
+    data = events(2000)
+    content = json.dumps(data).encode() if name.endswith(".json") else json_lines(data)
+    content = gzip.compress(content) if name.endswith(".gz") else content
+    with cloud_storage(tmp_path, f"--{fault}_listed", f"{BUCKET}/{name}") as store:
+        store.put(name, content)
+        store.put("in/b.jsonl", json_lines(events(10)))
+        done = run(store, "--input", f"gs://{BUCKET}/in/*", "--output", f"gs://{BUCKET}/r.csv")
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: gs://{BUCKET}/{name}: "), done.stderr
+        assert done.stderr.count("\n") == 1
+        assert "r.csv" not in " ".join(store.names())
