@@ -42,7 +42,8 @@ class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
         return self._seen
 
     def try_claim(self, found: Seen) -> bool:
-        self._seen |= found
+        if not self._done:
+            self._seen |= found
         return not self._done
 
     def try_split(self, fraction_of_remainder: float) -> tuple[Seen, Seen] | None:
