@@ -1,5 +1,6 @@
 """Counters that add up on every engine, by passing them through one key."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ Counted = tuple[int, dict[str, int]]  # the only key, what to add to which count
 
 _KEY = 0
 
+totals: Counter[str] = Counter()
+"""What was counted in this process since this was cleared. DirectRunner knows but the first bundle of each step."""
+
 
 def count(**amounts: int) -> Counted:
     """What to add to each counter."""
@@ -26,6 +30,7 @@ class _KeepCounters(QuickDoFn):
     def process(self, element: Counted, _: Any = beam.DoFn.StateParam(_STATE)) -> Iterator[None]:  # noqa: B008
         for name, amount in element[1].items():
             counter(name).inc(amount)
+            totals[name] += amount
         yield from ()
 
 

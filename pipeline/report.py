@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -164,5 +164,9 @@ def _tidy(job: Job) -> None:
 def summarize(result: Any) -> Summary:
     """The counters of a run."""
     found = result.metrics().query(MetricsFilter().with_namespace(METRICS))["counters"]
-    counts = {counter.key.metric.name: counter.result for counter in found}
+    return summary_of({counter.key.metric.name: counter.result for counter in found})
+
+
+def summary_of(counts: Mapping[str, int | None]) -> Summary:
+    """Counters by their names; those that are missing are 0."""
     return Summary(*(counts.get(field.name) or 0 for field in dataclasses.fields(Summary)))

@@ -113,9 +113,7 @@ class _DecodeStream(ThreadedDoFn):
         try:
             batch = block.decode(self._want_ids, None)
         except InputError as error:
-            batch = BrokenBlock(block.source, str(error), offset=getattr(block, "offset", 0)).decode(
-                self._want_ids, None
-            )
+            batch = BrokenBlock(block.source, str(error)).decode(self._want_ids, None)
         allowed = 2**60 if self._allowed is None else self._allowed
         return block, *split_late(batch, block.arrived, allowed, self._offset)
 
