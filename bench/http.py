@@ -270,6 +270,7 @@ def main() -> None:
             time.sleep(3)  # both have loaded what they load late
             print()
             show_times((ours, rival), options.events, options.seconds)
+        with serving(OURS, lines[OURS]) as ours:
             print()
             show_memory(ours, options.soak)
         print(f"\nLoad of the machine after: {os.getloadavg()[0]:.1f}")

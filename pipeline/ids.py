@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.events import Ids, batch_events
 
 PARTITION_BITS = 7
-"""Ids are shuffled in 2**7 partitions, by the first bits of their hash. 2**6 sets of 10 M ids outgrew the cache."""
+"""Ids are shuffled in 2**7 partitions, by the first bits of their hash: of 10 M ids, 2**6 would outgrow the cache."""
 
 SMALL_SET = 2000
 """Ids up to which plain Python is faster than loading compiled code."""
