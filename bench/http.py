@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.run import cpu_model
+from bench.page import cpu_model
 
 PROJECT = Path(__file__).resolve().parent.parent
 EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")

@@ -3,6 +3,7 @@
 import logging
 import re
 import threading
+from typing import Any, TextIO
 
 from pipeline.errors import PipelineError
 
@@ -42,3 +43,25 @@ def _is_users_traceback(text: str) -> bool:
 def _log_thread(failure: threading.ExceptHookArgs) -> None:
     """The end of a thread: Beam's threads end so when an engine is lost, which the run itself reports."""
     logging.getLogger(__name__).debug("a thread ended", exc_info=failure.exc_value)
+
+
+class Filtered:
+    """Standard error without tracebacks of users' errors: a worker in this process prints each it meets."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._muted, self._dropped = stream, False, False
+
+    def write(self, text: str) -> int:
+        """Writes text that is news."""
+        dropped, self._dropped = self._dropped, _is_users_traceback(text)
+        if not (self._muted or self._dropped or (dropped and text == "\n")):
+            self._stream.write(text)
+        return len(text)
+
+    def mute(self) -> None:
+        """Lets nothing through any more: threads of an engine may go on while the interpreter ends."""
+        self._muted = True
+        logging.disable()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
 from pipeline.errors import UsageError, one_line
@@ -113,6 +113,8 @@ def _complete(options: PipelineOptions, arguments: Sequence[str]) -> None:
     FileSystems.set_options(options)  # inputs are listed before Beam does it
     if arguments:
         _check_beam_options(arguments)
+    setup = options.view_as(SetupOptions)
+    setup.save_main_session = bool(setup.save_main_session)  # Beam would pickle `__main__`, which no worker needs
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or (STREAM_RUNNER if standard.streaming else DEFAULT_RUNNER)
     if standard.runner == "BundleBasedDirectRunner" and not standard.streaming:

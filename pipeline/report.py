@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -27,8 +27,8 @@ from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 from pipeline.tally import check_counts
 from pipeline.temporary import remove_leftovers
 from pipeline.transforms import (
-    METRICS,
     REJECTS,
+    TOTALS,
     DecodeBlocks,
     DistinctIds,
     FormatCsv,
@@ -106,10 +106,11 @@ def run_job(job: Job, options: PipelineOptions) -> Summary:
     Raises:
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left.
     """
-    return _finish(job, lambda: _graph(job, options).run())
+    return _finish(job, lambda: build_job(job, options).run())
 
 
-def _graph(job: Job, options: PipelineOptions) -> beam.Pipeline:
+def build_job(job: Job, options: PipelineOptions) -> beam.Pipeline:
+    """The graph, to be run."""
     pipeline = beam.Pipeline(options=options)
     _ = pipeline | "Hourly report" >> HourlyReport(job)
     return pipeline
@@ -123,7 +124,7 @@ class PreparedJob:
     """
 
     def __init__(self, job: Job, options: PipelineOptions) -> None:
-        graph = _graph(job, options).to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
+        graph = build_job(job, options).to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
         self._job, self._runner = job, WarmRunner(make_quick(graph), options)
 
     def run(self) -> Summary:
@@ -132,16 +133,27 @@ class PreparedJob:
 
 
 def _finish(job: Job, start: Callable[[], Any]) -> Summary:
+    result: Any = None
     try:
         result = start()
         result.wait_until_finish()
-        summary = summarize(result)
+        summary = summarize(result, TOTALS)
+    except KeyboardInterrupt:
+        if _goes_on(result):
+            raise PipelineError(f"interrupted; the job goes on: {result.job_id()}") from None
+        raise
     except Exception as error:
         raise user_error(error) or error from None
     finally:
-        _tidy(job)
+        if not _goes_on(result):
+            _tidy(job)
     check_counts(summary.read, summary.counted, summary.rejected)
     return summary
+
+
+def _goes_on(result: Any) -> bool:
+    """Whether a job runs on elsewhere (on Dataflow), with temporary files that it needs."""
+    return getattr(result, "has_job", False) and not result.is_in_terminal_state()
 
 
 def user_error(error: Exception) -> PipelineError | None:
@@ -161,8 +173,12 @@ def _tidy(job: Job) -> None:
             logging.getLogger(__name__).warning("temporary files beside %s were not removed: %s", path, error)
 
 
-def summarize(result: Any) -> Summary:
-    """The counters of a run."""
-    found = result.metrics().query(MetricsFilter().with_namespace(METRICS))["counters"]
-    counts = {counter.key.metric.name: counter.result for counter in found}
+def summarize(result: Any, namespace: str) -> Summary:
+    """The counters of a run, those of a namespace."""
+    found = result.metrics().query(MetricsFilter().with_namespace(namespace))["counters"]
+    return summary_of({counter.key.metric.name: counter.result for counter in found})
+
+
+def summary_of(counts: Mapping[str, int | None]) -> Summary:
+    """Counters by their names; those that are missing are 0."""
     return Summary(*(counts.get(field.name) or 0 for field in dataclasses.fields(Summary)))

@@ -40,7 +40,13 @@ REJECTS = "rejects"
 """Tag of the side output of DecodeBlocks."""
 
 METRICS = "report"
-"""Namespace of the counters: read, counted, rejected (records), hours (rows of the report)."""
+"""Namespace of the counters of all workers: read, counted, rejected (records), and what streams add."""
+
+TOTALS = "totals"
+"""Namespace of the counters of a finished batch: read, counted, rejected (records), hours (rows of the report).
+
+They are counted once, at the end. Prism loses counters of bundles that end at about the same time as the first.
+"""
 
 Piece = tuple[Any, bytes]  # a part of a file: its place in the order, its bytes
 
@@ -140,7 +146,8 @@ class _CountBatches(QuickDoFn):
         if not self._parts:
             return
         counts = merge_counts(self._parts)
-        self._counted.inc(int(counts[1].sum()))
+        if self._with_tally:
+            self._counted.inc(int(counts[1].sum()))
         for hour, row in split_hours(counts, self._offset):
             yield WindowedValue((hour, row), hour, (GlobalWindow(),))
         if self._with_tally:
@@ -191,7 +198,6 @@ class HourTables(beam.PTransform):  # type: ignore[misc]
 class _Pivot(QuickDoFn):
     def __init__(self, offset: int, refuse: bool) -> None:
         self._offset, self._refuse = offset, refuse
-        self._hours = counter("hours")
 
     def process(self, _: bytes, partials: Iterable[tuple[int, Partial]]) -> Iterator[Table]:
         hours: dict[int, Any] = dict(partials)
@@ -199,8 +205,11 @@ class _Pivot(QuickDoFn):
         if self._refuse:
             refuse_rejects(tally)
         table = pivot(hours.items(), self._offset)
-        check_counts(tally.read, count_table(table), tally.rejected)
-        self._hours.inc(len(table))
+        counted = count_table(table)
+        check_counts(tally.read, counted, tally.rejected)
+        totals = {"read": tally.read, "counted": counted, "rejected": tally.rejected, "hours": len(table)}
+        for name, total in totals.items():
+            Metrics.counter(TOTALS, name).inc(total)
         yield table
 
 

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline import unique_ids
+from pipeline import logs, unique_ids
 from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, Run, call, event, json_lines, line, run
 
@@ -431,6 +431,18 @@ def test_a_bucket_without_its_extra_is_wrong_usage(capsys: pytest.CaptureFixture
         result = call(capsys, "--input", "gs://bucket/a.jsonl")
     assert (result.status, result.out) == (2, "")
     assert result.err == "error: gs://bucket/a.jsonl: it needs `pip install 'apache-beam[gcp]'`\n"
+
+
+def test_tracebacks_of_users_errors_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = logs.Filtered(sys.stderr)
+    for text in (
+        "Traceback (most recent call last):\n  ...\npipeline.errors.RejectsError: 1 of 2 [while running 'x']\n",
+        "\n",
+        "Traceback (most recent call last):\n  ...\nValueError: a defect\n",
+        "\n",
+    ):
+        stream.write(text)
+    assert capsys.readouterr().err == "Traceback (most recent call last):\n  ...\nValueError: a defect\n\n"
 
 
 def test_rejects_in_other_processes_end_with_one_line(tmp_path: Path) -> None:

@@ -154,13 +154,14 @@ def s3_server() -> Iterator[S3Server]:
         server.stop()
 
 
-def job(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def job(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line as a process of its own; standard output and error as text."""
     return subprocess.run(
         [sys.executable, "-m", "pipeline", *arguments],
         capture_output=True,
         text=True,
         check=False,
+        cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         timeout=300,
     )

@@ -110,7 +110,6 @@ def test_an_input_is_no_output(store: Store) -> None:
 
 FAULTS = {
     "503 for every fourth request": ("--unavailable", "4"),
-    "every other download is cut": ("--cut_reads", "2"),
     "every other upload is cut": ("--cut_writes", "2"),
 }
 
@@ -125,6 +124,20 @@ def test_with_faults_now_and_then_the_report_is_right(fault: str, tmp_path: Path
         assert done.returncode == 0, done.stderr
         assert store.get_surely("r.csv").decode() == report_of(lines)
         assert set(store.get_surely("ids.txt").decode().split()) == ids_of(lines)
+
+
+@pytest.mark.parametrize("every", ["1", "2", "5"])
+def test_when_downloads_are_cut_the_report_is_right_or_the_run_says_so(every: str, tmp_path: Path) -> None:
+    lines = json_lines(events(60_000))
+    with cloud_storage(tmp_path, "--cut_reads", every) as store:
+        store.put("in/a.jsonl", lines)
+        done = run(store, "--input", f"gs://{BUCKET}/in/*", "--output", f"gs://{BUCKET}/r.csv")
+        if done.returncode == 0:
+            assert store.get_surely("r.csv").decode() == report_of(lines)
+        else:
+            assert done.stderr.startswith(f"error: gs://{BUCKET}/"), done.stderr
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert store.names() == ["in/a.jsonl"]
 
 
 @pytest.mark.parametrize("fault", ["delete", "truncate"])
