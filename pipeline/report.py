@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -182,5 +182,9 @@ def _tidy(job: Job) -> None:
 def summarize(result: Any, namespace: str) -> Summary:
     """The counters of a run, those of a namespace."""
     found = result.metrics().query(MetricsFilter().with_namespace(namespace))["counters"]
-    counts = {counter.key.metric.name: counter.result for counter in found}
+    return summary_of({counter.key.metric.name: counter.result for counter in found})
+
+
+def summary_of(counts: Mapping[str, int | None]) -> Summary:
+    """Counters by their names; those that are missing are 0."""
     return Summary(*(counts.get(field.name) or 0 for field in dataclasses.fields(Summary)))

@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import StandardOptions
 
 from pipeline.errors import UsageError
 from pipeline.files import is_local
-from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER, StreamJob
+from pipeline.stream_job import DIRECT_RUNNERS, EARLY_FIRING_SECONDS, STREAM_RUNNER, StreamJob
 
 STREAM_OPTIONS = (
     "subscription",
@@ -20,8 +20,6 @@ STREAM_OPTIONS = (
 )
 
 DEFAULT_FOLDER = "reports"
-
-_DIRECT = ("DirectRunner", "BundleBasedDirectRunner")
 
 
 def check_stream(options: Any) -> None:
@@ -48,7 +46,7 @@ def _check_engine(runner: str, topic: bool) -> None:
         raise UsageError(f"FnApiRunner does not do streams: it would wait for ever. {_advice(topic)}")
     if topic and runner == STREAM_RUNNER:
         raise UsageError(f"{STREAM_RUNNER} cannot read Pub/Sub. {_advice(topic)}")
-    if not topic and runner in _DIRECT:
+    if not topic and runner in DIRECT_RUNNERS:
         raise UsageError(f"{runner} cannot watch files: it would wait for ever. {_advice(topic)}")
 
 

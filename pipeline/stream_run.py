@@ -8,10 +8,10 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
-from pipeline import watching
+from pipeline import counters, watching
 from pipeline.files import is_local
-from pipeline.report import Summary, summarize, user_error
-from pipeline.stream_job import STREAM_RUNNER, StreamJob
+from pipeline.report import Summary, summarize, summary_of, user_error
+from pipeline.stream_job import DIRECT_RUNNERS, STREAM_RUNNER, StreamJob
 from pipeline.streaming import HourlyStream, ReadStream
 from pipeline.tally import check_counts
 from pipeline.temporary import clean_folder
@@ -29,12 +29,13 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
     """
     _clean(job)
     watching.stopping.clear()
+    counters.totals.clear()
     pipeline = build_stream(job, options)
     try:
         with _on_signals(None):  # Prism keeps ignoring what it ignored when it was started: Ctrl-C is for this process
             result = pipeline.run()
         drained = _wait(result, stoppable=bool(job.patterns) and _in_this_process(options))
-        summary = summarize(result, METRICS)
+        summary = summary_of(counters.totals) if _is_direct(options) else summarize(result, METRICS)
     except Exception as error:
         raise user_error(error) or error from None
     finally:
@@ -56,6 +57,10 @@ def build_stream(job: StreamJob, options: PipelineOptions) -> beam.Pipeline:
     pipeline = beam.Pipeline(options=options)
     _ = pipeline | "Source" >> ReadStream(job) | "Hourly reports" >> HourlyStream(job)
     return pipeline
+
+
+def _is_direct(options: PipelineOptions) -> bool:
+    return options.view_as(StandardOptions).runner in DIRECT_RUNNERS
 
 
 def _clean(job: StreamJob) -> None:

@@ -146,7 +146,8 @@ class _CountBatches(QuickDoFn):
         if not self._parts:
             return
         counts = merge_counts(self._parts)
-        self._counted.inc(int(counts[1].sum()))
+        if self._with_tally:
+            self._counted.inc(int(counts[1].sum()))
         for hour, row in split_hours(counts, self._offset):
             yield WindowedValue((hour, row), hour, (GlobalWindow(),))
         if self._with_tally:

@@ -123,11 +123,11 @@ def test_an_id_that_comes_again_is_shuffled_once() -> None:
 
 
 def test_ids_are_in_the_partition_of_their_first_bits() -> None:
-    items = [b"id-%d" % k for k in range(5000)]
+    items, bits = [b"id-%d" % k for k in range(5000)], id_sets.PARTITIONS.bit_length() - 1
     for small in (0, 1 << 60):
         with implementation(small):
             found = {number: sorted(unpack(packed)) for number, packed in partition(Ids.of(items))}
-        assert found == {k: sorted(i for i in items if hash_id(i) >> 58 == k) for k in range(64)}
+        assert found == {k: sorted(i for i in items if hash_id(i) >> 64 - bits == k) for k in range(1 << bits)}
 
 
 @given(ITEMS)
@@ -169,5 +169,5 @@ def test_an_id_with_a_line_break_stays_on_one_line(item: str) -> None:
 
 
 def test_partitions_grow_with_the_input() -> None:
-    sizes = {0: 64, 2**30: 64, 16 * 2**30: 64, 16 * 2**30 + 1: 128, 2**40: 4096, 2**60: 65536}
+    sizes = {0: 128, 2**30: 128, 32 * 2**30: 128, 32 * 2**30 + 1: 256, 2**40: 4096, 2**60: 65536}
     assert {size: id_sets.partitions_for(size) for size in sizes} == sizes

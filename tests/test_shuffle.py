@@ -72,7 +72,7 @@ def test_twenty_years_of_hours_are_bounded_by_hours(tmp_path: Path) -> None:
 def test_ids_grow_with_different_ids_and_blocks(tmp_path: Path) -> None:
     without, with_ids = shuffled(tmp_path, 300_000), shuffled(tmp_path, 300_000, ids=1000)
     blocks = -(-(tmp_path / "events.jsonl").stat().st_size // BLOCK_BYTES)
-    assert with_ids - without < (blocks + 2) * 1000 * 20 + 64 * 200
+    assert with_ids - without < (blocks + 2) * 1000 * 20 + 128 * 200
 
 
 def test_a_graph_that_shuffles_events_is_caught(tmp_path: Path) -> None:
