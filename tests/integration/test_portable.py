@@ -10,7 +10,6 @@ import pytest
 
 from tests.integration.documents import events, ids_of, report_of
 from tests.integration.servers import TOOLS, job, prism, worker_pool
-from tests.serving_support import REPORT, running
 from tests.support import json_lines
 
 WAYS = ("PrismRunner", "LOOPBACK", "EXTERNAL")
@@ -74,13 +73,3 @@ def test_a_source_that_breaks_off_is_one_line(options: list[str], tmp_path: Path
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {tmp_path}/in/broken.json: byte "), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
-
-
-def test_the_server_answers_with_a_report_of_another_engine(tmp_path: Path) -> None:
-    options = ("--processes", "1", "--slots", "1", "--runner=PrismRunner", f"--prism_location={TOOLS / 'prism'}")
-    with running(tmp_path / "server", *options) as server:
-        answer = server.post()
-        assert (answer.status, answer.body.decode()) == (200, REPORT)
-        assert json.loads(answer.headers["X-Report-Summary"])["counted"] == 6
-        bad = server.post(b"{}\n")
-        assert (bad.status, bad.problem["status"]) == (400, 400)
