@@ -19,7 +19,7 @@ check: .venv/ready  ## lint, format, types
 	$(BIN)/mypy
 
 bench: .venv/ready .venv-bench/ready  ## against DuckDB, Polars, pandas and stock Beam, in one run
-	.venv-bench/bin/python -m bench.run --python $(BIN)/python --markdown build/bench.md $(BENCH)
+	.venv-bench/bin/python -m bench.run --python $(BIN)/python --markdown docs/benchmarks.md $(BENCH)
 
 bench-http: .venv/ready .venv-http/ready  ## the server against FastAPI with pandas, in one run
 	$(BIN)/python -m bench.http --rival_python .venv-http/bin/python $(BENCH)

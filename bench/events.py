@@ -4,7 +4,7 @@
 
 Event number i is a function of the seed and i alone, so every format holds the same events, and a longer file
 starts with those of a shorter one. Ids are unique, event types uniform, timestamps spread over 30 days (720 hours).
-One exception: in `odd` the ids of some lines are written with a prefix, `ODD_ID_PREFIX`, to have non-ASCII ids.
+One exception: in `odd`, and `some-odd` (1 % of lines), ids of some lines have a prefix, to have non-ASCII ids.
 """
 
 import argparse
@@ -22,7 +22,7 @@ Bytes = npt.NDArray[np.uint8]
 """A matrix of characters: one row an event."""
 
 EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
-FORMATS = ("jsonl", "array", "mock", "jsonl.gz", "jsonl.zst", "parquet", "odd")
+FORMATS = ("jsonl", "array", "mock", "jsonl.gz", "jsonl.zst", "parquet", "odd", "some-odd")
 DEFAULT_SEED = 20210401
 ODD_ID_PREFIX = "é-"
 
@@ -119,14 +119,16 @@ def _rows(shape: str, values: Mapping[str, Bytes], which: Any = slice(None)) -> 
     return rows
 
 
-def _text(batch: Batch, shapes: tuple[str, ...], separator: str) -> bytes:
-    """The batch's records, each followed by the separator, each in one of the shapes."""
+def _text(batch: Batch, form: str, separator: str) -> bytes:
+    """The batch's records, each followed by the separator, in the shapes of the format."""
     values = _values(batch)
-    shapes = tuple(shape + separator for shape in shapes)
-    if len(shapes) == 1:
-        return _rows(shapes[0], values).tobytes().translate(None, b"\0")
+    if form not in ("odd", "some-odd"):
+        return _rows(_PLAIN + separator, values).tobytes().translate(None, b"\0")
+    shapes = [shape + separator for shape in (*_ODD, _PLAIN)]
     rows = np.zeros((len(batch), max(len(shape.encode()) for shape in shapes)), dtype=np.uint8)
-    choice = batch.spare % np.uint64(len(shapes))
+    choice = batch.spare % np.uint64(len(_ODD))
+    if form == "some-odd":
+        choice[batch.spare // np.uint64(len(_ODD)) % np.uint64(100) > 0] = len(_ODD)
     for number, shape in enumerate(shapes):
         which = np.flatnonzero(choice == number)
         rows[which, : len(shape.encode())] = _rows(shape, values, which)
@@ -139,7 +141,7 @@ def pieces(events: int, form: str, seed: int = DEFAULT_SEED) -> Iterator[bytes]:
     separator = ", " if before else "\n"
     yield before.encode()
     for number, batch in enumerate(batches(events, seed)):
-        text = _text(batch, _ODD if form == "odd" else (_PLAIN,), separator)
+        text = _text(batch, form, separator)
         if not before:
             yield text
         else:

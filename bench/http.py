@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.run import cpu_model
+from bench.page import cpu_model
 
 PROJECT = Path(__file__).resolve().parent.parent
 EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
@@ -270,6 +270,7 @@ def main() -> None:
             time.sleep(3)  # both have loaded what they load late
             print()
             show_times((ours, rival), options.events, options.seconds)
+        with serving(OURS, lines[OURS]) as ours:
             print()
             show_memory(ours, options.soak)
         print(f"\nLoad of the machine after: {os.getloadavg()[0]:.1f}")

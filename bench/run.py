@@ -1,33 +1,28 @@
 """Measures this project and its rivals as whole processes, and checks that they give the same results.
 
-    python -m bench.run --events 1000000 10000000 --work counts ids --runs 3 --markdown build/bench/results.md
+    python -m bench.run --markdown docs/benchmarks.md            # all rows: 25 minutes, 16 GB of disk
+    python -m bench.run --only counts ids --events 1000000
 
-The programs take turns (A B C, A B C, ...), so that a slow minute of the machine hits all of them. This process
-imports nothing heavy: Linux counts a parent's memory at fork into its child's peak.
+The programs of a row take turns (A B C, A B C, ...), so that a slow minute of the machine hits all of them.
 """
 
 import argparse
-import hashlib
-import importlib.metadata
 import os
-import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
-OURS = "this project"
-RIVALS = ("duckdb_sql", "polars_lazy", "pandas_frame", "stock_beam")
-SLOW = frozenset({"stock_beam"})  # programs that get --slow_runs ...
-MANY = 5_000_000  # ... from so many events on
-WARM_UP_EVENTS = 100_000
-WORKS = ("counts", "ids")
-PACKAGES = ("apache-beam", "numba", "numpy", "pyarrow", "duckdb", "polars", "pandas")
+from bench.measuring import IMPORT, OURS, PLAIN, PROJECT, RIVALS, STOCK, BenchError, Case
+from bench.page import page
+from bench.rows import NAMES, ROWS, Row
+
+BASE = 10_000_000  # events that the targets are set for
+STOCK_EVENTS = 1_000_000  # more take stock Beam minutes: its time is scaled
+WARM_UP_EVENTS = 20_000
+SUFFIXES = {"array": "array.json", "mock": "mock.json", "odd": "odd.jsonl", "some-odd": "some-odd.jsonl"}
 
 EXAMPLE = """\
 {"id": "c8e3-ace6-4852-a32f", "event": "video_25", "timestamp": 1617393003}
@@ -45,233 +40,145 @@ hour,impressions,video_start,video_25,video_50,video_75,video_completed,impressi
 """
 
 
-class BenchError(Exception):
-    """A program failed, or gave wrong results before measuring began."""
+def data_file(options: argparse.Namespace, events: int, form: str) -> Path:
+    """The file with so many events, made if missing, and read once so that it is in the page cache.
 
-
-@dataclass(frozen=True)
-class Usage:
-    """What one process took."""
-
-    seconds: float
-    cpu_seconds: float  # of all its threads, and of child processes it waited for
-    peak_bytes: int  # resident memory of its largest process
-
-
-@dataclass
-class Case:
-    """One program doing one kind of work on one file: its measurements, and a digest of what it wrote."""
-
-    work: str
-    events: int
-    program: str
-    usages: list[Usage] = field(default_factory=list)
-    python: str = sys.executable
-    digests: set[str] = field(default_factory=set)
-
-    @property
-    def seconds(self) -> float:
-        """Median wall time."""
-        return statistics.median(usage.seconds for usage in self.usages)
-
-
-def command(program: str, python: str, source: Path, report: Path, ids: Path | None) -> list[str]:
-    """The command line that makes the report, and the list of unique ids where `ids` is given.
-
-    python: what runs this project; rivals run on this process's own interpreter.
+    More than --events are the file of --events again and again: enough where ids do not matter.
     """
-    if program == OURS:
-        line = [python, "-m", "pipeline", "--input", str(source), "--output", str(report)]
-        return line + (["--ids_output", str(ids)] if ids else [])
-    script = PROJECT / "bench" / "rivals" / f"{program}.py"
-    return [sys.executable, str(script), str(source), str(report), *([str(ids)] if ids else [])]
-
-
-def measure(line: list[str], log: Path) -> Usage:
-    """Runs a command to its end; what it prints goes to `log`."""
-    with log.open("wb") as output:
-        start = time.perf_counter()
-        process = subprocess.Popen(line, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        tail = log.read_text(errors="replace")[-2000:]
-        raise BenchError(f"status {process.returncode} from: {' '.join(line)}\n{tail}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
-
-
-def sorted_digest(path: Path) -> str:
-    """A digest of a file's lines whatever their order, repeated ones included; sorted outside this process."""
-    order = {**os.environ, "LC_ALL": "C"}
-    digest = hashlib.sha256()
-    with subprocess.Popen(["sort", "-T", str(path.parent), str(path)], stdout=subprocess.PIPE, env=order) as sort:
-        assert sort.stdout is not None
-        while piece := sort.stdout.read(1 << 20):
-            digest.update(piece)
-    if sort.returncode:
-        raise BenchError(f"cannot sort {path.name}")
-    return digest.hexdigest()
-
-
-def run_once(case: Case, source: Path, folder: Path) -> bytes:
-    """Adds one run to the case; returns the report."""
-    report, ids = folder / "report.csv", folder / "ids.txt"
-    for path in (report, ids):
-        path.unlink(missing_ok=True)
-    wanted = ids if case.work == "ids" else None
-    case.usages.append(measure(command(case.program, case.python, source, report, wanted), folder / "log.txt"))
-    content = report.read_bytes()
-    case.digests.add(hashlib.sha256(content).hexdigest() + (sorted_digest(ids) if wanted else ""))
-    return content
-
-
-def data_file(folder: Path, events: int) -> Path:
-    """The JSON Lines file with so many events, made if missing, and read once so that it is in the page cache."""
-    path = folder / f"events-{events}.jsonl"
+    path: Path = options.data / f"events-{events}.{SUFFIXES.get(form, form)}"
     if not path.exists():
-        line = [sys.executable, "-m", "bench.events", "--events", str(events), "--output", str(path)]
-        subprocess.run(line, cwd=PROJECT, check=True)
+        if events > options.events:
+            _repeat(data_file(options, options.events, form), events // options.events, path)
+        else:
+            line = [sys.executable, "-m", "bench.events", "--events", str(events)]
+            subprocess.run([*line, "--format", form, "--output", str(path)], cwd=PROJECT, check=True)
     with path.open("rb", buffering=0) as file:
         while file.read(1 << 20):
             pass
     return path
 
 
-def equal(case: Case, ours: Case) -> bool:
-    """Whether all runs of both gave one and the same result."""
-    return len(case.digests) == 1 and case.digests == ours.digests
+def _repeat(source: Path, times: int, target: Path) -> None:
+    part = target.with_name(target.name + ".part")
+    with part.open("wb") as out:
+        for _ in range(times):
+            with source.open("rb") as file:
+                shutil.copyfileobj(file, out, 1 << 22)
+    part.replace(target)
 
 
-def warm_up(programs: list[str], options: argparse.Namespace, folder: Path) -> None:
-    """Runs every program untimed: on the example, checking its report literally, and on a file that is large enough
-    for all that is compiled or cached at first use.
-    """
-    example, larger = folder / "example.jsonl", data_file(options.data, WARM_UP_EVENTS)
-    example.write_text(EXAMPLE, encoding="utf-8")
-    cases = [Case("ids", WARM_UP_EVENTS, program, python=options.python) for program in programs]
-    for case in cases:
-        if run_once(Case("ids", 6, case.program, python=options.python), example, folder) != EXAMPLE_REPORT:
-            raise BenchError(f"{case.program}: a wrong report of the example events")
-        run_once(case, larger, folder)
-        if not equal(case, cases[0]):
-            raise BenchError(f"{case.program}: not the results of {cases[0].program} on {larger.name}")
-
-
-def measure_all(work: str, events: int, options: argparse.Namespace, folder: Path) -> list[Case]:
-    """All programs doing the same work on the same file, in turn."""
-    source = data_file(options.data, events)
-    cases = [Case(work, events, program, python=options.python) for program in (OURS, *options.rivals)]
-    for turn in range(max(options.runs, options.slow_runs)):
-        for case in cases:
-            slow = case.program in SLOW and events >= MANY
-            if turn < (options.slow_runs if slow else options.runs):
-                run_once(case, source, folder)
-                told = f"{work}, {events:,} events, {case.program}, run {turn + 1}: {case.usages[-1].seconds:.2f} s"
-                print(told, file=sys.stderr, flush=True)
+def cases_of(row: Row, options: argparse.Namespace) -> list[Case]:
+    """The row's cases, their files made."""
+    events = options.events * row.percent // 100
+    source = data_file(options, events, row.form)
+    cases = []
+    for program in row.programs:
+        if program in RIVALS and program not in options.rivals:
+            continue
+        if program == STOCK and events > STOCK_EVENTS:
+            few = data_file(options, STOCK_EVENTS, row.form)
+            cases.append(Case(program, row.work, few, STOCK_EVENTS, events // STOCK_EVENTS))
+        else:
+            file = data_file(options, events, "jsonl") if program == PLAIN else source
+            cases.append(Case(program, row.work, file, events))
     return cases
 
 
-def cpu_model() -> str:
-    """The processor's name, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def measure_row(row: Row, options: argparse.Namespace, folder: Path) -> list[Case]:
+    """All programs of a row in turn; BenchError where their results differ."""
+    cases = cases_of(row, options)
+    for turn in range(options.runs):
+        for case in cases:
+            if turn < (options.slow_runs if case.program == STOCK else options.runs):
+                case.run(options.python, folder)
+                told = f"{row.name}, {case.events:,} events, {case.program}, run {turn + 1}"
+                print(f"{told}: {case.usages[-1].seconds:.2f} s", file=sys.stderr, flush=True)
+    _compare(row, cases, options, folder)
+    return cases
 
 
-def version(package: str) -> str:
-    """`name version`, or that it is missing."""
-    try:
-        return f"{package} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:
-        return f"{package} missing"
+def _compare(row: Row, cases: list[Case], options: argparse.Namespace, folder: Path) -> None:
+    """Every program must have given what this project gives for as many events."""
+    ours: dict[int, set[str]] = {}
+    for case in cases:
+        if case.program == OURS:
+            ours[case.events] = case.digests
+    for case in cases:
+        if case.events not in ours:
+            reference = Case(OURS, row.work, case.source, case.events)
+            reference.run(options.python, folder)
+            ours[case.events] = reference.digests
+        if case.program != IMPORT and case.digests != ours[case.events]:
+            raise BenchError(f"{row.name}: the results of {case.program} are not those of {OURS}")
 
 
-def header(load_before: float) -> list[str]:
-    """Where and when this was measured; load is the run queue's mean length over a minute, by the system."""
-    return [
-        f"- CPU: {cpu_model()}, {os.cpu_count()} cores; {platform.system()} {platform.release()}",
-        f"- Python {platform.python_version()}, {', '.join(map(version, PACKAGES))}",
-        f"- {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC; load before {load_before:.1f},"
-        f" after {os.getloadavg()[0]:.1f}",
-    ]
+def warm_up(options: argparse.Namespace, folder: Path) -> None:
+    """Runs every program untimed: on the example, checking its report literally, and on a file that is large enough
+    for all that is compiled or cached at first use.
+    """
+    example, larger = folder / "example.jsonl", data_file(options, WARM_UP_EVENTS, "jsonl")
+    example.write_text(EXAMPLE, encoding="utf-8")
+    for program in (OURS, *options.rivals):
+        if Case(program, "ids", example, 6).run(options.python, folder) != EXAMPLE_REPORT:
+            raise BenchError(f"{program}: a wrong report of the example events")
+        Case(program, "ids", larger, WARM_UP_EVENTS).run(options.python, folder)
 
 
-def row(case: Case, ours: Case) -> list[str]:
-    """One line of the table, as text."""
-    walls = [usage.seconds for usage in case.usages]
-    cpu = statistics.median(usage.cpu_seconds for usage in case.usages)
-    peak = statistics.median(usage.peak_bytes for usage in case.usages)
-    return [
-        case.work,
-        f"{case.events:,}",
-        case.program,
-        f"{case.seconds:.2f} ({min(walls):.2f}-{max(walls):.2f})",
-        str(len(walls)),
-        f"{case.seconds / ours.seconds:.2f}",
-        f"{cpu:.2f}",
-        f"{peak / 1e6:.0f}",
-        "yes" if equal(case, ours) else "NO",
-    ]
+def measure_rows(options: argparse.Namespace, folder: Path) -> Iterator[tuple[Row, list[Case]]]:
+    """The rows asked for with their cases; files that only one row needs are removed after it."""
+    options.data.mkdir(parents=True, exist_ok=True)
+    warm_up(options, folder)
+    for row in ROWS:
+        if row.name in options.only:
+            cases = measure_row(row, options, folder)
+            yield row, cases
+            if row.form != "jsonl" or row.percent != 100:
+                _remove({case.source for case in cases if row.form in str(case.source)}, options)
+    _remove(set(options.data.glob("events-*")), options)
 
 
-def table(groups: list[list[Case]]) -> list[str]:
-    """The results as a Markdown table that also reads well in a terminal."""
-    titles = ["work", "events", "program", "seconds (min-max)", "runs", "ratio", "CPU s", "peak MB", "equal"]
-    rows = [titles, *(row(case, cases[0]) for cases in groups for case in cases)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, cells, widths)) + " |" for cells in rows]
-    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+def _remove(paths: set[Path], options: argparse.Namespace) -> None:
+    for path in paths:
+        if not options.keep:
+            path.unlink(missing_ok=True)
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", description="Measures this project and its rivals.")
-    parser.add_argument("--events", type=int, nargs="+", default=[1_000_000, 10_000_000])
-    parser.add_argument("--work", nargs="+", choices=WORKS, default=list(WORKS), help="ids: the report and unique ids")
-    parser.add_argument("--runs", type=int, default=3, help="of each program (default 3)")
-    parser.add_argument("--slow_runs", type=int, default=1, help=f"of {', '.join(SLOW)} from {MANY:,} events on")
+    parser.add_argument("--events", type=int, default=BASE, help="of the main rows; others are in proportion")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="rows to measure")
+    parser.add_argument("--runs", type=int, default=5, help="of each program (default 5)")
+    parser.add_argument("--slow_runs", type=int, default=1, help="of stock Beam (default 1)")
     parser.add_argument("--data", type=Path, default=PROJECT / "build" / "bench", help="folder for the events")
+    parser.add_argument("--keep", action="store_true", help="leave the events there for the next time")
     parser.add_argument("--rivals", nargs="*", choices=RIVALS, default=list(RIVALS))
     parser.add_argument("--python", default=sys.executable, help="what runs this project (default: what runs this)")
-    parser.add_argument("--markdown", type=Path, help="file to write the results to")
+    parser.add_argument("--markdown", type=Path, help="file to write the results to, with a chart beside it")
     options = parser.parse_args(arguments)
-    if min(options.runs, options.slow_runs, *options.events) < 1:
-        parser.error("--events, --runs and --slow_runs are at least 1")
+    if min(options.runs, options.slow_runs) < 1 or options.events < 100:
+        parser.error("--runs and --slow_runs are at least 1, --events at least 100")
     options.data = options.data.resolve()
     return options
-
-
-def run(options: argparse.Namespace) -> list[list[Case]]:
-    """Measures everything asked for: for each kind of work and file, ours and then the rivals."""
-    options.data.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=options.data))
-    try:
-        warm_up([OURS, *options.rivals], options, folder)
-        return [measure_all(work, events, options, folder) for work in options.work for events in options.events]
-    finally:
-        shutil.rmtree(folder)
 
 
 def main() -> None:
     """Prints the results, and writes them where asked; status 1 when a program fails or results differ."""
     options = parsed()
-    load_before = os.getloadavg()[0]
-    try:
-        groups = run(options)
-    except BenchError as error:
-        sys.exit(f"bench: {error}")
-    text = "\n".join([*header(load_before), "", *table(groups)]) + "\n"
+    load = os.getloadavg()[0]
+    options.data.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.data) as folder:
+        try:
+            results = list(measure_rows(options, Path(folder)))
+        except BenchError as error:
+            sys.exit(f"bench: {error}")
+    chart = options.markdown.with_suffix(".svg") if options.markdown else None
+    text, svg = page(results, load, chart, judged=options.events == BASE)
     print(text, end="")
-    if options.markdown:
+    if chart:
         options.markdown.parent.mkdir(parents=True, exist_ok=True)
         options.markdown.write_text(text, encoding="utf-8")
-    if not all(equal(case, cases[0]) for cases in groups for case in cases):
-        sys.exit("bench: the programs' results differ")
+        chart.write_text(svg, encoding="utf-8")
 
 
 if __name__ == "__main__":

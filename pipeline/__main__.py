@@ -16,11 +16,11 @@ from pipeline import logs
 logs.configure()
 gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 
-from pipeline import progress  # noqa: E402
+from pipeline import dataflow, progress  # noqa: E402
 from pipeline.errors import PipelineError, UsageError, one_line  # noqa: E402
 from pipeline.files import InputFile  # noqa: E402
 from pipeline.options import STANDARD, ReportOptions, is_stream, make_job, parse_options  # noqa: E402
-from pipeline.report import Job, Summary, run_job  # noqa: E402
+from pipeline.report import Job, Summary, build_job, run_job  # noqa: E402
 from pipeline.stream_job import StreamJob  # noqa: E402
 
 gc.freeze()
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parse_options(sys.argv[1:] if arguments is None else arguments)
         with tempfile.TemporaryDirectory(prefix="report-") as folder:
-            _run_stream(options) if is_stream(options) else _run(options, folder)
+            (_run_stream if is_stream(options) else _run)(options, folder)
         return 0
     except UsageError as error:
         return _fail(2, str(error))
@@ -56,6 +56,11 @@ def _run(options: ReportOptions, folder: str) -> None:
     }
     to_stdout = options.output == STANDARD
     job = make_job(options, spooled, os.path.join(folder, "report.csv") if to_stdout else options.output)
+    if dataflow.is_dataflow(options):
+        dataflow.prepare(options, [*options.input, *job.outputs], folder)
+        if dataflow.is_detached(options):
+            print(dataflow.launch(build_job(job, options), options), file=sys.stderr)
+            return
     with progress.shown(sum(file.size for file in job.files)):
         summary = run_job(job, options)
     if to_stdout:
@@ -65,12 +70,18 @@ def _run(options: ReportOptions, folder: str) -> None:
     _print_summary(summary, job, "standard output" if to_stdout else job.output, time.monotonic() - start)
 
 
-def _run_stream(options: ReportOptions) -> None:
+def _run_stream(options: ReportOptions, folder: str) -> None:
     from pipeline.stream_options import make_stream_job
-    from pipeline.stream_run import run_stream
+    from pipeline.stream_run import build_stream, run_stream
 
     start = time.monotonic()
+    if dataflow.is_dataflow(options):
+        outputs = filter(None, (options.output, options.ids_output, options.rejects_output))
+        dataflow.prepare(options, [*(options.input or ()), *outputs], folder)
     job = make_stream_job(options)
+    if dataflow.is_dataflow(options) and dataflow.is_detached(options):
+        print(dataflow.launch(build_stream(job, options), options), file=sys.stderr)
+        return
     summary = run_stream(job, options)
     counts = f"{_counts(summary, job)}, {summary.late} late, " if summary else ""
     print(
@@ -121,5 +132,14 @@ def _fail(status: int, message: str) -> int:
     return status
 
 
+def run_program() -> int:
+    """Runs the command line as a program of its own; the status."""
+    errors = logs.Filtered(sys.stderr)
+    sys.stderr = errors  # type: ignore[assignment]
+    status = main()
+    errors.mute()
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program())

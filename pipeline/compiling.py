@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -16,8 +16,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return decorate(function)  # type: ignore[no-any-return]
 
 
-def build(entries: Mapping[str, str], machine: llvm.TargetMachine) -> bytes:
-    """An object file with these functions (name: module), each of int64 arguments, and all that they call.
+def build(module: str, names: Sequence[str], machine: llvm.TargetMachine) -> bytes:
+    """An object file with these functions of a module, each of int64 arguments, and all that they call.
 
     In numba's convention: `int32 name(int64 *result, void *unused, int64 ...)`. Optimized once as a whole: faster code,
     in a fifth less time, than if numba did it function by function.
@@ -26,12 +26,12 @@ def build(entries: Mapping[str, str], machine: llvm.TargetMachine) -> bytes:
     numba.config.OPT = type(before)(0)
     try:
         whole = llvm.parse_assembly("")
-        for name, module in entries.items():
+        for name in names:
             whole.link_in(_translate(name, getattr(importlib.import_module(module), name)))
     finally:
         numba.config.OPT = before
     for function in whole.functions:
-        if not function.is_declaration and function.name not in entries:
+        if not function.is_declaration and function.name not in names:
             function.linkage = "internal"
     passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
     passes.getModulePassManager().run(whole, passes)

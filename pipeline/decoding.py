@@ -85,18 +85,22 @@ class Block(AnyBlock):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BrokenBlock(AnyBlock):
-    """The rest of a source that cannot be read, as one reject. reason: an InputError's message."""
+    """The rest of a source, or of a split of it, that cannot be read, as one reject.
+
+    reason: an InputError's message. offset: about how many bytes are before it.
+    """
 
     source: str
     reason: str
     arrived: int = 0
+    offset: int = 0
 
     @property
     def nbytes(self) -> int:
         return len(self.reason)
 
     def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
-        return _with_rejects(Batch.of([]), 1, [Reject(self.source, 0, None, self.reason, "")])
+        return _with_rejects(Batch.of([]), 1, [Reject(self.source, self.offset, None, self.reason, "")])
 
 
 class NotJsonError(ValueError):

@@ -12,6 +12,7 @@ from apache_beam.coders import BytesCoder, TupleCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 
+from pipeline.counters import COUNTS, Counted, count
 from pipeline.duplicates import KeySet, Place, key_events, merge_events, split_events, split_hours, unseen
 from pipeline.events import Batch
 from pipeline.quick import QuickDoFn
@@ -87,15 +88,18 @@ class _SplitHours(ThreadedDoFn):
     def __init__(self, offset: int) -> None:
         super().__init__()
         self._offset = offset
-        self._duplicate = counter("duplicate")
 
     def work(self, batch: Batch) -> tuple[int, list[tuple[Place, KeySet]]]:
         return len(batch.codes), list(split_hours(batch, self._offset))
 
-    def emit(self, result: tuple[int, list[tuple[Place, KeySet]]]) -> Iterator[tuple[Place, KeySet]]:
+    def emit(self, result: tuple[int, list[tuple[Place, KeySet]]]) -> Iterator[Any]:
         came, pieces = result
-        self._duplicate.inc(came - sum(keys.size for _, keys in pieces))
+        yield _dropped(came - sum(keys.size for _, keys in pieces))
         yield from pieces
+
+
+def _dropped(events: int) -> beam.pvalue.TaggedOutput:
+    return beam.pvalue.TaggedOutput(COUNTS, count(duplicate=events))
 
 
 class _PassNew(QuickDoFn):
@@ -109,17 +113,16 @@ class _PassNew(QuickDoFn):
 
     def __init__(self, allowed_lateness: int | None) -> None:
         self._allowed = allowed_lateness
-        self._duplicate = counter("duplicate")
 
     def process(
         self,
         element: tuple[Place, Columns],
         seen: Any = beam.DoFn.StateParam(_SEEN),  # noqa: B008 (how Beam asks for it)
         forget: Any = beam.DoFn.TimerParam(_FORGET),  # noqa: B008
-    ) -> Iterator[Batch]:
+    ) -> Iterator[Any]:
         (hour, _), piece = element[0], KeySet(*element[1])
         new = unseen(piece, (KeySet(*item) for item in seen.read()))
-        self._duplicate.inc(piece.size - new.size)
+        yield _dropped(piece.size - new.size)
         if new.size:
             seen.add(new)
             yield key_events(new.keys())
@@ -133,7 +136,9 @@ class _PassNew(QuickDoFn):
 
 @dataclasses.dataclass
 class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
-    """Equal events (id, event, timestamp) once: PCollection[Batch] -> PCollection[Batch], unbounded, events only.
+    """Equal events (id, event, timestamp) once: PCollection[Batch] -> new events and counts, unbounded.
+
+    New events: PCollection[Batch], without rejects. Counts: PCollection[Counted], of duplicates.
 
     offset: seconds east of UTC, where hours begin. allowed_lateness: seconds, None: for ever. An hour's events are
     remembered until it is over and the watermark is allowed_lateness beyond that and beyond its latest event's coming:
@@ -143,7 +148,14 @@ class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
     offset: int
     allowed_lateness: int | None = None
 
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        split = beam.ParDo(_SplitHours(self.offset)).with_output_types(tuple[Place, Columns])
-        remember = beam.ParDo(_PassNew(self.allowed_lateness)).with_output_types(Batch)
-        return batches | "Events by hour" >> split | "New events" >> remember
+    def expand(
+        self, batches: beam.PCollection[Batch]
+    ) -> tuple[beam.PCollection[Batch], tuple[beam.PCollection[Counted], ...]]:
+        split = beam.ParDo(_SplitHours(self.offset)).with_outputs(COUNTS, main="events")
+        events = batches | "Events by hour" >> split
+        events.events.element_type = tuple[Place, Columns]
+        remember = beam.ParDo(_PassNew(self.allowed_lateness)).with_outputs(COUNTS, main="new")
+        new = events.events | "New events" >> remember
+        new.new.element_type = Batch
+        events[COUNTS].element_type = new[COUNTS].element_type = Counted
+        return new.new, (events[COUNTS], new[COUNTS])

@@ -47,8 +47,9 @@ class Reject:
     raw: str
 
     def __str__(self) -> str:
-        where = f"byte {self.offset}" if self.offset is not None else f"row {self.index}"
-        return f"{self.source}: {where}: {self.reason}"
+        row = f"row {self.index}: " if self.index is not None else ""
+        where = f"byte {self.offset}: " if self.offset is not None else row
+        return f"{self.source}: {where}{self.reason}"
 
 
 class Ids(NamedTuple):

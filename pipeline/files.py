@@ -1,8 +1,11 @@
 """Files on this machine and objects in buckets, by Beam's file systems: what is there, new ones, errors."""
 
+import contextlib
 import glob
 import os
 import posixpath
+import stat
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -117,33 +120,47 @@ def find_files(patterns: list[str]) -> list[InputFile]:
     return sorted(files.values())
 
 
-def match_files(pattern: str) -> list[InputFile]:
-    """The files that a pattern matches now, perhaps none, but hidden ones; UsageError where it cannot be listed."""
-    if is_local(pattern) and os.path.isfile(pattern):  # whatever [ or * is in its name
-        return [_local_file(pattern)]
-    if is_local(pattern) and os.path.isdir(pattern):
-        return _list(os.path.join(glob.escape(pattern), "*"))
+def match_files(pattern: str, wanted: Callable[[str], bool] = lambda path: True) -> list[InputFile]:
+    """The wanted files that a pattern matches now, perhaps none, without hidden ones.
+
+    wanted: by their path, before they are looked at. Raises:
+      UsageError: the pattern cannot be listed.
+    """
     check_file_system(pattern)
-    found = _list(pattern)
-    if not found and not is_local(pattern) and not pattern.endswith("*"):
-        found = _list(pattern.rstrip("/") + "/*")
-    return found
-
-
-def _list(pattern: str) -> list[InputFile]:
     try:
-        if is_local(pattern) and "**" not in pattern:  # Beam would walk the whole tree below the folder
-            return [_local_file(path) for path in glob.glob(pattern) if os.path.isfile(path)]
-        found = FileSystems.match([pattern])[0].metadata_list
+        found = _match_local(pattern, wanted) if is_local(pattern) else _match(pattern)
+        if not found and not is_local(pattern) and not pattern.endswith("*"):
+            found = _match(pattern.rstrip("/") + "/*")
     except (BeamIOError, OSError, ValueError) as error:
         raise UsageError(f"--input {pattern}: cannot be listed: {explain(error)}") from None
+    return [file for file in found if wanted(file.path)]
+
+
+def _match_local(pattern: str, wanted: Callable[[str], bool]) -> list[InputFile]:
+    if os.path.isfile(pattern):  # whatever [ or * is in its name
+        return _look_at([pattern])
+    if os.path.isdir(pattern):
+        pattern = os.path.join(glob.escape(pattern), "*")
+    elif "**" in pattern:
+        return _match(pattern)
+    return _look_at(filter(wanted, glob.glob(pattern)))  # Beam would walk the whole tree below the folder
+
+
+def _look_at(paths: Iterable[str]) -> list[InputFile]:
+    """Those that are files, and still there."""
+    files = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            if stat.S_ISREG(status.st_mode):
+                files.append(InputFile(path, status.st_size, path, int(status.st_mtime)))
+    return files
+
+
+def _match(pattern: str) -> list[InputFile]:
+    found = FileSystems.match([pattern])[0].metadata_list
     files = [InputFile(f.path, f.size_in_bytes, f.path, int(f.last_updated_in_seconds or 0)) for f in found]
     return [file for file in files if not posixpath.basename(file.path).startswith(".") and not _is_folder(file.path)]
-
-
-def _local_file(path: str) -> InputFile:
-    status = os.stat(path)
-    return InputFile(path, status.st_size, path, int(status.st_mtime))
 
 
 def _is_folder(path: str) -> bool:

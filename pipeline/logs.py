@@ -1,7 +1,9 @@
 """What a program of this project logs: warnings, one line each, on stderr."""
 
 import logging
+import re
 import threading
+from typing import Any, TextIO
 
 from pipeline.errors import PipelineError
 
@@ -9,6 +11,8 @@ _SAID_ELSEWHERE = (
     "apitools not found",
     "Error in _start_upload while inserting file",  # of S3
     "HTTP error while requesting file",
+    "Prism received bundle error",  # the run fails with the error itself
+    "stage.Execute aborting due to bundle error",
 )
 
 
@@ -25,11 +29,39 @@ def _is_news(record: logging.LogRecord) -> bool:
     """False for what is said elsewhere: users' errors, which Beam logs with a traceback before it raises them."""
     if record.name == "PrismRunner" and record.levelno < logging.ERROR:
         return False
-    if record.exc_info and isinstance(record.exc_info[1], PipelineError):
-        return False
-    return not str(record.msg).startswith(_SAID_ELSEWHERE)
+    error = record.exc_info[1] if record.exc_info else None
+    message = record.getMessage()
+    users = isinstance(error, PipelineError) or _is_users_traceback(message) or _is_users_traceback(str(error))
+    return not (users or message.startswith(_SAID_ELSEWHERE))
+
+
+def _is_users_traceback(text: str) -> bool:
+    """Whether a worker in another process sent the traceback of a user's error, perhaps within a message of its own."""
+    return "Traceback (most recent call last)" in text and bool(re.search(r"pipeline\.errors\.\w+: ", text))
 
 
 def _log_thread(failure: threading.ExceptHookArgs) -> None:
     """The end of a thread: Beam's threads end so when an engine is lost, which the run itself reports."""
     logging.getLogger(__name__).debug("a thread ended", exc_info=failure.exc_value)
+
+
+class Filtered:
+    """Standard error without tracebacks of users' errors: a worker in this process prints each it meets."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._muted, self._dropped = stream, False, False
+
+    def write(self, text: str) -> int:
+        """Writes text that is news."""
+        dropped, self._dropped = self._dropped, _is_users_traceback(text)
+        if not (self._muted or self._dropped or (dropped and text == "\n")):
+            self._stream.write(text)
+        return len(text)
+
+    def mute(self) -> None:
+        """Lets nothing through any more: threads of an engine may go on while the interpreter ends."""
+        self._muted = True
+        logging.disable()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import NamedTuple
 
-from pipeline.blocks import HEAD_BYTES, is_array, read_blocks
+from pipeline.blocks import is_array, read_blocks
 from pipeline.decoding import AnyBlock, Block, BrokenBlock, NotJsonError, decode, parse
 from pipeline.errors import EventError, InputError
 from pipeline.events import Batch, Reject
@@ -25,17 +25,15 @@ class Message(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MessageBlock(AnyBlock):
-    """Messages of a bundle. arrived: the earliest one's."""
+    """Messages of a bundle that arrived in the same minute. arrived: its first second."""
 
     messages: tuple[Message, ...]
+    arrived: int = 0
 
     @property
     def source(self) -> str:  # type: ignore[override]
-        return f"{len(self.messages)} messages"
-
-    @property
-    def arrived(self) -> int:  # type: ignore[override]
-        return min(message.arrived for message in self.messages)
+        more = len(self.messages) - 1
+        return self.messages[0].name + (f" and {more} more" if more else "")
 
     @property
     def nbytes(self) -> int:
@@ -46,11 +44,14 @@ class MessageBlock(AnyBlock):
 
 
 def group_messages(messages: Iterable[Message]) -> list[MessageBlock]:
-    """Messages as blocks, by the minute of their arrival: what lateness is measured by."""
+    """Messages as blocks, by the minute of their arrival, so that what is late does not depend on the grouping.
+
+    A minute begins a second after the full one: hours end at full minutes, and all that came later is late.
+    """
     minutes: dict[int, list[Message]] = {}
     for message in messages:
-        minutes.setdefault(message.arrived // 60, []).append(message)
-    return [MessageBlock(tuple(group)) for _, group in sorted(minutes.items())]
+        minutes.setdefault((message.arrived - 1) // 60, []).append(message)
+    return [MessageBlock(tuple(group), minute * 60 + 1) for minute, group in sorted(minutes.items())]
 
 
 def decode_messages(messages: Iterable[Message], want_ids: bool = True, max_rejects: int | None = None) -> Batch:
@@ -61,7 +62,7 @@ def decode_messages(messages: Iterable[Message], want_ids: bool = True, max_reje
     lines: list[Message] = []
     batches = []
     for message in messages:
-        if is_array(message.data[:HEAD_BYTES]):
+        if is_array(message.data):
             batches.append(_decode_array(message, want_ids, max_rejects))
         else:
             lines.append(message._replace(data=_as_lines(message.data)))
@@ -71,7 +72,7 @@ def decode_messages(messages: Iterable[Message], want_ids: bool = True, max_reje
 def _decode_array(message: Message, want_ids: bool, max_rejects: int | None) -> Batch:
     try:
         blocks = read_blocks(io.BytesIO(message.data), message.name)
-        return Batch.concat([decode(block, want_ids, max_rejects) for block in blocks])
+        return Batch.concat([Batch.of([]), *(decode(block, want_ids, max_rejects) for block in blocks)])
     except InputError as error:
         return BrokenBlock(message.name, str(error)).decode(want_ids, max_rejects)
 

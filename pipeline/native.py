@@ -19,15 +19,12 @@ import llvmlite.binding as llvm
 
 _HERE = Path(__file__).parent
 _SOURCES = ("compiling.py", "words.py", "strings.py", "values.py", "scanner.py", "hashing.py")
-_ENTRIES = {
-    "scan": "pipeline.scanner",
-    "last_comma": "pipeline.scanner",
-    "mark_ids": "pipeline.hashing",
-    "place_ids": "pipeline.hashing",
-    "find_ids": "pipeline.hashing",
-    "gather_ids": "pipeline.hashing",
-    "join_lines": "pipeline.hashing",
+_MODULES = {
+    "pipeline.scanner": ("scan", "last_comma"),
+    "pipeline.hashing": ("mark_ids", "place_ids", "find_ids", "gather_ids", "join_lines"),
 }
+"""What is compiled together, when first one of them is needed: who wants no ids waits 3 s, else 5 s."""
+
 _DIGEST_BYTES = 32
 
 SCRATCH_WORDS = 128
@@ -49,34 +46,35 @@ def call(name: str, *arguments: Any) -> int:
 
 @cache
 def _function(name: str) -> Any:
+    module = next(module for module, names in _MODULES.items() if name in names)
     with _lock:
-        return ctypes.CFUNCTYPE(ctypes.c_int32)(_engine().get_function_address(name))
+        return ctypes.CFUNCTYPE(ctypes.c_int32)(_engine(module).get_function_address(name))
 
 
 @cache
-def _engine() -> Any:
+def _engine(module: str) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
-    code = _kept_or_built(f"{llvmlite.__version__} {machine.triple} {cpu} {features}", machine)
+    code = _kept_or_built(module, f"{llvmlite.__version__} {machine.triple} {cpu} {features}", machine)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine
 
 
-def _kept_or_built(target: str, machine: Any) -> bytes:
-    """The object file for a processor; its name is a digest of the sources and of the processor."""
+def _kept_or_built(module: str, target: str, machine: Any) -> bytes:
+    """The object file of a module for a processor; its name is a digest of both and of the sources."""
     sources = b"".join((_HERE / name).read_bytes() for name in _SOURCES)
-    name = hashlib.sha256(target.encode() + sources).hexdigest()[:24] + ".o"
+    name = hashlib.sha256(f"{module} {target}".encode() + sources).hexdigest()[:24] + ".o"
     for folder in _folders():
         code = _read(folder / name)
         if code:
             return code
     from pipeline.compiling import build
 
-    code = build(_ENTRIES, machine)
+    code = build(module, _MODULES[module], machine)
     for folder in _folders():
         if _keep(folder / name, code):
             break
@@ -112,4 +110,5 @@ def _keep(path: Path, code: bytes) -> bool:
 
 
 if __name__ == "__main__":  # compiles, where that was not done yet
-    _engine()
+    for compiled in _MODULES:
+        _engine(compiled)

@@ -12,7 +12,7 @@ import logging
 import re
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -23,7 +23,8 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 from pipeline import errors
 from pipeline.drop_duplicates import DropDuplicates
 from pipeline.errors import PipelineError
-from pipeline.files import InputFile
+from pipeline.files import InputFile, is_local
+from pipeline.ids import partitions_for
 from pipeline.quick import make_quick
 from pipeline.sinks import WriteFile, WritePiece
 from pipeline.sources import ListFiles, ReadBlocks
@@ -31,8 +32,8 @@ from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 from pipeline.tally import check_counts
 from pipeline.temporary import remove_leftovers
 from pipeline.transforms import (
-    METRICS,
     REJECTS,
+    TOTALS,
     DecodeBlocks,
     DistinctIds,
     FormatCsv,
@@ -48,7 +49,8 @@ from pipeline.warm import WarmRunner
 class Job:
     """What to report and where to write it. Paths on any Beam file system; no ids or rejects file where None.
 
-    deduplicate: events equal in id, event and timestamp count once. token: names the run's temporary files.
+    deduplicate: events equal in id, event and timestamp count once. id_partitions: in which ids are shuffled, a power
+    of two; None: by the input's size. token: names the run's temporary files.
     """
 
     files: tuple[InputFile, ...]
@@ -58,6 +60,7 @@ class Job:
     utc_offset: str = DEFAULT_UTC_OFFSET
     impressions_factor: str = DEFAULT_FACTOR
     deduplicate: bool = False
+    id_partitions: int | None = None
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -97,7 +100,10 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
             batches = batches | "Drop duplicates" >> DropDuplicates((job.output, job.token))
         tables = batches | "Count" >> HourlyTable(job.utc_offset, refuse_rejects=not job.rejects_output)
         if job.ids_output:
-            ids = batches | "Unique ids" >> DistinctIds((job.ids_output, job.token)) | "Id lines" >> FormatIds()
+            # A bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there.
+            spill = (job.ids_output, job.token) if is_local(job.ids_output) else None
+            partitions = job.id_partitions or partitions_for(sum(file.size for file in job.files))
+            ids = batches | "Unique ids" >> DistinctIds(spill, partitions) | "Id lines" >> FormatIds()
             _ = ids | "Write ids" >> WriteFile(job.ids_output, job.token, after=tables)
         if job.rejects_output:
             rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
@@ -116,10 +122,11 @@ def run_job(job: Job, options: PipelineOptions) -> Summary:
     Raises:
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left.
     """
-    return _finish(job, lambda: _graph(job, options).run())
+    return _finish(job, lambda: build_job(job, options).run())
 
 
-def _graph(job: Job, options: PipelineOptions) -> beam.Pipeline:
+def build_job(job: Job, options: PipelineOptions) -> beam.Pipeline:
+    """The graph, to be run."""
     pipeline = beam.Pipeline(options=options)
     _ = pipeline | "Hourly report" >> HourlyReport(job)
     return pipeline
@@ -133,7 +140,7 @@ class PreparedJob:
     """
 
     def __init__(self, job: Job, options: PipelineOptions) -> None:
-        graph = _graph(job, options).to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
+        graph = build_job(job, options).to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
         self._job, self._runner = job, WarmRunner(make_quick(graph), options)
 
     def run(self) -> Summary:
@@ -142,16 +149,27 @@ class PreparedJob:
 
 
 def _finish(job: Job, start: Callable[[], Any]) -> Summary:
+    result: Any = None
     try:
         result = start()
         result.wait_until_finish()
-        summary = summarize(result)
+        summary = summarize(result, TOTALS)
+    except KeyboardInterrupt:
+        if _goes_on(result):
+            raise PipelineError(f"interrupted; the job goes on: {result.job_id()}") from None
+        raise
     except Exception as error:
         raise user_error(error) or error from None
     finally:
-        _tidy(job)
+        if not _goes_on(result):
+            _tidy(job)
     check_counts(summary.read, summary.counted, summary.rejected, summary.duplicate)
     return summary
+
+
+def _goes_on(result: Any) -> bool:
+    """Whether a job runs on elsewhere (on Dataflow), with temporary files that it needs."""
+    return getattr(result, "has_job", False) and not result.is_in_terminal_state()
 
 
 def user_error(error: Exception) -> PipelineError | None:
@@ -171,10 +189,15 @@ def _tidy(job: Job) -> None:
             logging.getLogger(__name__).warning("temporary files beside %s were not removed: %s", path, error)
 
 
-def summarize(result: Any) -> Summary:
-    """The counters of a run."""
-    found = result.metrics().query(MetricsFilter().with_namespace(METRICS))["counters"]
+def summarize(result: Any, namespace: str) -> Summary:
+    """The counters of a run, those of a namespace."""
+    found = result.metrics().query(MetricsFilter().with_namespace(namespace))["counters"]
     counts: Counter[str] = Counter()
     for counter in found:  # one a step
-        counts[counter.key.metric.name] += counter.result
-    return Summary(*(counts[field.name] for field in dataclasses.fields(Summary)))
+        counts[counter.key.metric.name] += counter.result or 0
+    return summary_of(counts)
+
+
+def summary_of(counts: Mapping[str, int]) -> Summary:
+    """Counters by their names; those that are missing are 0."""
+    return Summary(*(counts.get(field.name, 0) for field in dataclasses.fields(Summary)))

@@ -123,13 +123,13 @@ class _ReadBlocks(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
         file: InputFile,
         tracker: OffsetRestrictionTracker = beam.DoFn.RestrictionParam(),  # noqa: B008 (how Beam asks for it)
     ) -> Iterator[AnyBlock]:
-        parts = _claims(tracker)
+        parts, split = _claims(tracker), tracker.current_restriction()
         try:
-            yield from self._read(file, tracker.current_restriction(), parts)
+            yield from self._read(file, split, parts)
         except PipelineError as error:
             if not self._keep_broken:
                 raise
-            yield BrokenBlock(file.name, str(error), file.modified)
+            yield BrokenBlock(file.name, str(error), file.modified, split.start * self._cell_bytes)
             for _ in parts:
                 pass
 

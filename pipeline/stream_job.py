@@ -5,6 +5,8 @@ import uuid
 
 from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 
+DIRECT_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner")
+
 STREAM_RUNNER = "PrismRunner"
 """Beam's local engine for streams. Needs a program that Beam downloads, or that --prism_location names."""
 

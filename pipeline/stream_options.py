@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import StandardOptions
 
 from pipeline.errors import UsageError
 from pipeline.files import is_local
-from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER, TRY_OUT_RUNNER, StreamJob
+from pipeline.stream_job import DIRECT_RUNNERS, EARLY_FIRING_SECONDS, STREAM_RUNNER, TRY_OUT_RUNNER, StreamJob
 
 STREAM_OPTIONS = (
     "subscription",
@@ -21,8 +21,6 @@ STREAM_OPTIONS = (
 )
 
 DEFAULT_FOLDER = "reports"
-
-_DIRECT = ("DirectRunner", TRY_OUT_RUNNER)
 
 
 def check_stream(options: Any) -> None:
@@ -37,11 +35,13 @@ def check_stream(options: Any) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} must be at least {least}")
+    if options.id_partitions is not None:
+        raise UsageError("--id_partitions does not go with --streaming: ids are kept by the hour")
     if options.input and (options.timestamp_attribute or options.id_attribute):
         raise UsageError("--timestamp_attribute and --id_attribute belong to --subscription")
     standard = options.view_as(StandardOptions)
     _check_engine(standard.runner, bool(options.subscription))
-    if options.subscription and standard.runner in _DIRECT:
+    if options.subscription and standard.runner in DIRECT_RUNNERS:
         _check_try_out(options)
         standard.runner = TRY_OUT_RUNNER
 
@@ -60,7 +60,7 @@ def _check_engine(runner: str, topic: bool) -> None:
         raise UsageError(f"FnApiRunner does not do streams: it would wait for ever. {_advice(topic)}")
     if topic and runner == STREAM_RUNNER:
         raise UsageError(f"{STREAM_RUNNER} cannot read Pub/Sub. {_advice(topic)}")
-    if not topic and runner in _DIRECT:
+    if not topic and runner in DIRECT_RUNNERS:
         raise UsageError(f"{runner} cannot watch files: it would wait for ever. {_advice(topic)}")
 
 

@@ -8,17 +8,18 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
-from pipeline import watching
+from pipeline import counters, watching
 from pipeline.files import is_local
-from pipeline.report import Summary, summarize, user_error
-from pipeline.stream_job import STREAM_RUNNER, TRY_OUT_RUNNER, StreamJob
+from pipeline.report import Summary, summarize, summary_of, user_error
+from pipeline.stream_job import DIRECT_RUNNERS, STREAM_RUNNER, StreamJob
 from pipeline.streaming import HourlyStream, ReadStream
 from pipeline.tally import check_counts
 from pipeline.temporary import clean_folder
+from pipeline.transforms import METRICS
 
 
-def run_stream(job: StreamJob, options: PipelineOptions) -> Summary | None:
-    """Builds and runs the graph until SIGTERM or Ctrl-C; None where the engine's counters are wrong.
+def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
+    """Builds and runs the graph until SIGTERM or Ctrl-C.
 
     The first one ends watches of files: what is there is read to its end, and all hours are written. A second one, or
     the first where a topic is read or other processes work, ends the run at once.
@@ -28,20 +29,20 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary | None:
     """
     _clean(job)
     watching.stopping.clear()
-    pipeline = beam.Pipeline(options=options)
-    _ = pipeline | "Source" >> ReadStream(job) | "Hourly reports" >> HourlyStream(job)
+    counters.totals.clear()
+    pipeline = build_stream(job, options)
     try:
         with _on_signals(None):  # Prism keeps ignoring what it ignored when it was started: Ctrl-C is for this process
             result = pipeline.run()
         drained = _wait(result, stoppable=bool(job.patterns) and _in_this_process(options))
-        summary = summarize(result)
+        summary = summary_of(counters.totals) if _is_direct(options) else summarize(result, METRICS)
     except Exception as error:
         raise user_error(error) or error from None
     finally:
         _clean(job)
     if drained:
         check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
-    return None if options.view_as(StandardOptions).runner == TRY_OUT_RUNNER else summary
+    return summary
 
 
 def _in_this_process(options: PipelineOptions) -> bool:
@@ -49,6 +50,17 @@ def _in_this_process(options: PipelineOptions) -> bool:
     environment = options.view_as(PortableOptions).environment_type
     prism = options.view_as(StandardOptions).runner == STREAM_RUNNER
     return environment == "LOOPBACK" or (prism and not environment)
+
+
+def build_stream(job: StreamJob, options: PipelineOptions) -> beam.Pipeline:
+    """The graph, to be run."""
+    pipeline = beam.Pipeline(options=options)
+    _ = pipeline | "Source" >> ReadStream(job) | "Hourly reports" >> HourlyStream(job)
+    return pipeline
+
+
+def _is_direct(options: PipelineOptions) -> bool:
+    return options.view_as(StandardOptions).runner in DIRECT_RUNNERS
 
 
 def _clean(job: StreamJob) -> None:

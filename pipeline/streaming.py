@@ -7,14 +7,17 @@ or messages -> group ----------^        +-> ids by hour -> union -> write the ho
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark
-from apache_beam.transforms.window import FixedWindows, GlobalWindow
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
+from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline.counters import COUNTS, Counted, KeepCounters, count
 from pipeline.decoding import AnyBlock, BrokenBlock
 from pipeline.drop_duplicates import DropStreamDuplicates
 from pipeline.errors import InputError
@@ -27,12 +30,13 @@ from pipeline.lateness import late_rejects, split_late
 from pipeline.quick import QuickDoFn, quick_map
 from pipeline.sources import ReadBlocks
 from pipeline.stream_job import StreamJob
-from pipeline.table import HOUR, Table, count_table, csv_text, hour_label
+from pipeline.table import HOUR, HourCounts, Table, add_counts, count_table, csv_text, hour_label
 from pipeline.table import parse_utc_offset as parse_offset
 from pipeline.tally import Tally, explain_rejects, first_rejects
+from pipeline.temporary import in_global_window
 from pipeline.threads import ThreadedDoFn
 from pipeline.topics import ReadTopic
-from pipeline.transforms import REJECTS, CountHours, FormatRejects, HourTables, ScaleImpressions, counter
+from pipeline.transforms import REJECTS, CountHours, FormatRejects, HourTables, ScaleImpressions
 from pipeline.watching import POLL_SECONDS, REMOTE_POLL_SECONDS, WatchFiles
 
 _FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no word for ever, its time ends in 294247
@@ -41,15 +45,50 @@ _FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no wor
 def hour_windows(offset: int, early_firing_seconds: int) -> beam.WindowInto:
     """Hours of event time that are reported early, when the watermark passes their end, and with each late event.
 
-    offset: seconds east of UTC. Panes accumulate. Nothing is too late for a window: what is too late for the job was
-    sorted out before, since a runner would drop it without a word.
+    offset: seconds east of UTC. Panes hold what is new, RunningTotals adds them up: of windows that accumulate, Prism
+    keeps each element for ever and works on all of them in each pane. Nothing is too late for a window: what is too
+    late for the job was sorted out before, since a runner would drop it without a word.
     """
     return beam.WindowInto(
         FixedWindows(HOUR, offset=-offset % HOUR),
         trigger=AfterWatermark(early=AfterProcessingTime(early_firing_seconds), late=AfterCount(1)),
-        accumulation_mode=AccumulationMode.ACCUMULATING,
+        accumulation_mode=AccumulationMode.DISCARDING,
         allowed_lateness=_FOREVER,
     )
+
+
+def without_windows() -> beam.WindowInto:
+    """For the panes of hours, before state: Prism drops the state of a window at its end, whatever lateness it has."""
+    return beam.WindowInto(GlobalWindows())
+
+
+class _AddToTotal(QuickDoFn):
+    _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())
+
+    def __init__(self, add: Callable[[list[Any]], Any]) -> None:
+        self._add = add
+
+    def process(self, pane: tuple[int, Any], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[tuple[int, Any]]:  # noqa: B008
+        hour, new = pane
+        before = total.read()
+        now = new if before is None else self._add([before, new])
+        total.write(now)
+        yield hour, now
+
+
+@dataclasses.dataclass
+class RunningTotals(beam.PTransform):  # type: ignore[misc]
+    """The sum of an hour's panes so far, with each pane: PCollection[tuple[int, T]] -> PCollection[tuple[int, T]].
+
+    add: what adds up values of T; the order of panes does not matter. They are to be in the global window.
+    """
+
+    add: Callable[[list[Any]], Any]
+
+    def expand(self, panes: beam.PCollection[tuple[int, Any]]) -> beam.PCollection[tuple[int, Any]]:
+        totals = panes | "Add" >> beam.ParDo(_AddToTotal(self.add))
+        totals.element_type = panes.element_type
+        return totals
 
 
 class _DecodeStream(ThreadedDoFn):
@@ -58,7 +97,15 @@ class _DecodeStream(ThreadedDoFn):
     def __init__(self, want_ids: bool, offset: int, allowed_lateness: int | None) -> None:
         super().__init__()
         self._want_ids, self._offset, self._allowed = want_ids, offset, allowed_lateness
-        self._read, self._rejected, self._late = counter("read"), counter("rejected"), counter("late")
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._counts = {"read": 0, "rejected": 0, "late": 0}
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from super().finish_bundle()
+        if self._counts["read"]:
+            yield beam.pvalue.TaggedOutput(COUNTS, in_global_window(count(**self._counts)))
 
     def work(self, block: AnyBlock) -> tuple[AnyBlock, Batch, Batch]:
         try:
@@ -70,9 +117,9 @@ class _DecodeStream(ThreadedDoFn):
 
     def emit(self, result: tuple[AnyBlock, Batch, Batch]) -> Iterator[Any]:
         block, batch, late = result
-        self._read.inc(batch.read + late.read)
-        self._rejected.inc(batch.rejected)
-        self._late.inc(late.read)
+        self._counts["read"] += batch.read + late.read
+        self._counts["rejected"] += batch.rejected
+        self._counts["late"] += late.read
         rejects = (*batch.rejects, *late_rejects(late, block.source, block.arrived, self._offset))
         if rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, rejects)
@@ -85,6 +132,7 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks of a stream: PCollection[AnyBlock] -> a dict of PCollections.
 
     batches (main): Batch, the events in time. REJECTS: tuple[Reject, ...], the rejects and late events of one block.
+    COUNTS: Counted, of a bundle.
     """
 
     want_ids: bool
@@ -93,8 +141,9 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
         decode = _DecodeStream(self.want_ids, self.offset, self.allowed_lateness)
-        outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, main="batches")
+        outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, COUNTS, main="batches")
         outputs.batches.element_type = Batch
+        outputs[COUNTS].element_type = Counted
         outputs[REJECTS].element_type = tuple[Reject, ...]
         return outputs
 
@@ -132,8 +181,14 @@ class HourIds(beam.PTransform):  # type: ignore[misc]
             batches
             | "Ids by hour" >> beam.ParDo(_IdsByHour(self.offset)).with_output_types(tuple[int, bytes])
             | "Hours" >> self.windows
-            | "Union" >> beam.CombinePerKey(union)
+            | "Union" >> beam.CombinePerKey(union).with_output_types(tuple[int, bytes])
+            | "No window" >> without_windows()
+            | "Total" >> RunningTotals(union)
         )
+
+
+def _count_pane(pane: tuple[int, HourCounts]) -> Counted:
+    return count(counted=sum(pane[1]))
 
 
 def _report_version(table: Table) -> Version:
@@ -157,16 +212,24 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
         want_ids = bool(job.ids_output or job.rejects_output) or job.deduplicate
         decoded = blocks | "Decode" >> DecodeStream(want_ids, offset, job.allowed_lateness_seconds)
         self._keep_rejects(decoded[REJECTS])
-        batches = decoded.batches
+        batches, dropped = decoded.batches, ()
         if job.deduplicate:
-            batches = batches | "Drop duplicates" >> DropStreamDuplicates(offset, job.allowed_lateness_seconds)
+            drop = DropStreamDuplicates(offset, job.allowed_lateness_seconds)
+            batches, dropped = batches | "Drop duplicates" >> drop
         if job.ids_output:
             ids = batches | "Unique ids" >> HourIds(offset, hour_windows(offset, early))
             lines = ids | "Id lines" >> quick_map(_ids_version, offset, output=Version)
             _ = lines | "Write ids" >> WriteHours(job.ids_output, job.token)
-        return (
+        counts = (
             batches
             | "Count" >> CountHours(offset, windows=hour_windows(offset, early))
+            | "No window" >> without_windows()
+        )
+        panes = counts | "Counted" >> quick_map(_count_pane, output=Counted)
+        _ = (panes, decoded[COUNTS], *dropped) | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
+        return (
+            counts
+            | "Total" >> RunningTotals(add_counts)
             | "Table" >> HourTables(offset)
             | "Scale" >> ScaleImpressions(job.impressions_factor)
             | "CSV" >> quick_map(_report_version, output=Version)

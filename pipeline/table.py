@@ -24,6 +24,7 @@ Table = list[Row]
 HourCounts = tuple[int, ...]  # how many events of each type, in the order of EVENT_TYPES
 
 HOUR = 3600
+_NO_COUNTS = (0,) * len(EVENT_TYPES)
 DEFAULT_UTC_OFFSET = "+01:00"
 DEFAULT_FACTOR = "0.1"
 SCALED = "impressions_scaled"
@@ -87,7 +88,7 @@ def split_hours(counts: Counts, offset: int = HOUR) -> Iterator[tuple[int, HourC
 
 def add_counts(parts: Iterable[HourCounts]) -> HourCounts:
     """The sum of an hour's partial counts."""
-    return tuple(map(sum, zip(*parts, strict=True)))
+    return tuple(map(sum, zip(_NO_COUNTS, *parts, strict=True)))
 
 
 def pivot(counts: Iterable[tuple[int, HourCounts]], offset: int = HOUR) -> Table:

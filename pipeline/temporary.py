@@ -17,7 +17,7 @@ from pipeline.errors import OutputError
 from pipeline.files import NewFile, explain, is_io_error, is_local
 from pipeline.quick import QuickDoFn
 
-_HELD_BYTES = 32 * 1024 * 1024  # by a bundle
+_HELD_BYTES = 64 * 1024 * 1024  # by a bundle
 _INLINE_BYTES = 64 * 1024
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}-[0-9a-f]{32}")
 
@@ -86,7 +86,7 @@ class Spill(QuickDoFn):
         if self._size > _INLINE_BYTES:
             yield from self._write()
         else:
-            yield from (_in_global_window((key, b"".join(pieces))) for key, pieces in self._held.items())
+            yield from (in_global_window((key, b"".join(pieces))) for key, pieces in self._held.items())
 
     def _write(self) -> Iterator[WindowedValue]:
         path = temporary_name(self._path, self._token)
@@ -99,10 +99,11 @@ class Spill(QuickDoFn):
                 stored.append((key, (path, start, size)))
                 start += size
         self.start_bundle()
-        return map(_in_global_window, stored)
+        return map(in_global_window, stored)
 
 
-def _in_global_window(value: Any) -> WindowedValue:
+def in_global_window(value: Any) -> WindowedValue:
+    """A value as the output of finish_bundle."""
     return WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
 
 

@@ -40,7 +40,13 @@ REJECTS = "rejects"
 """Tag of the side output of DecodeBlocks."""
 
 METRICS = "report"
-"""Namespace of the counters: read, counted, rejected, late, duplicate (records), hours (rows of the report)."""
+"""Namespace of the counters of all workers: read, counted, rejected, duplicate (records), and what streams add."""
+
+TOTALS = "totals"
+"""Namespace of the counters of a finished batch: read, counted, rejected, duplicate (records), hours (rows).
+
+They are counted once, at the end. Prism loses counters of bundles that end at about the same time as the first.
+"""
 
 Piece = tuple[Any, bytes]  # a part of a file: its place in the order, its bytes
 
@@ -140,7 +146,8 @@ class _CountBatches(QuickDoFn):
         if not self._parts:
             return
         counts = merge_counts(self._parts)
-        self._counted.inc(int(counts[1].sum()))
+        if self._with_tally:
+            self._counted.inc(int(counts[1].sum()))
         for hour, row in split_hours(counts, self._offset):
             yield WindowedValue((hour, row), hour, (GlobalWindow(),))
         if self._with_tally:
@@ -191,7 +198,6 @@ class HourTables(beam.PTransform):  # type: ignore[misc]
 class _Pivot(QuickDoFn):
     def __init__(self, offset: int, refuse: bool) -> None:
         self._offset, self._refuse = offset, refuse
-        self._hours = counter("hours")
 
     def process(self, _: bytes, partials: Iterable[tuple[int, Partial]]) -> Iterator[Table]:
         hours: dict[int, Any] = dict(partials)
@@ -199,8 +205,17 @@ class _Pivot(QuickDoFn):
         if self._refuse:
             refuse_rejects(tally)
         table = pivot(hours.items(), self._offset)
-        check_counts(tally.read, count_table(table), tally.rejected, tally.duplicate)
-        self._hours.inc(len(table))
+        counted = count_table(table)
+        check_counts(tally.read, counted, tally.rejected, tally.duplicate)
+        totals = {
+            "read": tally.read,
+            "counted": counted,
+            "rejected": tally.rejected,
+            "duplicate": tally.duplicate,
+            "hours": len(table),
+        }
+        for name, total in totals.items():
+            Metrics.counter(TOTALS, name).inc(total)
         yield table
 
 
@@ -243,8 +258,12 @@ class FormatCsv(beam.PTransform):  # type: ignore[misc]
 class _PartitionIds(ThreadedDoFn):
     """Makes a set of a batch's ids, so that an id is shuffled once a block however often it comes."""
 
+    def __init__(self, partitions: int) -> None:
+        super().__init__()
+        self._partitions = partitions
+
     def work(self, batch: Batch) -> list[tuple[int, bytes]]:
-        return list(id_sets.partition(batch.ids))
+        return list(id_sets.partition(batch.ids, self._partitions))
 
     def emit(self, pieces: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
         yield from pieces
@@ -261,13 +280,16 @@ class DistinctIds(beam.PTransform):  # type: ignore[misc]
     """Unique ids: PCollection[Batch] -> PCollection[tuple[int, Ids]], a set for each hash partition that has ids.
 
     spill: an output's path and the run's token, to shuffle many ids by temporary files beside the output (global
-    window only), which `temporary.remove_leftovers` removes.
+    window only), which `temporary.remove_leftovers` removes. partitions: how many, a power of two.
     """
 
     spill: tuple[str, str] | None = None
+    partitions: int = id_sets.PARTITIONS
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Ids]]:
-        pieces = batches | "Partition by hash" >> beam.ParDo(_PartitionIds()).with_output_types(tuple[int, bytes])
+        pieces = batches | "Partition by hash" >> beam.ParDo(_PartitionIds(self.partitions)).with_output_types(
+            tuple[int, bytes]
+        )
         if self.spill:
             pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
         merge = beam.ParDo(_MergeIds()).with_output_types(tuple[int, Ids])

@@ -5,6 +5,7 @@ the run ends: 30 of the 35 ms that a report of six events took. Workers elsewher
 to bundle, and Beam's own can do so here.
 """
 
+import copy
 import itertools
 import logging
 from functools import partial
@@ -15,8 +16,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner.execution import FnApiRunnerExecutionContext
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner, RunnerResult
+from apache_beam.runners.portability.fn_api_runner.translations import Stage
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import EmbeddedWorkerHandler, WorkerHandlerManager
 from apache_beam.runners.runner import PipelineState
+from apache_beam.runners.worker.bundle_processor import DATA_INPUT_URN, DATA_OUTPUT_URN
 from apache_beam.runners.worker.statecache import StateCache
 from apache_beam.runners.worker.statesampler import set_current_tracker
 
@@ -80,11 +83,9 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
 
     def _make_context(self) -> FnApiRunnerExecutionContext:
         """The state of a run: queues, buffers, watermarks."""
-        for spec, payload in self._payloads:
-            spec.payload = payload  # a run puts addresses there
-        known = self._stage_context
+        known, stages = self._stage_context, list(map(_copy, self._stages))
         context = FnApiRunnerExecutionContext(
-            self._stages, self._workers, known.components, known.safe_coders, known.data_channel_coders, num_workers=1
+            stages, self._workers, known.components, known.safe_coders, known.data_channel_coders, num_workers=1
         )
         context.setup()
         self._workers.state_servicer.checkpoint()
@@ -98,6 +99,14 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
             channel._inputs.clear()
         worker.bundle_processor_cache.failed_instruction_ids.clear()
         _quieten(worker)
+
+
+def _copy(stage: Stage) -> Stage:
+    """A stage for one run, which writes addresses into the transforms at its ends."""
+    copied = copy.copy(stage)
+    ends = (DATA_INPUT_URN, DATA_OUTPUT_URN)
+    copied.transforms = [copy.deepcopy(t) if t.spec.urn in ends else t for t in stage.transforms]
+    return copied
 
 
 def _quieten(worker: EmbeddedWorkerHandler) -> None:

@@ -1,17 +1,16 @@
 """Watched folders: files are found as they appear, each once, until the watch is stopped."""
 
 import dataclasses
+import hashlib
 import logging
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import BooleanCoder
-from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
+from apache_beam.io.iobase import RestrictionTracker
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.transforms.core import RestrictionProvider
-from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
@@ -25,60 +24,89 @@ POLL_SECONDS = 1.0
 REMOTE_POLL_SECONDS = 10.0
 """How often a bucket is listed: each listing is paid for."""
 
-_FOREVER = 2**62
-
 stopping = threading.Event()
 """Set to end all watches of this process: they list their folder once more, and all windows are flushed."""
 
 
+Seen = frozenset[bytes]
+"""The files that a watch has found: digests of their paths."""
+
+
+class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
+    """What a poll has found is kept with the very checkpoint that hands it out, so no file is lost or read twice."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen, self._done = seen, False
+
+    def current_restriction(self) -> Seen:
+        return self._seen
+
+    def try_claim(self, found: Seen) -> bool:
+        if not self._done:
+            self._seen |= found
+        return not self._done
+
+    def try_split(self, fraction_of_remainder: float) -> tuple[Seen, Seen] | None:
+        if self._done:
+            return None
+        self._done = True
+        return self._seen, self._seen
+
+    def check_done(self) -> None:
+        pass
+
+    def is_bounded(self) -> bool:
+        return False
+
+
 class _Watch(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
-    """Restrictions are ranges of polls. A poll yields all files that are there."""
+    """Restrictions are what was found before. A poll yields what is new."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    def initial_restriction(self, pattern: str) -> OffsetRange:
-        return OffsetRange(0, _FOREVER)
+    def initial_restriction(self, patterns: tuple[str, ...]) -> Seen:
+        return frozenset()
 
-    def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
-        return OffsetRestrictionTracker(restriction)
+    def create_tracker(self, restriction: Seen) -> _SeenTracker:
+        return _SeenTracker(restriction)
 
-    def restriction_size(self, pattern: str, restriction: OffsetRange) -> int:
+    def restriction_size(self, patterns: tuple[str, ...], restriction: Seen) -> int:
         return 1
 
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
     def process(
         self,
-        pattern: str,
-        tracker: OffsetRestrictionTracker = beam.DoFn.RestrictionParam(),  # noqa: B008 (how Beam asks for it)
+        patterns: tuple[str, ...],
+        tracker: Any = beam.DoFn.RestrictionParam(),  # noqa: B008 (how Beam asks for it)
         watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),  # noqa: B008
     ) -> Iterator[TimestampedValue]:
         last = stopping.is_set()
-        if not tracker.try_claim(_FOREVER - 1 if last else tracker.current_restriction().start):
-            return
         now = Timestamp.now()
-        for file in _list(pattern):
-            yield TimestampedValue((file.path, file), now)
+        files = _new_files(patterns, tracker.current_restriction())
+        if not tracker.try_claim(frozenset(files)):
+            return
+        for file in files.values():
+            yield TimestampedValue(file, now)
         watermark.set_watermark(now)
         if not last:
             tracker.defer_remainder(Duration(self._seconds))
 
 
-def _list(pattern: str) -> list[InputFile]:
-    try:
-        return match_files(pattern)
-    except UsageError as error:
-        logging.getLogger(__name__).warning("%s; it is tried again", error)
-        return []
+def _new_files(patterns: tuple[str, ...], seen: Seen) -> dict[bytes, InputFile]:
+    files: dict[bytes, InputFile] = {}
+    for pattern in patterns:
+        try:
+            found = match_files(pattern, lambda path: _digest(path) not in seen)
+        except UsageError as error:
+            logging.getLogger(__name__).warning("%s; it is tried again", error)
+        else:
+            files.update((_digest(file.path), file) for file in found)
+    return files
 
 
-class _FirstTime(QuickDoFn):
-    _SEEN = ReadModifyWriteStateSpec("seen", BooleanCoder())
-
-    def process(self, element: tuple[str, InputFile], seen: Any = beam.DoFn.StateParam(_SEEN)) -> Iterator[InputFile]:  # noqa: B008
-        if not seen.read():
-            seen.write(True)
-            yield element[1]
+def _digest(path: str) -> bytes:
+    return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
 @dataclasses.dataclass
@@ -95,7 +123,6 @@ class WatchFiles(beam.PTransform):  # type: ignore[misc]
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[InputFile]:
         return (
             pipeline
-            | "Patterns" >> beam.Create(self.patterns, reshuffle=False)
-            | "Watch" >> beam.ParDo(_Watch(self.poll_seconds)).with_output_types(tuple[str, InputFile])
-            | "New files" >> beam.ParDo(_FirstTime()).with_output_types(InputFile)
+            | "Patterns" >> beam.Create([self.patterns], reshuffle=False)
+            | "Watch" >> beam.ParDo(_Watch(self.poll_seconds)).with_output_types(InputFile)
         )

@@ -1,5 +1,6 @@
 """A worker process: makes slots and serves on the socket that it was given."""
 
+import contextlib
 import gc
 import os
 import shutil
@@ -7,7 +8,6 @@ import signal
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from multiprocessing import connection, parent_process
 from pathlib import Path
@@ -23,9 +23,7 @@ from serving.app import make_app  # noqa: E402
 from serving.folders import hold  # noqa: E402
 from serving.http import Server  # noqa: E402
 from serving.settings import Settings  # noqa: E402
-from serving.slots import Slot, Slots, slot_maker  # noqa: E402
-
-_SETTLE_SECONDS = 2  # loading what numba compiled takes the interpreter lock for 0.3 s: not from the first requests
+from serving.slots import Slot, Slots, engine, slot_maker  # noqa: E402
 
 
 def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
@@ -33,9 +31,11 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
 
     ready: gets "" before the first request, or what is wrong.
     """
-    with hold(folder.parent):
+    with hold(folder.parent), contextlib.ExitStack() as until_the_end:
         tempfile.tempdir = str(folder)
+        until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
+            until_the_end.enter_context(engine(settings.beam_arguments))
             make_slot = slot_maker(folder, settings.beam_arguments)
             slots = Slots(settings.queue)
             slots.add(make_slot())
@@ -48,8 +48,7 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
         _start(_warm_up, make_slot, slots, settings.slots - 1)
         server.serve()
         threading.excepthook = lambda _: None  # what still runs loses its files now
-        shutil.rmtree(folder, ignore_errors=True)
-        os._exit(0)  # a run that outlived its grace, or is not wanted any more, must not hold the process
+    os._exit(0)  # a run that outlived its grace, or is not wanted any more, must not hold the process
 
 
 def _stop_on_signals(server: Server) -> None:
@@ -72,7 +71,6 @@ def _warm_up(make_slot: Callable[[], Slot], slots: Slots, more: int) -> None:
     """What the first request need not wait for: the other slots, and the compiled scanner that large bodies use."""
     for _ in range(more):
         slots.add(make_slot())
-    time.sleep(_SETTLE_SECONDS)
     decode(Block(b" " * SMALL_BLOCK + b"\n"), want_ids=False)
     gc.collect()
-    gc.freeze()  # Beam and numba make half a million objects, which no collection should visit again
+    gc.freeze()  # Beam makes half a million objects, which no collection should visit again

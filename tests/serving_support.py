@@ -112,6 +112,11 @@ class Server:
         self.port = int(re.findall(r"listening on http://.*:(\d+)/", self.log)[0])
 
     @property
+    def address(self) -> str:
+        """The page's."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
     def log(self) -> str:
         return self.log_file.read_text()
 
@@ -120,6 +125,11 @@ class Server:
         """Process ids."""
         parts = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(p) for p in parts if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+
+    @property
+    def is_running_large(self) -> bool:
+        """Whether a slot has a large body, which the server reads where it came, through a link."""
+        return any(path.is_symlink() for path in self.temporary.rglob("body"))
 
     def connect(self) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port))

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
 
-from pipeline import unique_ids
+from pipeline import logs, unique_ids
 from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, Run, call, event, json_lines, line, run
 
@@ -345,7 +347,7 @@ def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]
         (["--input", "in", "--direct_num_workers", "many"], "direct_num_workers"),
         (["--input", "in", "--runner", "NoSuchRunner"], "NoSuchRunner"),
         (["--input", "bad.lzma"], "compression is not supported"),
-        (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: cannot be listed"),
+        (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: no such kind of storage"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
@@ -414,3 +416,40 @@ def test_a_pipe_as_input(tmp_path: Path) -> None:
     result = run("--input", f"/dev/fd/{reader}", "--output", "-", cwd=tmp_path, pass_fds=(reader,))
     os.close(reader)
     assert text(result).out == HEADER + GOOD_ROW
+
+
+def test_an_engine_that_cannot_read_in_parts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "a.jsonl"
+    source.write_bytes(line() + b"\n")
+    result = call(capsys, "--input", str(source), "--runner", "BundleBasedDirectRunner")
+    assert (result.status, result.out) == (2, "")
+    assert result.err == "error: BundleBasedDirectRunner cannot read files in parts. Use --runner FnApiRunner\n"
+
+
+def test_a_bucket_without_its_extra_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with mock.patch.object(FileSystems, "get_filesystem", side_effect=ValueError("no file system")):
+        result = call(capsys, "--input", "gs://bucket/a.jsonl")
+    assert (result.status, result.out) == (2, "")
+    assert result.err == "error: gs://bucket/a.jsonl: it needs `pip install 'apache-beam[gcp]'`\n"
+
+
+def test_tracebacks_of_users_errors_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = logs.Filtered(sys.stderr)
+    for text in (
+        "Traceback (most recent call last):\n  ...\npipeline.errors.RejectsError: 1 of 2 [while running 'x']\n",
+        "\n",
+        "Traceback (most recent call last):\n  ...\nValueError: a defect\n",
+        "\n",
+    ):
+        stream.write(text)
+    assert capsys.readouterr().err == "Traceback (most recent call last):\n  ...\nValueError: a defect\n\n"
+
+
+def test_rejects_in_other_processes_end_with_one_line(tmp_path: Path) -> None:
+    """Workers log before it where the gcp extra is missing: a warning at the import of Beam then sets up logging."""
+    source = tmp_path / "bad.jsonl"
+    source.write_bytes(b"{}\n")
+    options = ("--direct_running_mode", "multi_processing", "--direct_num_workers", "2")
+    result = run("--input", str(source), "--output", str(tmp_path / "r.csv"), *options)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(b"error: 1 of 1 records rejected: ")

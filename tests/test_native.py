@@ -28,7 +28,7 @@ def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[mock.Mo
 
 
 def load(target: str = "cpu") -> bytes:
-    return native._kept_or_built(target, None)
+    return native._kept_or_built("pipeline.scanner", target, None)
 
 
 def kept(folder: Path) -> list[Path]:

@@ -197,7 +197,7 @@ def test_full_queue(tmp_path: Path) -> None:
     with running(tmp_path / "tmp", "--processes", "1", "--slots", "1", "--queue", "0") as server:
         with ThreadPoolExecutor(1) as pool:
             busy = pool.submit(server.post, LARGE)
-            await_true(lambda: files(server.temporary) or busy.done())
+            await_true(lambda: server.is_running_large)
             statuses = set()
             while not busy.done():
                 statuses.add(server.post().status)
@@ -210,7 +210,7 @@ def test_sigterm_finishes_what_runs(tmp_path: Path) -> None:
     with running(tmp_path / "tmp", "--processes", "2") as server, ThreadPoolExecutor(1) as pool:
         idle = server.connect()
         answer = pool.submit(server.post, LARGE)
-        await_true(lambda: "body" in files(server.temporary) or answer.done())
+        await_true(lambda: server.is_running_large)
         assert server.stop() == 0
         assert answer.result().status == 200
         assert json.loads(answer.result().headers["X-Report-Summary"])["counted"] == 2_000_000
@@ -235,7 +235,7 @@ def test_grace_ends(tmp_path: Path) -> None:
     with running(tmp_path / "tmp", "--processes", "1", "--grace", "0") as server:
         with server.connect() as connection:
             connection.sendall(head(len(LARGE)) + LARGE)
-            await_true(lambda: "body" in files(server.temporary))
+            await_true(lambda: server.is_running_large)
             assert server.stop() == 0
         assert list(server.temporary.iterdir()) == []
 
@@ -245,7 +245,7 @@ def test_killed(tmp_path: Path) -> None:
     with running(tmp_path / "tmp", "--processes", "2") as server:
         with server.connect() as connection:
             connection.sendall(head(len(LARGE)) + LARGE)
-            await_true(lambda: "body" in files(server.temporary))
+            await_true(lambda: server.is_running_large)
             workers = server.workers
             server.process.kill()
             assert receive(connection).status == 200  # a worker finishes what runs, without a parent too
@@ -260,7 +260,7 @@ def test_all_killed(tmp_path: Path) -> None:
     with running(tmp_path / "tmp", "--processes", "1") as server:
         with server.connect() as connection:
             connection.sendall(head(len(LARGE)) + LARGE)
-            await_true(lambda: "body" in files(server.temporary))
+            await_true(lambda: server.is_running_large)
             (worker,) = server.workers
             server.process.kill()
             os.kill(worker, signal.SIGKILL)

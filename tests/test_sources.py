@@ -144,7 +144,7 @@ def test_unknown_compression(name: str, tmp_path: Path) -> None:
 
 
 def test_an_unknown_file_system() -> None:
-    with pytest.raises(UsageError, match=r"--input nothere://bucket/a.json: cannot be listed"):
+    with pytest.raises(UsageError, match=r"nothere://bucket/a.json: no such kind of storage"):
         find_files(["nothere://bucket/a.json"])
 
 
@@ -327,9 +327,9 @@ def columns(items: list[dict[str, Any]]) -> dict[str, Any]:
 def test_parquet_of_any_row_groups(group: int, dictionary: bool, compression: str, tmp_path: Path) -> None:
     options = {"row_group_size": group, "use_dictionary": dictionary, "compression": compression}
     file = parquet(tmp_path / "a.parquet", columns(EVENTS), **options)
-    assert rows(read(file)) == ROWS
-    with open_file(file) as reader:
-        assert reader.parts == -(-200 // group)
+    assert rows(read(file)) == rows(read(file, 1)) == ROWS
+    with open_file(file) as small, open_file(file, cell_bytes=1) as large:
+        assert (small.parts, large.parts) == (1, -(-200 // group))
 
 
 @pytest.mark.parametrize(
@@ -448,3 +448,88 @@ def test_damaged_parquet_pages(tmp_path: Path) -> None:
     data[40:400] = b"\xff" * 360
     with pytest.raises(InputError, match=r"a.parquet: .*"):
         read(make(path, bytes(data)))
+
+
+def kept(folder: Path, name: str, data: bytes | None, listed: int | None = None) -> list[Batch]:
+    """What a stream reads of a file: decoded blocks. data: None: it is not there (any more)."""
+    if data is not None:
+        (folder / name).write_bytes(data)
+    file = InputFile(str(folder / name), len(data or b"") if listed is None else listed, name, modified=77)
+    found: list[Any] = []
+    with support.beam_pipeline() as pipeline:
+        blocks = pipeline | beam.Create([file]) | ReadBlocks(cell_bytes=256, keep_broken=True)
+        _ = blocks | beam.Map(_Collector(found))
+    return [block.decode(True, None) for block in found if block.arrived == 77]
+
+
+class _Collector:
+    """Appends to a list of this process, also after it was pickled."""
+
+    lists: list[list[Any]] = []  # noqa: RUF012
+
+    def __init__(self, target: list[Any]) -> None:
+        self.number = len(self.lists)
+        self.lists.append(target)
+
+    def __call__(self, element: Any) -> None:
+        self.lists[self.number].append(element)
+
+
+LINES = json_lines(EVENTS)
+ARRAY = json.dumps(EVENTS).encode()
+MANY = json.dumps([event(f"id-{k}", oracle.EVENTS[k % 6], k * 1000) for k in range(5000)]).encode()
+
+
+def damaged_parquet() -> bytes:
+    sink = pa.BufferOutputStream()
+    columns = {name: [item[name] for item in EVENTS] for name in ("id", "event", "timestamp")}
+    pq.write_table(pa.table(columns), sink, row_group_size=50, compression=None, use_dictionary=False)
+    data = bytearray(sink.getvalue().to_pybytes())
+    at = data.rindex(b"id-120")
+    data[at - 4 : at] = b"\xff\xff\xff\x7f"  # the length of an id
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "events", "reason"),
+    [
+        ("mid.json", MANY[: len(MANY) // 2], range(1, 5000), "breaks off"),
+        ("head.json", b"[", range(1), "breaks off"),
+        ("tail.json", ARRAY + b"x", range(200), "something stands after it"),
+        ("cut.jsonl.gz", gzip.compress(os.urandom(50) + LINES, mtime=0)[:-9], range(201), "cannot be read"),
+        ("cut.jsonl.bz2", bz2.compress(LINES)[:-9], range(201), "cannot be read"),
+        ("cut.jsonl.zst", zstd(LINES)[:-9], range(201), "cannot be read"),
+        ("empty.jsonl.gz", b"", range(1), "it is empty"),
+        ("x.jsonl.deflate", LINES, range(1), "compression is not supported"),
+        ("gone.jsonl", None, range(1), "cannot be read"),
+        ("no.parquet", b"PAR1", range(1), "not a Parquet file"),
+        ("bad.parquet", damaged_parquet(), range(50, 151), ""),
+    ],
+)
+def test_what_cannot_be_read_of_a_source_is_one_reject(
+    tmp_path: Path, name: str, data: bytes | None, events: range, reason: str
+) -> None:
+    batches = kept(tmp_path, name, data)
+    broken = [reject for batch in batches for reject in batch.rejects if reason in reject.reason and not reject.raw]
+    assert [reject.source for reject in broken] == [name]
+    rows = [row for batch in batches for row in support.batch_rows(batch)]
+    assert len(rows) in events
+    assert len(rows) == len(set(rows))
+    assert all(row == (f"id-{row[2] // 1000}", oracle.EVENTS[row[2] // 1000 % 6], row[2]) for row in rows)
+
+
+def test_a_file_that_became_shorter_is_its_lines_and_a_reject_for_each_split_behind_them(tmp_path: Path) -> None:
+    batches = kept(tmp_path, "short.jsonl", LINES, listed=len(LINES) + 10_000)
+    rows = [row for batch in batches for row in support.batch_rows(batch)]
+    assert sorted(rows) == ROWS
+    rejects = [reject for batch in batches for reject in batch.rejects]
+    assert rejects
+    assert all("had" in reject.reason for reject in rejects)
+    assert len({reject.offset for reject in rejects}) == len(rejects)
+
+
+def test_a_whole_source_is_read_as_ever_where_broken_ones_are_kept(tmp_path: Path) -> None:
+    for name, data in (("a.jsonl", LINES), ("b.json", ARRAY), ("c.jsonl.gz", gzip.compress(LINES)), ("d.jsonl", b"")):
+        batches = kept(tmp_path, name, data)
+        assert not any(batch.rejected for batch in batches)
+        assert sorted(row for b in batches for row in support.batch_rows(b)) == (ROWS if data else [])

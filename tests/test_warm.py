@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,6 +130,22 @@ def test_nothing_gathers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     (worker,) = prepared._runner._workers.get_worker_handlers(None, 1)
     assert (worker.data_conn._inputs, worker.data_conn.inverse()._inputs) == ([], [])
     assert not worker.bundle_processor_cache.failed_instruction_ids
+
+
+def test_memory_stays(tmp_path: Path) -> None:
+    """Also what is not Python's: protocol buffers never give back what is written into them again."""
+    desk = Desk(tmp_path / "desk")
+    prepared = PreparedJob(desk.job, OPTIONS)
+    desk.input.write_bytes(SAMPLE)
+
+    def resident_after(runs: int) -> int:
+        for _ in range(runs):
+            prepared.run()
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = resident_after(100)
+    assert resident_after(250) < before + 1_200_000  # 10 kB a run were 2.5 MB
 
 
 def test_two_jobs_at_a_time(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from moto.server import ThreadedMotoServer
 
+from tests.serving_support import await_true
 from tests.support import ROOT
 
 TOOLS = ROOT / "build" / "tools"
@@ -152,13 +154,59 @@ def s3_server() -> Iterator[S3Server]:
         server.stop()
 
 
-def job(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def job(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line as a process of its own; standard output and error as text."""
     return subprocess.run(
         [sys.executable, "-m", "pipeline", *arguments],
         capture_output=True,
         text=True,
         check=False,
+        cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         timeout=300,
     )
+
+
+@contextlib.contextmanager
+def prism(folder: Path) -> Iterator[str]:
+    """Prism as a job server, what Flink's and Spark's job servers are too; its address."""
+    port = free_port()
+    address = f"localhost:{port}"
+    with open(folder / "prism.log", "wb") as log:
+        arguments = ("--job_port", str(port), "--serve_http=false")
+        with program(TOOLS / "prism", *arguments, stdout=log, stderr=log) as process:
+            await_port(port, process)
+            yield address
+
+
+@contextlib.contextmanager
+def worker_pool(folder: Path, **environment: str) -> Iterator[str]:
+    """Beam's pool of workers, which starts one for each job that asks; its address."""
+    port = free_port()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the pool starts the `python` that it finds
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, **environment}
+    module = ("-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}")
+    with (
+        open(folder / "pool.log", "wb") as log,
+        program(sys.executable, *module, stdout=log, stderr=log, env=environment) as process,
+    ):
+        await_port(port, process)
+        yield f"localhost:{port}"
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Waits until a program listens; fails if it ends before."""
+
+    def listens() -> bool:
+        assert process.poll() is None, "it ended"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return True
+        return False
+
+    await_true(listens)

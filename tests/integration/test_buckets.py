@@ -2,16 +2,15 @@
 
 import gzip
 import json
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import oracle
+from tests.integration.documents import events, ids_of, report_of
 from tests.integration.servers import BUCKET, S3Server, Storage, cloud_storage, job, s3_server
-from tests.support import EVENT_TYPES, HEADER, json_lines
+from tests.support import HEADER, json_lines
 
 Store = Storage | S3Server
 
@@ -25,27 +24,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[Store]:
     with cloud_storage(folder) if request.param == "gs" else s3_server() as server:
         yield server
-
-
-def events(count: int, seed: int = 1, id_length: int = 1) -> list[dict[str, Any]]:
-    """Events of two days, with ids that come again."""
-    numbers = random.Random(seed)
-    return [
-        {
-            "id": f"id-{numbers.randrange(count):0{id_length}}",
-            "event": numbers.choice(EVENT_TYPES),
-            "timestamp": 1617393003 + numbers.randrange(2 * 86400),
-        }
-        for _ in range(count)
-    ]
-
-
-def report_of(*documents: bytes) -> str:
-    return oracle.report(event for document in documents for event in oracle.read(document).events)
-
-
-def ids_of(*documents: bytes) -> set[str]:
-    return oracle.unique_ids(event for document in documents for event in oracle.read(document).events)
 
 
 def run(store: Store, *arguments: str) -> Any:
@@ -132,7 +110,6 @@ def test_an_input_is_no_output(store: Store) -> None:
 
 FAULTS = {
     "503 for every fourth request": ("--unavailable", "4"),
-    "every other download is cut": ("--cut_reads", "2"),
     "every other upload is cut": ("--cut_writes", "2"),
 }
 
@@ -147,6 +124,20 @@ def test_with_faults_now_and_then_the_report_is_right(fault: str, tmp_path: Path
         assert done.returncode == 0, done.stderr
         assert store.get_surely("r.csv").decode() == report_of(lines)
         assert set(store.get_surely("ids.txt").decode().split()) == ids_of(lines)
+
+
+@pytest.mark.parametrize("every", ["2", "5"])
+def test_when_downloads_are_cut_the_report_is_right_or_the_run_says_so(every: str, tmp_path: Path) -> None:
+    lines = json_lines(events(60_000))
+    with cloud_storage(tmp_path, "--cut_reads", every) as store:
+        store.put("in/a.jsonl", lines)
+        done = run(store, "--input", f"gs://{BUCKET}/in/*", "--output", f"gs://{BUCKET}/r.csv")
+        if done.returncode == 0:
+            assert store.get_surely("r.csv").decode() == report_of(lines)
+        else:
+            assert done.stderr.startswith(f"error: gs://{BUCKET}/"), done.stderr
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert store.names() == ["in/a.jsonl"]
 
 
 @pytest.mark.parametrize("fault", ["delete", "truncate"])

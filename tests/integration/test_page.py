@@ -7,20 +7,18 @@ import gzip
 import json
 import os
 import re
-import subprocess
-import sys
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from tests.serving_support import await_true, running
+
 ROOT = Path(__file__).resolve().parents[2]
-SERVER = "server.py"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
@@ -38,29 +36,10 @@ APRIL = 1617231600  # 2021-04-01T00:00+01:00
 FAILED_RESOURCE = "Failed to load resource"  # what Chromium itself logs for an answer of 400 and above
 
 
-@contextmanager
-def running_server(*options: str) -> Iterator[str]:
-    """The address of a server process."""
-    command = [sys.executable, SERVER, "--port", "0", *options]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        log = []
-        try:
-            for line in process.stderr:
-                log.append(line)
-                if match := re.search(r"listening on (http://\S+)", line):
-                    threading.Thread(target=process.stderr.read, daemon=True).start()
-                    yield match[1]
-                    return
-            pytest.fail("the server did not start:\n" + "".join(log))
-        finally:
-            process.terminate()
-
-
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with running_server() as url:
-        yield url
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(tmp_path_factory.mktemp("server") / "tmp") as server:
+        yield server.address
 
 
 @pytest.fixture(scope="module")
@@ -150,18 +129,15 @@ def as_shown(report: str) -> str:
     return re.sub(r"(?m)^(\S+)T(\d\d:\d\d):00\+01:00", r"\1 \2", report)
 
 
-def answer(page: Page, status: int, body: str = "", **headers: str) -> list[dict[str, str]]:
-    """From now on posts get this answer; returns the headers of the requests as they come."""
-    seen: list[dict[str, str]] = []
+def answer(page: Page, status: int, body: str = "", **headers: str) -> None:
+    """From now on posts get this answer."""
 
     def fulfill(route: Route) -> None:
         if route.request.method != "POST":
             return route.continue_()
-        seen.append(route.request.headers)
         return route.fulfill(status=status, body=body, headers={"Content-Type": "application/problem+json", **headers})
 
     page.route("**/", fulfill)
-    return seen
 
 
 def problem(detail: str) -> str:
@@ -302,9 +278,9 @@ def test_a_report_takes_the_place_of_an_error_and_the_other_way_round(page: Page
     expect_report(page, "6", "3")
 
 
-def test_too_large(open_page: Open) -> None:
-    with running_server("--max_body_bytes", "1000") as url:
-        page = open_page(url)
+def test_too_large(open_page: Open, tmp_path: Path) -> None:
+    with running(tmp_path / "tmp", "--processes", "1", "--max_body_bytes", "1000") as server:
+        page = open_page(server.address)
         upload(page, month(30))
         expect_problem(page, "This is too large")
         upload(page, gzip.compress(month(30)))
@@ -342,37 +318,45 @@ def test_an_answer_that_is_no_report(page: Page) -> None:
     expect_problem(page, "The server answered with status 200")
 
 
-@pytest.mark.parametrize(("wait", "words"), [("7", "in 7 s."), ("soon", "in a moment.")])
-def test_busy(page: Page, wait: str, words: str) -> None:
-    answer(page, 503, problem("all slots are busy"), **{"Retry-After": wait})
+def test_busy(open_page: Open, tmp_path: Path) -> None:
+    """The only slot makes a report that takes seconds, and nobody may wait for it."""
+    with running(tmp_path / "tmp", "--processes", "1", "--slots", "1", "--queue", "0") as server:
+        page = open_page(server.address)
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(server.post, b"x\n" * 30_000_000)
+            await_true(lambda: server.is_running_large)
+            page.get_by_role("button", name="Try the sample").click()
+            expect_problem(page, "The server is busy")
+            expect(page.get_by_role("alert")).to_contain_text("in 2 s.")
+            assert slow.result().status == 400
+        page.get_by_role("button", name="Send again").click()
+        expect_report(page, "6", "3")
+
+
+def test_busy_without_a_time(page: Page) -> None:
+    answer(page, 503, problem("all slots are busy"), **{"Retry-After": "soon"})
     page.get_by_role("button", name="Try the sample").click()
     expect_problem(page, "The server is busy")
-    expect(page.get_by_role("alert")).to_contain_text(words)
-    page.unroute_all()
-    page.get_by_role("button", name="Send again").click()
-    expect_report(page, "6", "3")
+    expect(page.get_by_role("alert")).to_contain_text("in a moment.")
 
 
-def test_token(page: Page) -> None:
-    seen = answer(page, 401, problem("a token is needed"), **{"WWW-Authenticate": "Bearer"})
-    page.get_by_role("button", name="Try the sample").click()
-    expect_problem(page, "This server asks for a token")
-    assert "authorization" not in seen[0]
-    expect(page.get_by_role("textbox", name="Token")).to_be_focused()
-    page.keyboard.type("wrong")
-    page.keyboard.press("Enter")
-    expect_problem(page, "The server does not accept this token")
-    assert seen[1]["authorization"] == "Bearer wrong"
-    page.get_by_role("textbox", name="Token").fill("not \N{SNOWMAN} Latin")
-    page.keyboard.press("Enter")
-    expect_problem(page, "This token cannot be sent")
-    page.unroute_all()
-    page.get_by_role("textbox", name="Token").fill("right")
-    with page.expect_request(lambda request: request.method == "POST") as request:
+def test_token(open_page: Open, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("right")
+    with running(tmp_path / "tmp", "--processes", "1", "--token_file", str(tmp_path / "token")) as server:
+        page = open_page(server.address)
+        page.get_by_role("button", name="Try the sample").click()
+        expect_problem(page, "This server asks for a token")
+        expect(page.get_by_role("textbox", name="Token")).to_be_focused()
+        page.keyboard.type("wrong")
         page.keyboard.press("Enter")
-    assert request.value.headers["authorization"] == "Bearer right"
-    expect_report(page, "6", "3")
-    assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
+        expect_problem(page, "The server does not accept this token")
+        page.get_by_role("textbox", name="Token").fill("not \N{SNOWMAN} Latin")
+        page.keyboard.press("Enter")
+        expect_problem(page, "This token cannot be sent")
+        page.get_by_role("textbox", name="Token").fill("right")
+        page.keyboard.press("Enter")
+        expect_report(page, "6", "3")
+        assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
 
 
 def test_no_connection(page: Page) -> None:

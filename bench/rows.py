@@ -1,0 +1,85 @@
+"""What is measured: the rows of the table, the programs side by side in each, and the targets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bench.measuring import DUCKDB, IMPORT, OURS, PANDAS, PLAIN, POLARS, STOCK, Case
+
+Cases = Mapping[str, Case]  # of a row, by program
+
+
+@dataclass(frozen=True)
+class Target:
+    """A goal for a row. measured: the figure, from the row's cases. limit: its highest value, or lowest with least."""
+
+    text: str
+    measured: Callable[[Cases], float]
+    limit: float
+    least: bool = False
+
+    def met(self, cases: Cases) -> bool:
+        """Whether it is reached."""
+        value = self.measured(cases)
+        return value >= self.limit if self.least else value <= self.limit
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the issue: programs that do the same work on the same file.
+
+    name: for --only. percent: its size, of --events. form: as bench.events names it.
+    """
+
+    name: str
+    work: str
+    percent: int
+    form: str
+    programs: tuple[str, ...]
+    targets: tuple[Target, ...] = ()
+
+
+def _time(rival: str, limit: float) -> Target:
+    return Target(f"time / {rival}", lambda cases: cases[OURS].seconds / cases[rival].seconds, limit)
+
+
+def _speed(rival: str, limit: float) -> Target:
+    return Target(f"times faster than {rival}", lambda cases: cases[rival].seconds / cases[OURS].seconds, limit, True)
+
+
+def _memory(limit: float) -> Target:
+    return Target("peak MB", lambda cases: cases[OURS].peak_mb, limit)
+
+
+_MEMORY_RATIO = Target("peak memory / duckdb_sql", lambda cases: cases[OURS].peak_mb / cases[DUCKDB].peak_mb, 1.5)
+_PARQUET = Target(
+    "(time - import apache_beam) / duckdb_sql",
+    lambda cases: (cases[OURS].seconds - cases[IMPORT].seconds) / cases[DUCKDB].seconds,
+    2.0,
+)
+_DUCKDB = (OURS, DUCKDB)
+_GROWTH = (OURS, DUCKDB, POLARS)
+
+ROWS = (
+    Row("counts", "counts", 100, "jsonl", (*_GROWTH, PANDAS, STOCK), (_time(DUCKDB, 1.5), _speed(STOCK, 30))),
+    Row(
+        "ids",
+        "ids",
+        100,
+        "jsonl",
+        (*_GROWTH, PANDAS, STOCK),
+        (_time(DUCKDB, 1.3), _speed(STOCK, 40), _MEMORY_RATIO),
+    ),
+    Row("array", "counts", 100, "array", _DUCKDB, (_time(DUCKDB, 1.0), _memory(500))),
+    Row("mock", "counts", 100, "mock", (OURS,), (_memory(500),)),
+    Row("gz", "counts", 100, "jsonl.gz", _DUCKDB, (_time(DUCKDB, 1.0),)),
+    Row("zst", "counts", 100, "jsonl.zst", _DUCKDB, (_time(DUCKDB, 1.0),)),
+    Row("parquet", "counts", 100, "parquet", (*_DUCKDB, IMPORT), (_PARQUET,)),
+    Row("odd-1%", "counts", 100, "some-odd", (OURS, PLAIN, DUCKDB), (_time(PLAIN, 1.5),)),
+    Row("odd-100%", "counts", 100, "odd", _DUCKDB, (_time(DUCKDB, 1.0),)),
+    Row("growth", "counts", 1, "jsonl", (*_GROWTH, STOCK)),
+    Row("growth", "counts", 10, "jsonl", (*_GROWTH, STOCK)),
+    Row("growth", "counts", 30, "jsonl", _GROWTH),
+    Row("growth", "counts", 300, "jsonl", _GROWTH),
+    Row("large", "counts", 1000, "jsonl", _GROWTH, (_time(DUCKDB, 0.6), _memory(500))),
+)
+NAMES = tuple(dict.fromkeys(row.name for row in ROWS))

@@ -1,0 +1,83 @@
+"""What is particular about Dataflow: a job's defaults, the package that its workers install, and not waiting for it."""
+
+import shutil
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    TestOptions,
+    WorkerOptions,
+)
+
+from pipeline.errors import UsageError
+from pipeline.files import is_local
+
+_PACKAGE = Path(__file__).resolve().parent
+_DISTRIBUTION = "hourly-ad-report"
+_SETUP = (
+    "from setuptools import setup\n\nsetup(name={!r}, version={!r}, packages=['pipeline'], install_requires={!r})\n"
+)
+
+
+def is_dataflow(options: PipelineOptions) -> bool:
+    """Whether the job goes to Dataflow."""
+    return "DataflowRunner" in str(options.view_as(StandardOptions).runner)
+
+
+def prepare(options: PipelineOptions, paths: list[str], folder: str) -> None:
+    """Sets what the user left open: job name, a label, and the package of the workers, which may be made in folder.
+
+    paths: the job's inputs and outputs. Raises:
+      UsageError: an option is missing, or a path is on this machine, which no worker sees.
+    """
+    google = options.view_as(GoogleCloudOptions)
+    for name in ("project", "region", "temp_location"):
+        if not getattr(google, name):
+            raise UsageError(f"--{name} is missing: DataflowRunner needs it")
+    for path in filter(is_local, paths):
+        raise UsageError(f"{path} is on this machine: DataflowRunner needs gs:// or s3://")
+    kind = "stream" if options.view_as(StandardOptions).streaming else "report"
+    google.job_name = google.job_name or time.strftime(f"hourly-{kind}-%Y%m%d-%H%M%S", time.gmtime())
+    labels = google.labels or []
+    google.labels = labels if any(label.startswith("pipeline=") for label in labels) else [*labels, f"pipeline={kind}"]
+    setup = options.view_as(SetupOptions)
+    if not (setup.setup_file or setup.extra_packages or options.view_as(WorkerOptions).sdk_container_image):
+        setup.setup_file = str(setup_file(Path(folder)))
+
+
+def setup_file(folder: Path) -> Path:
+    """The setup.py of this package: a clone's own; for an installed package a new one, made in folder."""
+    own = _PACKAGE.parent / "setup.py"
+    if own.exists():
+        return own
+    project = folder / "package"
+    shutil.copytree(_PACKAGE, project / "pipeline", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    found = metadata.distribution(_DISTRIBUTION)
+    needs = [need for need in found.requires or [] if "extra ==" not in need]
+    (project / "setup.py").write_text(_SETUP.format(_DISTRIBUTION, found.version, needs))
+    return project / "setup.py"
+
+
+def is_detached(options: PipelineOptions) -> bool:
+    """Whether nobody waits for the job: a template, a dry run, or because the user says so."""
+    template = options.view_as(GoogleCloudOptions).template_location
+    no_wait = options.view_as(StandardOptions).no_wait_until_finish
+    return bool(template or options.view_as(TestOptions).dry_run or no_wait)
+
+
+def launch(pipeline: beam.Pipeline, options: PipelineOptions) -> str:
+    """Starts a job that nobody waits for; what was done, as a line."""
+    google = options.view_as(GoogleCloudOptions)
+    result: Any = pipeline.run()
+    if google.template_location:
+        return f"template in {google.template_location}"
+    if options.view_as(TestOptions).dry_run:
+        return f"dry run of {google.job_name}: nothing was started"
+    return f"job {result.job_id()} started: {google.job_name} in {google.region}"

@@ -1,0 +1,75 @@
+"""The portable job API on Prism: the same reports as the oracle's, with workers in this process and in a pool."""
+
+import gzip
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.documents import events, ids_of, report_of
+from tests.integration.servers import TOOLS, job, prism, worker_pool
+from tests.support import json_lines
+
+WAYS = ("PrismRunner", "LOOPBACK", "EXTERNAL")
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def options(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Options that lead a job to Prism."""
+    folder = tmp_path_factory.mktemp("portable")
+    if request.param == "PrismRunner":
+        yield ["--runner=PrismRunner", f"--prism_location={TOOLS / 'prism'}"]
+        return
+    with prism(folder) as address:
+        runner = ["--runner=PortableRunner", f"--job_endpoint={address}", f"--environment_type={request.param}"]
+        if request.param == "LOOPBACK":
+            yield runner
+            return
+        with worker_pool(folder) as pool:
+            yield [*runner, f"--environment_config={pool}"]
+
+
+def run(options: list[str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    files = ("--output", str(folder / "r.csv"), "--ids_output", str(folder / "ids.txt"))
+    return job("--input", str(folder / "in"), *files, *arguments, *options)
+
+
+def test_the_report_is_the_oracles(options: list[str], tmp_path: Path) -> None:
+    lines = json_lines(events(60_000))  # two cells
+    array, packed = json.dumps(events(1000, 2)).encode(), json_lines(events(2000, 3))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "lines.jsonl").write_bytes(lines)
+    (tmp_path / "in" / "array.json").write_bytes(array)
+    (tmp_path / "in" / "packed.jsonl.gz").write_bytes(gzip.compress(packed))
+    for number in range(50):
+        (tmp_path / "in" / f"small-{number}.jsonl").write_bytes(json_lines(events(3, 4)))
+    documents = [lines, array, packed, *[json_lines(events(3, 4))] * 50]
+    (tmp_path / "in" / "bad.jsonl").write_bytes(b"{}\n")
+    done = run(options, tmp_path, "--rejects_output", str(tmp_path / "rejects.jsonl"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("63151 events read, 63150 counted, 1 rejected, ")
+    assert (tmp_path / "r.csv").read_text() == report_of(*documents)
+    assert set((tmp_path / "ids.txt").read_text().split()) == ids_of(*documents)
+    assert len((tmp_path / "rejects.jsonl").read_text().splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "r.csv", "ids.txt", "rejects.jsonl"}
+
+
+def test_rejects_are_one_line(options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bad.jsonl").write_bytes(json_lines([*events(10), {}]))
+    done = run(options, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: 1 of 11 records rejected: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_source_that_breaks_off_is_one_line(options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "broken.json").write_bytes(json.dumps(events(10)).encode()[:-5])
+    done = run(options, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path}/in/broken.json: byte "), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr

@@ -1,0 +1,55 @@
+"""The server with another runner than its own: a real process that builds a graph for each request."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.servers import TOOLS
+from tests.serving_support import EVENT, HEADER, REPORT, SAMPLE, Server, running
+from tests.support import NO_DOWNLOAD
+
+RUNNERS = {
+    "DirectRunner": ("--runner=DirectRunner", NO_DOWNLOAD),
+    "PrismRunner": ("--runner=PrismRunner", f"--prism_location={TOOLS / 'prism'}"),
+}
+
+
+@pytest.fixture(scope="module", params=RUNNERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("runner") / "tmp"
+    with running(folder, "--processes=1", *RUNNERS[request.param]) as server:
+        yield server
+        (worker,) = server.workers
+        children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+        assert len(children) == (request.param == "PrismRunner")
+        assert server.stop() == 0
+        assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+        assert [path.name for path in folder.iterdir() if path.name.startswith("report-server-")] == []
+
+
+def test_reports(server: Server) -> None:
+    for body in (SAMPLE, gzip.compress(SAMPLE), SAMPLE):
+        more = {} if body == SAMPLE else {"Content_Encoding": "gzip"}
+        answer = server.post(body, **more)
+        assert (answer.status, answer.body.decode()) == (200, REPORT), server.log
+        assert json.loads(answer.headers["X-Report-Summary"]) == {"read": 6, "counted": 6, "rejected": 0, "hours": 3}
+
+
+def test_a_large_body(server: Server) -> None:
+    answer = server.post((EVENT + "\n").encode() * 20_000)
+    assert answer.body.decode() == HEADER + "2021-04-02T20:00:00+01:00,0,0,20000,0,0,0,0.0\n", server.log
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [(b"x\n" + EVENT.encode(), "1 of 2 records"), (b"[1", "body: byte 2: the array breaks off")],
+    ids=["reject", "broken"],
+)
+def test_problems(server: Server, body: bytes, detail: str) -> None:
+    problem = server.post(body).problem
+    assert problem["status"] == 400, server.log
+    assert detail in problem["detail"]
+    assert server.post().status == 200

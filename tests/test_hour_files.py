@@ -1,0 +1,116 @@
+"""A file an hour: its name, its ids, and that only what is newer replaces it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.events import Batch, Event
+from pipeline.hour_files import WriteHours, WriteLines, hour_name
+from pipeline.hour_ids import ids_by_hour, union
+from pipeline.ids import merge, unpack
+from pipeline.table import hour_label
+from tests import support
+
+
+@pytest.mark.parametrize(
+    ("offset", "name"),
+    [
+        (3600, "2021-04-02T20+0100"),
+        (0, "2021-04-02T19+0000"),
+        (19800, "2021-04-03T01+0530"),
+        (-12600, "2021-04-02T16-0330"),
+        (-64800, "2021-04-02T01-1800"),
+    ],
+)
+def test_the_name_of_an_hour(offset: int, name: str) -> None:
+    hour = (1617393003 + offset) // 3600 * 3600 - offset
+    assert hour_name(hour_label(hour, offset)) == name
+
+
+def test_the_name_of_an_hour_in_the_year_10000() -> None:
+    assert hour_name(hour_label(253402297200, 7200)) == "10000-01-01T01+0200"
+
+
+EVENTS = st.lists(st.tuples(st.sampled_from(["a", "b", "é", "c\n", "d" * 200]), st.integers(0, 20_000)), max_size=30)
+OFFSETS = st.sampled_from([3600, 0, 19800, -12600])
+
+
+def batch(events: list[tuple[str, int]]) -> Batch:
+    return Batch.of([Event(name, 0, timestamp) for name, timestamp in events])
+
+
+@given(EVENTS, OFFSETS)
+def test_ids_by_hour(events: list[tuple[str, int]], offset: int) -> None:
+    wanted: dict[int, set[bytes]] = {}
+    for name, timestamp in events:
+        hour = (timestamp + offset) // 3600 * 3600 - offset
+        wanted.setdefault(hour, set()).add(name.encode())
+    found = list(ids_by_hour(batch(events), offset))
+    assert [hour for hour, _ in found] == sorted(wanted)
+    assert {hour: set(unpack(packed)) for hour, packed in found} == wanted
+
+
+def test_ids_by_hour_of_many_events() -> None:
+    events = [(f"id-{k % 5000}", k) for k in range(20_000)]
+    found = {hour: set(unpack(packed)) for hour, packed in ids_by_hour(batch(events), 0)}
+    assert found == {
+        h * 3600: {f"id-{k % 5000}".encode() for k in range(h * 3600, min(h * 3600 + 3600, 20_000))} for h in range(6)
+    }
+
+
+@given(st.lists(EVENTS, max_size=4))
+def test_the_union_of_sets(parts: list[list[tuple[str, int]]]) -> None:
+    packed = [piece for part in parts for _, piece in ids_by_hour(batch(part), 0)]
+    wanted = {name.encode() for part in parts for name, _ in part}
+    assert set(merge(union(packed)).to_list()) == wanted
+    assert len(merge(union(packed)).ends) == len(wanted)
+
+
+def write(folder: Path, versions: list[Any]) -> list[str]:
+    """Writes versions in this order; what was written."""
+    written: list[str] = []
+    with support.beam_pipeline("DirectRunner") as pipeline:
+        paths = pipeline | beam.Create(versions, reshuffle=False) | WriteHours(str(folder), "token")
+        _ = paths | beam.Map(_Collect(written))
+    return written
+
+
+class _Collect:
+    """Appends to a list of this process, also after it was pickled."""
+
+    lists: list[list[Any]] = []  # noqa: RUF012
+
+    def __init__(self, target: list[Any]) -> None:
+        self.number = len(self.lists)
+        self.lists.append(target)
+
+    def __call__(self, element: Any) -> None:
+        self.lists[self.number].append(element)
+
+
+def test_only_what_holds_more_replaces_a_file(tmp_path: Path) -> None:
+    versions = [("a", (2, b"two")), ("b", (1, b"one")), ("a", (1, b"one")), ("a", (2, b"again")), ("b", (3, b"three"))]
+    written = write(tmp_path, versions)
+    assert [os.path.basename(path) for path in written if path.endswith("a")] == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"two"
+    assert (tmp_path / "b").read_bytes() == b"three"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_the_first_version_replaces_what_was_there_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"of an earlier run, with much more in it")
+    write(tmp_path, [("a", (1, b"new"))])
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_lines_that_come_again_write_the_same_file(tmp_path: Path) -> None:
+    pieces = [(("file", 0, 0), b"one\n"), (("file", 0, 0), b"two\n"), (("file", 0, 0), b"one\n")]
+    with support.beam_pipeline() as pipeline:
+        _ = pipeline | beam.Create(pieces) | WriteLines(str(tmp_path), "token")
+    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b"one\n", b"two\n"]
+    assert all(path.suffix == ".jsonl" for path in tmp_path.iterdir())

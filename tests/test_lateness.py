@@ -1,0 +1,117 @@
+"""Which events are too late, and what is kept of them."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.decoding import BrokenBlock
+from pipeline.events import EVENT_TYPES, NO_IDS, Batch, Event, Reject
+from pipeline.lateness import late_rejects, split_late
+from tests import oracle, support
+
+END = 1617393600  # of the hour of 1617393003, at any offset of whole hours
+BAD = Reject("file", 7, None, "not JSON", "x")
+
+
+def batch(*timestamps: int, want_ids: bool = True) -> Batch:
+    return Batch.of([Event(f"id-{k}", k % 6, t) for k, t in enumerate(timestamps)], want_ids)
+
+
+def times(some: Batch) -> list[int]:
+    return some.timestamps.tolist()
+
+
+@pytest.mark.parametrize(
+    ("arrived", "allowed", "late"),
+    [
+        (END, 0, False),
+        (END + 1, 0, True),
+        (END + 60, 60, False),
+        (END + 61, 60, True),
+        (0, 0, False),
+        (2**40, 2**60, False),
+    ],
+)
+def test_an_event_is_late_when_it_came_after_its_hour_was_closed(arrived: int, allowed: int, late: bool) -> None:
+    on_time, lost = split_late(batch(END - 1), arrived, allowed)
+    assert (times(on_time), times(lost)) == (([], [END - 1]) if late else ([END - 1], []))
+
+
+@pytest.mark.parametrize(("offset", "end"), [(19800, END - 1800), (-12600, END - 1800), (0, END), (-3600, END)])
+def test_hours_end_by_the_offset(offset: int, end: int) -> None:
+    some = batch(end - 3600, end - 1, end, end - 3601)
+    assert times(split_late(some, end, 0, offset)[1]) == [end - 3601]
+    assert times(split_late(some, end + 1, 0, offset)[1]) == [end - 3600, end - 1, end - 3601]
+
+
+def test_rejects_stay_with_the_events_in_time() -> None:
+    broken = BrokenBlock("file", "cut off").decode(True, None)
+    some = Batch.concat([batch(0, END, 5), broken])
+    on_time, lost = split_late(some, END + 1, 0)
+    assert (support.batch_rows(on_time), on_time.rejected) == ([("id-1", EVENT_TYPES[1], END)], 1)
+    assert on_time.rejects == broken.rejects
+    assert (times(lost), lost.rejected, lost.rejects) == ([0, 5], 0, ())
+    assert on_time.read + lost.read == some.read
+
+
+def test_without_late_events_nothing_is_copied() -> None:
+    some = batch(0, 5)
+    on_time, lost = split_late(some, 0, 0)
+    assert on_time is some
+    assert lost.read == 0
+
+
+def test_a_late_event_is_kept_as_it_was_with_the_reason() -> None:
+    (reject,) = late_rejects(batch(END - 1), "file", END + 90)
+    assert json.loads(reject.raw) == {"id": "id-0", "event": "impressions", "timestamp": END - 1}
+    assert reject.reason == "late: came 90 s after the end of its hour 2021-04-02T20:00:00+01:00"
+    assert str(reject) == f"file: {reject.reason}"
+
+
+def test_a_late_event_without_its_id() -> None:
+    (reject,) = late_rejects(batch(0, want_ids=False), "file", END)
+    assert json.loads(reject.raw) == {"id": "", "event": "impressions", "timestamp": 0}
+
+
+TIMES = st.lists(st.integers(0, 3 * 3600), max_size=12)
+
+
+@given(TIMES, st.integers(0, 5 * 3600), st.integers(0, 3600), st.integers(-18 * 60, 18 * 60))
+def test_late_events_are_those_of_the_definition(
+    timestamps: list[int], arrived: int, allowed: int, minutes: int
+) -> None:
+    offset = minutes * 60
+    some = batch(*timestamps)
+    on_time, lost = split_late(some, arrived, allowed, offset)
+
+    def is_late(timestamp: int) -> bool:
+        same_hour = [t for t in range(timestamp, timestamp + 3601, 60) if oracle.hour(t + 86400, minutes) == label]
+        label_ends = same_hour[-1] // 60 * 60 + 60
+        return arrived > label_ends + allowed
+
+    wanted = []
+    for row in support.batch_rows(some):
+        label = oracle.hour(row[2] + 86400, minutes)
+        wanted.append(is_late(row[2]))
+    rows = support.batch_rows(some)
+    assert support.batch_rows(lost) == [row for row, late in zip(rows, wanted, strict=True) if late]
+    assert support.batch_rows(on_time) == [row for row, late in zip(rows, wanted, strict=True) if not late]
+
+
+@pytest.mark.parametrize("want_ids", [True, False])
+def test_select(want_ids: bool) -> None:
+    some = Batch.concat([batch(1, 2, 3, want_ids=want_ids), BrokenBlock("file", "cut off").decode(want_ids, None)])
+    chosen = some.select(some.timestamps != 2)
+    assert (times(chosen), chosen.codes.tolist(), chosen.rejects) == ([1, 3], [0, 2], some.rejects)
+    assert chosen.ids.to_list() == ([b"id-0", b"id-2"] if want_ids else [])
+    none = some.select(some.timestamps > 9)
+    assert (none.read, len(none.ids.ends), NO_IDS.ends.size) == (1, 0, 0)
+
+
+def test_a_broken_source_is_one_reject() -> None:
+    block = BrokenBlock("file", "file: cut off", 7)
+    decoded = block.decode(True, None)
+    assert (decoded.read, decoded.rejected, block.arrived, block.nbytes) == (1, 1, 7, 13)
+    assert decoded.rejects == (Reject("file", 0, None, "file: cut off", ""),)

@@ -1,0 +1,218 @@
+"""The graph of a stream on Beam's DirectRunner, with its own clock and watermark: exact panes and final files."""
+
+import json
+import tempfile
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipeline import hourly_table, scale_impressions
+from pipeline.decoding import Block, BrokenBlock
+from pipeline.messages import Message, group_messages
+from pipeline.report import Summary
+from pipeline.table import csv_text
+from tests import documents, oracle, streams, support
+from tests.streams import HOUR, Outcome, Step, arrive, block, impressions, wait, watermark
+
+DIRECT = ("--runner=DirectRunner", support.NO_DOWNLOAD)
+NAME = "2021-04-02T20+0100.csv"
+
+
+def play(folder: Path, *steps: Step, **job: Any) -> Outcome:
+    return streams.play(folder, steps, DIRECT, **job)
+
+
+def check(outcome: Outcome, timestamps: list[int], minutes: int = 60) -> None:
+    """The final files hold one impression at each timestamp, and nothing else came."""
+    events = impressions(*timestamps)
+    assert outcome.reports == streams.reports_of(events, minutes)
+    assert outcome.ids == streams.ids_of(events, minutes)
+    assert outcome.rejects == []
+    assert outcome.summary == Summary(len(events), len(events), 0, 0)
+
+
+def test_early_on_time_and_late_panes(tmp_path: Path) -> None:
+    outcome = play(
+        tmp_path,
+        watermark(HOUR),
+        arrive(block(HOUR + 1, HOUR + 2)),
+        wait(30),
+        arrive(block(HOUR + 3)),
+        wait(31),  # 60 s after the first: early
+        arrive(block(HOUR + 4), block(HOUR + 5)),
+        wait(61),  # early again
+        arrive(block(HOUR + 6)),
+        watermark(HOUR + 3600),  # on time
+        arrive(block(HOUR + 7)),  # late
+        arrive(block(HOUR + 8, HOUR + 9)),  # late
+    )
+    assert outcome.versions == [(NAME, n) for n in (3, 5, 6, 7, 9)]
+    check(outcome, [HOUR + k for k in range(1, 10)])
+
+
+def test_early_panes_come_as_often_as_told(tmp_path: Path) -> None:
+    steps = [step for k in range(3) for step in (arrive(block(HOUR + k)), wait(6))]
+    outcome = play(tmp_path, watermark(HOUR), *steps, early_firing_seconds=5)
+    assert outcome.versions[:3] == [(NAME, 1), (NAME, 2), (NAME, 3)]
+    check(outcome, [HOUR, HOUR + 1, HOUR + 2])
+
+
+def test_hours_in_any_order(tmp_path: Path) -> None:
+    times = [HOUR + 7200, HOUR, HOUR + 3600, HOUR + 7201, HOUR - 3600, HOUR + 1]
+    outcome = play(tmp_path, watermark(HOUR - 7200), *(arrive(block(time)) for time in times))
+    assert sorted(outcome.versions) == [
+        ("2021-04-02T19+0100.csv", 1),
+        ("2021-04-02T20+0100.csv", 2),
+        ("2021-04-02T21+0100.csv", 1),
+        ("2021-04-02T22+0100.csv", 2),
+    ]
+    check(outcome, times)
+
+
+def test_a_watermark_that_jumps_over_hours_ends_all_of_them(tmp_path: Path) -> None:
+    times = [HOUR, HOUR + 3 * 3600]  # two empty hours between them
+    outcome = play(tmp_path, watermark(HOUR), arrive(block(*times)), watermark(HOUR + 90_000), arrive(block(HOUR + 1)))
+    assert outcome.versions[-1] == (NAME, 2)
+    assert sorted(outcome.versions) == [(NAME, 1), (NAME, 2), ("2021-04-02T23+0100.csv", 1)]
+    check(outcome, [*times, HOUR + 1])
+
+
+def test_a_replay_of_old_events_is_counted(tmp_path: Path) -> None:
+    outcome = play(tmp_path, watermark(HOUR + 10**9), arrive(block(HOUR)), arrive(block(HOUR + 1)), arrive(block(0)))
+    assert outcome.versions == [(NAME, 1), (NAME, 2), ("1970-01-01T01+0100.csv", 1)]
+    check(outcome, [HOUR, HOUR + 1, 0])
+
+
+def test_the_first_and_the_last_hour_of_time(tmp_path: Path) -> None:
+    outcome = play(tmp_path, watermark(0), arrive(block(0, 253402297199)), utc_offset="+00:00")
+    assert sorted(outcome.reports) == ["1970-01-01T00+0000.csv", "9999-12-31T22+0000.csv"]
+
+
+@pytest.mark.parametrize(("offset", "minutes"), [("+05:30", 330), ("-03:30", -210), ("+00:00", 0), ("-18:00", -1080)])
+def test_hours_of_other_offsets(tmp_path: Path, offset: str, minutes: int) -> None:
+    half = HOUR + 1800
+    times = [HOUR, half - 1, half, half + 1799, half + 1800, half + 3599, half + 3600]
+    outcome = play(tmp_path, watermark(HOUR - 7200), arrive(block(*times)), utc_offset=offset)
+    assert sorted(outcome.versions) == sorted(
+        (f"{name}.csv", sum(streams.file_name(time, minutes) == name for time in times))
+        for name in {streams.file_name(time, minutes) for time in times}
+    )
+    check(outcome, times, minutes)
+
+
+def test_panes_end_where_the_hours_of_the_offset_end(tmp_path: Path) -> None:
+    half = HOUR + 1800
+    steps = [watermark(HOUR), arrive(block(half - 1, half)), watermark(half), arrive(block(half - 2)), wait(1)]
+    outcome = play(tmp_path, *steps, utc_offset="+05:30")
+    name, after = (f"{streams.file_name(time, 330)}.csv" for time in (HOUR, half))
+    assert outcome.versions == [(name, 1), (name, 2), (after, 1)]
+
+
+def test_no_events_make_no_files(tmp_path: Path) -> None:
+    outcome = play(tmp_path, watermark(HOUR), wait(1000), arrive(Block(b"\n")), watermark(HOUR + 9000))
+    assert outcome == Outcome([], {}, {}, [], Summary(0, 0, 0, 0))
+
+
+def test_what_came_too_late_is_kept_apart(tmp_path: Path) -> None:
+    end = HOUR + 3600
+    outcome = play(
+        tmp_path,
+        watermark(HOUR + 10**9),  # of no account: what counts is when it arrived
+        arrive(block(HOUR, arrived=end + 60)),
+        arrive(block(HOUR + 1, end, arrived=end + 61)),
+        allowed_lateness_seconds=60,
+    )
+    events = impressions(HOUR, end)
+    assert outcome.versions == [(NAME, 1), ("2021-04-02T21+0100.csv", 1)]
+    assert (outcome.reports, outcome.ids) == (streams.reports_of(events), streams.ids_of(events))
+    assert outcome.summary == Summary(3, 2, 0, 0, late=1)
+    (reject,) = outcome.rejects
+    assert json.loads(reject["raw"]) == support.event(f"id-{HOUR + 1}", timestamp=HOUR + 1)
+    assert reject["reason"] == "late: came 61 s after the end of its hour 2021-04-02T20:00:00+01:00"
+
+
+def test_nothing_that_comes_in_stops_the_stream(tmp_path: Path) -> None:
+    broken = BrokenBlock("gone.jsonl", "gone.jsonl: cannot be read: no such file")
+    no_array = Block(b'{"id": "a"} {"id": "b"}\n', support.decoding.Shape.ELEMENTS, "array.json")
+    lines = Block(b"x\n" + support.line(timestamp=HOUR) + b"\n{}\n", source="lines.jsonl")
+    messages = [Message("m1", support.line("b", timestamp=HOUR), 5), Message("m2", b"[", 5), Message("m3", b"[]", 99)]
+    outcome = play(tmp_path, watermark(HOUR), arrive(broken, no_array, lines, *group_messages(messages)))
+    assert outcome.summary == Summary(7, 2, 5, 0)
+    assert {(reject["source"], reject["offset"]) for reject in outcome.rejects} == {
+        ("gone.jsonl", 0),
+        ("array.json", 0),
+        ("lines.jsonl", 0),
+        ("lines.jsonl", len(support.line(timestamp=HOUR)) + 3),
+        ("m2", 0),
+    }
+    assert outcome.ids == {"2021-04-02T20+0100.txt": ["a", "b"]}
+
+
+def test_where_rejects_are_not_kept_they_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outcome = play(
+        tmp_path,
+        watermark(HOUR),
+        arrive(Block(b"x\n" * 12 + support.line(timestamp=HOUR), source="bad.jsonl")),
+        rejects_output=None,
+    )
+    assert outcome.summary == Summary(13, 1, 12, 0)
+    (warning,) = [record.message for record in caplog.records if record.name.startswith("pipeline")]
+    assert warning.startswith("12 of 12 records rejected: bad.jsonl: byte 0: not JSON")
+    assert "and 2 more" in warning
+
+
+def test_ids_are_unique_within_the_hour(tmp_path: Path) -> None:
+    first, second = (
+        Block(support.json_lines(support.event("a", timestamp=t) for t in ts))
+        for ts in ((HOUR, HOUR), (HOUR + 1, HOUR + 3600))
+    )
+    outcome = play(tmp_path, watermark(HOUR), arrive(first), wait(61), arrive(second), arrive(first))
+    assert outcome.ids == {"2021-04-02T20+0100.txt": ["a"], "2021-04-02T21+0100.txt": ["a"]}
+    assert outcome.summary.counted == 6
+
+
+def arrangement(events: list[dict[str, Any]], random: Random) -> list[Step]:
+    """Events in any order and batching, with any moves of the clock and the watermark between them."""
+    shuffled = random.sample(events, len(events))
+    now = random.choice([0, HOUR, 2**33])
+    steps = [watermark(now)]
+    while shuffled:
+        parts = [shuffled[:3], shuffled[3:5]]
+        del shuffled[:5]
+        blocks = [Block(support.json_lines(part)) for part in parts[: random.randint(1, 2)]]
+        shuffled += parts[1] if len(blocks) == 1 else []
+        steps.append(arrive(*blocks))
+        if random.random() < 0.3:
+            steps.append(wait(random.choice([1, 59, 61])))
+        if random.random() < 0.3:
+            now += random.choice([1, 3600, 10**8])
+            steps.append(watermark(now))
+    return steps
+
+
+@settings(max_examples=8)
+@given(st.lists(documents.events(), max_size=20), documents.SEEDS, st.sampled_from([("+01:00", 60), ("+05:30", 330)]))
+@example(
+    events=[support.event(f"i{k % 7}", oracle.EVENTS[k % 6], HOUR + k * 599) for k in range(40)],
+    seed=1,
+    zone=("-03:30", -210),
+)
+def test_any_arrangement_ends_with_the_report_of_the_batch(
+    events: list[dict[str, Any]], seed: int, zone: tuple[str, int]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = play(Path(folder), *arrangement(events, Random(seed)), utc_offset=zone[0])
+    rows = [(item["id"], item["event"], item["timestamp"]) for item in events]
+    assert outcome.reports == streams.reports_of(rows, zone[1])
+    assert outcome.ids == {name: sorted(map(_line, ids)) for name, ids in streams.ids_of(rows, zone[1]).items()}
+    assert outcome.summary == Summary(len(rows), len(rows), 0, 0)
+    table = scale_impressions(hourly_table(events, zone[0]))
+    assert [outcome.reports[name] for name in sorted(outcome.reports)] == [csv_text([row]) for row in table]
+
+
+def _line(identity: str) -> str:
+    return json.dumps(identity) if {"\n", "\r"} & set(identity) else identity

@@ -1,0 +1,86 @@
+"""What is shuffled by files: small values stay as they are, large ones come back whole, and no file is left."""
+
+from pathlib import Path
+from unittest import mock
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.util import assert_that, equal_to
+
+from bench.events import write
+from pipeline import temporary
+from pipeline.errors import RejectsError
+from pipeline.files import find_files
+from pipeline.options import beam_options
+from pipeline.report import Job, run_job
+from pipeline.temporary import Spill, Stored, fetch
+
+PAIRS = [(k % 7, b"%d," % k * (k + 1)) for k in range(100)]
+
+
+def joined(pairs: list[tuple[int, bytes]]) -> list[tuple[int, str]]:
+    """The bytes of each key, whatever their order."""
+    keys = {key for key, _ in pairs}
+    return [(key, sorted(b"".join(data for k, data in pairs if k == key).decode().split(","))) for key in sorted(keys)]
+
+
+@pytest.mark.parametrize(
+    ("held", "inline", "in_files"), [(1 << 30, 1 << 30, set()), (1 << 30, 0, {1}), (1000, 0, {9, 10, 11, 12, 13, 14})]
+)
+def test_values_come_back_whole(tmp_path: Path, held: int, inline: int, in_files: set[int]) -> None:
+    def fetched(key: int, pieces: list[Stored]) -> tuple[int, bytes]:
+        return key, b"".join(map(fetch, pieces))
+
+    with (
+        mock.patch.object(temporary, "_HELD_BYTES", held),
+        mock.patch.object(temporary, "_INLINE_BYTES", inline),
+        beam.Pipeline("FnApiRunner") as pipeline,
+    ):
+        spill = beam.ParDo(Spill(str(tmp_path / "out"), "token")).with_output_types(tuple[int, Stored])
+        stored = pipeline | beam.Create(PAIRS, reshuffle=False) | spill
+        found = stored | beam.GroupByKey() | beam.MapTuple(fetched)
+        together = found | "One" >> beam.Map(lambda pair: (0, pair)) | "All" >> beam.GroupByKey()
+        assert_that(together | beam.Map(lambda group: joined(sorted(group[1]))), equal_to([joined(PAIRS)]))
+    names = [path.name for path in tmp_path.iterdir()]
+    assert all(name.startswith(".out.token-") for name in names)
+    assert len(names) in (in_files or {0})
+    temporary.remove_leftovers(str(tmp_path / "out"), "token")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_was_cut_off_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "part"
+    path.write_bytes(b"0123456789")
+    assert fetch((str(path), 2, 8)) == b"23456789"
+    with pytest.raises(OSError, match="was cut off"):
+        fetch((str(path), 2, 9))
+    path.unlink()
+    with pytest.raises(OSError, match="part"):
+        fetch((str(path), 0, 1))
+
+
+def job(tmp_path: Path) -> Job:
+    (tmp_path / "out").mkdir()
+    files = tuple(find_files([str(tmp_path / "events.jsonl")]))
+    return Job(files, str(tmp_path / "out" / "report.csv"), str(tmp_path / "out" / "ids.txt"))
+
+
+def test_ids_by_files_are_the_same_and_leave_none(tmp_path: Path) -> None:
+    write(tmp_path / "events.jsonl", 20_000)
+    made = job(tmp_path)
+    run_job(made, beam_options([]))
+    straight = (tmp_path / "out" / "ids.txt").read_bytes()
+    assert len(straight.splitlines()) == 20_000
+    with mock.patch.object(temporary, "_HELD_BYTES", 100_000), mock.patch.object(temporary, "_INLINE_BYTES", 0):
+        run_job(made, beam_options([]))
+    assert (tmp_path / "out" / "ids.txt").read_bytes() == straight
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ids.txt", "report.csv"]
+
+
+def test_a_run_that_fails_leaves_no_files(tmp_path: Path) -> None:
+    write(tmp_path / "events.jsonl", 20_000)
+    with (tmp_path / "events.jsonl").open("ab") as file:
+        file.write(b"no event\n")
+    with mock.patch.object(temporary, "_INLINE_BYTES", 0), pytest.raises(RejectsError):
+        run_job(job(tmp_path), beam_options([]))
+    assert not list((tmp_path / "out").iterdir())
