@@ -11,8 +11,12 @@ import numpy as np
 
 from pipeline.events import Ids, batch_events
 
-PARTITION_BITS = 7
-"""Ids are shuffled in 2**7 partitions, by the first bits of their hash: of 10 M ids, 2**6 would outgrow the cache."""
+PARTITIONS = 128
+"""Ids are shuffled in so many partitions, by the first bits of their hash: of 10 M ids, 64 would outgrow the cache."""
+
+MAX_PARTITIONS = 65536
+
+_PARTITION_BYTES = 256 * 1024 * 1024  # of input: some 60 MB of ids to be merged at a time, if all are different
 
 SMALL_SET = 2000
 """Ids up to which plain Python is faster than loading compiled code."""
@@ -33,24 +37,33 @@ def hash_id(data: bytes) -> int:
     return h ^ (h >> 32)
 
 
-def partition(ids: Ids) -> Iterator[tuple[int, bytes]]:
-    """Ids as (partition, packed ids), ascending, without empty partitions; most ids that come again are left out."""
+def partitions_for(input_bytes: int) -> int:
+    """How many partitions keep each small enough to be merged in memory: a power of two."""
+    needed = -(-input_bytes // _PARTITION_BYTES)
+    return min(max(PARTITIONS, 1 << max(needed - 1, 0).bit_length()), MAX_PARTITIONS)
+
+
+def partition(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int, bytes]]:
+    """Ids as (partition, packed ids), ascending, without empty partitions; most ids that come again are left out.
+
+    partitions: a power of two from 2 to MAX_PARTITIONS.
+    """
+    shift = 65 - partitions.bit_length()
     if len(ids.ends) <= SMALL_SET:
         parts: dict[int, list[bytes]] = {}
         for item in set(ids.to_list()):
-            parts.setdefault(hash_id(item) >> 64 - PARTITION_BITS, []).append(item)
+            parts.setdefault(hash_id(item) >> shift, []).append(item)
         return ((number, pack(parts[number])) for number in sorted(parts))
-    return _partition_compiled(ids)
+    return _partition_compiled(ids, shift)
 
 
-def _partition_compiled(ids: Ids) -> Iterator[tuple[int, bytes]]:
+def _partition_compiled(ids: Ids, shift: int) -> Iterator[tuple[int, bytes]]:
     from pipeline.native import call
 
     count, size, ends, data = len(ids.ends), len(ids.data), ids.ends, ids.data
-    shift = 64 - PARTITION_BITS
     mask = (1 << count.bit_length() + 1) - 1
     hashes, table = np.empty(count, np.uint64), np.zeros(mask + 1, np.int64)
-    kept, sizes = np.empty(count, np.uint8), np.zeros(1 << PARTITION_BITS, np.int64)
+    kept, sizes = np.empty(count, np.uint8), np.zeros(1 << 64 - shift, np.int64)
     call("mark_ids", data, size, ends, count, shift, hashes, table, mask, kept, sizes)
     bounds = np.concatenate([[0], np.cumsum(sizes)])
     packed = np.empty(bounds[-1], np.uint8)

@@ -12,6 +12,7 @@ from apache_beam.runners.runner import create_runner
 
 from pipeline.errors import UsageError, one_line
 from pipeline.files import InputFile, NewFile, check_file_system, explain, find_files, is_io_error, is_local
+from pipeline.ids import MAX_PARTITIONS
 from pipeline.report import Job
 from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER
 from pipeline.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
@@ -41,6 +42,12 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         )
         add("--output", metavar="FILE", help=f"the report (default {DEFAULT_OUTPUT}); - is standard output")
         add("--ids_output", metavar="FILE", help="write each unique id once, one a line")
+        add(
+            "--id_partitions",
+            type=int,
+            metavar="N",
+            help="in which ids are shuffled, a power of two (default by the input's size; each must fit in memory)",
+        )
         add("--rejects_output", metavar="FILE", help="write records that are no events there and go on")
         add(
             "--utc_offset",
@@ -152,6 +159,9 @@ def _check_batch(options: ReportOptions) -> None:
             raise UsageError(f"--{name} needs --streaming")
     if not options.input:
         raise UsageError("--input is missing: a file, glob or folder, or - for standard input")
+    partitions = options.id_partitions
+    if partitions is not None and (not 2 <= partitions <= MAX_PARTITIONS or partitions.bit_count() > 1):
+        raise UsageError(f"--id_partitions {partitions}: must be a power of two from 2 to {MAX_PARTITIONS}")
     if STANDARD in (options.ids_output, options.rejects_output):
         raise UsageError("only --output can be standard output (-)")
     uses_standard = options.output == STANDARD or STANDARD in options.input
@@ -173,6 +183,7 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
         options.rejects_output,
         options.utc_offset,
         options.impressions_factor,
+        options.id_partitions,
     )
     for path in job.outputs:
         if any(_is_same(path, file.path) for file in files):

@@ -19,7 +19,8 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from pipeline import errors
 from pipeline.errors import PipelineError
-from pipeline.files import InputFile
+from pipeline.files import InputFile, is_local
+from pipeline.ids import partitions_for
 from pipeline.quick import make_quick
 from pipeline.sinks import WriteFile, WritePiece
 from pipeline.sources import ListFiles, ReadBlocks
@@ -44,7 +45,8 @@ from pipeline.warm import WarmRunner
 class Job:
     """What to report and where to write it. Paths on any Beam file system; no ids or rejects file where None.
 
-    token: names the run's temporary files.
+    token: names the run's temporary files. id_partitions: in which ids are shuffled, a power of two; None: by the
+    input's size.
     """
 
     files: tuple[InputFile, ...]
@@ -53,6 +55,7 @@ class Job:
     rejects_output: str | None = None
     utc_offset: str = DEFAULT_UTC_OFFSET
     impressions_factor: str = DEFAULT_FACTOR
+    id_partitions: int | None = None
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -87,7 +90,10 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         decoded = blocks | "Decode" >> DecodeBlocks(bool(job.ids_output), bool(job.rejects_output))
         tables = decoded.batches | "Count" >> HourlyTable(job.utc_offset, refuse_rejects=not job.rejects_output)
         if job.ids_output:
-            ids = decoded.batches | "Unique ids" >> DistinctIds((job.ids_output, job.token)) | "Id lines" >> FormatIds()
+            # A bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there.
+            spill = (job.ids_output, job.token) if is_local(job.ids_output) else None
+            partitions = job.id_partitions or partitions_for(sum(file.size for file in job.files))
+            ids = decoded.batches | "Unique ids" >> DistinctIds(spill, partitions) | "Id lines" >> FormatIds()
             _ = ids | "Write ids" >> WriteFile(job.ids_output, job.token, after=tables)
         if job.rejects_output:
             rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()

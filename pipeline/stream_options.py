@@ -34,6 +34,8 @@ def check_stream(options: Any) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} must be at least {least}")
+    if options.id_partitions is not None:
+        raise UsageError("--id_partitions does not go with --streaming: ids are kept by the hour")
     if options.input and (options.timestamp_attribute or options.id_attribute):
         raise UsageError("--timestamp_attribute and --id_attribute belong to --subscription")
     _check_engine(options.view_as(StandardOptions).runner, bool(options.subscription))

@@ -252,8 +252,12 @@ class FormatCsv(beam.PTransform):  # type: ignore[misc]
 class _PartitionIds(ThreadedDoFn):
     """Makes a set of a batch's ids, so that an id is shuffled once a block however often it comes."""
 
+    def __init__(self, partitions: int) -> None:
+        super().__init__()
+        self._partitions = partitions
+
     def work(self, batch: Batch) -> list[tuple[int, bytes]]:
-        return list(id_sets.partition(batch.ids))
+        return list(id_sets.partition(batch.ids, self._partitions))
 
     def emit(self, pieces: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
         yield from pieces
@@ -270,13 +274,16 @@ class DistinctIds(beam.PTransform):  # type: ignore[misc]
     """Unique ids: PCollection[Batch] -> PCollection[tuple[int, Ids]], a set for each hash partition that has ids.
 
     spill: an output's path and the run's token, to shuffle many ids by temporary files beside the output (global
-    window only), which `temporary.remove_leftovers` removes.
+    window only), which `temporary.remove_leftovers` removes. partitions: how many, a power of two.
     """
 
     spill: tuple[str, str] | None = None
+    partitions: int = id_sets.PARTITIONS
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Ids]]:
-        pieces = batches | "Partition by hash" >> beam.ParDo(_PartitionIds()).with_output_types(tuple[int, bytes])
+        pieces = batches | "Partition by hash" >> beam.ParDo(_PartitionIds(self.partitions)).with_output_types(
+            tuple[int, bytes]
+        )
         if self.spill:
             pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
         merge = beam.ParDo(_MergeIds()).with_output_types(tuple[int, Ids])

@@ -90,10 +90,7 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
     return Outcome(
         [(name, version[0]) for name, version in _versions if name.endswith(".csv")],
         {path.name: path.read_text() for path in sorted(folders["output"].iterdir())},
-        {
-            path.name: sorted(path.read_bytes().decode().split("\n")[:-1])
-            for path in sorted(folders["ids_output"].iterdir())
-        },
+        {path.name: sorted(path.read_text().split("\n")[:-1]) for path in sorted(folders["ids_output"].iterdir())},
         [json.loads(row) for path in folders["rejects_output"].iterdir() for row in path.read_text().splitlines()],
         summary_of(counters.totals),
     )

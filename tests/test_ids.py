@@ -35,11 +35,11 @@ def _implementation(request: pytest.FixtureRequest) -> Iterator[None]:
 both = pytest.mark.usefixtures("_implementation")
 
 
-def whole(parts: list[Ids]) -> list[bytes]:
+def whole(parts: list[Ids], partitions: int = 64) -> list[bytes]:
     """The ids of several workers, through partitions and merge, in the order of the ids file."""
     pieces: dict[int, list[bytes]] = {}
     for part in parts:
-        for number, packed in partition(part):
+        for number, packed in partition(part, partitions):
             pieces.setdefault(number, []).append(packed)
     return [item for number in sorted(pieces) for item in merge(b"".join(pieces[number])).to_list()]
 
@@ -98,8 +98,8 @@ def test_any_split_and_number_of_partitions_gives_the_same_list(
     wanted = in_order(items)
     random.shuffle(items)
     parts = [Ids.of(items[k::workers]) for k in range(workers)]
-    with implementation(small), mock.patch.object(id_sets, "PARTITION_BITS", bits):
-        assert whole(parts) == wanted
+    with implementation(small):
+        assert whole(parts, 2**bits) == wanted
 
 
 @both
@@ -123,7 +123,7 @@ def test_an_id_that_comes_again_is_shuffled_once() -> None:
 
 
 def test_ids_are_in_the_partition_of_their_first_bits() -> None:
-    items, bits = [b"id-%d" % k for k in range(5000)], id_sets.PARTITION_BITS
+    items, bits = [b"id-%d" % k for k in range(5000)], id_sets.PARTITIONS.bit_length() - 1
     for small in (0, 1 << 60):
         with implementation(small):
             found = {number: sorted(unpack(packed)) for number, packed in partition(Ids.of(items))}
@@ -166,3 +166,8 @@ def test_an_id_with_a_line_break_stays_on_one_line(item: str) -> None:
     assert lines.count("\n") == 3
     first, middle, last, rest = lines.split("\n")
     assert (first, json.loads(middle), last, rest) == ("x", item, "y", "")
+
+
+def test_partitions_grow_with_the_input() -> None:
+    sizes = {0: 128, 2**30: 128, 32 * 2**30: 128, 32 * 2**30 + 1: 256, 2**40: 4096, 2**60: 65536}
+    assert {size: id_sets.partitions_for(size) for size in sizes} == sizes

@@ -104,6 +104,11 @@ def test_options_of_streams(name: str, value: str) -> None:
     assert matches(name, value) == accepts(parse_options, [*arguments, f"--{name}={value}"])
 
 
+@pytest.mark.parametrize("value", ["1", "2", "3", "64", "65536", "131072", "0", "-2", "x", "2.0"])
+def test_partitions_of_ids(value: str) -> None:
+    assert matches("id_partitions", value) == accepts(parse_options, [*BATCH, f"--id_partitions={value}"])
+
+
 @pytest.mark.parametrize("name", ["input", "output", "ids_output", "rejects_output"])
 def test_paths_are_in_buckets(name: str) -> None:
     for value in ("gs://bucket/folder/name", "s3://bucket/name", "gs://bucket/a b.csv"):
