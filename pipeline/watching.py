@@ -4,8 +4,8 @@ import dataclasses
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.io.iobase import RestrictionTracker
@@ -28,8 +28,10 @@ stopping = threading.Event()
 """Set to end all watches of this process: they list their folder once more, and all windows are flushed."""
 
 
-Seen = frozenset[bytes]
-"""The files that a watch has found: digests of their paths."""
+class Seen(NamedTuple):
+    """The files that a watch has found: digests of their paths. (Beam ends a watch whose restriction is falsy.)"""
+
+    paths: frozenset[bytes] = frozenset()
 
 
 class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
@@ -41,9 +43,9 @@ class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
     def current_restriction(self) -> Seen:
         return self._seen
 
-    def try_claim(self, found: Seen) -> bool:
+    def try_claim(self, found: Iterable[bytes]) -> bool:
         if not self._done:
-            self._seen |= found
+            self._seen = Seen(self._seen.paths | frozenset(found))
         return not self._done
 
     def try_split(self, fraction_of_remainder: float) -> tuple[Seen, Seen] | None:
@@ -66,7 +68,7 @@ class _Watch(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
         self._seconds = seconds
 
     def initial_restriction(self, patterns: tuple[str, ...]) -> Seen:
-        return frozenset()
+        return Seen()
 
     def create_tracker(self, restriction: Seen) -> _SeenTracker:
         return _SeenTracker(restriction)
@@ -84,7 +86,7 @@ class _Watch(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
         last = stopping.is_set()
         now = Timestamp.now()
         files = _new_files(patterns, tracker.current_restriction())
-        if not tracker.try_claim(frozenset(files)):
+        if not tracker.try_claim(files):
             return
         for file in files.values():
             yield TimestampedValue(file, now)
@@ -97,7 +99,7 @@ def _new_files(patterns: tuple[str, ...], seen: Seen) -> dict[bytes, InputFile]:
     files: dict[bytes, InputFile] = {}
     for pattern in patterns:
         try:
-            found = match_files(pattern, lambda path: _digest(path) not in seen)
+            found = match_files(pattern, lambda path: _digest(path) not in seen.paths)
         except UsageError as error:
             logging.getLogger(__name__).warning("%s; it is tried again", error)
         else:

@@ -191,10 +191,10 @@ def arrangement(events: list[dict[str, Any]], random: Random) -> list[Step]:
         if random.random() < 0.3:
             now += random.choice([1, 3600, 10**8])
             steps.append(watermark(now))
-    return steps
+    return [*steps, wait(3600)]  # DirectRunner never ends with a firing still to come on its own clock
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.lists(documents.events(), max_size=20), documents.SEEDS, st.sampled_from([("+01:00", 60), ("+05:30", 330)]))
 @example(
     events=[support.event(f"i{k % 7}", oracle.EVENTS[k % 6], HOUR + k * 599) for k in range(40)],
