@@ -83,9 +83,9 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
         print(dataflow.launch(build_stream(job, options), options), file=sys.stderr)
         return
     summary = run_stream(job, options)
-    counts = f"{_counts(summary, job)}, {summary.late} late, " if summary else ""
     print(
-        f"{counts}{time.monotonic() - start:.1f} s: reports in {job.output}{_others(job)}",
+        f"{_counts(summary, job)}, {summary.late} late, "
+        f"{time.monotonic() - start:.1f} s: reports in {job.output}{_others(job)}",
         file=sys.stderr,
     )
 

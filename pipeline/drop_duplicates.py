@@ -11,6 +11,7 @@ import apache_beam as beam
 from apache_beam.coders import BytesCoder, TupleCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
+from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from pipeline.counters import COUNTS, Counted, count
 from pipeline.duplicates import KeySet, Place, key_events, merge_events, split_events, split_hours, unseen
@@ -148,14 +149,12 @@ class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
     offset: int
     allowed_lateness: int | None = None
 
-    def expand(
-        self, batches: beam.PCollection[Batch]
-    ) -> tuple[beam.PCollection[Batch], tuple[beam.PCollection[Counted], ...]]:
+    def expand(self, batches: beam.PCollection[Batch]) -> Any:
         split = beam.ParDo(_SplitHours(self.offset)).with_outputs(COUNTS, main="events")
         events = batches | "Events by hour" >> split
-        events.events.element_type = tuple[Place, Columns]
+        events.events.element_type = convert_to_beam_type(tuple[Place, Columns])
         remember = beam.ParDo(_PassNew(self.allowed_lateness)).with_outputs(COUNTS, main="new")
         new = events.events | "New events" >> remember
         new.new.element_type = Batch
-        events[COUNTS].element_type = new[COUNTS].element_type = Counted
+        events[COUNTS].element_type = new[COUNTS].element_type = convert_to_beam_type(Counted)
         return new.new, (events[COUNTS], new[COUNTS])

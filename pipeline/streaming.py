@@ -15,6 +15,7 @@ from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
+from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.counters import COUNTS, Counted, KeepCounters, count
@@ -143,7 +144,7 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
         decode = _DecodeStream(self.want_ids, self.offset, self.allowed_lateness)
         outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, COUNTS, main="batches")
         outputs.batches.element_type = Batch
-        outputs[COUNTS].element_type = Counted
+        outputs[COUNTS].element_type = convert_to_beam_type(Counted)
         outputs[REJECTS].element_type = tuple[Reject, ...]
         return outputs
 

@@ -30,6 +30,7 @@ from pipeline import (
     run_job,
 )
 from pipeline import ids as id_sets
+from pipeline.counters import COUNTS, KeepCounters
 from pipeline.decoding import AnyBlock, Block
 from pipeline.drop_duplicates import DropStreamDuplicates
 from pipeline.duplicates import (
@@ -48,7 +49,7 @@ from pipeline.report import Summary, summarize
 from pipeline.stream_job import StreamJob
 from pipeline.streaming import DecodeStream, HourlyStream
 from pipeline.tally import Tally, check_counts, merge_tallies
-from pipeline.transforms import CountHours
+from pipeline.transforms import METRICS, CountHours
 from tests import documents, oracle, support
 from tests.support import EXAMPLE_EVENTS, event
 
@@ -269,10 +270,12 @@ def test_the_counters_of_a_stream_account_for_each_record() -> None:
     ]
     pipeline = beam.Pipeline("FnApiRunner")
     decoded = pipeline | beam.Create(blocks) | DecodeStream(True, 3600, 600)
-    _ = decoded.batches | DropStreamDuplicates(3600, 600) | CountHours(3600)
+    new, dropped = decoded.batches | DropStreamDuplicates(3600, 600)
+    _ = new | CountHours(3600)
+    _ = (decoded[COUNTS], *dropped) | beam.Flatten() | KeepCounters()
     result = pipeline.run()
     result.wait_until_finish()
-    assert summarize(result) == Summary(read=10, counted=2, rejected=2, hours=0, late=2, duplicate=4)
+    assert summarize(result, METRICS) == Summary(read=10, counted=2, rejected=2, hours=0, late=2, duplicate=4)
 
 
 def test_a_stream_forgets_an_hour_when_its_lateness_is_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
