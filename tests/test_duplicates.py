@@ -30,7 +30,7 @@ from pipeline import (
     run_job,
 )
 from pipeline import ids as id_sets
-from pipeline.counters import COUNTS, KeepCounters
+from pipeline.counters import COUNTS, KeepCounters, count
 from pipeline.decoding import AnyBlock, Block
 from pipeline.drop_duplicates import DropStreamDuplicates
 from pipeline.duplicates import (
@@ -43,7 +43,7 @@ from pipeline.duplicates import (
 )
 from pipeline.errors import MismatchError, RejectsError
 from pipeline.events import Event
-from pipeline.messages import Message, MessageBlock
+from pipeline.messages import Message, group_messages
 from pipeline.options import beam_options
 from pipeline.report import Summary, summarize
 from pipeline.stream_job import StreamJob
@@ -229,7 +229,8 @@ def test_any_arrangement_of_doubled_events_gives_the_oracles_report(events: list
 
 
 def message_block(events: list[dict[str, Any]], arrived: int) -> AnyBlock:
-    return MessageBlock((Message("message", support.json_lines(events), arrived),))
+    (block,) = group_messages([Message("message", support.json_lines(events), arrived)])
+    return block
 
 
 def run_blocks(folder: Path, steps: list[Any], **options: Any) -> None:
@@ -271,8 +272,8 @@ def test_the_counters_of_a_stream_account_for_each_record() -> None:
     pipeline = beam.Pipeline("FnApiRunner")
     decoded = pipeline | beam.Create(blocks) | DecodeStream(True, 3600, 600)
     new, dropped = decoded.batches | DropStreamDuplicates(3600, 600)
-    _ = new | CountHours(3600)
-    _ = (decoded[COUNTS], *dropped) | beam.Flatten() | KeepCounters()
+    counted = new | CountHours(3600) | beam.Map(lambda hour: count(counted=sum(hour[1])))
+    _ = (counted, decoded[COUNTS], *dropped) | beam.Flatten() | KeepCounters()
     result = pipeline.run()
     result.wait_until_finish()
     assert summarize(result, METRICS) == Summary(read=10, counted=2, rejected=2, hours=0, late=2, duplicate=4)
