@@ -13,7 +13,7 @@ STREAM_RUNNER = "PrismRunner"
 TRY_OUT_RUNNER = "BundleBasedDirectRunner"
 """Beam's engine that can read Pub/Sub here, as DirectRunner does after it has started (or downloaded) Prism in vain.
 
-It takes messages before they are worked on, and counts only the first bundle of each step and thread.
+It acknowledges messages before they are worked on.
 """
 
 EARLY_FIRING_SECONDS = 60

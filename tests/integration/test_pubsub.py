@@ -131,6 +131,7 @@ def test_messages_of_all_shapes(topic: Topic, tmp_path: Path) -> None:
         "2021-04-02T22+0100": {"af77-79b6-4fe6-8645", "a6dc-030b-4fb5-891d", "9919-b79c-4897-b3e4"},
     }
     assert err.endswith(f" s: reports in {tmp_path}/reports, ids in {tmp_path}/ids, rejects in {tmp_path}/rejects\n")
+    assert err.splitlines()[-1].startswith("10 events read, 6 counted, 4 rejected, 0 late, "), err
     assert "Traceback" not in err
 
 
