@@ -1,4 +1,4 @@
-"""What the Flex Template's launcher runs: the command line. A subscription makes it a stream."""
+"""What the Flex Template's launcher runs: the command line. A subscription makes it a stream; flags have values."""
 
 import sys
 
@@ -7,4 +7,6 @@ from pipeline.__main__ import run_program
 if __name__ == "__main__":
     if any(argument.startswith("--subscription") for argument in sys.argv):
         sys.argv.append("--streaming")
+    flags = {"--deduplicate=true": ["--deduplicate"], "--deduplicate=false": []}
+    sys.argv[1:] = [word for argument in sys.argv[1:] for word in flags.get(argument, [argument])]
     sys.exit(run_program())

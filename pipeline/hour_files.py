@@ -8,7 +8,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.coders import VarIntCoder
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
+from apache_beam.transforms.userstate import BagStateSpec
 
 from pipeline.quick import QuickDoFn
 from pipeline.sinks import atomic_file
@@ -23,21 +23,21 @@ def hour_name(label: str) -> str:
 
 
 class _WriteNewest(QuickDoFn):
-    """Panes come late, twice, and in any order; an hour's state is one number."""
+    """Panes come late, twice, and in any order; an hour's state is what was written of it, in events or ids."""
 
-    _WRITTEN = ReadModifyWriteStateSpec("written", VarIntCoder())
+    _WRITTEN = BagStateSpec("written", VarIntCoder())
 
     def __init__(self, folder: str, token: str) -> None:
         self._folder, self._token = folder, token
 
     def process(self, version: Version, written: Any = beam.DoFn.StateParam(_WRITTEN)) -> Iterator[str]:  # noqa: B008
         name, (size, data) = version
-        if size <= (written.read() or 0):
+        if size <= max(written.read(), default=0):
             return
         path = FileSystems.join(self._folder, name)
         with atomic_file(path, self._token) as stream:
             stream.write(data)
-        written.write(size)
+        written.add(size)
         yield path
 
 

@@ -47,12 +47,8 @@ def check_stream(options: Any) -> None:
 
 
 def _check_subscription(name: str) -> None:
-    from apache_beam.io.gcp.pubsub import parse_subscription
-
-    try:
-        parse_subscription(name)
-    except ValueError:  # also a project's name of fewer than 6 characters
-        raise UsageError(f"--subscription {name}: must be projects/PROJECT/subscriptions/NAME") from None
+    if not re.fullmatch(r"projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/subscriptions/[^/]+", name):
+        raise UsageError(f"--subscription {name}: must be projects/PROJECT/subscriptions/NAME")
 
 
 def _check_engine(runner: str, topic: bool) -> None:

@@ -32,7 +32,8 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
     counters.totals.clear()
     pipeline = build_stream(job, options)
     try:
-        with _on_signals(None):  # Prism keeps ignoring what it ignored when it was started: Ctrl-C is for this process
+        # Prism goes on ignoring the Ctrl-C that is ignored when it is started: it is for this process alone.
+        with _on_signals(watching.stopping.set, on_interrupt=signal.SIG_IGN):
             result = pipeline.run()
         drained = _wait(result, stoppable=bool(job.patterns) and _in_this_process(options))
         summary = summary_of(counters.totals) if _is_direct(options) else summarize(result, METRICS)
@@ -78,6 +79,8 @@ def _wait(result: Any, stoppable: bool) -> bool:
 
     try:
         with _on_signals(stop):
+            if watching.stopping.is_set() and not stoppable:
+                raise KeyboardInterrupt
             result.wait_until_finish()
         return True
     except KeyboardInterrupt:
@@ -86,12 +89,12 @@ def _wait(result: Any, stoppable: bool) -> bool:
 
 
 @contextlib.contextmanager
-def _on_signals(action: Callable[[], None] | None) -> Iterator[None]:
-    """Calls action on SIGTERM and Ctrl-C while the block runs; None: ignores them."""
-    kinds = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(kind, (lambda *_: action()) if action else signal.SIG_IGN) for kind in kinds]
+def _on_signals(action: Callable[[], None], on_interrupt: Any = None) -> Iterator[None]:
+    """Calls action on SIGTERM and on Ctrl-C, but for another handler of Ctrl-C, while the block runs."""
+    handlers = {signal.SIGTERM: lambda *_: action(), signal.SIGINT: on_interrupt or (lambda *_: action())}
+    before = {kind: signal.signal(kind, handler) for kind, handler in handlers.items()}
     try:
         yield
     finally:
-        for kind, handler in zip(kinds, before, strict=True):
+        for kind, handler in before.items():
             signal.signal(kind, handler)

@@ -26,14 +26,15 @@ METADATA = json.loads((FOLDER / "metadata.json").read_text())
 PARAMETERS = {parameter["name"]: parameter for parameter in METADATA["parameters"]}
 BATCH = ["--runner=DataflowRunner", "--input=gs://b/a", "--output=gs://b/r"]
 STREAM = [
-    "--runner=DataflowRunner", "--streaming", "--subscription=projects/p/subscriptions/s", "--output=gs://b/r",
+    "--runner=DataflowRunner", "--streaming", "--subscription=projects/project/subscriptions/s", "--output=gs://b/r",
 ]  # fmt: skip
 SUBSCRIPTIONS = (
-    "projects/p/subscriptions/s",
-    "projects/p/topics/s",
+    "projects/project/subscriptions/s",
+    "projects/project/topics/s",
     "s",
     "projects//subscriptions/s",
-    "projects/p/subscriptions/s/t",
+    "projects/short/subscriptions/s",
+    "projects/project/subscriptions/s/t",
     "",
 )
 
@@ -116,6 +117,17 @@ def test_paths_are_in_buckets(name: str) -> None:
     for value in ("name", "/tmp/name", "-", "gs://", "gs://bucket", "http://bucket/name", ""):
         assert not matches(name, value)
     assert matches(name, "gs://bucket/folder/") is (name == "input")
+
+
+def test_flags_have_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "main", lambda: 0)
+    for value, passed in (("true", ["--deduplicate"]), ("false", [])):
+        assert matches("deduplicate", value)
+        monkeypatch.setattr(sys, "argv", ["main.py", "--input=gs://b/a", f"--deduplicate={value}"])
+        with mock.patch("logging.disable"), mock.patch.object(sys, "stderr"), pytest.raises(SystemExit):
+            runpy.run_path(str(FOLDER / "main.py"), run_name="__main__")
+        assert sys.argv[1:] == ["--input=gs://b/a", *passed]
+    assert not matches("deduplicate", "yes")
 
 
 @pytest.mark.parametrize("given", [BATCH, [a for a in STREAM if a != "--streaming"]])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.servers import TOOLS
-from tests.serving_support import EVENT, HEADER, REPORT, SAMPLE, Server, running
+from tests.serving_support import EVENT, HEADER, REPORT, SAMPLE, Server, await_true, running
 from tests.support import NO_DOWNLOAD
 
 RUNNERS = {
@@ -26,7 +26,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
         assert len(children) == (request.param == "PrismRunner")
         assert server.stop() == 0
-        assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+        await_true(lambda: not [child for child in children if Path(f"/proc/{child}").exists()])
         assert [path.name for path in folder.iterdir() if path.name.startswith("report-server-")] == []
 
 
