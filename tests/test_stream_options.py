@@ -33,7 +33,8 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         (f"--streaming --subscription {SUBSCRIPTION}", "PrismRunner cannot read Pub/Sub. Use --runner DataflowRunner"),
         (f"--streaming --subscription {SUBSCRIPTION} --runner FnApiRunner", "Use --runner DataflowRunner"),
         (f"--streaming --subscription {SUBSCRIPTION} --runner DirectRunner --id_attribute x", "needs DataflowRunner"),
-        ("--streaming --input a --output b --ids_output b", "two outputs have the same name"),
+        ("--streaming --input a --output b --rejects_output b", "two outputs have the same name"),
+        ("--streaming --input a --ids_output b", "--ids_output does not go with --streaming on PrismRunner"),
         ("--streaming --input a --utc_offset 1", "UTC offset"),
         (f"--input a --subscription {SUBSCRIPTION}", "--subscription needs --streaming"),
         ("--input a --early_firing_seconds 5", "--early_firing_seconds needs --streaming"),
@@ -77,7 +78,7 @@ def test_a_job_has_all_options(tmp_path: Path) -> None:
 
 def test_a_job_makes_its_folders(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    outputs = [f"{tmp_path}/out/{name}" for name in ("reports", "ids", "rejects")]
+    outputs = [f"{tmp_path}/out/{name}" for name in ("reports", "rejects")]
     names = ("--output", "--ids_output", "--rejects_output")
     options = parse_options(
         [
