@@ -78,16 +78,9 @@ def test_a_job_has_all_options(tmp_path: Path) -> None:
 
 def test_a_job_makes_its_folders(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    outputs = [f"{tmp_path}/out/{name}" for name in ("reports", "rejects")]
-    names = ("--output", "--ids_output", "--rejects_output")
-    options = parse_options(
-        [
-            "--streaming",
-            "--input",
-            f"{tmp_path}/in/*.jsonl",
-            *(x for pair in zip(names, outputs, strict=True) for x in pair),
-        ]
-    )
+    outputs = [f"{tmp_path}/out/reports", f"{tmp_path}/out/rejects"]
+    folders = ["--output", outputs[0], "--rejects_output", outputs[1]]
+    options = parse_options(["--streaming", "--input", f"{tmp_path}/in/*.jsonl", *folders])
     assert make_stream_job(options).outputs == outputs
     assert all(Path(folder).is_dir() and not list(Path(folder).iterdir()) for folder in outputs)
 
