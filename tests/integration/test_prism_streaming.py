@@ -186,8 +186,12 @@ def test_a_backlog(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_ever_came(tmp_path: Path) -> None:
     sender = Sender(tmp_path / "in")
     with stream(sender, tmp_path) as process:
-        until((tmp_path / "output").exists, process)  # Prism is still being started
+        until(lambda: _has_children(process), process)  # Prism is being started
         os.kill(process.pid, signal.SIGTERM)
         stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 0, stderr
     assert stderr.splitlines()[-1].startswith("0 events read, 0 counted, 0 rejected, 0 late, ")
+
+
+def _has_children(process: subprocess.Popen[str]) -> bool:
+    return any(path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children"))
