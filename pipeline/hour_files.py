@@ -13,6 +13,9 @@ from apache_beam.transforms.userstate import BagStateSpec
 from pipeline.quick import QuickDoFn
 from pipeline.sinks import atomic_file
 
+written_here: dict[str, int] = {}
+"""How much each file holds that was written by this process since this was cleared, by path."""
+
 Version = tuple[str, tuple[int, bytes]]  # a file's name, how much it holds (what only grows), its bytes
 
 
@@ -38,6 +41,7 @@ class _WriteNewest(QuickDoFn):
         with atomic_file(path, self._token) as stream:
             stream.write(data)
         written.add(size)
+        written_here[path] = size
         yield path
 
 
