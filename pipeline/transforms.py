@@ -8,7 +8,6 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline import coders  # noqa: F401 (registers how batches travel)
@@ -33,7 +32,7 @@ from pipeline.table import (
     split_hours,
 )
 from pipeline.tally import SHOWN, Tally, check_counts, merge_tallies, refuse_rejects, tally_batch
-from pipeline.temporary import Spill, Stored, fetch
+from pipeline.temporary import Spill, Stored, fetch, in_global_window
 from pipeline.threads import ThreadedDoFn
 
 REJECTS = "rejects"
@@ -151,7 +150,7 @@ class _CountBatches(QuickDoFn):
         for hour, row in split_hours(counts, self._offset):
             yield WindowedValue((hour, row), hour, (GlobalWindow(),))
         if self._with_tally:
-            yield WindowedValue((NO_HOUR, self._tally), MIN_TIMESTAMP, (GlobalWindow(),))
+            yield in_global_window((NO_HOUR, self._tally))
 
 
 def _add(partials: Iterable[Partial]) -> Partial:

@@ -169,6 +169,19 @@ def run(
     )
 
 
+class Collect:
+    """Appends to a list of this process, also after it was pickled."""
+
+    lists: list[list[Any]] = []  # noqa: RUF012
+
+    def __init__(self, target: list[Any]) -> None:
+        self.number = len(self.lists)
+        self.lists.append(target)
+
+    def __call__(self, element: Any) -> None:
+        self.lists[self.number].append(element)
+
+
 def hourly_reports(folder: Path) -> str:
     """The files that a stream wrote for its hours, as one report."""
     rows = sorted(path.read_text().removeprefix(HEADER) for path in folder.glob("*.csv"))

@@ -76,21 +76,8 @@ def write(folder: Path, versions: list[Any]) -> list[str]:
     written: list[str] = []
     with support.beam_pipeline("DirectRunner") as pipeline:
         paths = pipeline | beam.Create(versions, reshuffle=False) | WriteHours(str(folder), "token")
-        _ = paths | beam.Map(_Collect(written))
+        _ = paths | beam.Map(support.Collect(written))
     return written
-
-
-class _Collect:
-    """Appends to a list of this process, also after it was pickled."""
-
-    lists: list[list[Any]] = []  # noqa: RUF012
-
-    def __init__(self, target: list[Any]) -> None:
-        self.number = len(self.lists)
-        self.lists.append(target)
-
-    def __call__(self, element: Any) -> None:
-        self.lists[self.number].append(element)
 
 
 def test_only_what_holds_more_replaces_a_file(tmp_path: Path) -> None:

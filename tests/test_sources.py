@@ -458,21 +458,8 @@ def kept(folder: Path, name: str, data: bytes | None, listed: int | None = None)
     found: list[Any] = []
     with support.beam_pipeline() as pipeline:
         blocks = pipeline | beam.Create([file]) | ReadBlocks(cell_bytes=256, keep_broken=True)
-        _ = blocks | beam.Map(_Collector(found))
+        _ = blocks | beam.Map(support.Collect(found))
     return [block.decode(True, None) for block in found if block.arrived == 77]
-
-
-class _Collector:
-    """Appends to a list of this process, also after it was pickled."""
-
-    lists: list[list[Any]] = []  # noqa: RUF012
-
-    def __init__(self, target: list[Any]) -> None:
-        self.number = len(self.lists)
-        self.lists.append(target)
-
-    def __call__(self, element: Any) -> None:
-        self.lists[self.number].append(element)
 
 
 LINES = json_lines(EVENTS)
