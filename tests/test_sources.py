@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,24 @@ def test_concatenated_members_are_read_as_one(suffix: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("suffix", CODECS)
+def test_members_of_more_bytes_than_are_decompressed_at_a_time(suffix: str, tmp_path: Path) -> None:
+    data = json_lines([event(f"id-{k:032}", "video_25", k) for k in range(20_000)])
+    batch = read(make(tmp_path / f"a{suffix}", 2 * CODECS[suffix](data)))
+    assert batch.timestamps.tolist() == 2 * list(range(20_000))
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_what_is_decompressed_of_few_bytes_is_read_block_by_block(suffix: str, tmp_path: Path) -> None:
+    file = make(tmp_path / f"a{suffix}", CODECS[suffix](b"\n" * 64_000_000 + line()))
+    tracemalloc.start()
+    with open_file(file) as reader:
+        assert sum(len(block.decode(True, None).codes) for block in reader.read_part(0)) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000
+
+
+@pytest.mark.parametrize("suffix", CODECS)
 def test_members_of_no_bytes_are_allowed(suffix: str, tmp_path: Path) -> None:
     pack = CODECS[suffix]
     data = json_lines(EVENTS)
@@ -288,7 +307,9 @@ def test_a_damaged_file_is_an_error(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", CODECS)
-@pytest.mark.parametrize("rest", [b"garbage, not a member", b"\x01" * 100], ids=["text", "bytes"])
+@pytest.mark.parametrize(
+    "rest", [b"garbage, not a member", b"\x01" * 100, b"\0", b"\0" * 512], ids=["text", "bytes", "zero", "zeros"]
+)
 def test_something_after_the_last_member_is_an_error(suffix: str, rest: bytes, tmp_path: Path) -> None:
     file = make(tmp_path / f"a{suffix}", CODECS[suffix](json_lines(EVENTS)) + rest)
     with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
