@@ -10,6 +10,7 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "apache-beam>=2.70,<3",
+        "isal>=1.7,<2",
         "llvmlite>=0.44",
         "numba>=0.61",
         "numpy>=1.26,<3",

@@ -39,7 +39,7 @@ class Shape(enum.IntEnum):
 
 
 class AnyBlock:
-    """What a source is a sequence of: a run of records, as bytes (Block), Parquet rows (parquet.RowBlock), or messages.
+    """What a source is a sequence of: a run of records, as bytes (Block), Parquet rows (in parquet.py), or messages.
 
     source: what rejects call it. arrived: when its file was last written, or its messages published (Unix seconds);
     0 where nobody asks. offset, index: bytes or records before it in its source, None where they are not known.

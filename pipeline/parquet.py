@@ -1,7 +1,9 @@
 """Parquet: row groups become batches without passing through JSON."""
 
 import dataclasses
+import io
 import json
+import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -15,6 +17,9 @@ from pipeline.errors import EventError, InputError, one_line
 from pipeline.events import EVENT_TYPES, FIELDS, MAX_TIMESTAMP, NO_IDS, RAW_BYTES, Batch, Ids, Reject, check_event
 
 ROWS_A_BLOCK = 64 * 1024
+
+GROUP_BYTES, GROUP_ROWS = 16 * 1024 * 1024, 4 * ROWS_A_BLOCK
+"""A row group of more is decoded as it is read: several wait at a time, and none must be in memory as a whole."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +39,72 @@ class RowBlock(AnyBlock):
         return decode_rows(self, want_ids, max_rejects)
 
 
+class _Chunks(io.RawIOBase):
+    """Pieces of a file at their places: reads as that file, OSError anywhere else. pieces: their offsets, bytes."""
+
+    def __init__(self, pieces: tuple[tuple[int, bytes], ...]) -> None:
+        self._pieces = pieces
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        end = max(start + len(data) for start, data in self._pieces)
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: end}[whence]
+        return self._at
+
+    def read(self, count: int = -1) -> bytes:
+        for start, data in self._pieces:
+            if start <= self._at < start + len(data):
+                at = self._at - start
+                taken = data[at:] if count < 0 else data[at : at + count]
+                self._at += len(taken)
+                return taken
+        raise OSError(f"nothing to read at byte {self._at}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GroupBlock(AnyBlock):
+    """A row group, still encoded, so that threads decode it. chunks: its columns, by their offset in the file.
+
+    metadata: of the file. index: rows before the group in the file.
+    """
+
+    chunks: tuple[tuple[int, bytes], ...]
+    metadata: pq.FileMetaData
+    group: int
+    source: str
+    index: int
+    arrived: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        return sum(len(data) for _, data in self.chunks)
+
+    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+        # Reading ahead would also read what is between the columns.
+        file = pq.ParquetFile(_Chunks(self.chunks), metadata=self.metadata, read_dictionary=["event"], pre_buffer=False)
+        blocks = _row_blocks(file, self.group, self.source, self.index)
+        return Batch.concat([Batch.of([]), *(decode_rows(block, want_ids, max_rejects) for block in blocks)])
+
+
+def _row_blocks(file: pq.ParquetFile, group: int, source: str, index: int) -> Iterator[RowBlock]:
+    """The rows of a row group, in blocks of ROWS_A_BLOCK. index: rows before it."""
+    try:
+        for rows in file.iter_batches(ROWS_A_BLOCK, row_groups=[group], columns=list(FIELDS), use_threads=False):
+            yield RowBlock(rows, source, index)
+            index += rows.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(source, index, error) from None
+
+
 class ParquetReader:
     """Reads the three columns of a Parquet file, a row group at a time.
 
@@ -42,7 +113,7 @@ class ParquetReader:
     """
 
     def __init__(self, stream: BinaryIO, source: str) -> None:
-        self._source = source
+        self._stream, self._source = stream, source
         try:
             self._file = pq.ParquetFile(stream)
         except (pa.ArrowException, OSError) as error:
@@ -68,20 +139,35 @@ class ParquetReader:
         """How many row groups the file has."""
         return int(self._file.num_row_groups)
 
-    def read_all(self) -> Iterator[RowBlock]:
+    def read_all(self) -> Iterator[AnyBlock]:
         """The rows of all row groups."""
         for group in range(self.groups):
             yield from self.read_group(group)
 
-    def read_group(self, group: int) -> Iterator[RowBlock]:
-        """The rows of a row group, in blocks of ROWS_A_BLOCK."""
-        index = sum(self._file.metadata.row_group(k).num_rows for k in range(group))
-        try:
-            for rows in self._file.iter_batches(ROWS_A_BLOCK, row_groups=[group], columns=list(FIELDS)):
-                yield RowBlock(rows, self._source, index)
-                index += rows.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(self._source, index, error) from None
+    def read_group(self, group: int) -> Iterator[AnyBlock]:
+        """The rows of a row group: one block, or blocks of ROWS_A_BLOCK where it is large."""
+        metadata = self._file.metadata
+        rows = metadata.row_group(group).num_rows
+        if not rows:
+            return
+        index = sum(metadata.row_group(k).num_rows for k in range(group))
+        columns = self._columns(group)
+        size = sum(max(c.total_compressed_size, c.total_uncompressed_size) for c in columns)
+        if rows <= GROUP_ROWS and size <= GROUP_BYTES:
+            yield GroupBlock(tuple(map(self._chunk, columns)), metadata, group, self._source, index)
+        else:
+            yield from _row_blocks(self._file, group, self._source, index)
+
+    def _columns(self, group: int) -> list[pq.ColumnChunkMetaData]:
+        row_group = self._file.metadata.row_group(group)
+        columns = [row_group.column(k) for k in range(row_group.num_columns)]
+        return [column for column in columns if column.path_in_schema in FIELDS]
+
+    def _chunk(self, column: pq.ColumnChunkMetaData) -> tuple[int, bytes]:
+        """Where a column begins in the file, and its bytes."""
+        offset = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
+        self._stream.seek(offset)
+        return offset, self._stream.read(max(0, column.total_compressed_size))
 
 
 def _damaged(source: str, index: int, error: Exception) -> InputError:
@@ -103,8 +189,7 @@ def decode_rows(block: RowBlock, want_ids: bool = True, max_rejects: int | None 
     except pa.ArrowException as error:
         raise _damaged(block.source, block.index, error) from None
     ids, events, times = (block.rows.column(field) for field in FIELDS)
-    ids, events = ids.cast(pa.large_string()), events.cast(pa.large_string())
-    codes = pc.index_in(events, value_set=pa.array(EVENT_TYPES, pa.large_string()))
+    ids, codes = ids.cast(pa.large_string()), _codes(events)
     if pa.types.is_uint64(times.type):
         times = pc.min_element_wise(times, pa.scalar(2**62, pa.uint64()))
     times = times.cast(pa.int64())
@@ -122,6 +207,13 @@ def decode_rows(block: RowBlock, want_ids: bool = True, max_rejects: int | None 
         rejects,
         len(good) - good.true_count,
     )
+
+
+def _codes(events: Any) -> pa.Int32Array:
+    """Events as indexes into EVENT_TYPES, null where they are none."""
+    if pa.types.is_dictionary(events.type):
+        return _codes(events.dictionary).take(events.indices)
+    return pc.index_in(events.cast(pa.large_string()), value_set=pa.array(EVENT_TYPES, pa.large_string()))
 
 
 def _ids(column: pa.LargeStringArray) -> Ids:

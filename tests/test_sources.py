@@ -4,6 +4,8 @@ import bz2
 import gzip
 import json
 import os
+import pickle
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import sources
-from pipeline.decoding import Block, decode
+from pipeline.decoding import AnyBlock, BrokenBlock
 from pipeline.errors import InputError, UsageError
 from pipeline.events import Batch
 from pipeline.files import InputFile, find_files
-from pipeline.parquet import decode_rows
+from pipeline.parquet import GroupBlock, RowBlock
 from pipeline.sources import ReadBlocks, open_file
 from tests import oracle, support
 from tests.support import event, json_lines, line
@@ -49,8 +51,8 @@ def make(path: Path, data: bytes = b"") -> InputFile:
     return InputFile(str(path), len(data), path.name)
 
 
-def decode_any(block: Any) -> Batch:
-    return decode(block) if isinstance(block, Block) else decode_rows(block)
+def decode_any(block: AnyBlock) -> Batch:
+    return block.decode(True, None)
 
 
 def read(file: InputFile, cell_bytes: int = 1 << 22) -> Batch:
@@ -182,7 +184,7 @@ def test_parts_can_be_claimed_and_split_off_while_they_are_read(tmp_path: Path) 
         other = dofn.create_tracker(rest)
         found += dofn.process(file, other)
         other.check_done()
-        assert rows(Batch.concat([decode(block) for block in found])) == ROWS
+        assert rows(Batch.concat([decode_any(block) for block in found])) == ROWS
 
 
 def test_first_splits_cover_all_parts(tmp_path: Path) -> None:
@@ -192,7 +194,7 @@ def test_first_splits_cover_all_parts(tmp_path: Path) -> None:
     pieces = list(dofn.split(file, whole))
     assert len(pieces) > 5
     found = [block for piece in reversed(pieces) for block in dofn.process(file, dofn.create_tracker(piece))]
-    assert rows(Batch.concat([decode(block) for block in found])) == ROWS
+    assert rows(Batch.concat([decode_any(block) for block in found])) == ROWS
     assert sum(dofn.restriction_size(file, piece) for piece in pieces) >= file.size
 
 
@@ -206,8 +208,8 @@ def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, tmp_path: Path) -> None:
         make(tmp_path / "empty.jsonl"),
     ]
 
-    def check(blocks: list[Block]) -> None:
-        assert rows(Batch.concat([decode(block) for block in blocks])) == ROWS
+    def check(blocks: list[AnyBlock]) -> None:
+        assert rows(Batch.concat([decode_any(block) for block in blocks])) == ROWS
 
     with support.beam_pipeline() as pipeline:
         assert_that(pipeline | beam.Create(files) | ReadBlocks(cell_bytes), check)
@@ -254,6 +256,24 @@ def test_concatenated_members_are_read_as_one(suffix: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("suffix", CODECS)
+def test_members_of_more_bytes_than_are_decompressed_at_a_time(suffix: str, tmp_path: Path) -> None:
+    data = json_lines([event(f"id-{k:032}", "video_25", k) for k in range(20_000)])
+    batch = read(make(tmp_path / f"a{suffix}", 2 * CODECS[suffix](data)))
+    assert batch.timestamps.tolist() == 2 * list(range(20_000))
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_what_is_decompressed_of_few_bytes_is_read_block_by_block(suffix: str, tmp_path: Path) -> None:
+    file = make(tmp_path / f"a{suffix}", CODECS[suffix](b"\n" * 64_000_000 + line()))
+    tracemalloc.start()
+    with open_file(file) as reader:
+        assert sum(len(block.decode(True, None).codes) for block in reader.read_part(0)) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40_000_000
+
+
+@pytest.mark.parametrize("suffix", CODECS)
 def test_members_of_no_bytes_are_allowed(suffix: str, tmp_path: Path) -> None:
     pack = CODECS[suffix]
     data = json_lines(EVENTS)
@@ -288,7 +308,9 @@ def test_a_damaged_file_is_an_error(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", CODECS)
-@pytest.mark.parametrize("rest", [b"garbage, not a member", b"\x01" * 100], ids=["text", "bytes"])
+@pytest.mark.parametrize(
+    "rest", [b"garbage, not a member", b"\x01" * 100, b"\0", b"\0" * 512], ids=["text", "bytes", "zero", "zeros"]
+)
 def test_something_after_the_last_member_is_an_error(suffix: str, rest: bytes, tmp_path: Path) -> None:
     file = make(tmp_path / f"a{suffix}", CODECS[suffix](json_lines(EVENTS)) + rest)
     with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
@@ -356,6 +378,43 @@ def test_parquet_of_more_rows_than_a_block(tmp_path: Path) -> None:
     assert batch.read == count
     assert [reject.index for reject in batch.rejects] == [70_001, 140_000]
     assert len(set(batch.ids.to_list())) == count - 2
+
+
+MIXED = [event("a", "video_25", 1), event("", "video_25", 2), event("b", "click", 3), event("c", "video_50", -1)] * 30
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy"])
+@pytest.mark.parametrize(("limit", "value"), [("GROUP_ROWS", 49), ("GROUP_BYTES", 10)])
+def test_large_row_groups_are_read_by_blocks_of_rows_and_give_the_same(
+    limit: str, value: int, compression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between = {"id": [], "x": list(range(120)), "event": [], "timestamp": []}
+    file = parquet(tmp_path / "a.parquet", between | columns(MIXED), row_group_size=50, compression=compression)
+    by_group = blocks_of(file)
+    assert [type(block) for block in by_group] == [GroupBlock] * 3
+    monkeypatch.setattr("pipeline.parquet." + limit, value)
+    monkeypatch.setattr("pipeline.parquet.ROWS_A_BLOCK", 20)
+    by_rows = blocks_of(file)
+    assert any(isinstance(block, RowBlock) for block in by_rows)
+    assert max(len(block.decode(True, None).codes) for block in by_rows if isinstance(block, RowBlock)) == 5
+    one, other = (Batch.concat([block.decode(True, None) for block in blocks]) for blocks in (by_group, by_rows))
+    assert support.batch_rows(one) == support.batch_rows(other)
+    assert one.rejects == other.rejects
+    assert [reject.index for reject in one.rejects] == [k for k in range(120) if k % 4]
+
+
+def blocks_of(file: InputFile) -> list[AnyBlock]:
+    with open_file(file) as reader:
+        return [block for part in range(reader.parts) for block in reader.read_part(part)]
+
+
+def test_a_row_group_is_decoded_without_its_file_and_in_another_process(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", columns(EVENTS), row_group_size=70)
+    blocks = blocks_of(file)
+    os.remove(file.path)
+    shipped = pickle.loads(pickle.dumps(blocks))
+    assert rows(Batch.concat([block.decode(True, None) for block in shipped])) == ROWS
+    assert all(0 < block.nbytes < file.size for block in blocks)
 
 
 @pytest.mark.parametrize("data", [columns([]), columns(EVENTS[:1])])
@@ -459,7 +518,14 @@ def kept(folder: Path, name: str, data: bytes | None, listed: int | None = None)
     with support.beam_pipeline() as pipeline:
         blocks = pipeline | beam.Create([file]) | ReadBlocks(cell_bytes=256, keep_broken=True)
         _ = blocks | beam.Map(support.Collect(found))
-    return [block.decode(True, None) for block in found if block.arrived == 77]
+    return [decode_as_streams_do(block) for block in found if block.arrived == 77]
+
+
+def decode_as_streams_do(block: AnyBlock) -> Batch:
+    try:
+        return block.decode(True, None)
+    except InputError as error:
+        return BrokenBlock(block.source, str(error)).decode(True, None)
 
 
 LINES = json_lines(EVENTS)
