@@ -54,7 +54,9 @@ class _Members(io.RawIOBase):
     def _decompress(self, rest: bytes, most: int) -> bytes:
         try:
             return self._member.decompress(rest, most)  # type: ignore[no-any-return]
-        except Exception as error:  # each library has an error of its own
+        except MemoryError:
+            raise
+        except Exception as error:  # each library has an error of its own, igzip's is no other
             raise OSError(f"damaged, or not what its name says: {one_line(error)}") from None
 
 
