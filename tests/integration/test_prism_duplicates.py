@@ -42,7 +42,7 @@ def check_end(process: subprocess.Popen[str], sender: DoublingSender, folder: Pa
     assert process.returncode == 0, stderr
     counted = len(sender.different)
     doubled = sender.read - counted
-    wanted = f"{sender.read} events read, {counted} counted, 0 rejected, 0 late, {doubled} duplicate"
+    wanted = f"{sender.read} events read, {counted} counted, 0 rejected, {doubled} duplicates, 0 late, "
     assert re.match(wanted, stderr.splitlines()[-1]), stderr
     assert hourly_reports(folder / "output") == oracle.report(sender.different)
     assert (files_of_ids(folder / "ids_output") == ids_of(sender.different)) is True
