@@ -243,7 +243,8 @@ def measure(options: argparse.Namespace, folder: Path) -> list[str]:
     if options.soak_minutes:
         (folder / "soak").mkdir()
         soak += measure_soak(options, folder / "soak")
-    lines += [*header(load, PACKAGES), "", *table(rows)]
+    how = f"- {options.seconds:g} s and one run of each rate; --early_firing_seconds 1"
+    lines += [*header(load, PACKAGES), how, "", *table(rows)]
     return [*lines, "", f"Memory at {options.soak_rate:,} events/s:", "", *table(soak)] if soak[1:] else lines
 
 

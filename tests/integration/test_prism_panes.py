@@ -19,9 +19,9 @@ PRISM = (
 
 @pytest.mark.parametrize("name", streams.SCENARIOS)
 def test_a_stream_ends_with_what_came(name: str, tmp_path: Path) -> None:
-    """Prism may cut panes elsewhere and hand them on in any order: not every pane of DirectRunner comes.
+    """Panes are not compared, only what must hold however Prism cuts and orders them.
 
-    What must hold: the last files, no version that holds more than its hour, and counts that account for all.
+    That is: the last files, no version that holds more than its hour, and counts that account for all.
     """
     scenario = streams.SCENARIOS[name]
     outcome = streams.play(tmp_path, scenario.steps, PRISM, **scenario.job)
