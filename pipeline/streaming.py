@@ -129,7 +129,7 @@ class _DecodeStream(ThreadedDoFn):
         self._counts["read"] += batch.read + late.read
         self._counts["rejected"] += batch.rejected
         self._counts["late"] += late.read
-        rejects = (*batch.rejects, *late_rejects(late, block.source, block.arrived, self._offset))
+        rejects = (*batch.rejects, *late_rejects(late, block, self._offset))
         if rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, rejects)
         if len(batch.codes):
