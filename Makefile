@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REPORT ?= report.csv
 
-.PHONY: run test check bench bench-http integration clean requirements
+.PHONY: run test check bench bench-http bench-stream integration clean requirements
 
 run: .venv/ready  ## the report of the sample
 	@mkdir -p $(dir $(REPORT))
@@ -23,6 +23,9 @@ bench: .venv/ready .venv-bench/ready  ## against DuckDB, Polars, pandas and stoc
 
 bench-http: .venv/ready .venv-http/ready  ## the server against FastAPI with pandas, in one run
 	$(BIN)/python -m bench.http --rival_python .venv-http/bin/python $(BENCH)
+
+bench-stream: .venv/ready build/tools/ready  ## a watched folder at rising rates: what is sustained, delays, memory; needs Go
+	$(BIN)/python -m bench.stream --prism build/tools/prism --markdown docs/benchmarks-stream.md $(BENCH)
 
 integration: .venv/ready .venv-integration/ready .venv-browser/ready .venv-cloud/ready build/tools/ready  ## a fuzzer, the page in a real browser, servers of clouds
 	.ci/schemathesis $(BIN)/python .venv-integration/bin/schemathesis

@@ -119,7 +119,7 @@ def _rows(shape: str, values: Mapping[str, Bytes], which: Any = slice(None)) -> 
     return rows
 
 
-def _text(batch: Batch, form: str, separator: str) -> bytes:
+def records(batch: Batch, form: str, separator: str) -> bytes:
     """The batch's records, each followed by the separator, in the shapes of the format."""
     values = _values(batch)
     if form not in ("odd", "some-odd"):
@@ -141,7 +141,7 @@ def pieces(events: int, form: str, seed: int = DEFAULT_SEED) -> Iterator[bytes]:
     separator = ", " if before else "\n"
     yield before.encode()
     for number, batch in enumerate(batches(events, seed)):
-        text = _text(batch, form, separator)
+        text = records(batch, form, separator)
         if not before:
             yield text
         else:

@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.measuring import PROJECT, BenchError, resident
 from bench.page import cpu_model
 
-PROJECT = Path(__file__).resolve().parent.parent
 EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
 OURS, RIVAL = "this server", "the rival, FastAPI with pandas"
 PACKAGES = {
@@ -35,10 +35,6 @@ TURNS = 3  # of each server in a cell of the table, so that a slow moment of the
 STARTS = 3
 SOAK_CLIENTS, SOAK_STOPS = 8, (0.02, 0.1, 0.5, 1.0)  # memory is read after these parts of the requests
 BAD_EVERY = 20  # of a soak's requests, one is answered 400
-
-
-class BenchError(Exception):
-    """A server does not start, or gives a wrong answer."""
 
 
 def make_body(events: int) -> bytes:
@@ -67,12 +63,7 @@ class Server:
     def memory(self) -> tuple[float, float]:
         """MiB of resident memory: of the process that was started, and of its children together."""
         children = Path(f"/proc/{self.process}/task/{self.process}/children").read_text().split()
-        return _resident(self.process), sum(map(_resident, children))
-
-
-def _resident(process: int | str) -> float:
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+        return resident(self.process), sum(map(resident, children))
 
 
 def commands(rival_python: str) -> dict[str, list[str]]:

@@ -115,6 +115,12 @@ def measure(line: list[str], log: Path) -> Usage:
     return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
 
 
+def resident(process: int | str) -> float:
+    """MiB of resident memory."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
 def sorted_digest(path: Path) -> str:
     """A digest of a file's lines whatever their order, repeated ones included; sorted outside this process."""
     order = {**os.environ, "LC_ALL": "C"}

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.chart import Series, chart_svg
@@ -17,7 +18,7 @@ Results = list[tuple[Row, list[Case]]]
 def page(results: Results, load: float, chart: Path | None, judged: bool) -> tuple[str, str]:
     """The page, and the chart as SVG. load: of the machine before. chart: where it will be. judged: show targets."""
     lines = ["# Benchmarks", "", "Made by `make bench`; [how it is measured](../bench/README.md).", ""]
-    lines += _header(load)
+    lines += header(load, PACKAGES)
     if judged:
         lines += ["", "## Targets", "", *_targets(results)]
     lines += ["", "## Figures", "", *_figures(results)]
@@ -32,12 +33,12 @@ def page(results: Results, load: float, chart: Path | None, judged: bool) -> tup
     return "\n".join(lines) + "\n", chart_svg(found)
 
 
-def _header(load: float) -> list[str]:
-    """Where and when this was measured; load is the run queue's mean length over a minute, by the system."""
+def header(load: float, packages: Sequence[str]) -> list[str]:
+    """Where, when and with what this was measured; load is the run queue's mean length over a minute, by the system."""
     loads = f"load before {load:.1f}, after {os.getloadavg()[0]:.1f}"
     return [
         f"- CPU: {cpu_model()}, {os.cpu_count()} cores; {platform.system()} {platform.release()}",
-        f"- Python {platform.python_version()}, {', '.join(map(_version, PACKAGES))}",
+        f"- Python {platform.python_version()}, {', '.join(map(_version, packages))}",
         f"- {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC; {loads}",
     ]
 
@@ -70,7 +71,7 @@ def _targets(results: Results) -> list[str]:
                 rows.append([row.name, target.text, bound, measured, "yes" if target.met(by_program) else "NO"])
             except KeyError:  # a rival that was not run
                 rows.append([row.name, target.text, bound, "-", "-"])
-    return _table(rows)
+    return table(rows)
 
 
 def _figures(results: Results) -> list[str]:
@@ -78,7 +79,7 @@ def _figures(results: Results) -> list[str]:
     for row, cases in results:
         ours = next(case for case in cases if case.program == OURS)
         rows += [_figure(row, case, ours) for case in cases]
-    return [*_table(rows), "", "Ratio: to this project's time in the same row. Answers were compared and are equal."]
+    return [*table(rows), "", "Ratio: to this project's time in the same row. Answers were compared and are equal."]
 
 
 def _figure(row: Row, case: Case, ours: Case) -> list[str]:
@@ -122,7 +123,7 @@ def _growth(ours: dict[int, Case]) -> list[str]:
         f"Counts, JSON Lines: {base:.2f} s and {slope:.4f} s a million events; {memory:.0f} MB and "
         f"{memory_slope:+.2f} MB a million events.",
         "",
-        *_table(rows),
+        *table(rows),
     ]
 
 
@@ -133,7 +134,7 @@ def fit(xs: list[float], ys: list[float]) -> tuple[float, float]:
     return y_mean - slope * x_mean, slope
 
 
-def _table(rows: list[list[str]]) -> list[str]:
+def table(rows: list[list[str]]) -> list[str]:
     """A Markdown table that also reads well in a terminal."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, cells, widths)) + " |" for cells in rows]

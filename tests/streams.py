@@ -127,3 +127,61 @@ def ids_of(events: Sequence[oracle.Event], minutes: int = 60) -> dict[str, list[
 def impressions(*timestamps: int) -> list[oracle.Event]:
     """The events of `block`."""
     return [(f"id-{t}", "impressions", t) for t in timestamps]
+
+
+class Scenario(NamedTuple):
+    """A stream to play, and what must come of it on any engine.
+
+    times: of the impressions that are counted. late: how many are not. job: fields of StreamJob.
+    """
+
+    steps: Sequence[Step]
+    times: Sequence[int]
+    late: int = 0
+    minutes: int = 60
+    job: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+
+
+_HALF, _END = HOUR + 1800, HOUR + 3600
+_MIXED = [HOUR + 7200, HOUR, _END, HOUR + 7201, HOUR - 3600, HOUR + 1]
+_AROUND_HALVES = [HOUR, _HALF - 1, _HALF, _HALF + 1799, _HALF + 1800, _HALF + 3599, _HALF + 3600]
+
+SCENARIOS = {
+    "early, on time and late": Scenario(
+        [
+            watermark(HOUR),
+            arrive(block(HOUR + 1, HOUR + 2)),
+            wait(30),
+            arrive(block(HOUR + 3)),
+            wait(31),  # 60 s after the first: early
+            arrive(block(HOUR + 4), block(HOUR + 5)),
+            wait(61),  # early again
+            arrive(block(HOUR + 6)),
+            watermark(_END),  # on time
+            arrive(block(HOUR + 7)),  # late
+            arrive(block(HOUR + 8, HOUR + 9)),  # late
+        ],
+        range(HOUR + 1, HOUR + 10),
+    ),
+    "out of order": Scenario([watermark(HOUR - 7200), *(arrive(block(time)) for time in _MIXED)], _MIXED),
+    "a jump over empty hours": Scenario(
+        [watermark(HOUR), arrive(block(HOUR, HOUR + 10800)), watermark(HOUR + 90_000), arrive(block(HOUR + 1))],
+        [HOUR, HOUR + 10800, HOUR + 1],
+    ),
+    "+05:30": Scenario(
+        [watermark(HOUR - 7200), arrive(block(*_AROUND_HALVES))],
+        _AROUND_HALVES,
+        minutes=330,
+        job={"utc_offset": "+05:30"},
+    ),
+    "too late": Scenario(
+        [
+            watermark(HOUR + 10**9),  # of no account: what counts is when it arrived
+            arrive(block(HOUR, arrived=_END + 60)),
+            arrive(block(HOUR + 1, _END, arrived=_END + 61)),
+        ],
+        [HOUR, _END],
+        late=1,
+        job={"allowed_lateness_seconds": 60},
+    ),
+}

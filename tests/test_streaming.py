@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,7 +28,12 @@ def play(folder: Path, *steps: Step, **job: Any) -> Outcome:
     return streams.play(folder, steps, DIRECT, **job)
 
 
-def check(outcome: Outcome, timestamps: list[int], minutes: int = 60) -> None:
+def play_scenario(folder: Path, name: str) -> Outcome:
+    scenario = streams.SCENARIOS[name]
+    return play(folder, *scenario.steps, **scenario.job)
+
+
+def check(outcome: Outcome, timestamps: Sequence[int], minutes: int = 60) -> None:
     """The final files hold one impression at each timestamp, and nothing else came."""
     events = impressions(*timestamps)
     assert outcome.reports == streams.reports_of(events, minutes)
@@ -37,20 +43,7 @@ def check(outcome: Outcome, timestamps: list[int], minutes: int = 60) -> None:
 
 
 def test_early_on_time_and_late_panes(tmp_path: Path) -> None:
-    outcome = play(
-        tmp_path,
-        watermark(HOUR),
-        arrive(block(HOUR + 1, HOUR + 2)),
-        wait(30),
-        arrive(block(HOUR + 3)),
-        wait(31),  # 60 s after the first: early
-        arrive(block(HOUR + 4), block(HOUR + 5)),
-        wait(61),  # early again
-        arrive(block(HOUR + 6)),
-        watermark(HOUR + 3600),  # on time
-        arrive(block(HOUR + 7)),  # late
-        arrive(block(HOUR + 8, HOUR + 9)),  # late
-    )
+    outcome = play_scenario(tmp_path, "early, on time and late")
     assert outcome.versions == [(NAME, n) for n in (3, 5, 6, 7, 9)]
     check(outcome, [HOUR + k for k in range(1, 10)])
 
@@ -63,23 +56,21 @@ def test_early_panes_come_as_often_as_told(tmp_path: Path) -> None:
 
 
 def test_hours_in_any_order(tmp_path: Path) -> None:
-    times = [HOUR + 7200, HOUR, HOUR + 3600, HOUR + 7201, HOUR - 3600, HOUR + 1]
-    outcome = play(tmp_path, watermark(HOUR - 7200), *(arrive(block(time)) for time in times))
+    outcome = play_scenario(tmp_path, "out of order")
     assert sorted(outcome.versions) == [
         ("2021-04-02T19+0100.csv", 1),
         ("2021-04-02T20+0100.csv", 2),
         ("2021-04-02T21+0100.csv", 1),
         ("2021-04-02T22+0100.csv", 2),
     ]
-    check(outcome, times)
+    check(outcome, streams.SCENARIOS["out of order"].times)
 
 
 def test_a_watermark_that_jumps_over_hours_ends_all_of_them(tmp_path: Path) -> None:
-    times = [HOUR, HOUR + 3 * 3600]  # two empty hours between them
-    outcome = play(tmp_path, watermark(HOUR), arrive(block(*times)), watermark(HOUR + 90_000), arrive(block(HOUR + 1)))
+    outcome = play_scenario(tmp_path, "a jump over empty hours")
     assert outcome.versions[-1] == (NAME, 2)
     assert sorted(outcome.versions) == [(NAME, 1), (NAME, 2), ("2021-04-02T23+0100.csv", 1)]
-    check(outcome, [*times, HOUR + 1])
+    check(outcome, streams.SCENARIOS["a jump over empty hours"].times)
 
 
 def test_a_replay_of_old_events_is_counted(tmp_path: Path) -> None:
@@ -95,8 +86,7 @@ def test_the_first_and_the_last_hour_of_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("offset", "minutes"), [("+05:30", 330), ("-03:30", -210), ("+00:00", 0), ("-18:00", -1080)])
 def test_hours_of_other_offsets(tmp_path: Path, offset: str, minutes: int) -> None:
-    half = HOUR + 1800
-    times = [HOUR, half - 1, half, half + 1799, half + 1800, half + 3599, half + 3600]
+    times = streams.SCENARIOS["+05:30"].times
     outcome = play(tmp_path, watermark(HOUR - 7200), arrive(block(*times)), utc_offset=offset)
     assert sorted(outcome.versions) == sorted(
         (f"{name}.csv", sum(streams.file_name(time, minutes) == name for time in times))
@@ -119,15 +109,8 @@ def test_no_events_make_no_files(tmp_path: Path) -> None:
 
 
 def test_what_came_too_late_is_kept_apart(tmp_path: Path) -> None:
-    end = HOUR + 3600
-    outcome = play(
-        tmp_path,
-        watermark(HOUR + 10**9),  # of no account: what counts is when it arrived
-        arrive(block(HOUR, arrived=end + 60)),
-        arrive(block(HOUR + 1, end, arrived=end + 61)),
-        allowed_lateness_seconds=60,
-    )
-    events = impressions(HOUR, end)
+    outcome = play_scenario(tmp_path, "too late")
+    events = impressions(HOUR, HOUR + 3600)
     assert outcome.versions == [(NAME, 1), ("2021-04-02T21+0100.csv", 1)]
     assert (outcome.reports, outcome.ids) == (streams.reports_of(events), streams.ids_of(events))
     assert outcome.summary == Summary(3, 2, 0, 0, late=1)

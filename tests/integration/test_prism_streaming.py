@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import json
 import os
 import random
 import re
@@ -18,7 +17,7 @@ import pytest
 from tests import oracle
 from tests.integration.servers import TOOLS
 from tests.streams import files_of_ids, ids_of
-from tests.support import hourly_reports
+from tests.support import hourly_reports, json_lines
 
 START = 1617393600  # a full hour
 HOURS = 3
@@ -43,16 +42,21 @@ class Sender:
         number, self.files = self.files, self.files + 1
         late, times = number % 50 == 7, 2 if number % 60 == 11 else 1
         events = [self._event(number, k) for k in range(EVENTS_A_FILE)]
-        lines = [json.dumps(dict(zip(("id", "event", "timestamp"), event, strict=True))) for event in events]
-        lines += ['{"id": "broken"'] if number % 40 == 3 else []
+        broken = number % 40 == 3
+        data = self.lines(events) + (b'{"id": "broken"\n' if broken else b"")
         for copy in range(times):
-            self._put(f"{number}-{copy}.jsonl", ("\n".join(lines) + "\n").encode(), late)
-        self.rejected += times * (len(lines) - len(events))
+            self._put(f"{number}-{copy}.jsonl", data, late)
+        self.rejected += times * broken
         self.late += len(events) if late else 0
         self.on_time += [] if late else events * times
         if number % 100 == 13:
             self._put(f"{number}.jsonl.gz", b"no gzip", late=False)
             self.rejected += 1
+
+    @staticmethod
+    def lines(events: list[oracle.Event]) -> bytes:
+        """Events as JSON Lines."""
+        return json_lines(dict(zip(("id", "event", "timestamp"), event, strict=True)) for event in events)
 
     def _event(self, number: int, k: int) -> oracle.Event:
         timestamp = START + self.random.randrange(HOURS * 3600)
@@ -67,14 +71,18 @@ class Sender:
 
 
 @contextlib.contextmanager
-def stream(sender: Sender, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The command line, watching the sender's folder; killed with its Prism if it still runs at the end."""
+def stream(sender: Sender, folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """The command line, watching the sender's folder; killed with its Prism if it still runs at the end.
+
+    more: options.
+    """
     outputs = [f"--{name}={folder / name}" for name in ("output", "ids_output", "rejects_output")]
     command = [sys.executable, "-m", "pipeline", "--streaming", f"--input={sender.folder}/*.jsonl*", *outputs]
     options = [
         "--early_firing_seconds=2",
         f"--allowed_lateness_seconds={ALLOWED}",
         f"--prism_location={TOOLS / 'prism'}",
+        *more,
     ]
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:

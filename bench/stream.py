@@ -1,0 +1,265 @@
+"""Measures a stream over a watched folder on Prism, as a user starts it: python -m bench.stream --prism PROGRAM
+
+For each offered rate a stream is started, gets one file to warm up, and then so many files a second. Files are linked
+into the folder under a new name, which appears at once as a renamed one does, and costs the machine next to nothing.
+The reports are read all the while; at the end they must be what was sent, to the byte, or the status is 1.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from bench.events import EVENT_TYPES, batches, records
+from bench.measuring import PROJECT, BenchError, resident
+from bench.page import header, table
+
+RATES, FILES_A_SECOND = (50_000, 100_000, 200_000, 400_000), 20
+HOURS, START = 3, 1617231600  # 2021-04-01T00:00:00+01:00
+POOL = 20  # different files, which are sent again and again
+PATIENCE = 120  # seconds without any new event in the reports
+LOOK_SECONDS = 0.02
+TICKS = os.sysconf("SC_CLK_TCK")
+PACKAGES = ("apache-beam", "numba", "numpy")
+
+Counts = Counter[tuple[int, int]]  # events by hour (0: the first) and event type
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A file to send, and what it holds."""
+
+    path: Path
+    counts: Counts
+
+
+def make_pool(folder: Path, events: int) -> list[Sample]:
+    """Different files of so many events each, of which the stream makes HOURS hours."""
+    folder.mkdir()
+    return [_make_file(folder / f"{number}.jsonl", events, number) for number in range(POOL)]
+
+
+def _make_file(path: Path, events: int, seed: int) -> Sample:
+    counts = Counts()
+    with path.open("wb") as file:
+        for batch in batches(events, seed):
+            since = batch.timestamp % np.uint64(HOURS * 3600)
+            file.write(records(dataclasses.replace(batch, timestamp=since + np.uint64(START)), "jsonl", "\n"))
+            counts.update(zip((since // np.uint64(3600)).tolist(), batch.event.tolist(), strict=True))
+    return Sample(path, counts)
+
+
+def reports_of(counts: Counts) -> dict[str, str]:
+    """The files of reports that are right."""
+    found = {}
+    for hour in sorted({hour for hour, _ in counts}):
+        numbers = [counts[hour, code] for code in range(len(EVENT_TYPES))]
+        cells = [f"2021-04-01T{hour:02}:00:00+01:00", *map(str, numbers), f"{numbers[0] // 10}.{numbers[0] % 10}"]
+        head = ",".join(("hour", *EVENT_TYPES, "impressions_scaled"))
+        found[f"2021-04-01T{hour:02}+0100.csv"] = f"{head}\n{','.join(cells)}\n"
+    return found
+
+
+@dataclasses.dataclass
+class Stream:
+    """A stream that runs: its process, what was sent to it, and when the reports held it."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    sent: Counts = dataclasses.field(default_factory=Counts)
+    arrivals: list[tuple[float, int]] = dataclasses.field(default_factory=list)  # of files: time, events sent by then
+    delays: list[float] = dataclasses.field(default_factory=list)
+    peaks: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def send(self, sample: Sample) -> None:
+        """One more file."""
+        os.link(sample.path, self.folder / "in" / f"{len(self.arrivals)}.jsonl")
+        self.sent.update(sample.counts)
+        self.arrivals.append((time.perf_counter(), self.sent.total()))
+
+    def look(self) -> int:
+        """Reads the reports: how many events they hold. Notes the delay of each file that they now hold."""
+        held, now = 0, time.perf_counter()
+        for path in (self.folder / "out").glob("*.csv"):
+            held += sum(map(int, path.read_text().split("\n")[1].split(",")[1:-1]))
+        while len(self.delays) < len(self.arrivals) and self.arrivals[len(self.delays)][1] <= held:
+            self.delays.append(now - self.arrivals[len(self.delays)][0])
+        return held
+
+    def drain(self) -> float:
+        """Waits until all that was sent is reported; the time. Raises BenchError where that does not come."""
+        held, changed = 0, time.perf_counter()
+        while held < self.sent.total():
+            time.sleep(LOOK_SECONDS)
+            if (now := self.look()) != held:
+                held, changed = now, time.perf_counter()
+            if self.process.poll() is not None or time.perf_counter() - changed > PATIENCE:
+                log = (self.folder / "log").read_text(errors="replace")[-2000:]
+                raise BenchError(f"the reports hold {held} of {self.sent.total()} events\n{log}")
+        return changed
+
+    def offer(self, pool: list[Sample], seconds: float) -> None:
+        """Sends files for so long, FILES_A_SECOND, each as soon as it is due."""
+        start = time.perf_counter()
+        for number in range(round(seconds * FILES_A_SECOND)):
+            while (wait := start + number / FILES_A_SECOND - time.perf_counter()) > 0:
+                time.sleep(min(wait, LOOK_SECONDS))
+                self.look()
+            self.send(pool[number % len(pool)])
+            if number % FILES_A_SECOND == 0:
+                self.memory()
+
+    def memory(self) -> dict[str, float]:
+        """MiB of resident memory by program; keeps the peaks."""
+        found: dict[str, float] = {}
+        for process in tree(self.process.pid):
+            name = Path(f"/proc/{process}/comm").read_text().strip()
+            found[name] = found.get(name, 0.0) + resident(process)
+        self.peaks = {name: max(found.get(name, 0.0), self.peaks.get(name, 0.0)) for name in {*found, *self.peaks}}
+        return found
+
+    def cpu_seconds(self) -> float:
+        """Processor time of all its processes so far."""
+        stats = (
+            Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split() for process in tree(self.process.pid)
+        )
+        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / TICKS
+
+    def stop(self) -> None:
+        """Stops it as a user does, and compares its reports. Raises BenchError where they are not what was sent."""
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(PATIENCE)
+        found = {path.name: path.read_text() for path in (self.folder / "out").glob("*.csv")}
+        if status or found != reports_of(self.sent):
+            raise BenchError(f"status {status}, reports {found}, sent {reports_of(self.sent)}")
+
+
+def tree(process: int) -> list[int]:
+    """A process and all that descend from it."""
+    children = [
+        int(child) for path in Path(f"/proc/{process}/task").glob("*/children") for child in path.read_text().split()
+    ]
+    return [process, *(found for child in children for found in tree(child))]
+
+
+@contextlib.contextmanager
+def streaming(folder: Path, prism: Path, pool: list[Sample]) -> Iterator[Stream]:
+    """A stream that has reported its first file."""
+    (folder / "in").mkdir()
+    line = [sys.executable, "-m", "pipeline", "--streaming", f"--input={folder}/in/*.jsonl", f"--output={folder}/out"]
+    options = ["--early_firing_seconds=1", f"--prism_location={prism}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*line, *options], cwd=PROJECT, stderr=log, start_new_session=True)
+    try:
+        stream = Stream(process, folder)
+        stream.send(pool[0])
+        stream.drain()
+        yield stream
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def measure_rate(rate: int, options: argparse.Namespace, folder: Path) -> list[str]:
+    """A row of the table."""
+    pool = make_pool(folder / "pool", rate // FILES_A_SECOND)
+    with streaming(folder, options.prism, pool) as stream:
+        cpu, before, start = stream.cpu_seconds(), stream.sent.total(), time.perf_counter()
+        stream.offer(pool, options.seconds)
+        seconds, events = stream.drain() - start, stream.sent.total() - before
+        stream.memory()
+        cpu = stream.cpu_seconds() - cpu
+        stream.stop()
+    delays = sorted(stream.delays[1:])
+    p50, p99 = (delays[(len(delays) - 1) * percent // 100] for percent in (50, 99))
+    memory = ", ".join(f"{name} {mib:.0f}" for name, mib in sorted(stream.peaks.items()))
+    figures = [
+        f"{events:,}",
+        f"{events / seconds:,.0f}",
+        f"{p50:.2f}",
+        f"{p99:.2f}",
+        f"{cpu:.1f}",
+        f"{cpu / events * 1e6:.1f}",
+    ]
+    return [f"{rate:,}", *figures, memory]
+
+
+def measure_soak(options: argparse.Namespace, folder: Path) -> list[list[str]]:
+    """Rows of memory, one a minute."""
+    pool, rows = make_pool(folder / "pool", options.soak_rate // FILES_A_SECOND), []
+    with streaming(folder, options.prism, pool) as stream:
+        for minute in range(options.soak_minutes):
+            stream.offer(pool, 60)
+            memory = ", ".join(f"{name} {mib:.0f}" for name, mib in sorted(stream.memory().items()))
+            rows.append([str(minute + 1), f"{len(stream.arrivals):,}", f"{stream.sent.total():,}", memory])
+            print("soak:", *rows[-1], file=sys.stderr, flush=True)
+        stream.drain()
+        stream.stop()
+    return rows
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.stream", description="Measures a stream on Prism.")
+    parser.add_argument("--prism", type=Path, required=True, help="Beam's local engine, a program")
+    parser.add_argument("--rates", type=int, nargs="*", default=list(RATES), help="offered events a second")
+    parser.add_argument("--seconds", type=float, default=20, help="of each rate")
+    parser.add_argument("--soak_minutes", type=int, default=5, help="while memory is watched; 0: not")
+    parser.add_argument("--soak_rate", type=int, default=20_000, help="events a second then")
+    parser.add_argument("--markdown", type=Path, help="file to write the results to")
+    options = parser.parse_args()
+    options.prism = options.prism.resolve()
+    return options
+
+
+def measure(options: argparse.Namespace, folder: Path) -> list[str]:
+    """The page."""
+    load = os.getloadavg()[0]
+    rows = [
+        ["offered events/s", "events", "sustained/s", "delay p50 s", "p99 s", "CPU s", "CPU us an event", "peak MiB"]
+    ]
+    for rate in options.rates:
+        (folder / str(rate)).mkdir()
+        rows.append(measure_rate(rate, options, folder / str(rate)))
+        print("rate:", *rows[-1], file=sys.stderr, flush=True)
+    lines = [
+        "# A stream's benchmark",
+        "",
+        "Made by `make bench-stream`; [how it is measured](../bench/README.md#a-stream).",
+        "",
+    ]
+    soak = [["minute", "files", "events", "MiB"]]
+    if options.soak_minutes:
+        (folder / "soak").mkdir()
+        soak += measure_soak(options, folder / "soak")
+    how = f"- {options.seconds:g} s and one run of each rate; --early_firing_seconds 1"
+    lines += [*header(load, PACKAGES), how, "", *table(rows)]
+    return [*lines, "", f"Memory at {options.soak_rate:,} events/s:", "", *table(soak)] if soak[1:] else lines
+
+
+def main() -> None:
+    """Prints the results, and writes them where asked; status 1 where reports are not what was sent."""
+    options = parsed()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            page = "\n".join(measure(options, Path(folder))) + "\n"
+        except BenchError as error:
+            sys.exit(f"bench: {error}")
+    print(page, end="")
+    if options.markdown:
+        options.markdown.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
