@@ -42,11 +42,13 @@ class AnyBlock:
     """What a source is a sequence of: a run of records, as bytes (Block), Parquet rows (parquet.RowBlock), or messages.
 
     source: what rejects call it. arrived: when its file was last written, or its messages published (Unix seconds);
-    0 where nobody asks.
+    0 where nobody asks. offset, index: bytes or records before it in its source, None where they are not known.
     """
 
     source: str
     arrived: int
+    offset: int | None = None
+    index: int | None = None
 
     @property
     def nbytes(self) -> int:

@@ -14,7 +14,7 @@ from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from pipeline.counters import COUNTS, Counted, count
-from pipeline.duplicates import KeySet, Place, key_events, merge_events, split_events, split_hours, unseen
+from pipeline.duplicates import KeySet, Place, as_one, key_events, merge_events, split_events, split_hours, unseen
 from pipeline.events import Batch
 from pipeline.quick import QuickDoFn
 from pipeline.table import HOUR
@@ -23,6 +23,9 @@ from pipeline.threads import ThreadedDoFn
 from pipeline.transforms import counter
 
 Columns = tuple[bytes, bytes, bytes]  # of a KeySet, as a runner gives them back
+
+MOST_SETS = 16
+"""Sets of an hour's part in state. Each is searched for each batch; making them one sorts and writes all of them."""
 
 _STAY = -1  # the partition of what stays of batches: with the events, since a Flatten would copy all of them
 
@@ -104,10 +107,7 @@ def _dropped(events: int) -> beam.pvalue.TaggedOutput:
 
 
 class _PassNew(QuickDoFn):
-    """Remembers the events of a place as sets that are only added to.
-
-    Making them one now and then (clear, add) halved the time on Prism, but in one run of two 33 duplicates got through.
-    """
+    """Remembers the events of a place as a few sets: as many as a bag of MOST_SETS may hold, then made one."""
 
     _SEEN = BagStateSpec("seen", TupleCoder((BytesCoder(),) * 3))
     _FORGET = TimerSpec("forget", TimeDomain.WATERMARK)
@@ -122,10 +122,13 @@ class _PassNew(QuickDoFn):
         forget: Any = beam.DoFn.TimerParam(_FORGET),  # noqa: B008
     ) -> Iterator[Any]:
         (hour, _), piece = element[0], KeySet(*element[1])
-        new = unseen(piece, (KeySet(*item) for item in seen.read()))
+        held = [KeySet(*columns) for columns in seen.read()]
+        new = unseen(piece, held)
         yield _dropped(piece.size - new.size)
         if new.size:
-            seen.add(new)
+            if len(held) >= MOST_SETS:
+                seen.clear()
+            seen.add(as_one([*held, new]) if len(held) >= MOST_SETS else new)
             yield key_events(new.keys())
         if self._allowed is not None:
             forget.set(max(hour + HOUR, time.time()) + self._allowed)

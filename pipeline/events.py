@@ -37,7 +37,8 @@ class Reject:
     """A record that is not an event.
 
     source: the file's name. offset: bytes before the record in the (decompressed) source, None for Parquet. index:
-    records before it in the source, None in JSON Lines (a split cannot know). raw: its first RAW_BYTES bytes as text.
+    records before it in the source, None in JSON Lines (a split cannot know); a late event has those of its block. raw:
+    its first RAW_BYTES bytes as text.
     """
 
     source: str

@@ -8,7 +8,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.coders import VarIntCoder
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.transforms.userstate import BagStateSpec
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from pipeline.quick import QuickDoFn
 from pipeline.sinks import atomic_file
@@ -28,19 +28,19 @@ def hour_name(label: str) -> str:
 class _WriteNewest(QuickDoFn):
     """Panes come late, twice, and in any order; an hour's state is what was written of it, in events or ids."""
 
-    _WRITTEN = BagStateSpec("written", VarIntCoder())
+    _WRITTEN = ReadModifyWriteStateSpec("written", VarIntCoder())
 
     def __init__(self, folder: str, token: str) -> None:
         self._folder, self._token = folder, token
 
     def process(self, version: Version, written: Any = beam.DoFn.StateParam(_WRITTEN)) -> Iterator[str]:  # noqa: B008
         name, (size, data) = version
-        if size <= max(written.read(), default=0):
+        if size <= (written.read() or 0):
             return
         path = FileSystems.join(self._folder, name)
         with atomic_file(path, self._token) as stream:
             stream.write(data)
-        written.add(size)
+        written.write(size)
         written_here[path] = size
         yield path
 

@@ -7,6 +7,7 @@ same in a replay and on every runner, and what is late is known before it is cou
 import json
 from collections.abc import Iterator
 
+from pipeline.decoding import AnyBlock
 from pipeline.events import EVENT_TYPES, NO_IDS, RAW_BYTES, Batch, Reject
 from pipeline.table import HOUR, hour_label
 
@@ -25,11 +26,12 @@ def split_late(batch: Batch, arrived: int, allowed: int, offset: int = HOUR) -> 
     return batch.select(~late), Batch(lost.codes, lost.timestamps, lost.ids)
 
 
-def late_rejects(late: Batch, source: str, arrived: int, offset: int = HOUR) -> Iterator[Reject]:
-    """Late events as rejects, with the reason."""
+def late_rejects(late: Batch, block: AnyBlock, offset: int = HOUR) -> Iterator[Reject]:
+    """A block's late events as rejects, with the reason, and where the block begins."""
+    index = None if block.offset is not None else block.index
     ids = late.ids.to_list() or [b""] * len(late.codes)
     for name, code, timestamp in zip(ids, late.codes.tolist(), late.timestamps.tolist(), strict=True):
         event = {"id": name.decode(), "event": EVENT_TYPES[code], "timestamp": timestamp}
         hour = (timestamp + offset) // HOUR * HOUR - offset
-        reason = f"late: came {arrived - hour - HOUR} s after the end of its hour {hour_label(hour, offset)}"
-        yield Reject(source, None, None, reason, json.dumps(event)[:RAW_BYTES])
+        reason = f"late: came {block.arrived - hour - HOUR} s after the end of its hour {hour_label(hour, offset)}"
+        yield Reject(block.source, block.offset, index, reason, json.dumps(event)[:RAW_BYTES])

@@ -31,8 +31,16 @@ from pipeline.lateness import late_rejects, split_late
 from pipeline.quick import QuickDoFn, quick_map
 from pipeline.sources import ReadBlocks
 from pipeline.stream_job import StreamJob
-from pipeline.table import HOUR, HourCounts, Table, add_counts, count_table, csv_text, hour_label
-from pipeline.table import parse_utc_offset as parse_offset
+from pipeline.table import (
+    HOUR,
+    HourCounts,
+    Table,
+    add_counts,
+    count_table,
+    csv_text,
+    hour_label,
+    parse_utc_offset,
+)
 from pipeline.tally import Tally, explain_rejects, first_rejects
 from pipeline.temporary import in_global_window
 from pipeline.threads import ThreadedDoFn
@@ -121,7 +129,7 @@ class _DecodeStream(ThreadedDoFn):
         self._counts["read"] += batch.read + late.read
         self._counts["rejected"] += batch.rejected
         self._counts["late"] += late.read
-        rejects = (*batch.rejects, *late_rejects(late, block.source, block.arrived, self._offset))
+        rejects = (*batch.rejects, *late_rejects(late, block, self._offset))
         if rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, rejects)
         if len(batch.codes):
@@ -208,7 +216,7 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
     job: StreamJob
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> beam.PCollection[str]:
-        job, offset = self.job, parse_offset(self.job.utc_offset)
+        job, offset = self.job, parse_utc_offset(self.job.utc_offset)
         early = job.early_firing_seconds
         want_ids = bool(job.ids_output or job.rejects_output) or job.deduplicate
         decoded = blocks | "Decode" >> DecodeStream(want_ids, offset, job.allowed_lateness_seconds)

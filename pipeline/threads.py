@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -12,7 +13,18 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.quick import QuickDoFn
 
-THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+def share_of_cores(cores: int) -> int:
+    """This process's part of so many cores: all, or of Beam's worker processes side by side (Dataflow has one a core)
+    an equal part, at least one.
+    """
+    if "WORKER_ID" not in os.environ:  # set by Beam for each worker process that it starts
+        return cores
+    beside = [path.read_text().split() for path in Path(f"/proc/{os.getppid()}/task").glob("*/children")]
+    return max(1, cores // (sum(map(len, beside)) or cores))
+
+
+THREADS = share_of_cores(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 """One a core that this process may use."""
 
 

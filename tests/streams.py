@@ -90,7 +90,7 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
     return Outcome(
         [(name, version[0]) for name, version in _versions if name.endswith(".csv")],
         {path.name: path.read_text() for path in sorted(folders["output"].iterdir())},
-        {path.name: sorted(path.read_text().split("\n")[:-1]) for path in sorted(folders["ids_output"].iterdir())},
+        files_of_ids(folders["ids_output"]),
         [json.loads(row) for path in folders["rejects_output"].iterdir() for row in path.read_text().splitlines()],
         summary_of(counters.totals),
     )
@@ -109,6 +109,11 @@ def reports_of(events: Sequence[oracle.Event], minutes: int = 60) -> dict[str, s
         f"{name}.csv": oracle.report([e for e in events if file_name(e[2], minutes) == name], minutes)
         for name in sorted(names)
     }
+
+
+def files_of_ids(folder: Path) -> dict[str, list[str]]:
+    """The files of ids in a folder, their lines sorted."""
+    return {path.name: sorted(path.read_text().split("\n")[:-1]) for path in sorted(folder.iterdir())}
 
 
 def ids_of(events: Sequence[oracle.Event], minutes: int = 60) -> dict[str, list[str]]:

@@ -24,6 +24,7 @@ from pipeline import (
     DropDuplicates,
     HourlyTable,
     Job,
+    drop_duplicates,
     duplicates,
     find_files,
     hourly_table,
@@ -34,6 +35,7 @@ from pipeline.counters import COUNTS, KeepCounters, count
 from pipeline.decoding import AnyBlock, Block
 from pipeline.drop_duplicates import DropStreamDuplicates
 from pipeline.duplicates import (
+    as_one,
     event_keys,
     key_events,
     merge_events,
@@ -119,8 +121,8 @@ def test_any_batches_give_the_set_and_account_for_each_record(parts: list[Events
 
 @both
 @settings(max_examples=50)
-@given(st.lists(EVENTS, max_size=6), st.sampled_from((0, 3600, 19800)))
-def test_any_stream_gives_the_set(parts: list[Events], offset: int) -> None:
+@given(st.lists(EVENTS, max_size=6), st.sampled_from((0, 3600, 19800)), st.integers(1, 3))
+def test_any_stream_gives_the_set(parts: list[Events], offset: int, most_sets: int) -> None:
     state: dict[Any, list[duplicates.KeySet]] = {}
     passed: Events = []
     for part in parts:
@@ -130,7 +132,7 @@ def test_any_stream_gives_the_set(parts: list[Events], offset: int) -> None:
             }
             sets = state.setdefault(place, [])
             new = unseen(piece, sets)
-            sets.append(new)
+            state[place] = [as_one([*sets, new])] if len(sets) >= most_sets else [*sets, new]
             found = support.batch_rows(key_events(new.keys()))
             assert new.size == len(found)
             passed += found
@@ -293,14 +295,14 @@ def test_a_stream_forgets_an_hour_when_its_lateness_is_over(monkeypatch: pytest.
 
 
 @settings(max_examples=5)
-@given(st.lists(st.lists(EVENTS, max_size=3), max_size=4))
-def test_any_stream_gives_the_oracles_report(bundles: list[list[Events]]) -> None:
+@given(st.lists(st.lists(EVENTS, max_size=3), max_size=4), st.integers(1, 3))
+def test_any_stream_gives_the_oracles_report(bundles: list[list[Events]], most_sets: int) -> None:
     events = [item for bundle in bundles for part in bundle for item in part]
     names = ("id", "event", "timestamp")
     steps = [
         [message_block([dict(zip(names, row, strict=True)) for row in part], 10**9) for part in bundle if part]
         for bundle in bundles
     ]
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, mock.patch.object(drop_duplicates, "MOST_SETS", most_sets):
         run_blocks(Path(name), [step for step in steps if step])
         assert support.hourly_reports(Path(name)) == oracle.report(oracle.without_duplicates(events))

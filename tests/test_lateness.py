@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decoding import BrokenBlock
+from pipeline.decoding import Block, BrokenBlock
 from pipeline.events import EVENT_TYPES, NO_IDS, Batch, Event, Reject
 from pipeline.lateness import late_rejects, split_late
 from tests import oracle, support
@@ -64,14 +64,14 @@ def test_without_late_events_nothing_is_copied() -> None:
 
 
 def test_a_late_event_is_kept_as_it_was_with_the_reason() -> None:
-    (reject,) = late_rejects(batch(END - 1), "file", END + 90)
+    (reject,) = late_rejects(batch(END - 1), Block(b"", source="file", offset=7, arrived=END + 90))
     assert json.loads(reject.raw) == {"id": "id-0", "event": "impressions", "timestamp": END - 1}
     assert reject.reason == "late: came 90 s after the end of its hour 2021-04-02T20:00:00+01:00"
-    assert str(reject) == f"file: {reject.reason}"
+    assert str(reject) == f"file: byte 7: {reject.reason}"
 
 
 def test_a_late_event_without_its_id() -> None:
-    (reject,) = late_rejects(batch(0, want_ids=False), "file", END)
+    (reject,) = late_rejects(batch(0, want_ids=False), Block(b"", arrived=END))
     assert json.loads(reject.raw) == {"id": "", "event": "impressions", "timestamp": 0}
 
 

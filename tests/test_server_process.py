@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.http import REQUESTS_A_CONNECTION
 from tests.serving_support import (
     EVENT,
     REPORT,
@@ -72,6 +73,18 @@ def test_chunked(server: Server) -> None:
         assert receive(connection).body.decode() == REPORT
         connection.sendall(head(len(SAMPLE)) + SAMPLE)  # the connection is kept
         assert receive(connection).body.decode() == REPORT
+
+
+def test_a_connection_is_kept_for_so_many_requests(server: Server) -> None:
+    """So that many clients do not stay with one process while the other has nothing to do."""
+    with server.connect() as connection:
+        answers = []
+        for _ in range(REQUESTS_A_CONNECTION):
+            connection.sendall(head(len(SAMPLE)) + SAMPLE)
+            answers.append(receive(connection))
+        assert [answer.status for answer in answers] == [200] * REQUESTS_A_CONNECTION
+        assert [answer.headers.get("Connection") for answer in answers[-2:]] == [None, "close"]
+        assert connection.recv(1) == b""
 
 
 def test_small_chunks_do_not_count_their_frames(server: Server) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from apache_beam.options.pipeline_options import StandardOptions
+from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
 
 from pipeline.errors import UsageError
 from pipeline.options import parse_options
 from pipeline.stream_job import StreamJob
-from pipeline.stream_options import make_stream_job
+from pipeline.stream_options import KEEP_BUNDLES_WHOLE, make_stream_job
 
 SUBSCRIPTION = "projects/lab-project/subscriptions/events"
 
@@ -34,7 +34,6 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         (f"--streaming --subscription {SUBSCRIPTION} --runner FnApiRunner", "Use --runner DataflowRunner"),
         (f"--streaming --subscription {SUBSCRIPTION} --runner DirectRunner --id_attribute x", "needs DataflowRunner"),
         ("--streaming --input a --output b --rejects_output b", "two outputs have the same name"),
-        ("--streaming --input a --ids_output b", "--ids_output does not go with --streaming on PrismRunner"),
         ("--streaming --input a --utc_offset 1", "UTC offset"),
         (f"--input a --subscription {SUBSCRIPTION}", "--subscription needs --streaming"),
         ("--input a --early_firing_seconds 5", "--early_firing_seconds needs --streaming"),
@@ -56,6 +55,14 @@ def test_a_topic_is_tried_out_without_starting_prism(runner: str, monkeypatch: p
     monkeypatch.setitem(sys.modules, "google.cloud.pubsub", ModuleType("pubsub"))
     options = parse_options(["--streaming", "--subscription", SUBSCRIPTION, "--runner", runner])
     assert options.view_as(StandardOptions).runner == "BundleBasedDirectRunner"
+
+
+@pytest.mark.parametrize(
+    ("engine", "whole"), [("", True), ("--runner PortableRunner", True), ("--runner DataflowRunner", False)]
+)
+def test_prism_is_not_to_split_bundles_with_state(engine: str, whole: bool) -> None:
+    options = parse_options(f"--streaming --input a --experiments one {engine}".split()).view_as(DebugOptions)
+    assert options.experiments == ["one", *([KEEP_BUNDLES_WHOLE] if whole else [])]
 
 
 def test_a_job_has_all_options(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The graph of a stream on Beam's DirectRunner, with its own clock and watermark: exact panes and final files."""
 
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -133,6 +134,12 @@ def test_what_came_too_late_is_kept_apart(tmp_path: Path) -> None:
     (reject,) = outcome.rejects
     assert json.loads(reject["raw"]) == support.event(f"id-{HOUR + 1}", timestamp=HOUR + 1)
     assert reject["reason"] == "late: came 61 s after the end of its hour 2021-04-02T20:00:00+01:00"
+
+
+def test_equal_late_events_of_two_blocks_are_kept_both(tmp_path: Path) -> None:
+    twice = [dataclasses.replace(block(HOUR, arrived=HOUR + 3601), offset=offset) for offset in (0, 4096)]
+    outcome = play(tmp_path, arrive(*twice), allowed_lateness_seconds=0)
+    assert sorted(reject["offset"] for reject in outcome.rejects) == [0, 4096]
 
 
 def test_nothing_that_comes_in_stops_the_stream(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from tests import oracle
 from tests.integration.servers import TOOLS
+from tests.streams import files_of_ids, ids_of
 from tests.support import hourly_reports
 
 START = 1617393600  # a full hour
@@ -68,7 +69,7 @@ class Sender:
 @contextlib.contextmanager
 def stream(sender: Sender, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """The command line, watching the sender's folder; killed with its Prism if it still runs at the end."""
-    outputs = [f"--{name}={folder / name}" for name in ("output", "rejects_output")]
+    outputs = [f"--{name}={folder / name}" for name in ("output", "ids_output", "rejects_output")]
     command = [sys.executable, "-m", "pipeline", "--streaming", f"--input={sender.folder}/*.jsonl*", *outputs]
     options = [
         "--early_firing_seconds=2",
@@ -126,6 +127,9 @@ def check_end(
     wanted = f"{read} events read, {counted} counted, {sender.rejected} rejected, {sender.late} late, "
     assert re.match(wanted, last), stderr
     assert hourly_reports(folder / "output") == oracle.report(sender.on_time)
+    ids, wanted_ids = files_of_ids(folder / "ids_output"), ids_of(sender.on_time)
+    assert {name: len(lines) for name, lines in ids.items()} == {name: len(lines) for name, lines in wanted_ids.items()}
+    assert (ids == wanted_ids) is True  # in words: no diff of 200,000 lines
     kept = [line for path in (folder / "rejects_output").iterdir() for line in path.read_text().splitlines()]
     assert len(kept) == sender.rejected + sender.late
     assert not list(folder.rglob(".*"))

@@ -1,0 +1,40 @@
+"""How many threads a process works with."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.threads import share_of_cores
+from tests.support import ROOT
+
+# Starts argv[1] workers that answer when all of them run.
+PARENT = """
+import subprocess, sys
+worker = "import sys; from pipeline.threads import share_of_cores; sys.stdin.read(1); print(share_of_cores(8))"
+run = lambda: subprocess.Popen([sys.executable, "-c", worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+workers = [run() for _ in range(int(sys.argv[1]))]
+for worker in workers:
+    worker.stdin.write("x")
+    worker.stdin.flush()
+    print(worker.stdout.read().strip())
+    worker.stdout.close()
+"""
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, 8), (2, 4)])
+def test_worker_processes_side_by_side_share_the_cores(workers: int, share: int) -> None:
+    line = [sys.executable, "-c", PARENT, str(workers)]
+    run = subprocess.run(line, env={**os.environ, "WORKER_ID": "sdk-0"}, cwd=ROOT, capture_output=True, check=True)
+    assert run.stdout.split()[0] == str(share).encode()
+
+
+def test_a_process_of_its_own_has_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKER_ID", raising=False)
+    assert share_of_cores(8) == 8
+
+
+def test_more_processes_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_ID", "sdk-0")
+    assert share_of_cores(0) == 1
