@@ -1,6 +1,7 @@
 """Files on this machine and objects in buckets, by Beam's file systems: what is there, new ones, errors."""
 
 import contextlib
+import functools
 import glob
 import os
 import posixpath
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 
 from pipeline.compression import decompressor
 from pipeline.errors import UsageError, one_line
@@ -40,13 +42,25 @@ def is_local(path: str) -> bool:
 
 
 def check_file_system(path: str) -> None:
-    """UsageError where nothing installed here knows the scheme of a path."""
+    """UsageError where nothing installed here knows the scheme of a path, or S3 is to be used without credentials."""
     try:
-        FileSystems.get_filesystem(path)
+        system = FileSystems.get_filesystem(path)
     except ValueError:
         extra = _EXTRAS.get(str(FileSystems.get_scheme(path)))
         hint = f"it needs `pip install 'apache-beam[{extra}]'`" if extra else "no such kind of storage"
         raise UsageError(f"{path}: {hint}") from None
+    if path.startswith("s3://") and not _has_s3_credentials(system._options):
+        raise UsageError(
+            f"{path}: no credentials for S3 (--s3_access_key_id and --s3_secret_access_key, or as AWS has it)"
+        )
+
+
+@functools.cache
+def _has_s3_credentials(options: PipelineOptions) -> bool:
+    """Whether a request can be signed. Beam would try each one again for five minutes, with a traceback each time."""
+    import boto3
+
+    return bool(options.view_as(S3Options).s3_access_key_id or boto3.Session().get_credentials())
 
 
 def is_io_error(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import os
+import re
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -44,7 +45,7 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         add("--ids_output", metavar="FILE", help="write each unique id once, one a line")
         add(
             "--id_partitions",
-            type=int,
+            type=_integer,
             metavar="N",
             help="in which ids are shuffled, a power of two (default by the input's size; each must fit in memory)",
         )
@@ -66,13 +67,25 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         add(
             "--id_attribute", metavar="NAME", help="of a message: by which Dataflow drops what it has delivered already"
         )
-        add("--early_firing_seconds", type=int, metavar="N", help=f"between reports (default {EARLY_FIRING_SECONDS})")
+        add(
+            "--early_firing_seconds",
+            type=_integer,
+            metavar="N",
+            help=f"between reports (default {EARLY_FIRING_SECONDS})",
+        )
         add(
             "--allowed_lateness_seconds",
-            type=int,
+            type=_integer,
             metavar="N",
             help="closes hours so long after their end (default: never)",
         )
+
+
+def _integer(text: str) -> int:
+    """An integer in digits alone: int() would also take spaces, a plus sign, underscores and other scripts' digits."""
+    if not re.fullmatch(r"(?!-0)-?[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no whole number of up to nine digits")
+    return int(text)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -22,6 +22,8 @@ from pipeline.files import SIZE_UNKNOWN, InputFile, explain, is_io_error
 from pipeline.quick import QuickDoFn
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
+LARGE_BYTES = 256 * 1024 * 1024
+"""What is worth a warning if one worker reads it alone: about a second for JSON, several for what is compressed."""
 
 
 class Reader(NamedTuple):
@@ -98,8 +100,9 @@ class _ReadBlocks(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
             if not self._keep_broken:
                 raise
             return OffsetRange(0, 1)  # process says what is wrong
-        if parts == 1 and file.size > _PARTS_A_SPLIT * self._cell_bytes:
-            logging.getLogger(__name__).info("%s is not split: compressed, or one JSON array", file.name)
+        if parts == 1 and file.size > LARGE_BYTES:
+            reason = "it is compressed" if decompressor(file.path) else "it is one JSON array, or one row group"
+            logging.getLogger(__name__).warning("%s is read by one worker: %s", file.name, reason)
         return OffsetRange(0, parts)
 
     def _parts(self, file: InputFile) -> int:

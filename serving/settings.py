@@ -16,7 +16,7 @@ class Settings:
     processes: each with its own interpreter. slots: reports that a process makes at a time. queue: requests of a
     process that may wait for one. max_body_bytes also bounds a body after decompression. timeout: seconds of silence
     after which a client is cut off. grace: seconds that running requests have at the end. token: what a POST must
-    show, or None. beam_arguments: Beam's own options.
+    show, or None. staging: a folder in a bucket, or None. beam_arguments: Beam's own options.
     """
 
     host: str = "127.0.0.1"
@@ -28,6 +28,7 @@ class Settings:
     timeout: int = 30
     grace: int = 60
     token: str | None = None
+    staging: str | None = None
     beam_arguments: tuple[str, ...] = ()
 
 
@@ -68,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     add("timeout", _between(1, 86400), "seconds of silence after which a client is cut off")
     add("grace", _between(0, 86400), "seconds that running requests have when the server is stopped")
     parser.add_argument("--token_file", metavar="FILE", help="POST needs the token in this file, as a bearer token")
+    parser.add_argument(
+        "--staging", metavar="FOLDER", help="in a bucket, for bodies and reports of a runner that is elsewhere"
+    )
     parser.add_argument("--insecure", action="store_true", help="listen on a public address without a token")
     return parser
 

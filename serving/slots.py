@@ -17,6 +17,7 @@ from pipeline.files import SIZE_UNKNOWN, InputFile
 from pipeline.options import DEFAULT_RUNNER, beam_options
 from pipeline.report import Job, PreparedJob, Summary, run_job
 from serving.problems import ProblemError
+from serving.staging import StagedJob, check_staging
 
 BODY = "body"
 """What messages call the body, and the name of its file."""
@@ -28,11 +29,14 @@ _RETRY_AFTER = "2"
 class Slot:
     """Makes the report of the body in its folder. On Beam's embedded engine the graph is built once, here."""
 
-    def __init__(self, folder: Path, options: PipelineOptions) -> None:
+    def __init__(self, folder: Path, beam_arguments: Sequence[str], staging: str | None) -> None:
         folder.mkdir(parents=True)
         self.body, self.report = folder / BODY, folder / "report.csv"
-        job = Job((InputFile(str(self.body), SIZE_UNKNOWN, BODY),), str(self.report))
-        if _is_embedded(options):
+        body, options = InputFile(str(self.body), SIZE_UNKNOWN, BODY), beam_options(beam_arguments)
+        job = Job((body,), str(self.report))
+        if staging:
+            self._run = StagedJob(body, self.report, staging, beam_arguments).run
+        elif _is_embedded(options):
             self._run = PreparedJob(job, options).run
             self._rehearse()
         else:
@@ -90,11 +94,14 @@ def engine(beam_arguments: Sequence[str]) -> Iterator[None]:
         prism.stop()
 
 
-def slot_maker(folder: Path, beam_arguments: Sequence[str]) -> Callable[[], Slot]:
-    """What makes slots below a folder. Raises UsageError: an option is unknown to Beam."""
-    options = beam_options(beam_arguments)
+def slot_maker(folder: Path, beam_arguments: Sequence[str], staging: str | None = None) -> Callable[[], Slot]:
+    """What makes slots below a folder. staging: a folder in a bucket, for workers that do not see this machine's disk.
+
+    Raises UsageError: an option is unknown to Beam, the runner needs a staging folder, or it cannot be written.
+    """
+    check_staging(staging, beam_options(beam_arguments), folder)
     numbers = iter(range(10**9))
-    return lambda: Slot(folder / f"slot-{next(numbers)}", options)
+    return lambda: Slot(folder / f"slot-{next(numbers)}", beam_arguments, staging)
 
 
 class Slots:

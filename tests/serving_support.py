@@ -100,10 +100,10 @@ def _call(app: Any, request: dict[str, Any]) -> Answer:
 class Server:
     """A server in processes of its own; its log is a file. temporary: where it makes its folder."""
 
-    def __init__(self, temporary: Path, *arguments: str) -> None:
+    def __init__(self, temporary: Path, *arguments: str, **environment: str) -> None:
         self.temporary = temporary
         self.log_file = temporary.parent / f"{temporary.name}.log"
-        environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(temporary), "HOME": str(temporary.parent)}
+        environment |= {"PATH": "/usr/bin:/bin", "TMPDIR": str(temporary), "HOME": str(temporary.parent)}
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "server.py", "--port", "0", *arguments], cwd=ROOT, stderr=log, env=environment
@@ -148,10 +148,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(temporary: Path, *arguments: str) -> Iterator[Server]:
+def running(temporary: Path, *arguments: str, **environment: str) -> Iterator[Server]:
     """A server that is stopped at the end, whatever happens."""
     temporary.mkdir(exist_ok=True)
-    server = Server(temporary, *arguments)
+    server = Server(temporary, *arguments, **environment)
     try:
         yield server
     finally:

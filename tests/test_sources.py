@@ -215,6 +215,23 @@ def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, tmp_path: Path) -> None:
         assert_that(pipeline | beam.Create(files) | ReadBlocks(cell_bytes), check)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "said"),
+    [
+        ("a.jsonl.gz", sources.LARGE_BYTES + 1, "a.jsonl.gz is read by one worker: it is compressed"),
+        ("a.jsonl.gz", sources.LARGE_BYTES, ""),
+        ("a.json", sources.LARGE_BYTES + 1, "a.json is read by one worker: it is one JSON array, or one row group"),
+        ("a.jsonl", sources.LARGE_BYTES + 1, ""),
+    ],
+)
+def test_a_warning_names_a_large_file_that_is_not_split(
+    name: str, size: int, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / name).write_bytes(b"[" if name == "a.json" else line())
+    sources.ReadBlocks()._do_fn.initial_restriction(InputFile(str(tmp_path / name), size, name))
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == ([("WARNING", said)] if said else [])
+
+
 def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
     data = json_lines(EVENTS)
     file = make(tmp_path / "a.jsonl", data)

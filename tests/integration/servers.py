@@ -154,8 +154,10 @@ def s3_server() -> Iterator[S3Server]:
         server.stop()
 
 
-def job(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command line as a process of its own; standard output and error as text."""
+def job(
+    *arguments: str, cwd: Path | None = None, limit: int = 300, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command line as a process of its own; standard output and error as text. limit: seconds."""
     return subprocess.run(
         [sys.executable, "-m", "pipeline", *arguments],
         capture_output=True,
@@ -163,7 +165,7 @@ def job(*arguments: str, cwd: Path | None = None, **environment: str) -> subproc
         check=False,
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        timeout=300,
+        timeout=limit,
     )
 
 

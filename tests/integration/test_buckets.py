@@ -102,6 +102,17 @@ def test_a_bucket_that_is_not_there_is_wrong_usage(store: Store, output: bool) -
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("output", [False, True])
+def test_s3_without_credentials_is_wrong_usage(output: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(json_lines(events(1)))
+    path, here = "s3://bucket/x", str(tmp_path / "a.jsonl")
+    arguments = ("--input", here if output else path, "--output", path if output else here)
+    nothing = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1/", "HOME": str(tmp_path)}
+    done = job(*arguments, "--s3_region_name=us-east-1", limit=60, **nothing)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(f"error: {path}: no credentials for S3 ")
+
+
 def test_an_input_is_no_output(store: Store) -> None:
     path = store.put("usage/a.jsonl", json_lines(events(1)))
     done = run(store, "--input", path, "--output", path)

@@ -214,6 +214,19 @@ def test_an_installed_package_makes_its_own_sdist(storage: Storage, tmp_path: Pa
     assert {f"pipeline/{path.name}" for path in (ROOT / "pipeline").glob("*.py")} <= names
 
 
+def test_a_wheel_makes_the_report_of_the_sample_outside_the_clone(tmp_path: Path) -> None:
+    python = clean_environment(tmp_path / "installed")
+    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path)
+    subprocess.run([python, *build, ROOT], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    install(python, wheel)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [python, "-m", "pipeline", "--input", ROOT / "examples" / "events.json", "--output", "r.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+    assert (tmp_path / "r.csv").read_bytes() == (ROOT / "examples" / "report.csv").read_bytes()
+
+
 @pytest.mark.parametrize(("arguments", "name"), [(BATCH, "hourly-report-2"), (STREAM, "hourly-stream-2")])
 def test_a_dry_run_starts_nothing(arguments: tuple[str, ...], name: str, storage: Storage) -> None:
     before = storage.names()

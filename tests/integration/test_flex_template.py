@@ -37,6 +37,26 @@ SUBSCRIPTIONS = (
     "projects/project/subscriptions/s/t",
     "",
 )
+ODD = (
+    "+5",
+    "+2",
+    "1_0",
+    "1_6",
+    " 5",
+    " 2",
+    "5 ",
+    "2 ",
+    "\t2",
+    "٤",
+    "²",
+    "",
+    "-0",
+    "0x2",
+    "9" * 9,
+    "9" * 10,
+    "9" * 5000,
+)
+"""What Python's int() may take for a number, or not."""
 
 
 def matches(name: str, value: str) -> bool:
@@ -96,8 +116,8 @@ def test_factors(value: str) -> None:
     ("name", "value"),
     [
         *(("subscription", v) for v in SUBSCRIPTIONS),
-        *(("early_firing_seconds", v) for v in ("1", "60", "007", "0", "-1", "1.5", "x")),
-        *(("allowed_lateness_seconds", v) for v in ("0", "3600", "-1", "1.5", "x")),
+        *(("early_firing_seconds", v) for v in ("1", "60", "007", "0", "00", "-1", "1.5", "x", *ODD)),
+        *(("allowed_lateness_seconds", v) for v in ("0", "3600", "-1", "1.5", "x", *ODD)),
     ],
 )  # fmt: skip
 def test_options_of_streams(name: str, value: str) -> None:
@@ -105,7 +125,9 @@ def test_options_of_streams(name: str, value: str) -> None:
     assert matches(name, value) == accepts(parse_options, [*arguments, f"--{name}={value}"])
 
 
-@pytest.mark.parametrize("value", ["1", "2", "3", "64", "65536", "131072", "0", "-2", "x", "2.0"])
+@pytest.mark.parametrize(
+    "value", ["1", "2", "3", "64", "65536", "131072", "0", "-2", "x", "2.0", "02", "0" * 9 + "2", *ODD]
+)
 def test_partitions_of_ids(value: str) -> None:
     assert matches("id_partitions", value) == accepts(parse_options, [*BATCH, f"--id_partitions={value}"])
 
