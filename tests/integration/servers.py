@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.exceptions import BotoCoreError
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from moto.server import ThreadedMotoServer
+from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.integration.s3_faults import FaultyS3
 from tests.serving_support import await_true
 from tests.support import ROOT
 
@@ -39,7 +42,7 @@ def program(*arguments: str | Path, **options: Any) -> Iterator[subprocess.Popen
 def surely(call: Callable[[], Any], times: int = 10) -> Any:
     """A call that is repeated while the server or its connection fails."""
     for _ in range(times - 1):
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, http.client.HTTPException):
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, http.client.HTTPException, BotoCoreError):
             return call()
     return call()
 
@@ -61,14 +64,6 @@ class Storage:
         path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={urllib.parse.quote(name, safe='')}"
         self._call("POST", path, data)
         return f"gs://{BUCKET}/{name}"
-
-    def put_surely(self, name: str, data: bytes) -> str:
-        """As put, in spite of faults."""
-        return surely(lambda: self.put(name, data))
-
-    def get_surely(self, name: str) -> bytes:
-        """As get, in spite of faults."""
-        return surely(lambda: self.get(name))
 
     def get(self, name: str) -> bytes:
         """An object's bytes."""
@@ -143,15 +138,25 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def s3_server() -> Iterator[S3Server]:
-    """A server of S3 with one bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+def s3_server(*faults: str) -> Iterator[S3Server]:
+    """A server of S3 with one bucket. faults: as FaultyS3 has them."""
+    server = make_server("127.0.0.1", 0, FaultyS3(*faults), threaded=True, request_handler=_Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        host, port = server.get_host_and_port()
-        yield S3Server(f"http://{host}:{port}")
+        yield S3Server(f"http://127.0.0.1:{server.server_port}")
     finally:
-        server.stop()
+        server.shutdown()
+        server.server_close()
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, *_: Any) -> None:
+        pass
+
+
+def bucket_server(scheme: str, folder: Path, *faults: str) -> contextlib.AbstractContextManager[Storage | S3Server]:
+    """The server of a scheme, gs or s3, with one bucket."""
+    return cloud_storage(folder, *faults) if scheme == "gs" else s3_server(*faults)
 
 
 def job(

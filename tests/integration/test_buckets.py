@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.documents import events, ids_of, report_of
-from tests.integration.servers import BUCKET, S3Server, Storage, cloud_storage, job, s3_server
+from tests.integration.servers import BUCKET, S3Server, Storage, bucket_server, job, surely
 from tests.support import HEADER, json_lines
 
 Store = Storage | S3Server
@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["gs", "s3"])
 def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[Store]:
-    with cloud_storage(folder) if request.param == "gs" else s3_server() as server:
+    with bucket_server(request.param, folder) as server:
         yield server
 
 
@@ -125,43 +125,53 @@ FAULTS = {
 }
 
 
+schemes = pytest.mark.parametrize("scheme", ["gs", "s3"])
+
+
+@schemes
 @pytest.mark.parametrize("fault", FAULTS)
-def test_with_faults_now_and_then_the_report_is_right(fault: str, tmp_path: Path) -> None:
+def test_with_faults_now_and_then_the_report_is_right(fault: str, scheme: str, tmp_path: Path) -> None:
     lines = json_lines(events(60_000))
-    with cloud_storage(tmp_path, *FAULTS[fault]) as store:
-        store.put_surely("in/a.jsonl", lines)
-        root = f"gs://{BUCKET}"
+    with bucket_server(scheme, tmp_path, *FAULTS[fault]) as store:
+        surely(lambda: store.put("in/a.jsonl", lines))
+        root = f"{scheme}://{BUCKET}"
         done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt")
         assert done.returncode == 0, done.stderr
-        assert store.get_surely("r.csv").decode() == report_of(lines)
-        assert set(store.get_surely("ids.txt").decode().split()) == ids_of(lines)
+        assert surely(lambda: store.get("r.csv")).decode() == report_of(lines)
+        assert set(surely(lambda: store.get("ids.txt")).decode().split()) == ids_of(lines)
 
 
+@schemes
 @pytest.mark.parametrize("every", ["2", "5"])
-def test_when_downloads_are_cut_the_report_is_right_or_the_run_says_so(every: str, tmp_path: Path) -> None:
+def test_when_downloads_are_cut_the_report_is_right_or_the_run_says_so(every: str, scheme: str, tmp_path: Path) -> None:
     lines = json_lines(events(60_000))
-    with cloud_storage(tmp_path, "--cut_reads", every) as store:
+    with bucket_server(scheme, tmp_path, "--cut_reads", every) as store:
         store.put("in/a.jsonl", lines)
-        done = run(store, "--input", f"gs://{BUCKET}/in/*", "--output", f"gs://{BUCKET}/r.csv")
+        root = f"{scheme}://{BUCKET}"
+        done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/r.csv")
         if done.returncode == 0:
-            assert store.get_surely("r.csv").decode() == report_of(lines)
+            assert surely(lambda: store.get("r.csv")).decode() == report_of(lines)
         else:
-            assert done.stderr.startswith(f"error: gs://{BUCKET}/"), done.stderr
+            assert done.stderr.startswith(f"error: {root}/"), done.stderr
             assert (done.returncode, done.stderr.count("\n")) == (1, 1)
             assert store.names() == ["in/a.jsonl"]
 
 
+@schemes
 @pytest.mark.parametrize("fault", ["delete", "truncate"])
 @pytest.mark.parametrize("name", ["in/a.jsonl", "in/a.json", "in/a.jsonl.gz"])
-def test_an_object_that_changes_after_it_was_listed_is_named(fault: str, name: str, tmp_path: Path) -> None:
+def test_an_object_that_changes_after_it_was_listed_is_named(
+    fault: str, name: str, scheme: str, tmp_path: Path
+) -> None:
     data = events(2000)
     content = json.dumps(data).encode() if name.endswith(".json") else json_lines(data)
     content = gzip.compress(content) if name.endswith(".gz") else content
-    with cloud_storage(tmp_path, f"--{fault}_listed", f"{BUCKET}/{name}") as store:
+    with bucket_server(scheme, tmp_path, f"--{fault}_listed", f"{BUCKET}/{name}") as store:
         store.put(name, content)
         store.put("in/b.jsonl", json_lines(events(10)))
-        done = run(store, "--input", f"gs://{BUCKET}/in/*", "--output", f"gs://{BUCKET}/r.csv")
+        root = f"{scheme}://{BUCKET}"
+        done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/r.csv")
         assert done.returncode == 1
-        assert done.stderr.startswith(f"error: gs://{BUCKET}/{name}: "), done.stderr
+        assert done.stderr.startswith(f"error: {root}/{name}: "), done.stderr
         assert done.stderr.count("\n") == 1
         assert "r.csv" not in " ".join(store.names())
