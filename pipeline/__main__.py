@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pipeline import logs
 
 logs.configure()
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # not used, and its threads take 0.1 s to do nothing
 gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 
 from pipeline import dataflow, progress  # noqa: E402

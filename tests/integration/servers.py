@@ -121,6 +121,8 @@ class S3Server:
         keys = {"aws_access_key_id": "anything", "aws_secret_access_key": "anything", "region_name": "us-east-1"}
         self._client = boto3.client("s3", endpoint_url=url, **keys)
         self._client.create_bucket(Bucket=BUCKET)
+        for name in self.names():  # moto keeps the objects of all servers of a process together
+            self._client.delete_object(Bucket=BUCKET, Key=name)
 
     def put(self, name: str, data: bytes) -> str:
         """Writes an object; its path."""
