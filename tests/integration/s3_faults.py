@@ -14,16 +14,20 @@ StartResponse = Callable[..., Any]
 
 
 class FaultyS3:
-    """A WSGI application. faults: as tools/gcs takes them.
+    """A WSGI application, without faults until it is armed with some, as tools/gcs takes them.
 
     --unavailable N: 503 for each Nth request. --cut_reads N, --cut_writes N: the connection of each Nth read or write
     of an object is cut half-way. --delete_listed, --truncate_listed BUCKET/NAME: it is deleted or cut short as soon as
     a listing has named it.
     """
 
-    def __init__(self, *faults: str) -> None:
-        self._faults = dict(zip(faults[::2], faults[1::2], strict=True))
+    def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
+        self.arm()
+
+    def arm(self, *faults: str) -> None:
+        """From now on, these faults."""
+        self._faults = dict(zip(faults[::2], faults[1::2], strict=True))
         self._counts = {name: itertools.count(1) for name in self._faults}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

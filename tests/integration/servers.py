@@ -142,10 +142,13 @@ class S3Server:
 @contextlib.contextmanager
 def s3_server(*faults: str) -> Iterator[S3Server]:
     """A server of S3 with one bucket. faults: as FaultyS3 has them."""
-    server = make_server("127.0.0.1", 0, FaultyS3(*faults), threaded=True, request_handler=_Quiet)
+    application = FaultyS3()
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield S3Server(f"http://127.0.0.1:{server.server_port}")
+        store = S3Server(f"http://127.0.0.1:{server.server_port}")
+        application.arm(*faults)
+        yield store
     finally:
         server.shutdown()
         server.server_close()
