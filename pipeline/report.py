@@ -155,8 +155,7 @@ def _finish(job: Job, start: Callable[[], Any]) -> Summary:
         result.wait_until_finish()
         summary = summarize(result, TOTALS)
     except KeyboardInterrupt:
-        if _goes_on(result):
-            raise PipelineError(f"interrupted; the job goes on: {result.job_id()}") from None
+        tell_if_it_goes_on(result)
         raise
     except Exception as error:
         raise user_error(error) or error from None
@@ -165,6 +164,13 @@ def _finish(job: Job, start: Callable[[], Any]) -> Summary:
             _tidy(job)
     check_counts(summary.read, summary.counted, summary.rejected, summary.duplicate)
     return summary
+
+
+def tell_if_it_goes_on(result: Any) -> None:
+    """PipelineError where what was interrupted was the waiting, not the job; says how to end that."""
+    if _goes_on(result):
+        end = f"gcloud dataflow jobs cancel {result.job_id()}"
+        raise PipelineError(f"interrupted; the job goes on: `{end}` with its --project and --region ends it") from None
 
 
 def _goes_on(result: Any) -> bool:

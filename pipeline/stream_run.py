@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, PortableOption
 from pipeline import counters, hour_files, watching
 from pipeline.errors import MismatchError
 from pipeline.files import is_local
-from pipeline.report import Summary, summarize, summary_of, user_error
+from pipeline.report import Summary, summarize, summary_of, tell_if_it_goes_on, user_error
 from pipeline.stream_job import DIRECT_RUNNERS, STREAM_RUNNER, StreamJob
 from pipeline.streaming import HourlyStream, ReadStream
 from pipeline.tally import check_counts
@@ -97,6 +97,7 @@ def _wait(result: Any, stoppable: bool) -> bool:
             result.wait_until_finish()
         return True
     except KeyboardInterrupt:
+        tell_if_it_goes_on(result)
         result.cancel()
         return False
 

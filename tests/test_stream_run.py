@@ -1,9 +1,13 @@
 """What a run of a stream checks at its end."""
 
-import pytest
+from pathlib import Path
 
-from pipeline import hour_files, stream_run
-from pipeline.errors import MismatchError
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import hour_files, report, stream_run
+from pipeline.errors import MismatchError, PipelineError
+from pipeline.report import Job
 from pipeline.stream_job import StreamJob
 
 
@@ -15,3 +19,55 @@ def test_reports_that_lack_events_are_an_error(folder: str, monkeypatch: pytest.
     stream_run._check_files(StreamJob(folder), 5)
     with pytest.raises(MismatchError, match="counted 6 events but the reports hold 5"):
         stream_run._check_files(StreamJob(folder), 6)
+
+
+class DataflowResult:
+    """As Beam's of a job of Dataflow, while the user presses Ctrl-C."""
+
+    has_job = True
+
+    def __init__(self, ended: bool = False) -> None:
+        self.ended, self.cancelled = ended, False
+
+    def job_id(self) -> str:
+        return "2026-11-24_01"
+
+    def is_in_terminal_state(self) -> bool:
+        return self.ended
+
+    def wait_until_finish(self) -> None:
+        raise KeyboardInterrupt
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def run(self) -> "DataflowResult":
+        return self
+
+
+INTERRUPTED = (
+    "interrupted; the job goes on: `gcloud dataflow jobs cancel 2026-11-24_01` with its --project and --region"
+)
+
+
+def test_a_stream_on_dataflow_goes_on_when_its_launcher_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = DataflowResult()
+    monkeypatch.setattr(stream_run, "build_stream", lambda job, options: result)
+    with pytest.raises(PipelineError, match=INTERRUPTED):
+        stream_run.run_stream(StreamJob(str(tmp_path), ("in",)), PipelineOptions(["--runner=DataflowRunner"]))
+    assert not result.cancelled
+
+
+def test_a_job_on_dataflow_keeps_its_temporary_files_when_its_launcher_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job((), str(tmp_path / "report.csv"))
+    left = Path(f"{tmp_path}/.report.csv.{job.token}-{'0' * 32}")
+    for ended in (False, True):
+        left.write_text("half a report")
+        monkeypatch.setattr(report, "build_job", lambda job, options, end=ended: DataflowResult(end))
+        with pytest.raises(KeyboardInterrupt if ended else PipelineError, match=None if ended else INTERRUPTED):
+            report.run_job(job, PipelineOptions([]))
+        assert left.exists() is not ended
