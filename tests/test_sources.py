@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from apache_beam.io.restriction_trackers import OffsetRange
-from apache_beam.testing.util import assert_that
+from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -603,3 +603,28 @@ def test_a_whole_source_is_read_as_ever_where_broken_ones_are_kept(tmp_path: Pat
         batches = kept(tmp_path, name, data)
         assert not any(batch.rejected for batch in batches)
         assert sorted(row for b in batches for row in support.batch_rows(b)) == (ROWS if data else [])
+
+
+_bundles: list[int] = []  # of _Read; workers are threads of this process
+
+
+class _Read(beam.DoFn):  # type: ignore[misc]
+    def start_bundle(self) -> None:
+        _bundles.append(0)
+
+    def process(self, block: AnyBlock) -> list[int]:
+        _bundles[-1] += 1
+        return [block.decode(False, None).read]
+
+
+@pytest.mark.parametrize("runner", ["FnApiRunner", "DirectRunner"])
+def test_thousands_of_small_files_are_no_bundle_each(runner: str, tmp_path: Path) -> None:
+    for number in range(3000):
+        (tmp_path / f"{number}.jsonl").write_bytes(line())
+    files = tuple(find_files([str(tmp_path)]))
+    _bundles.clear()
+    with support.beam_pipeline(runner) as pipeline:
+        counts = pipeline | sources.ListFiles(files) | ReadBlocks() | beam.ParDo(_Read())
+        assert_that(counts | beam.CombineGlobally(sum), equal_to([3000]))
+    assert sum(_bundles) == 3000
+    assert len(_bundles) < 100
