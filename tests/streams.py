@@ -129,14 +129,29 @@ def impressions(*timestamps: int) -> list[oracle.Event]:
     return [(f"id-{t}", "impressions", t) for t in timestamps]
 
 
+def check(outcome: Outcome, scenario: "Scenario") -> None:
+    """All panes, the last files, and counts that account for all that came."""
+    events = impressions(*scenario.times)
+    panes: dict[str, list[int]] = {}
+    for name, held in outcome.versions:
+        panes.setdefault(name, []).append(held)
+    assert panes == scenario.panes
+    assert outcome.reports == reports_of(events, scenario.minutes)
+    assert outcome.ids == ids_of(events, scenario.minutes)
+    assert [reject["reason"].startswith("late: came ") for reject in outcome.rejects] == [True] * scenario.late
+    assert outcome.summary == Summary(len(events) + scenario.late, len(events), 0, 0, late=scenario.late)
+
+
 class Scenario(NamedTuple):
     """A stream to play, and what must come of it on any engine.
 
-    times: of the impressions that are counted. late: how many are not. job: fields of StreamJob.
+    times: of the impressions that are counted. panes: how many events of an hour each of its reports counts, in turn.
+    late: how many events are not counted. job: fields of StreamJob.
     """
 
     steps: Sequence[Step]
     times: Sequence[int]
+    panes: dict[str, list[int]]
     late: int = 0
     minutes: int = 60
     job: dict[str, Any] = {}  # noqa: RUF012 (never changed)
@@ -144,6 +159,12 @@ class Scenario(NamedTuple):
 
 _HALF, _END = HOUR + 1800, HOUR + 3600
 _MIXED = [HOUR + 7200, HOUR, _END, HOUR + 7201, HOUR - 3600, HOUR + 1]
+_MIXED_PANES = {
+    "2021-04-02T19+0100.csv": [1],
+    "2021-04-02T20+0100.csv": [2],
+    "2021-04-02T21+0100.csv": [1],
+    "2021-04-02T22+0100.csv": [2],
+}
 _AROUND_HALVES = [HOUR, _HALF - 1, _HALF, _HALF + 1799, _HALF + 1800, _HALF + 3599, _HALF + 3600]
 
 SCENARIOS = {
@@ -162,15 +183,25 @@ SCENARIOS = {
             arrive(block(HOUR + 8, HOUR + 9)),  # late
         ],
         range(HOUR + 1, HOUR + 10),
+        {"2021-04-02T20+0100.csv": [3, 5, 6, 7, 9]},
     ),
-    "out of order": Scenario([watermark(HOUR - 7200), *(arrive(block(time)) for time in _MIXED)], _MIXED),
+    "out of order": Scenario([watermark(HOUR - 7200), *(arrive(block(time)) for time in _MIXED)], _MIXED, _MIXED_PANES),
     "a jump over empty hours": Scenario(
         [watermark(HOUR), arrive(block(HOUR, HOUR + 10800)), watermark(HOUR + 90_000), arrive(block(HOUR + 1))],
         [HOUR, HOUR + 10800, HOUR + 1],
+        {"2021-04-02T20+0100.csv": [1, 2], "2021-04-02T23+0100.csv": [1]},
     ),
     "+05:30": Scenario(
         [watermark(HOUR - 7200), arrive(block(*_AROUND_HALVES))],
         _AROUND_HALVES,
+        {"2021-04-03T00+0530.csv": [2], "2021-04-03T01+0530.csv": [4], "2021-04-03T02+0530.csv": [1]},
+        minutes=330,
+        job={"utc_offset": "+05:30"},
+    ),
+    "the end of an hour of +05:30": Scenario(
+        [watermark(HOUR), arrive(block(_HALF - 1, _HALF)), watermark(_HALF), arrive(block(_HALF - 2)), wait(1)],
+        [_HALF - 1, _HALF, _HALF - 2],
+        {"2021-04-03T00+0530.csv": [1, 2], "2021-04-03T01+0530.csv": [1]},
         minutes=330,
         job={"utc_offset": "+05:30"},
     ),
@@ -181,6 +212,7 @@ SCENARIOS = {
             arrive(block(HOUR + 1, _END, arrived=_END + 61)),
         ],
         [HOUR, _END],
+        {"2021-04-02T20+0100.csv": [1], "2021-04-02T21+0100.csv": [1]},
         late=1,
         job={"allowed_lateness_seconds": 60},
     ),

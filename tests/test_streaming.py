@@ -28,11 +28,6 @@ def play(folder: Path, *steps: Step, **job: Any) -> Outcome:
     return streams.play(folder, steps, DIRECT, **job)
 
 
-def play_scenario(folder: Path, name: str) -> Outcome:
-    scenario = streams.SCENARIOS[name]
-    return play(folder, *scenario.steps, **scenario.job)
-
-
 def check(outcome: Outcome, timestamps: Sequence[int], minutes: int = 60) -> None:
     """The final files hold one impression at each timestamp, and nothing else came."""
     events = impressions(*timestamps)
@@ -42,10 +37,10 @@ def check(outcome: Outcome, timestamps: Sequence[int], minutes: int = 60) -> Non
     assert outcome.summary == Summary(len(events), len(events), 0, 0)
 
 
-def test_early_on_time_and_late_panes(tmp_path: Path) -> None:
-    outcome = play_scenario(tmp_path, "early, on time and late")
-    assert outcome.versions == [(NAME, n) for n in (3, 5, 6, 7, 9)]
-    check(outcome, [HOUR + k for k in range(1, 10)])
+@pytest.mark.parametrize("name", streams.SCENARIOS)
+def test_panes(name: str, tmp_path: Path) -> None:
+    scenario = streams.SCENARIOS[name]
+    streams.check(play(tmp_path, *scenario.steps, **scenario.job), scenario)
 
 
 def test_early_panes_come_as_often_as_told(tmp_path: Path) -> None:
@@ -53,24 +48,6 @@ def test_early_panes_come_as_often_as_told(tmp_path: Path) -> None:
     outcome = play(tmp_path, watermark(HOUR), *steps, early_firing_seconds=5)
     assert outcome.versions[:3] == [(NAME, 1), (NAME, 2), (NAME, 3)]
     check(outcome, [HOUR, HOUR + 1, HOUR + 2])
-
-
-def test_hours_in_any_order(tmp_path: Path) -> None:
-    outcome = play_scenario(tmp_path, "out of order")
-    assert sorted(outcome.versions) == [
-        ("2021-04-02T19+0100.csv", 1),
-        ("2021-04-02T20+0100.csv", 2),
-        ("2021-04-02T21+0100.csv", 1),
-        ("2021-04-02T22+0100.csv", 2),
-    ]
-    check(outcome, streams.SCENARIOS["out of order"].times)
-
-
-def test_a_watermark_that_jumps_over_hours_ends_all_of_them(tmp_path: Path) -> None:
-    outcome = play_scenario(tmp_path, "a jump over empty hours")
-    assert outcome.versions[-1] == (NAME, 2)
-    assert sorted(outcome.versions) == [(NAME, 1), (NAME, 2), ("2021-04-02T23+0100.csv", 1)]
-    check(outcome, streams.SCENARIOS["a jump over empty hours"].times)
 
 
 def test_a_replay_of_old_events_is_counted(tmp_path: Path) -> None:
@@ -95,25 +72,13 @@ def test_hours_of_other_offsets(tmp_path: Path, offset: str, minutes: int) -> No
     check(outcome, times, minutes)
 
 
-def test_panes_end_where_the_hours_of_the_offset_end(tmp_path: Path) -> None:
-    half = HOUR + 1800
-    steps = [watermark(HOUR), arrive(block(half - 1, half)), watermark(half), arrive(block(half - 2)), wait(1)]
-    outcome = play(tmp_path, *steps, utc_offset="+05:30")
-    name, after = (f"{streams.file_name(time, 330)}.csv" for time in (HOUR, half))
-    assert outcome.versions == [(name, 1), (name, 2), (after, 1)]
-
-
 def test_no_events_make_no_files(tmp_path: Path) -> None:
     outcome = play(tmp_path, watermark(HOUR), wait(1000), arrive(Block(b"\n")), watermark(HOUR + 9000))
     assert outcome == Outcome([], {}, {}, [], Summary(0, 0, 0, 0))
 
 
-def test_what_came_too_late_is_kept_apart(tmp_path: Path) -> None:
-    outcome = play_scenario(tmp_path, "too late")
-    events = impressions(HOUR, HOUR + 3600)
-    assert outcome.versions == [(NAME, 1), ("2021-04-02T21+0100.csv", 1)]
-    assert (outcome.reports, outcome.ids) == (streams.reports_of(events), streams.ids_of(events))
-    assert outcome.summary == Summary(3, 2, 0, 0, late=1)
+def test_what_came_too_late_is_kept_with_the_reason(tmp_path: Path) -> None:
+    outcome = play(tmp_path, arrive(block(HOUR + 1, arrived=HOUR + 3661)), allowed_lateness_seconds=60)
     (reject,) = outcome.rejects
     assert json.loads(reject["raw"]) == support.event(f"id-{HOUR + 1}", timestamp=HOUR + 1)
     assert reject["reason"] == "late: came 61 s after the end of its hour 2021-04-02T20:00:00+01:00"
