@@ -126,10 +126,11 @@ class _PassNew(QuickDoFn):
         new = unseen(piece, held)
         yield _dropped(piece.size - new.size)
         if new.size:
+            yield key_events(new.keys())
             if len(held) >= MOST_SETS:
                 seen.clear()
-            seen.add(as_one([*held, new]) if len(held) >= MOST_SETS else new)
-            yield key_events(new.keys())
+                new = as_one([*held, new])
+            seen.add(new)
         if self._allowed is not None:
             forget.set(max(hour + HOUR, time.time()) + self._allowed)
 
