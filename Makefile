@@ -36,7 +36,7 @@ integration: .venv/ready .venv-integration/ready .venv-browser/ready .venv-cloud
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pipeline.native
+	$(BIN)/python -m pipeline.native.loader
 	touch $@
 
 # The rivals live apart: with pandas installed, Beam takes 0.3 s longer to import.

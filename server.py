@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from serving.settings import parse_settings
-from serving.supervisor import serve
+from pipeline.serving.settings import parse_settings
+from pipeline.serving.supervisor import serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

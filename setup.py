@@ -1,12 +1,13 @@
 """Packaging: what Dataflow workers install, and the extras of a development machine."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="hourly-ad-report",
     version="0.1.0",
     description="Advertising events in, an hourly report as CSV out: an Apache Beam pipeline, batch and streaming",
-    packages=["pipeline"],
+    packages=find_packages(include=["pipeline", "pipeline.*"]),
+    package_data={"pipeline.serving": ["page/*", "openapi.json"]},
     python_requires=">=3.10",
     install_requires=[
         "apache-beam>=2.70,<3",

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import events
-from pipeline import ids as id_sets
-from pipeline.decoding import Block, decode
-from pipeline.events import Batch
-from pipeline.files import InputFile
-from pipeline.sources import open_file
-from pipeline.table import count_batch, merge_counts
+from pipeline.formats.decoding import Block, decode
+from pipeline.model import ids as id_sets
+from pipeline.model.events import Batch
+from pipeline.model.table import count_batch, merge_counts
+from pipeline.storage.files import InputFile
+from pipeline.transforms.read import open_file
 
 
 def main() -> None:

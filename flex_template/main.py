@@ -2,7 +2,7 @@
 
 import sys
 
-from pipeline.__main__ import run_program
+from pipeline.cli.main import run_program
 
 if __name__ == "__main__":
     if any(argument.startswith("--subscription") for argument in sys.argv):

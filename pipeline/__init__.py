@@ -6,27 +6,26 @@ What needs Beam is imported when it is first used, so that the plain functions w
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pipeline.decoding import Block, decode
 from pipeline.errors import EventError, InputError, PipelineError, RejectsError, UsageError
-from pipeline.events import EVENT_TYPES, Batch, Reject
-from pipeline.ids import unique_ids
-from pipeline.table import csv_text, hourly_table, scale_impressions, write_csv
+from pipeline.formats.decoding import Block, decode
+from pipeline.model.events import Batch, Reject
+from pipeline.model.ids import unique_ids
+from pipeline.model.table import csv_text, hourly_table, scale_impressions, write_csv
+from pipeline.schema import EVENT_TYPES
 
 if TYPE_CHECKING:
-    from pipeline.drop_duplicates import DropDuplicates
-    from pipeline.files import InputFile, find_files
-    from pipeline.report import HourlyReport, Job, Summary, run_job
-    from pipeline.sinks import WriteFile
-    from pipeline.sources import ReadBlocks
-    from pipeline.transforms import (
-        BatchEvents,
-        DecodeBlocks,
-        DistinctIds,
-        FormatCsv,
-        HourlyTable,
-        ScaleImpressions,
-        UniqueIds,
-    )
+    from pipeline.batch.graph import HourlyReport
+    from pipeline.batch.job import Job
+    from pipeline.batch.run import run_job
+    from pipeline.model.tally import Summary
+    from pipeline.storage.files import InputFile, find_files
+    from pipeline.transforms.count import HourlyTable, ScaleImpressions
+    from pipeline.transforms.decode import BatchEvents, DecodeBlocks
+    from pipeline.transforms.deduplicate import DropDuplicates
+    from pipeline.transforms.format import FormatCsv
+    from pipeline.transforms.ids import DistinctIds, UniqueIds
+    from pipeline.transforms.read import ReadBlocks
+    from pipeline.transforms.write import WriteFile
 
 __all__ = [
     "EVENT_TYPES",
@@ -63,10 +62,27 @@ __all__ = [
 ]
 
 
+_WITH_BEAM = {
+    "DropDuplicates": "transforms.deduplicate",
+    "DecodeBlocks": "transforms.decode",
+    "BatchEvents": "transforms.decode",
+    "DistinctIds": "transforms.ids",
+    "UniqueIds": "transforms.ids",
+    "FormatCsv": "transforms.format",
+    "HourlyTable": "transforms.count",
+    "ScaleImpressions": "transforms.count",
+    "ReadBlocks": "transforms.read",
+    "WriteFile": "transforms.write",
+    "HourlyReport": "batch.graph",
+    "Job": "batch.job",
+    "Summary": "model.tally",
+    "run_job": "batch.run",
+    "InputFile": "storage.files",
+    "find_files": "storage.files",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for module in ("files", "report", "sinks", "sources", "transforms", "drop_duplicates"):
-            found = vars(importlib.import_module(f"pipeline.{module}"))
-            if name in found:
-                return found[name]
+    if name in _WITH_BEAM:
+        return getattr(importlib.import_module(f"pipeline.{_WITH_BEAM[name]}"), name)
     raise AttributeError(f"module 'pipeline' has no attribute {name!r}")

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
-from serving.app import make_app
-from serving.settings import Settings
-from serving.slots import Slots, slot_maker
+from pipeline.serving.app import make_app
+from pipeline.serving.settings import Settings
+from pipeline.serving.slots import Slots, slot_maker
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = (ROOT / "examples" / "events.json").read_bytes()

@@ -11,12 +11,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
 
-from pipeline import counters, streaming
-from pipeline.coders import SizedCoder
-from pipeline.decoding import AnyBlock, Block
-from pipeline.hour_files import Version, WriteHours
-from pipeline.report import Summary, summary_of
-from pipeline.stream_job import StreamJob
+from pipeline.engine import counters
+from pipeline.engine.coders import SizedCoder
+from pipeline.engine.metrics import summary_of
+from pipeline.formats.decoding import AnyBlock, Block
+from pipeline.model.tally import Summary
+from pipeline.stream import graph as streaming
+from pipeline.stream.hour_files import Version, WriteHours
+from pipeline.stream.job import StreamJob
 from tests import oracle, support
 
 HOUR = 1617390000
@@ -154,7 +156,7 @@ class Scenario(NamedTuple):
     panes: dict[str, list[int]]
     late: int = 0
     minutes: int = 60
-    job: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    job: dict[str, Any] = {}  # noqa: RUF012
 
 
 _HALF, _END = HOUR + 1800, HOUR + 3600

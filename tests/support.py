@@ -16,12 +16,14 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_pipeline
 
-from pipeline import blocks, decoding, logs
-from pipeline.__main__ import main
-from pipeline.blocks import read_blocks
-from pipeline.decoding import Block
+from pipeline.cli import logs
+from pipeline.cli.main import main
 from pipeline.errors import InputError
-from pipeline.events import EVENT_TYPES, Batch, Reject
+from pipeline.formats import blocks, decoding
+from pipeline.formats.blocks import read_blocks
+from pipeline.formats.decoding import Block
+from pipeline.model.events import Batch, Reject
+from pipeline.schema import EVENT_TYPES
 from tests import oracle
 
 ROOT = Path(__file__).resolve().parent.parent

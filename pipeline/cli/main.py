@@ -11,18 +11,20 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from pipeline import logs
+from pipeline.cli import logs
 
 logs.configure()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # not used, and its threads take 0.1 s to do nothing
 gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 
-from pipeline import dataflow, progress  # noqa: E402
-from pipeline.errors import PipelineError, UsageError, one_line  # noqa: E402
-from pipeline.files import InputFile  # noqa: E402
-from pipeline.options import STANDARD, ReportOptions, is_stream, make_job, parse_options  # noqa: E402
-from pipeline.report import Job, Summary, build_job, run_job  # noqa: E402
-from pipeline.stream_job import StreamJob  # noqa: E402
+from pipeline.batch.job import Job
+from pipeline.batch.run import build_job, run_job
+from pipeline.cli.options import STANDARD, ReportOptions, is_stream, make_job, parse_options
+from pipeline.engine import dataflow, progress
+from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.model.tally import Summary
+from pipeline.storage.files import InputFile
+from pipeline.stream.job import StreamJob
 
 gc.freeze()
 gc.enable()
@@ -72,8 +74,8 @@ def _run(options: ReportOptions, folder: str) -> None:
 
 
 def _run_stream(options: ReportOptions, folder: str) -> None:
-    from pipeline.stream_options import make_stream_job
-    from pipeline.stream_run import build_stream, run_stream
+    from pipeline.cli.stream_options import make_stream_job
+    from pipeline.stream.run import build_stream, run_stream
 
     start = time.monotonic()
     if dataflow.is_dataflow(options):
@@ -140,7 +142,3 @@ def run_program() -> int:
     status = main()
     errors.mute()
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(run_program())

@@ -11,14 +11,14 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
+from pipeline.batch.job import Job
+from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.errors import UsageError, one_line
-from pipeline.files import InputFile, NewFile, check_file_system, explain, find_files, is_io_error, is_local
-from pipeline.ids import MAX_PARTITIONS
-from pipeline.report import Job
-from pipeline.stream_job import EARLY_FIRING_SECONDS, STREAM_RUNNER
-from pipeline.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
-from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, parse_factor, parse_utc_offset
-from pipeline.temporary import temporary_name
+from pipeline.model.ids import MAX_PARTITIONS
+from pipeline.model.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, parse_factor, parse_utc_offset
+from pipeline.storage.files import InputFile, NewFile, check_file_system, explain, find_files, is_io_error, is_local
+from pipeline.storage.temporary import temporary_name
+from pipeline.stream.job import EARLY_FIRING_SECONDS, STREAM_RUNNER
 
 DEFAULT_OUTPUT = "report.csv"
 

@@ -9,8 +9,8 @@ from typing import Any
 from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
 
 from pipeline.errors import UsageError
-from pipeline.files import is_local
-from pipeline.stream_job import DIRECT_RUNNERS, EARLY_FIRING_SECONDS, STREAM_RUNNER, TRY_OUT_RUNNER, StreamJob
+from pipeline.storage.files import is_local
+from pipeline.stream.job import DIRECT_RUNNERS, EARLY_FIRING_SECONDS, STREAM_RUNNER, TRY_OUT_RUNNER, StreamJob
 
 STREAM_OPTIONS = (
     "subscription",

@@ -5,8 +5,8 @@ from typing import Any
 
 from apache_beam.coders import Coder, registry
 
-from pipeline.decoding import AnyBlock
-from pipeline.events import Batch
+from pipeline.formats.decoding import AnyBlock
+from pipeline.model.events import Batch
 
 
 class SizedCoder(Coder):  # type: ignore[misc]

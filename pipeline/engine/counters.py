@@ -8,8 +8,7 @@ import apache_beam as beam
 from apache_beam.coders import BooleanCoder
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
-from pipeline.quick import QuickDoFn
-from pipeline.transforms import counter
+from pipeline.engine.metrics import counter
 
 Counted = tuple[int, dict[str, int]]  # the only key, what to add to which counter
 
@@ -27,10 +26,10 @@ def count(**amounts: int) -> Counted:
     return _KEY, amounts
 
 
-class _KeepCounters(QuickDoFn):
+class _KeepCounters(beam.DoFn):  # type: ignore[misc]
     _STATE = ReadModifyWriteStateSpec("unused", BooleanCoder())  # what has state has its bundles one after the other
 
-    def process(self, element: Counted, _: Any = beam.DoFn.StateParam(_STATE)) -> Iterator[None]:  # noqa: B008
+    def process(self, element: Counted, _: Any = beam.DoFn.StateParam(_STATE)) -> Iterator[None]:
         for name, amount in element[1].items():
             counter(name).inc(amount)
             totals[name] += amount

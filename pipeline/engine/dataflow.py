@@ -17,13 +17,14 @@ from apache_beam.options.pipeline_options import (
 )
 
 from pipeline.errors import UsageError
-from pipeline.files import is_local
+from pipeline.storage.files import is_local
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 _DISTRIBUTION = "hourly-ad-report"
-_SETUP = (
-    "from setuptools import setup\n\nsetup(name={!r}, version={!r}, packages=['pipeline'], install_requires={!r})\n"
-)
+_SETUP = """from setuptools import find_packages, setup
+
+setup(name={!r}, version={!r}, packages=find_packages(), include_package_data=True, install_requires={!r})
+"""
 
 
 def is_dataflow(options: PipelineOptions) -> bool:

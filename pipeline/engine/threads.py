@@ -1,7 +1,5 @@
 """DoFns that work in threads, for work that runs without the interpreter lock (compiled code, numpy, Arrow)."""
 
-import contextlib
-import ctypes
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -12,8 +10,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.utils.windowed_value import WindowedValue
-
-from pipeline.quick import QuickDoFn
 
 
 def share_of_cores(cores: int) -> int:
@@ -30,27 +26,13 @@ THREADS = share_of_cores(len(os.sched_getaffinity(0)) if hasattr(os, "sched_geta
 """One a core that this process may use."""
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-
-
 @cache
 def _pool() -> ThreadPoolExecutor:
     """One for the process, since a runner may run several bundles and several DoFns at a time."""
-    _keep_memory()
     return ThreadPoolExecutor(THREADS, "work")
 
 
-def _keep_memory() -> None:
-    """Has glibc keep what a block leaves for the next one: the kernel clears each page that it gives out, a tenth of
-    the time of 50 million events.
-    """
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that it takes
-        mallopt(_M_TRIM_THRESHOLD, 64 << 20)  # some blocks and their batches
-
-
-class ThreadedDoFn(QuickDoFn):
+class ThreadedDoFn(beam.DoFn):  # type: ignore[misc]
     """Calls work on each element in a thread while the next ones are read, and emits the results in order.
 
     At most THREADS + 1 elements are under way in a bundle, which bounds the memory. Outputs keep the window and the

@@ -6,9 +6,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pipeline.decoding import Block, Shape
 from pipeline.errors import InputError
-from pipeline.events import RAW_BYTES
+from pipeline.formats.decoding import Block, Shape
+from pipeline.schema import RAW_BYTES
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Bytes of a block. Below 1 MiB the decoding threads wait for the interpreter lock; above, memory grows for nothing."""
@@ -218,7 +218,7 @@ def _elements(buffer: _Buffer, size: int, source: str, index: int) -> Block:
 
 def _last_comma(data: memoryview) -> tuple[int, int, int]:
     """Index of the last comma between elements or -1, how many there are, index of the array's end or -1."""
-    from pipeline import native
+    from pipeline.native import loader as native
 
     found = np.empty(2, np.int64)
     cut = native.call("last_comma", np.frombuffer(data, np.uint8), len(data), found)

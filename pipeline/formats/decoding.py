@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import EventError, InputError
-from pipeline.events import NO_IDS, RAW_BYTES, Batch, Event, Ids, Reject, check_event
+from pipeline.model.events import NO_IDS, Batch, Ids, Reject
+from pipeline.schema import RAW_BYTES, Event, check_event
 
 SMALL_BLOCK = 64 * 1024
 """Bytes up to which the strict decoder alone is used: 64 KiB take it 7 ms, and loading compiled code 60 ms."""
@@ -127,7 +128,7 @@ def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) 
 
 
 def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> Batch:
-    from pipeline import native
+    from pipeline.native import loader as native
 
     data = np.frombuffer(block.data, np.uint8)
     rows = len(data) // 40 + 1  # the shortest event has 43 bytes

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import NamedTuple
 
-from pipeline.blocks import is_array, read_blocks
-from pipeline.decoding import AnyBlock, Block, BrokenBlock, NotJsonError, decode, parse
 from pipeline.errors import EventError, InputError
-from pipeline.events import Batch, Reject
+from pipeline.formats.blocks import is_array, read_blocks
+from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, NotJsonError, decode, parse
+from pipeline.model.events import Batch, Reject
 
 _BOM = b"\xef\xbb\xbf"
 

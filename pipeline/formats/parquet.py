@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.decoding import AnyBlock
 from pipeline.errors import EventError, InputError, one_line
-from pipeline.events import EVENT_TYPES, FIELDS, MAX_TIMESTAMP, NO_IDS, RAW_BYTES, Batch, Ids, Reject, check_event
+from pipeline.formats.decoding import AnyBlock
+from pipeline.model.events import NO_IDS, Batch, Ids, Reject
+from pipeline.schema import EVENT_TYPES, FIELDS, MAX_TIMESTAMP, RAW_BYTES, check_event
 
 ROWS_A_BLOCK = 64 * 1024
 

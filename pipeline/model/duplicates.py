@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.events import EVENT_TYPES, NO_IDS, Batch, Ids
-from pipeline.ids import SMALL_MERGE, SMALL_SET, hash_id, merge, partition, unpack
-from pipeline.table import HOUR
-from pipeline.tally import first_rejects
+from pipeline.model.events import NO_IDS, Batch, Ids
+from pipeline.model.ids import SMALL_MERGE, SMALL_SET, hash_id, merge, partition, unpack
+from pipeline.model.table import HOUR
+from pipeline.model.tally import first_rejects
+from pipeline.schema import EVENT_TYPES
 
 _TAIL = 6  # bytes of a key behind its id: timestamp x 6 + event code, which is below 2**41
 _STREAM_BITS = 2  # a stream remembers an hour in 4 parts: each costs a local engine 0.8 ms a batch
@@ -114,7 +115,7 @@ def _count(packed: bytes) -> int:
     """How many keys are packed."""
     if len(packed) <= SMALL_MERGE:
         return sum(1 for _ in unpack(packed))
-    from pipeline.native import call
+    from pipeline.native.loader import call
 
     starts, stops, hashes = (np.empty(len(packed) // 2, np.int64) for _ in range(3))
     return call("find_ids", np.frombuffer(packed, np.uint8), len(packed), starts, stops, hashes)
@@ -140,7 +141,7 @@ def _hash(keys: Ids) -> _Hashes:
     count = len(keys.ends)
     if count <= SMALL_SET:
         return np.fromiter(map(hash_id, keys.to_list()), np.uint64, count)
-    from pipeline.native import call
+    from pipeline.native.loader import call
 
     mask = (1 << count.bit_length() + 1) - 1
     hashes, table = np.empty(count, np.uint64), np.zeros(mask + 1, np.int64)

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from pipeline.events import Batch
-from pipeline.ids import distinct, merge
-from pipeline.table import HOUR
+from pipeline.model.events import Batch
+from pipeline.model.ids import distinct, merge
+from pipeline.model.table import HOUR
 
 
 def ids_by_hour(batch: Batch, offset: int = HOUR) -> Iterator[tuple[int, bytes]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.events import Ids, batch_events
+from pipeline.model.events import Ids, batch_events
 
 PARTITIONS = 128
 """Ids are shuffled in so many partitions, by the first bits of their hash: of 10 M ids, 64 would outgrow the cache."""
@@ -58,7 +58,7 @@ def partition(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int, byt
 
 
 def _partition_compiled(ids: Ids, shift: int) -> Iterator[tuple[int, bytes]]:
-    from pipeline.native import call
+    from pipeline.native.loader import call
 
     count, size, ends, data = len(ids.ends), len(ids.data), ids.ends, ids.data
     mask = (1 << count.bit_length() + 1) - 1
@@ -90,7 +90,7 @@ def merge(packed: bytes) -> Ids:
 
 def _merge_compiled(packed: bytes) -> Ids | None:
     """As merge, or None where different ids have the same hash: one pair in 10**19, or somebody's intent."""
-    from pipeline.native import call
+    from pipeline.native.loader import call
 
     data, size = np.frombuffer(packed, np.uint8), len(packed)
     starts, stops, hashes = (np.empty(size // 2, np.int64) for _ in range(3))
@@ -131,7 +131,7 @@ def unpack(packed: bytes) -> Iterator[bytes]:
 def id_lines(ids: Ids) -> bytes:
     """Ids one a line, UTF-8. An id that holds a line break is written as a JSON string, to stay on one line."""
     if len(ids.ends) > SMALL_SET:
-        from pipeline.native import call
+        from pipeline.native.loader import call
 
         lines = np.empty(len(ids.data) + len(ids.ends), np.uint8)
         if not call("join_lines", ids.data, len(ids.data), ids.ends, len(ids.ends), lines, len(lines)):

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import UsageError
-from pipeline.events import EVENT_TYPES, Batch, batch_events
+from pipeline.model.events import Batch, batch_events
+from pipeline.schema import EVENT_TYPES
 
 Row = dict[str, Any]
 Table = list[Row]

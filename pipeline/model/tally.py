@@ -1,11 +1,12 @@
 """The tally of a run: how many records were read and rejected, and the first few rejects."""
 
+import dataclasses
 import heapq
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from pipeline.errors import MismatchError, RejectsError
-from pipeline.events import Batch, Reject
+from pipeline.model.events import Batch, Reject
 
 SHOWN = 10
 """How many rejects an error shows."""
@@ -68,3 +69,15 @@ def check_counts(read: int, counted: int, rejected: int, duplicate: int = 0) -> 
         raise MismatchError(
             f"read {read} records but counted {counted} and rejected {rejected}{dropped}: please report this"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """The counters of a finished run: records read, counted, rejected, late and dropped as duplicates; hours: rows."""
+
+    read: int
+    counted: int
+    rejected: int
+    hours: int
+    late: int = 0
+    duplicate: int = 0

@@ -5,9 +5,9 @@ Packed ids: each id's length as a varint (7 bits a byte, the lowest first), then
 
 import numpy as np
 
-from pipeline.compiling import compiled
-from pipeline.scanner import copy
-from pipeline.words import byte, load, store, store_byte
+from pipeline.native.compiler import compiled
+from pipeline.native.memory import byte, load, store, store_byte
+from pipeline.native.scanner import copy
 
 _K1, _K2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)

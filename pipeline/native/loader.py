@@ -18,10 +18,10 @@ import llvmlite
 import llvmlite.binding as llvm
 
 _HERE = Path(__file__).parent
-_SOURCES = ("compiling.py", "words.py", "strings.py", "values.py", "scanner.py", "hashing.py")
+_SOURCES = ("compiler.py", "memory.py", "strings.py", "values.py", "scanner.py", "id_sets.py")
 _MODULES = {
-    "pipeline.scanner": ("scan", "last_comma"),
-    "pipeline.hashing": ("mark_ids", "place_ids", "find_ids", "gather_ids", "join_lines"),
+    "pipeline.native.scanner": ("scan", "last_comma"),
+    "pipeline.native.id_sets": ("mark_ids", "place_ids", "find_ids", "gather_ids", "join_lines"),
 }
 """What is compiled together, when first one of them is needed: who wants no ids waits 3 s, else 5 s."""
 
@@ -72,7 +72,7 @@ def _kept_or_built(module: str, target: str, machine: Any) -> bytes:
         code = _read(folder / name)
         if code:
             return code
-    from pipeline.compiling import build
+    from pipeline.native.compiler import build
 
     code = build(module, _MODULES[module], machine)
     for folder in _folders():

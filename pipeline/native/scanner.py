@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.compiling import compiled
-from pipeline.events import EVENT_TYPES, FIELDS, MAX_TIMESTAMP
-from pipeline.strings import QUOTE, string_end, string_skip, unescape
-from pipeline.values import (
+from pipeline.native.compiler import compiled
+from pipeline.native.memory import byte, load, store, store_byte
+from pipeline.native.strings import QUOTE, string_end, string_skip, unescape
+from pipeline.native.values import (
     CLOSE,
     CLOSE_LIST,
     COLON,
@@ -30,7 +30,7 @@ from pipeline.values import (
     spaces,
     value_end,
 )
-from pipeline.words import byte, load, store, store_byte
+from pipeline.schema import EVENT_TYPES, FIELDS, MAX_TIMESTAMP
 
 _NAME_BYTES = 16  # of the longest name known here, with its quote
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.compiling import compiled
-from pipeline.words import byte, load, lowest_bit, store_byte
+from pipeline.native.compiler import compiled
+from pipeline.native.memory import byte, load, lowest_bit, store_byte
 
 QUOTE, BACKSLASH = 34, 92
 

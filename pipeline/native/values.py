@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from pipeline.compiling import compiled
-from pipeline.native import SCRATCH_WORDS
-from pipeline.strings import QUOTE, string_end, unescape
-from pipeline.words import byte, load, store
+from pipeline.native.compiler import compiled
+from pipeline.native.loader import SCRATCH_WORDS
+from pipeline.native.memory import byte, load, store
+from pipeline.native.strings import QUOTE, string_end, unescape
 
 COMMA, COLON, ZERO, NINE = 44, 58, 48, 57
 OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 123, 125, 91, 93

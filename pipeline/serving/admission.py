@@ -3,8 +3,8 @@
 import hmac
 from collections.abc import Mapping
 
-from serving.problems import Problem
-from serving.settings import Settings
+from pipeline.serving.problems import Problem
+from pipeline.serving.settings import Settings
 
 _READ = "GET, HEAD, OPTIONS"
 ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", "/openapi.json": _READ, "/app.js": _READ, "/style.css": _READ}

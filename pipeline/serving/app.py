@@ -10,21 +10,21 @@ from typing import Any
 import bottle
 
 from pipeline.errors import InputError, OutputError, RejectsError
-from pipeline.events import Reject
-from pipeline.report import Summary
-from serving import admission, bodies
-from serving.problems import SAFE_HEADERS, Problem, ProblemError
-from serving.settings import Settings
-from serving.slots import Slot, Slots
+from pipeline.model.events import Reject
+from pipeline.model.tally import Summary
+from pipeline.serving import admission, bodies
+from pipeline.serving.problems import SAFE_HEADERS, Problem, ProblemError
+from pipeline.serving.settings import Settings
+from pipeline.serving.slots import Slot, Slots
 
 SUMMARY = "X-Report-Summary"
 _COUNTERS = ("read", "counted", "rejected", "hours")
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOM = Path(__file__).resolve().parent
 _FILES = {
-    "/": ("web/index.html", "text/html; charset=utf-8"),
-    "/app.js": ("web/app.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("web/style.css", "text/css; charset=utf-8"),
+    "/": ("page/index.html", "text/html; charset=utf-8"),
+    "/app.js": ("page/app.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("page/style.css", "text/css; charset=utf-8"),
     "/openapi.json": ("openapi.json", "application/json"),
 }
 _PAGE_POLICY = (
@@ -59,7 +59,7 @@ def make_app(settings: Settings, slots: Slots) -> bottle.Bottle:
 
 
 def _page(name: str, kind: str) -> Callable[[], bottle.HTTPResponse]:
-    content = (_ROOT / name).read_bytes()
+    content = (_ROOM / name).read_bytes()
     headers = {
         "Content-Type": kind,
         "Cache-Control": "no-cache",

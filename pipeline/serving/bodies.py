@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from serving.problems import ProblemError
+from pipeline.serving.problems import ProblemError
 
 _COPY_BYTES = 1024 * 1024
 

@@ -31,7 +31,7 @@ def runtime_folder() -> Iterator[Path]:
 
 def hold(folder: Path) -> IO[bytes]:
     """Shares the lock of a folder, for as long as the file that is returned is open: nobody will remove it."""
-    lock = open(folder / _LOCK, "ab")  # noqa: SIM115 (closed by the caller)
+    lock = open(folder / _LOCK, "ab")  # noqa: SIM115
     fcntl.flock(lock, fcntl.LOCK_SH)
     return lock
 

@@ -17,10 +17,10 @@ import waitress.parser
 import waitress.server
 import waitress.task
 
-from serving import admission, bodies
-from serving.app import SUMMARY
-from serving.problems import Problem
-from serving.settings import Settings
+from pipeline.serving import admission, bodies
+from pipeline.serving.app import SUMMARY
+from pipeline.serving.problems import Problem
+from pipeline.serving.settings import Settings
 
 REQUESTS_A_CONNECTION = 20
 """Then a client has to connect anew, and gets a process that has time: 16 clients stayed with one of two processes, and

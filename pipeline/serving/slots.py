@@ -12,12 +12,14 @@ from typing import BinaryIO
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
 
+from pipeline.batch.job import Job
+from pipeline.batch.run import PreparedJob, run_job
+from pipeline.cli.options import DEFAULT_RUNNER, beam_options
 from pipeline.errors import PipelineError
-from pipeline.files import SIZE_UNKNOWN, InputFile
-from pipeline.options import DEFAULT_RUNNER, beam_options
-from pipeline.report import Job, PreparedJob, Summary, run_job
-from serving.problems import ProblemError
-from serving.staging import StagedJob, check_staging
+from pipeline.model.tally import Summary
+from pipeline.serving.problems import ProblemError
+from pipeline.serving.staging import StagedJob, check_staging
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 
 BODY = "body"
 """What messages call the body, and the name of its file."""
@@ -55,7 +57,7 @@ class Slot:
 
     def take_report(self) -> BinaryIO:
         """The report, open; it has no name any more, so the slot can be used again while the report is sent."""
-        report = open(self.report, "rb")  # noqa: SIM115 (closed when it is sent)
+        report = open(self.report, "rb")  # noqa: SIM115
         os.unlink(self.report)
         return report
 

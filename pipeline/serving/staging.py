@@ -10,12 +10,14 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from pipeline import dataflow
+from pipeline.batch.job import Job
+from pipeline.batch.run import run_job
+from pipeline.cli.options import beam_options, check_writable
+from pipeline.engine import dataflow
 from pipeline.errors import OutputError, UsageError
-from pipeline.files import InputFile, NewFile, is_io_error, is_local
-from pipeline.options import beam_options, check_writable
-from pipeline.report import Job, Summary, run_job
-from serving.problems import ProblemError
+from pipeline.model.tally import Summary
+from pipeline.serving.problems import ProblemError
+from pipeline.storage.files import InputFile, NewFile, is_io_error, is_local
 
 _COPY_BYTES = 1024 * 1024
 

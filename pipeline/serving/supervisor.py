@@ -11,8 +11,8 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from serving.folders import runtime_folder
-from serving.settings import Settings
+from pipeline.serving.folders import runtime_folder
+from pipeline.serving.settings import Settings
 
 _BACKLOG = 1024
 _CRASHES = 3  # of workers that never got ready, in a row: it would not get better
@@ -51,7 +51,7 @@ def _fail(status: int, message: str) -> int:
 def _work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
     """The first thing a worker runs; only it loads Beam, the parent never does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
-    from serving import worker
+    from pipeline.serving import worker
 
     worker.work(settings, listener, folder, ready)
 

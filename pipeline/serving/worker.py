@@ -13,17 +13,17 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
-from pipeline import logs
+from pipeline.cli import logs
 
 logs.configure()
 
-from pipeline.decoding import SMALL_BLOCK, Block, decode  # noqa: E402
-from pipeline.errors import UsageError  # noqa: E402
-from serving.app import make_app  # noqa: E402
-from serving.folders import hold  # noqa: E402
-from serving.http import Server  # noqa: E402
-from serving.settings import Settings  # noqa: E402
-from serving.slots import Slot, Slots, engine, slot_maker  # noqa: E402
+from pipeline.errors import UsageError
+from pipeline.formats.decoding import SMALL_BLOCK, Block, decode
+from pipeline.serving.app import make_app
+from pipeline.serving.folders import hold
+from pipeline.serving.http import Server
+from pipeline.serving.settings import Settings
+from pipeline.serving.slots import Slot, Slots, engine, slot_maker
 
 
 def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:

@@ -13,8 +13,8 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 
-from pipeline.compression import decompressor
 from pipeline.errors import UsageError, one_line
+from pipeline.storage.compression import decompressor
 
 _EXTRAS = {"gs": "gcp", "s3": "aws"}
 _LIBRARIES = ("apache_beam.io.", "boto3.", "botocore.", "google.", "pyarrow.")  # that have errors of their own

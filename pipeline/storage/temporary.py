@@ -4,25 +4,14 @@ import contextlib
 import os
 import re
 import uuid
-from collections.abc import Hashable, Iterator
-from typing import Any, Union
+from collections.abc import Iterator
 
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.timestamp import MIN_TIMESTAMP
-from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.errors import OutputError
-from pipeline.files import NewFile, explain, is_io_error, is_local
-from pipeline.quick import QuickDoFn
+from pipeline.storage.files import explain, is_io_error, is_local
 
-_HELD_BYTES = 64 * 1024 * 1024  # by a bundle
-_INLINE_BYTES = 64 * 1024
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}-[0-9a-f]{32}")
-
-Stored = Union[bytes, tuple[str, int, int]]
-"""Bytes, or where they are: a file, how many bytes are before them, how many they are."""
 
 
 def temporary_name(path: str, token: str) -> str:
@@ -59,66 +48,3 @@ def clean_folder(folder: str) -> None:
     for entry in os.listdir(folder):
         if _TEMPORARY.fullmatch(entry):
             os.remove(os.path.join(folder, entry))
-
-
-class Spill(QuickDoFn):
-    """Puts what is large into files instead of the shuffle: tuple[key, bytes] -> tuple[key, Stored], global window.
-
-    A runner copies what it shuffles about ten times: 200 MB of ids took 3 s and 1 GB of memory. The bytes of a bundle
-    that have the same key are joined, up to _HELD_BYTES in all; fewer than _INLINE_BYTES stay as they are.
-    """
-
-    def __init__(self, path: str, token: str) -> None:
-        self._path, self._token = path, token
-
-    def start_bundle(self) -> None:
-        self._held: dict[Hashable, list[bytes]] = {}
-        self._size = 0
-
-    def process(self, pair: tuple[Any, bytes]) -> Iterator[WindowedValue]:
-        key, data = pair
-        self._held.setdefault(key, []).append(data)
-        self._size += len(data)
-        if self._size > _HELD_BYTES:
-            yield from self._write()
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        if self._size > _INLINE_BYTES:
-            yield from self._write()
-        else:
-            yield from (in_global_window((key, b"".join(pieces))) for key, pieces in self._held.items())
-
-    def _write(self) -> Iterator[WindowedValue]:
-        path = temporary_name(self._path, self._token)
-        stored = []
-        start = 0
-        with explained(path), NewFile(path) as stream:
-            for key, pieces in self._held.items():
-                stream.write(b"".join(pieces))
-                size = sum(map(len, pieces))
-                stored.append((key, (path, start, size)))
-                start += size
-        self.start_bundle()
-        return map(in_global_window, stored)
-
-
-def in_global_window(value: Any) -> WindowedValue:
-    """A value as the output of finish_bundle."""
-    return WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
-
-
-def fetch(stored: Stored) -> bytes:
-    """The bytes themselves.
-
-    Raises:
-      OSError: their file cannot be read.
-    """
-    if isinstance(stored, bytes):
-        return stored
-    path, start, size = stored
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-        stream.seek(start)
-        data: bytes = stream.read(size)
-    if len(data) < size:
-        raise OSError(f"{path} was cut off")
-    return data

@@ -18,20 +18,15 @@ from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWind
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.counters import COUNTS, Counted, KeepCounters, count
-from pipeline.decoding import AnyBlock, BrokenBlock
-from pipeline.drop_duplicates import DropStreamDuplicates
+from pipeline.engine.counters import COUNTS, Counted, KeepCounters, count
+from pipeline.engine.spill import in_global_window
+from pipeline.engine.threads import ThreadedDoFn
 from pipeline.errors import InputError
-from pipeline.events import Batch, Reject
-from pipeline.files import is_local
-from pipeline.hour_files import Version, WriteHours, WriteLines, hour_name
-from pipeline.hour_ids import ids_by_hour, union
-from pipeline.ids import id_lines, merge
-from pipeline.lateness import late_rejects, split_late
-from pipeline.quick import QuickDoFn, quick_map
-from pipeline.sources import ReadBlocks
-from pipeline.stream_job import StreamJob
-from pipeline.table import (
+from pipeline.formats.decoding import AnyBlock, BrokenBlock
+from pipeline.model.events import Batch, Reject
+from pipeline.model.hour_ids import ids_by_hour, union
+from pipeline.model.ids import id_lines, merge
+from pipeline.model.table import (
     HOUR,
     HourCounts,
     Table,
@@ -41,12 +36,18 @@ from pipeline.table import (
     hour_label,
     parse_utc_offset,
 )
-from pipeline.tally import Tally, explain_rejects, first_rejects
-from pipeline.temporary import in_global_window
-from pipeline.threads import ThreadedDoFn
-from pipeline.topics import ReadTopic
-from pipeline.transforms import REJECTS, CountHours, FormatRejects, HourTables, ScaleImpressions
-from pipeline.watching import POLL_SECONDS, REMOTE_POLL_SECONDS, WatchFiles
+from pipeline.model.tally import Tally, explain_rejects, first_rejects
+from pipeline.storage.files import is_local
+from pipeline.stream.hour_files import Version, WriteHours, WriteLines, hour_name
+from pipeline.stream.job import StreamJob
+from pipeline.stream.lateness import late_rejects, split_late
+from pipeline.stream.topics import ReadTopic
+from pipeline.stream.watch import POLL_SECONDS, REMOTE_POLL_SECONDS, WatchFiles
+from pipeline.transforms.count import CountHours, HourTables, ScaleImpressions
+from pipeline.transforms.decode import REJECTS
+from pipeline.transforms.deduplicate import DropStreamDuplicates
+from pipeline.transforms.format import FormatRejects
+from pipeline.transforms.read import ReadBlocks
 
 _FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no word for ever, its time ends in 294247
 
@@ -71,13 +72,13 @@ def without_windows() -> beam.WindowInto:
     return beam.WindowInto(GlobalWindows())
 
 
-class _AddToTotal(QuickDoFn):
+class _AddToTotal(beam.DoFn):  # type: ignore[misc]
     _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())
 
     def __init__(self, add: Callable[[list[Any]], Any]) -> None:
         self._add = add
 
-    def process(self, pane: tuple[int, Any], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[tuple[int, Any]]:  # noqa: B008
+    def process(self, pane: tuple[int, Any], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[tuple[int, Any]]:
         hour, new = pane
         before = total.read()
         now = new if before is None else self._add([before, new])
@@ -157,7 +158,7 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
         return outputs
 
 
-class _LogRejects(QuickDoFn):
+class _LogRejects(beam.DoFn):  # type: ignore[misc]
     """One line a block, where nobody keeps them."""
 
     def process(self, rejects: tuple[Reject, ...]) -> None:
@@ -227,21 +228,21 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
             batches, dropped = batches | "Drop duplicates" >> drop
         if job.ids_output:
             ids = batches | "Unique ids" >> HourIds(offset, hour_windows(offset, early))
-            lines = ids | "Id lines" >> quick_map(_ids_version, offset, output=Version)
+            lines = ids | "Id lines" >> beam.Map(_ids_version, offset).with_output_types(Version)
             _ = lines | "Write ids" >> WriteHours(job.ids_output, job.token)
         counts = (
             batches
             | "Count" >> CountHours(offset, windows=hour_windows(offset, early))
             | "No window" >> without_windows()
         )
-        panes = counts | "Counted" >> quick_map(_count_pane, output=Counted)
+        panes = counts | "Counted" >> beam.Map(_count_pane).with_output_types(Counted)
         _ = (panes, decoded[COUNTS], *dropped) | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
         return (
             counts
             | "Total" >> RunningTotals(add_counts)
             | "Table" >> HourTables(offset)
             | "Scale" >> ScaleImpressions(job.impressions_factor)
-            | "CSV" >> quick_map(_report_version, output=Version)
+            | "CSV" >> beam.Map(_report_version).with_output_types(Version)
             | "Write reports" >> WriteHours(job.output, job.token)
         )
 

@@ -10,8 +10,7 @@ from apache_beam.coders import VarIntCoder
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
-from pipeline.quick import QuickDoFn
-from pipeline.sinks import atomic_file
+from pipeline.storage.atomic import atomic_file
 
 written_here: dict[str, int] = {}
 """How much each file holds that was written by this process since this was cleared, by path."""
@@ -25,7 +24,7 @@ def hour_name(label: str) -> str:
     return f"{date}T{time[:2]}{time[8:].replace(':', '')}"
 
 
-class _WriteNewest(QuickDoFn):
+class _WriteNewest(beam.DoFn):  # type: ignore[misc]
     """Panes come late, twice, and in any order; an hour's state is what was written of it, in events or ids."""
 
     _WRITTEN = ReadModifyWriteStateSpec("written", VarIntCoder())
@@ -33,7 +32,7 @@ class _WriteNewest(QuickDoFn):
     def __init__(self, folder: str, token: str) -> None:
         self._folder, self._token = folder, token
 
-    def process(self, version: Version, written: Any = beam.DoFn.StateParam(_WRITTEN)) -> Iterator[str]:  # noqa: B008
+    def process(self, version: Version, written: Any = beam.DoFn.StateParam(_WRITTEN)) -> Iterator[str]:
         name, (size, data) = version
         if size <= (written.read() or 0):
             return
@@ -60,7 +59,7 @@ class WriteHours(beam.PTransform):  # type: ignore[misc]
         return versions | "Write newest" >> beam.ParDo(_WriteNewest(self.folder, self.token)).with_output_types(str)
 
 
-class _WriteLines(QuickDoFn):
+class _WriteLines(beam.DoFn):  # type: ignore[misc]
     def __init__(self, folder: str, token: str) -> None:
         self._folder, self._token = folder, token
 

@@ -3,7 +3,7 @@
 import dataclasses
 import uuid
 
-from pipeline.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
+from pipeline.model.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 
 DIRECT_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner")
 

@@ -7,9 +7,10 @@ same in a replay and on every runner, and what is late is known before it is cou
 import json
 from collections.abc import Iterator
 
-from pipeline.decoding import AnyBlock
-from pipeline.events import EVENT_TYPES, NO_IDS, RAW_BYTES, Batch, Reject
-from pipeline.table import HOUR, hour_label
+from pipeline.formats.decoding import AnyBlock
+from pipeline.model.events import NO_IDS, Batch, Reject
+from pipeline.model.table import HOUR, hour_label
+from pipeline.schema import EVENT_TYPES, RAW_BYTES
 
 
 def split_late(batch: Batch, arrived: int, allowed: int, offset: int = HOUR) -> tuple[Batch, Batch]:

@@ -9,15 +9,17 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
-from pipeline import counters, hour_files, watching
+from pipeline.engine import counters
+from pipeline.engine.metrics import METRICS, summarize, summary_of
+from pipeline.engine.results import tell_if_it_goes_on, user_error
 from pipeline.errors import MismatchError
-from pipeline.files import is_local
-from pipeline.report import Summary, summarize, summary_of, tell_if_it_goes_on, user_error
-from pipeline.stream_job import DIRECT_RUNNERS, STREAM_RUNNER, StreamJob
-from pipeline.streaming import HourlyStream, ReadStream
-from pipeline.tally import check_counts
-from pipeline.temporary import clean_folder
-from pipeline.transforms import METRICS
+from pipeline.model.tally import Summary, check_counts
+from pipeline.storage.files import is_local
+from pipeline.storage.temporary import clean_folder
+from pipeline.stream import hour_files
+from pipeline.stream import watch as watching
+from pipeline.stream.graph import HourlyStream, ReadStream
+from pipeline.stream.job import DIRECT_RUNNERS, STREAM_RUNNER, StreamJob
 
 
 def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:

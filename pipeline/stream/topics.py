@@ -10,15 +10,14 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.decoding import AnyBlock
-from pipeline.messages import Message, MessageBlock, group_messages
-from pipeline.quick import QuickDoFn
+from pipeline.formats.decoding import AnyBlock
+from pipeline.formats.messages import Message, MessageBlock, group_messages
 
 _MESSAGES_A_BLOCK = 10_000
 _BYTES_A_BLOCK = 4 * 1024 * 1024
 
 
-class _Group(QuickDoFn):
+class _Group(beam.DoFn):  # type: ignore[misc]
     """Messages of a bundle as blocks, whose timestamps are their arrival."""
 
     def start_bundle(self) -> None:

@@ -15,8 +15,7 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from pipeline.errors import UsageError
-from pipeline.files import InputFile, match_files
-from pipeline.quick import QuickDoFn
+from pipeline.storage.files import InputFile, match_files
 
 POLL_SECONDS = 1.0
 """How often a folder on this machine is listed."""
@@ -61,7 +60,7 @@ class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
         return False
 
 
-class _Watch(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
+class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     """Restrictions are what was found before. A poll yields what is new."""
 
     def __init__(self, seconds: float) -> None:
@@ -80,8 +79,8 @@ class _Watch(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
     def process(
         self,
         patterns: tuple[str, ...],
-        tracker: Any = beam.DoFn.RestrictionParam(),  # noqa: B008 (how Beam asks for it)
-        watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),  # noqa: B008
+        tracker: Any = beam.DoFn.RestrictionParam(),
+        watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
     ) -> Iterator[TimestampedValue]:
         last = stopping.is_set()
         now = Timestamp.now()

@@ -13,14 +13,13 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
-from pipeline.counters import COUNTS, Counted, count
-from pipeline.duplicates import KeySet, Place, as_one, key_events, merge_events, split_events, split_hours, unseen
-from pipeline.events import Batch
-from pipeline.quick import QuickDoFn
-from pipeline.table import HOUR
-from pipeline.temporary import Spill, Stored, fetch
-from pipeline.threads import ThreadedDoFn
-from pipeline.transforms import counter
+from pipeline.engine.counters import COUNTS, Counted, count
+from pipeline.engine.metrics import counter
+from pipeline.engine.spill import Spill, Stored, fetch
+from pipeline.engine.threads import ThreadedDoFn
+from pipeline.model.duplicates import KeySet, Place, as_one, key_events, merge_events, split_events, split_hours, unseen
+from pipeline.model.events import Batch
+from pipeline.model.table import HOUR
 
 Columns = tuple[bytes, bytes, bytes]  # of a KeySet, as a runner gives them back
 
@@ -106,7 +105,7 @@ def _dropped(events: int) -> beam.pvalue.TaggedOutput:
     return beam.pvalue.TaggedOutput(COUNTS, count(duplicate=events))
 
 
-class _PassNew(QuickDoFn):
+class _PassNew(beam.DoFn):  # type: ignore[misc]
     """Remembers the events of a place as a few sets: as many as a bag of MOST_SETS may hold, then made one."""
 
     _SEEN = BagStateSpec("seen", TupleCoder((BytesCoder(),) * 3))
@@ -118,8 +117,8 @@ class _PassNew(QuickDoFn):
     def process(
         self,
         element: tuple[Place, Columns],
-        seen: Any = beam.DoFn.StateParam(_SEEN),  # noqa: B008 (how Beam asks for it)
-        forget: Any = beam.DoFn.TimerParam(_FORGET),  # noqa: B008
+        seen: Any = beam.DoFn.StateParam(_SEEN),
+        forget: Any = beam.DoFn.TimerParam(_FORGET),
     ) -> Iterator[Any]:
         (hour, _), piece = element[0], KeySet(*element[1])
         held = [KeySet(*columns) for columns in seen.read()]
@@ -135,7 +134,7 @@ class _PassNew(QuickDoFn):
             forget.set(max(hour + HOUR, time.time()) + self._allowed)
 
     @on_timer(_FORGET)  # type: ignore[untyped-decorator]
-    def forget(self, seen: Any = beam.DoFn.StateParam(_SEEN)) -> None:  # noqa: B008
+    def forget(self, seen: Any = beam.DoFn.StateParam(_SEEN)) -> None:
         seen.clear()
 
 

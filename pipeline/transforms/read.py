@@ -13,13 +13,15 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 from apache_beam.transforms.core import RestrictionProvider
 
-from pipeline import coders, progress  # noqa: F401 (registers how blocks travel)
-from pipeline.blocks import BLOCK_BYTES, LineReader, head_of, is_array, read_blocks
-from pipeline.compression import decompressor
-from pipeline.decoding import AnyBlock, BrokenBlock
+from pipeline.engine import (
+    coders,  # noqa: F401 (registers how blocks travel)
+    progress,
+)
 from pipeline.errors import InputError, PipelineError
-from pipeline.files import SIZE_UNKNOWN, InputFile, explain, is_io_error
-from pipeline.quick import QuickDoFn
+from pipeline.formats.blocks import BLOCK_BYTES, LineReader, head_of, is_array, read_blocks
+from pipeline.formats.decoding import AnyBlock, BrokenBlock
+from pipeline.storage.compression import decompressor
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, is_io_error
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 LARGE_BYTES = 256 * 1024 * 1024
@@ -61,7 +63,7 @@ def _sized(stream: BinaryIO, file: InputFile) -> InputFile:
 
 def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int, array: bool) -> Reader:
     if file.path.lower().endswith(".parquet"):
-        from pipeline.parquet import ParquetReader  # 50 ms
+        from pipeline.formats.parquet import ParquetReader  # 50 ms
 
         parquet = ParquetReader(stream, file.name)
         if file.size <= cell_bytes:
@@ -87,7 +89,7 @@ def _lines_reader(lines: LineReader, stream: BinaryIO, file: InputFile, cell_byt
     return Reader(-(-file.size // cell_bytes), read_part, stream.tell)
 
 
-class _ReadBlocks(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
+class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     """Restrictions are ranges of a file's parts, so every split falls between records by construction."""
 
     def __init__(self, cell_bytes: int, keep_broken: bool) -> None:
@@ -124,7 +126,7 @@ class _ReadBlocks(QuickDoFn, RestrictionProvider):  # type: ignore[misc]
     def process(
         self,
         file: InputFile,
-        tracker: OffsetRestrictionTracker = beam.DoFn.RestrictionParam(),  # noqa: B008 (how Beam asks for it)
+        tracker: OffsetRestrictionTracker = beam.DoFn.RestrictionParam(),
     ) -> Iterator[AnyBlock]:
         parts, split = _claims(tracker), tracker.current_restriction()
         try:
@@ -165,7 +167,7 @@ class ListFiles(beam.PTransform):  # type: ignore[misc]
         return files | "Spread" >> beam.Reshuffle() if len(self.files) > 1 else files
 
 
-class _List(QuickDoFn):
+class _List(beam.DoFn):  # type: ignore[misc]
     def __init__(self, files: tuple[InputFile, ...]) -> None:
         self._files = files
 

@@ -6,42 +6,18 @@ the service and a deletion: an upload that breaks off may still be completed by 
 `temporary.remove_leftovers` removes all of a run.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
-from pipeline.files import NewFile
-from pipeline.quick import QuickDoFn
-from pipeline.temporary import Spill, Stored, explained, fetch, temporary_name
-from pipeline.transforms import Piece
+from pipeline.engine.spill import Spill, Stored, fetch
+from pipeline.storage.atomic import atomic_file
+from pipeline.transforms.format import Piece
 
 
-@contextmanager
-def atomic_file(path: str, token: str = "tmp") -> Iterator[NewFile]:
-    """A file that appears under its name when the block ends, over an earlier one; not at all if the block raises.
-
-    Raises:
-      OutputError: it cannot be written.
-    """
-    temporary = temporary_name(path, token)
-    try:
-        with explained(path):
-            with NewFile(temporary) as stream:
-                yield stream
-            FileSystems.rename([temporary], [path])
-    except BaseException:
-        with contextlib.suppress(Exception):  # the first error is the one to tell; remove_leftovers tries again
-            if FileSystems.exists(temporary):
-                FileSystems.delete([temporary])
-        raise
-
-
-class _PublishAll(QuickDoFn):
+class _PublishAll(beam.DoFn):  # type: ignore[misc]
     def __init__(self, path: str, token: str) -> None:
         self._path, self._token = path, token
 
@@ -52,7 +28,7 @@ class _PublishAll(QuickDoFn):
         yield self._path
 
 
-class _PublishOne(QuickDoFn):
+class _PublishOne(beam.DoFn):  # type: ignore[misc]
     def __init__(self, path: str, token: str) -> None:
         self._path, self._token = path, token
 

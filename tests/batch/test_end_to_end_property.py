@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import Job, find_files, run_job
-from pipeline.options import beam_options
-from pipeline.report import Summary
+from pipeline.cli.options import beam_options
+from pipeline.model.tally import Summary
 from tests import documents, oracle
 
 Events = list[dict[str, Any]]

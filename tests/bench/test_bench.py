@@ -10,7 +10,7 @@ from bench.events import batches, write
 from bench.measuring import DUCKDB, IMPORT, OURS, STOCK, Case, Usage
 from bench.page import fit, page
 from bench.rows import ROWS, Row
-from pipeline.decoding import Block, decode
+from pipeline.formats.decoding import Block, decode
 
 MB = 1_000_000
 

@@ -8,10 +8,10 @@ from types import ModuleType
 import pytest
 from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
 
+from pipeline.cli.options import parse_options
+from pipeline.cli.stream_options import KEEP_BUNDLES_WHOLE, make_stream_job
 from pipeline.errors import UsageError
-from pipeline.options import parse_options
-from pipeline.stream_job import StreamJob
-from pipeline.stream_options import KEEP_BUNDLES_WHOLE, make_stream_job
+from pipeline.stream.job import StreamJob
 
 SUBSCRIPTION = "projects/lab-project/subscriptions/events"
 

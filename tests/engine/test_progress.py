@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pipeline import progress
+from pipeline.engine import progress
 
 
 class Screen(io.StringIO):

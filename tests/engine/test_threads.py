@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from pipeline.threads import share_of_cores
+from pipeline.engine.threads import share_of_cores
 from tests.support import ROOT
 
 # Starts argv[1] workers that answer when all of them run.
 PARENT = """
 import subprocess, sys
-worker = "import sys; from pipeline.threads import share_of_cores; sys.stdin.read(1); print(share_of_cores(8))"
+worker = "import sys; from pipeline.engine.threads import share_of_cores; sys.stdin.read(1); print(share_of_cores(8))"
 run = lambda: subprocess.Popen([sys.executable, "-c", worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 workers = [run() for _ in range(int(sys.argv[1]))]
 for worker in workers:

@@ -14,11 +14,13 @@ from apache_beam.runners.worker import bundle_processor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import warm
+from pipeline.batch.job import Job
+from pipeline.batch.run import PreparedJob, run_job
+from pipeline.engine import warm_runner as warm
+from pipeline.engine.threads import THREADS
 from pipeline.errors import PipelineError
-from pipeline.files import SIZE_UNKNOWN, InputFile
-from pipeline.report import Job, PreparedJob, Summary, run_job
-from pipeline.threads import THREADS
+from pipeline.model.tally import Summary
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, json_lines, line
 
 OPTIONS = PipelineOptions(["--runner=FnApiRunner"])

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import blocks
-from pipeline.blocks import LineReader, _Buffer, head_of, is_array, read_blocks
-from pipeline.decoding import Block, Shape, decode
 from pipeline.errors import InputError
+from pipeline.formats import blocks
+from pipeline.formats.blocks import LineReader, _Buffer, head_of, is_array, read_blocks
+from pipeline.formats.decoding import Block, Shape, decode
 from tests import documents, support
 
 SIZES = st.sampled_from((1, 2, 3, 7, 64, 300, 1 << 16, 1 << 22))

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import decoding
-from pipeline.blocks import read_blocks
-from pipeline.decoding import Block, Shape
 from pipeline.errors import InputError
-from pipeline.events import RAW_BYTES, Batch, Reject
+from pipeline.formats import decoding
+from pipeline.formats.blocks import read_blocks
+from pipeline.formats.decoding import Block, Shape
+from pipeline.model.events import Batch, Reject
+from pipeline.schema import RAW_BYTES
 from tests import support
 from tests.support import EXAMPLE_EVENTS
 

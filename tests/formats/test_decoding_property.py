@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.events import pieces
-from pipeline import decoding
-from pipeline.decoding import Block, Shape
+from pipeline.formats import decoding
+from pipeline.formats.decoding import Block, Shape
 from tests import documents, support
 from tests.documents import ARRAYS, DAMAGED_ARRAYS, DAMAGED_LINES, JSON_ALPHABET, LINES, SEEDS, Writer
 from tests.support import BROKEN, DECODERS, decode_block, decode_source, expected

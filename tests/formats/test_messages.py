@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.events import Batch, Reject
-from pipeline.messages import Message, MessageBlock, decode_messages, group_messages
+from pipeline.formats.messages import Message, MessageBlock, decode_messages, group_messages
+from pipeline.model.events import Batch, Reject
 from tests import documents, oracle, support
 from tests.support import event, json_lines, line
 

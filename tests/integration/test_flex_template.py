@@ -15,10 +15,10 @@ from apache_beam.options.pipeline_options import WorkerOptions
 from google.cloud.dataflow import TemplateMetadata
 from google.protobuf import json_format
 
-from pipeline import __main__ as program
+from pipeline.cli import main as program
+from pipeline.cli.options import ReportOptions, parse_options
 from pipeline.errors import UsageError
-from pipeline.options import ReportOptions, parse_options
-from pipeline.table import parse_factor, parse_utc_offset
+from pipeline.model.table import parse_factor, parse_utc_offset
 from tests.support import ROOT
 
 FOLDER = ROOT / "flex_template"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stream_options import KEEP_BUNDLES_WHOLE
+from pipeline.cli.stream_options import KEEP_BUNDLES_WHOLE
 from tests import streams
 from tests.integration.servers import TOOLS
 

@@ -9,10 +9,12 @@ from unittest import mock
 
 import pytest
 
-from pipeline.dataflow import launch
-from pipeline.files import InputFile
-from pipeline.report import Job, Summary, build_job
-from serving import staging
+from pipeline.batch.job import Job
+from pipeline.batch.run import build_job
+from pipeline.engine.dataflow import launch
+from pipeline.model.tally import Summary
+from pipeline.serving import staging
+from pipeline.storage.files import InputFile
 from tests.integration.servers import BUCKET, Storage, cloud_storage, prism, worker_pool
 from tests.serving_support import EVENT, HEADER, REPORT, SAMPLE, Server, running
 from tests.support import ROOT

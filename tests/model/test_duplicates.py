@@ -30,11 +30,14 @@ from pipeline import (
     hourly_table,
     run_job,
 )
-from pipeline import ids as id_sets
-from pipeline.counters import COUNTS, KeepCounters, count
-from pipeline.decoding import AnyBlock, Block
-from pipeline.drop_duplicates import DropStreamDuplicates
-from pipeline.duplicates import (
+from pipeline.cli.options import beam_options
+from pipeline.engine.counters import COUNTS, KeepCounters, count
+from pipeline.engine.metrics import METRICS, summarize
+from pipeline.errors import MismatchError, RejectsError
+from pipeline.formats.decoding import AnyBlock, Block
+from pipeline.formats.messages import Message, group_messages
+from pipeline.model import ids as id_sets
+from pipeline.model.duplicates import (
     as_one,
     event_keys,
     key_events,
@@ -43,15 +46,12 @@ from pipeline.duplicates import (
     split_hours,
     unseen,
 )
-from pipeline.errors import MismatchError, RejectsError
-from pipeline.events import Event
-from pipeline.messages import Message, group_messages
-from pipeline.options import beam_options
-from pipeline.report import Summary, summarize
-from pipeline.stream_job import StreamJob
-from pipeline.streaming import DecodeStream, HourlyStream
-from pipeline.tally import Tally, check_counts, merge_tallies
-from pipeline.transforms import METRICS, CountHours
+from pipeline.model.tally import Summary, Tally, check_counts, merge_tallies
+from pipeline.schema import Event
+from pipeline.stream.graph import DecodeStream, HourlyStream
+from pipeline.stream.job import StreamJob
+from pipeline.transforms.count import CountHours
+from pipeline.transforms.deduplicate import DropStreamDuplicates
 from tests import documents, oracle, support
 from tests.support import EXAMPLE_EVENTS, event
 
@@ -175,7 +175,9 @@ def test_no_events(runner: str) -> None:
 
 
 def test_what_the_shuffle_loses_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.drop_duplicates.merge_events", lambda packed: merge_events(packed[: packed[0] + 1]))
+    monkeypatch.setattr(
+        "pipeline.transforms.deduplicate.merge_events", lambda packed: merge_events(packed[: packed[0] + 1])
+    )
     blocks = [support.json_lines(EXAMPLE_EVENTS)] * 2
     with pytest.raises(MismatchError, match="read 12"), support.beam_pipeline() as pipeline:
         _ = batches(pipeline, blocks) | DropDuplicates() | HourlyTable()
@@ -283,7 +285,7 @@ def test_the_counters_of_a_stream_account_for_each_record() -> None:
 
 def test_a_stream_forgets_an_hour_when_its_lateness_is_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What comes even then is late in a real stream; here it counts again, which shows that the state is gone."""
-    monkeypatch.setattr("pipeline.drop_duplicates.time.time", lambda: 0.0)
+    monkeypatch.setattr("pipeline.transforms.deduplicate.time.time", lambda: 0.0)
     end = 1617393600
     block = [message_block([event()], end)]
     steps = [block, end + 599, block, end + 660, block]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import ids as id_sets
 from pipeline.errors import EventError
-from pipeline.events import NO_IDS, Ids
-from pipeline.ids import hash_id, id_lines, merge, pack, partition, unique_ids, unpack
+from pipeline.model import ids as id_sets
+from pipeline.model.events import NO_IDS, Ids
+from pipeline.model.ids import hash_id, id_lines, merge, pack, partition, unique_ids, unpack
 from tests.support import EXAMPLE_EVENTS, event
 
 ITEMS = st.lists(st.binary(min_size=1, max_size=20) | st.sampled_from((b"a", b"b", b"a" * 8, b"a" * 9, b"\0", b"\0\0")))

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import EventError, UsageError
-from pipeline.events import EVENT_TYPES, NO_IDS, Batch
-from pipeline.table import (
+from pipeline.model.events import NO_IDS, Batch
+from pipeline.model.table import (
     COLUMNS,
     SCALED,
     Counts,
@@ -29,6 +29,7 @@ from pipeline.table import (
     split_hours,
     write_csv,
 )
+from pipeline.schema import EVENT_TYPES
 from tests import documents, oracle
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, event
 

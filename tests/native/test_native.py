@@ -10,7 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from pipeline import native
+from pipeline.native import loader as native
 
 NOWHERE = Path("/proc/nowhere")
 CODE = b"object code"
@@ -23,12 +23,12 @@ def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[mock.Mo
         (tmp_path / name).write_text("1")
     monkeypatch.setattr(native, "_HERE", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    with mock.patch("pipeline.compiling.build", return_value=CODE) as build:
+    with mock.patch("pipeline.native.compiler.build", return_value=CODE) as build:
         yield build
 
 
 def load(target: str = "cpu") -> bytes:
-    return native._kept_or_built("pipeline.scanner", target, None)
+    return native._kept_or_built("pipeline.native.scanner", target, None)
 
 
 def kept(folder: Path) -> list[Path]:
@@ -94,7 +94,7 @@ def test_all_compiled_sources_are_named() -> None:
 
 LOADS = """
 import sys
-from pipeline import native
+from pipeline.native import loader as native
 import numpy as np
 found = np.empty(2, np.int64)
 assert native.call("last_comma", np.frombuffer(b"1,2]", np.uint8), 4, found) == 1, "wrong"

@@ -14,10 +14,10 @@ from apache_beam.io.filesystems import FileSystems
 from hypothesis import given
 from hypothesis import strategies as st
 
-import serving.slots
+import pipeline.serving.slots
 from pipeline.errors import UsageError
-from serving import bodies
-from serving.settings import Settings, parse_settings
+from pipeline.serving import bodies
+from pipeline.serving.settings import Settings, parse_settings
 from tests.serving_support import (
     EVENT,
     HEADER,
@@ -283,7 +283,7 @@ def test_busy(tmp_path: Path) -> None:
 
 
 def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving.slots, "_PATIENCE", 0.01)
+    monkeypatch.setattr(pipeline.serving.slots, "_PATIENCE", 0.01)
     app = build_app(tmp_path, slots=0)
     assert call(app, SAMPLE).problem["status"] == 503
     assert call(app, SAMPLE).problem["status"] == 503
@@ -295,7 +295,7 @@ def test_a_defect_shows_no_internals(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     app = build_app(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(serving.slots.Slot, "run", fail)
+        patch.setattr(pipeline.serving.slots.Slot, "run", fail)
         answer = call(app, SAMPLE)
     assert answer.problem["status"] == 500
     assert b"secret" not in answer.body

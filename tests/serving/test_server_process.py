@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.http import REQUESTS_A_CONNECTION
+from pipeline.serving.http import REQUESTS_A_CONNECTION
 from tests.serving_support import (
     EVENT,
     REPORT,

@@ -8,12 +8,13 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from bench.events import write
-from pipeline import temporary
+from pipeline.batch.job import Job
+from pipeline.batch.run import run_job
+from pipeline.cli.options import beam_options
+from pipeline.engine.spill import Spill, Stored, fetch
 from pipeline.errors import RejectsError
-from pipeline.files import find_files
-from pipeline.options import beam_options
-from pipeline.report import Job, run_job
-from pipeline.temporary import Spill, Stored, fetch
+from pipeline.storage import temporary
+from pipeline.storage.files import find_files
 
 PAIRS = [(k % 7, b"%d," % k * (k + 1)) for k in range(100)]
 

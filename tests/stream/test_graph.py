@@ -13,10 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import hourly_table, scale_impressions
-from pipeline.decoding import Block, BrokenBlock
-from pipeline.messages import Message, group_messages
-from pipeline.report import Summary
-from pipeline.table import csv_text
+from pipeline.formats.decoding import Block, BrokenBlock
+from pipeline.formats.messages import Message, group_messages
+from pipeline.model.table import csv_text
+from pipeline.model.tally import Summary
 from tests import documents, oracle, streams, support
 from tests.streams import HOUR, Outcome, Step, arrive, block, impressions, wait, watermark
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.events import Batch, Event
-from pipeline.hour_files import WriteHours, WriteLines, hour_name
-from pipeline.hour_ids import ids_by_hour, union
-from pipeline.ids import merge, unpack
-from pipeline.table import hour_label
+from pipeline.model.events import Batch
+from pipeline.model.hour_ids import ids_by_hour, union
+from pipeline.model.ids import merge, unpack
+from pipeline.model.table import hour_label
+from pipeline.schema import Event
+from pipeline.stream.hour_files import WriteHours, WriteLines, hour_name
 from tests import support
 
 

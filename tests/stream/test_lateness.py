@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decoding import Block, BrokenBlock
-from pipeline.events import EVENT_TYPES, NO_IDS, Batch, Event, Reject
-from pipeline.lateness import late_rejects, split_late
+from pipeline.formats.decoding import Block, BrokenBlock
+from pipeline.model.events import NO_IDS, Batch, Reject
+from pipeline.schema import EVENT_TYPES, Event
+from pipeline.stream.lateness import late_rejects, split_late
 from tests import oracle, support
 
 END = 1617393600  # of the hour of 1617393003, at any offset of whole hours

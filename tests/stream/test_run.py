@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import hour_files, report, stream_run
+from pipeline.batch import run as report
+from pipeline.batch.job import Job
 from pipeline.errors import MismatchError, PipelineError
-from pipeline.report import Job
-from pipeline.stream_job import StreamJob
+from pipeline.stream import hour_files
+from pipeline.stream import run as stream_run
+from pipeline.stream.job import StreamJob
 
 
 @pytest.mark.parametrize("folder", ["out", "out/", "gs://bucket/out"])

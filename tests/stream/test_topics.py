@@ -5,8 +5,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.portability.common_urns import composites
 
-from pipeline.stream_job import StreamJob
-from pipeline.streaming import HourlyStream, ReadStream
+from pipeline.stream.graph import HourlyStream, ReadStream
+from pipeline.stream.job import StreamJob
 
 SUBSCRIPTION = "projects/lab-project/subscriptions/events"
 

@@ -9,8 +9,8 @@ import pytest
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.runners.sdf_utils import RestrictionTrackerView, ThreadsafeRestrictionTracker
 
-from pipeline import watching
-from pipeline.watching import Seen
+from pipeline.stream import watch as watching
+from pipeline.stream.watch import Seen
 
 
 @pytest.fixture(autouse=True)

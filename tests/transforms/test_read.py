@@ -20,13 +20,13 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import sources
-from pipeline.decoding import AnyBlock, BrokenBlock
 from pipeline.errors import InputError, UsageError
-from pipeline.events import Batch
-from pipeline.files import InputFile, find_files
-from pipeline.parquet import GroupBlock, RowBlock
-from pipeline.sources import ReadBlocks, open_file
+from pipeline.formats.decoding import AnyBlock, BrokenBlock
+from pipeline.formats.parquet import GroupBlock, RowBlock
+from pipeline.model.events import Batch
+from pipeline.storage.files import InputFile, find_files
+from pipeline.transforms import read as sources
+from pipeline.transforms.read import ReadBlocks, open_file
 from tests import oracle, support
 from tests.support import event, json_lines, line
 
@@ -409,8 +409,8 @@ def test_large_row_groups_are_read_by_blocks_of_rows_and_give_the_same(
     file = parquet(tmp_path / "a.parquet", between | columns(MIXED), row_group_size=50, compression=compression)
     by_group = blocks_of(file)
     assert [type(block) for block in by_group] == [GroupBlock] * 3
-    monkeypatch.setattr("pipeline.parquet." + limit, value)
-    monkeypatch.setattr("pipeline.parquet.ROWS_A_BLOCK", 20)
+    monkeypatch.setattr("pipeline.formats.parquet." + limit, value)
+    monkeypatch.setattr("pipeline.formats.parquet.ROWS_A_BLOCK", 20)
     by_rows = blocks_of(file)
     assert any(isinstance(block, RowBlock) for block in by_rows)
     assert max(len(block.decode(True, None).codes) for block in by_rows if isinstance(block, RowBlock)) == 5

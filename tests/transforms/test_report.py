@@ -31,14 +31,15 @@ from pipeline import (
     transforms,
     unique_ids,
 )
-from pipeline.decoding import Shape
+from pipeline.cli.options import beam_options
 from pipeline.errors import EventError, InputError, MismatchError, RejectsError, UsageError
-from pipeline.events import Batch
-from pipeline.options import beam_options
-from pipeline.report import Summary
-from pipeline.table import COLUMNS
-from pipeline.tally import Tally, check_counts, merge_tallies
-from pipeline.transforms import NO_HOUR, REJECTS, CountHours, FormatIds
+from pipeline.formats.decoding import Shape
+from pipeline.model.events import Batch
+from pipeline.model.table import COLUMNS
+from pipeline.model.tally import Summary, Tally, check_counts, merge_tallies
+from pipeline.transforms.count import NO_HOUR, CountHours
+from pipeline.transforms.decode import REJECTS
+from pipeline.transforms.format import FormatIds
 from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, event
 

@@ -8,12 +8,13 @@ from unittest import mock
 import apache_beam as beam
 from apache_beam.runners.portability.fn_api_runner import execution
 
-from pipeline import report
-from pipeline.blocks import BLOCK_BYTES
-from pipeline.decoding import AnyBlock
-from pipeline.files import InputFile
-from pipeline.options import beam_options
-from pipeline.report import Job, run_job
+from pipeline.batch import run as report
+from pipeline.batch.job import Job
+from pipeline.batch.run import run_job
+from pipeline.cli.options import beam_options
+from pipeline.formats.blocks import BLOCK_BYTES
+from pipeline.formats.decoding import AnyBlock
+from pipeline.storage.files import InputFile
 from tests.support import EVENT_TYPES
 
 HOUR_BYTES = 100  # of an hour's six counts, with all that Beam adds

@@ -1,0 +1,58 @@
+"""The graph of a batch.
+
+read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> write CSV
+                         +-> partition ids -> group -> unique -> write ids
+                         +-> rejects -> write
+
+Behind decode duplicates are dropped, if that is asked for.
+"""
+
+import dataclasses
+
+import apache_beam as beam
+
+from pipeline.batch.job import Job
+from pipeline.model.ids import partitions_for
+from pipeline.storage.files import is_local
+from pipeline.transforms.count import HourlyTable, ScaleImpressions
+from pipeline.transforms.decode import REJECTS, DecodeBlocks
+from pipeline.transforms.deduplicate import DropDuplicates
+from pipeline.transforms.format import FormatCsv, FormatIds, FormatRejects
+from pipeline.transforms.ids import DistinctIds
+from pipeline.transforms.read import ListFiles, ReadBlocks
+from pipeline.transforms.write import WriteFile, WritePiece
+
+
+@dataclasses.dataclass
+class HourlyReport(beam.PTransform):  # type: ignore[misc]
+    """The whole graph: Pipeline -> PCollection[str], the path of the report.
+
+    Raises RejectsError where there are rejects and no rejects_output, InputError where a source cannot be read.
+    """
+
+    job: Job
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[str]:
+        job = self.job
+        blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> ReadBlocks()
+        want_ids = bool(job.ids_output) or job.deduplicate
+        decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output))
+        batches = decoded.batches
+        if job.deduplicate:
+            batches = batches | "Drop duplicates" >> DropDuplicates((job.output, job.token))
+        tables = batches | "Count" >> HourlyTable(job.utc_offset, refuse_rejects=not job.rejects_output)
+        if job.ids_output:
+            # A bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there.
+            spill = (job.ids_output, job.token) if is_local(job.ids_output) else None
+            partitions = job.id_partitions or partitions_for(sum(file.size for file in job.files))
+            ids = batches | "Unique ids" >> DistinctIds(spill, partitions) | "Id lines" >> FormatIds()
+            _ = ids | "Write ids" >> WriteFile(job.ids_output, job.token, after=tables)
+        if job.rejects_output:
+            rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
+            _ = rejects | "Write rejects" >> WriteFile(job.rejects_output, job.token)
+        return (
+            tables
+            | "Scale" >> ScaleImpressions(job.impressions_factor)
+            | "CSV" >> FormatCsv()
+            | "Write report" >> WritePiece(job.output, job.token)
+        )

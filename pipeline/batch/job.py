@@ -1,0 +1,31 @@
+"""What to report of files, and where to write it."""
+
+import dataclasses
+import uuid
+
+from pipeline.model.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
+from pipeline.storage.files import InputFile
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What to report and where to write it. Paths on any Beam file system; no ids or rejects file where None.
+
+    deduplicate: events equal in id, event and timestamp count once. id_partitions: in which ids are shuffled, a power
+    of two; None: by the input's size. token: names the run's temporary files.
+    """
+
+    files: tuple[InputFile, ...]
+    output: str
+    ids_output: str | None = None
+    rejects_output: str | None = None
+    utc_offset: str = DEFAULT_UTC_OFFSET
+    impressions_factor: str = DEFAULT_FACTOR
+    deduplicate: bool = False
+    id_partitions: int | None = None
+    token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def outputs(self) -> list[str]:
+        """The files that the job writes."""
+        return [path for path in (self.output, self.ids_output, self.rejects_output) if path is not None]

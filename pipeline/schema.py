@@ -1,0 +1,94 @@
+"""What an event is: its fields, their values, and the reasons for which a record is refused."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pipeline.errors import EventError
+
+EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
+"""The event types, in the order of the report's columns."""
+
+
+FIELDS = ("id", "event", "timestamp")
+"""The fields of an event; others are ignored."""
+
+
+MAX_TIMESTAMP = 253402297200
+"""Timestamps are whole Unix seconds (UTC), 0 <= t < this: where the year 9999 ends at +01:00."""
+
+
+RAW_BYTES = 1024
+"""How many bytes of a rejected record are kept."""
+
+
+_CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
+
+
+class Event(NamedTuple):
+    """One valid event. event: index into EVENT_TYPES; timestamp: Unix seconds, UTC."""
+
+    id: str
+    event: int
+    timestamp: int
+
+
+def check_event(record: Any) -> Event:
+    """The event in a decoded JSON value; EventError with the reason where it is none."""
+    if not isinstance(record, Mapping):
+        raise EventError(f"not an object but {_kind(record)}")
+    missing = [field for field in FIELDS if field not in record]
+    if missing:
+        raise EventError(f"missing {' and '.join(missing)}")
+    return Event(_id(record["id"]), _code(record["event"]), _timestamp(record["timestamp"]))
+
+
+def _id(value: Any) -> str:
+    if not isinstance(value, str):
+        raise EventError(f"id must be a string, not {_kind(value)}")
+    if not value:
+        raise EventError("id must not be empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise EventError("id has a lone surrogate") from None
+    return value
+
+
+def _code(value: Any) -> int:
+    if not isinstance(value, str):
+        raise EventError(f"event must be a string, not {_kind(value)}")
+    if value not in _CODES:
+        raise EventError(f"unknown event {_shown(value)}, must be one of {', '.join(EVENT_TYPES)}")
+    return _CODES[value]
+
+
+def _timestamp(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise EventError(f"timestamp must be whole Unix seconds, not {_kind(value)}")
+    if value < 0:
+        raise EventError("timestamp must not be negative")
+    if value >= MAX_TIMESTAMP:
+        hint = " (milliseconds? seconds are wanted)" if 10**12 <= value < 10**13 else ""
+        raise EventError(f"timestamp must be below {MAX_TIMESTAMP} seconds{hint}")
+    return value
+
+
+def _shown(value: str) -> str:
+    text = value if len(value) <= 40 else value[:40] + "..."
+    return ascii(text)
+
+
+_KINDS = {
+    str: "a string",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number with a fraction or exponent",
+    type(None): "null",
+    list: "an array",
+    dict: "an object",
+}
+
+
+def _kind(value: Any) -> str:
+    """A decoded JSON value's type, in JSON's words."""
+    return _KINDS.get(type(value), "another type")

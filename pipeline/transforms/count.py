@@ -1,0 +1,164 @@
+"""Counting: batches become tables of counts per hour and event type."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipeline.engine.metrics import TOTALS, counter
+from pipeline.engine.spill import in_global_window
+from pipeline.model.events import Batch
+from pipeline.model.table import (
+    DEFAULT_FACTOR,
+    DEFAULT_UTC_OFFSET,
+    Counts,
+    HourCounts,
+    Table,
+    add_counts,
+    count_batch,
+    count_table,
+    merge_counts,
+    parse_utc_offset,
+    pivot,
+    scale_impressions,
+    split_hours,
+)
+from pipeline.model.tally import Tally, check_counts, merge_tallies, refuse_rejects, tally_batch
+
+_COUNTS_A_MERGE = 32  # partial counts held by a bundle before they are added up
+
+
+Partial = HourCounts | Tally
+"""What is shuffled of a bundle: an hour's counts; or, under NO_HOUR, its tally."""
+
+
+NO_HOUR = -(2**40)
+
+
+class _CountBatches(beam.DoFn):  # type: ignore[misc]
+    """Adds up the counts of a bundle's batches, so that few partial counts are shuffled."""
+
+    def __init__(self, offset: int, with_tally: bool) -> None:
+        self._offset, self._with_tally = offset, with_tally
+        self._counted = counter("counted")
+
+    def start_bundle(self) -> None:
+        self._parts: list[Counts] = []
+        self._tally = Tally()
+
+    def process(self, batch: Batch) -> None:
+        self._parts.append(count_batch(batch, self._offset))
+        self._tally = merge_tallies([self._tally, tally_batch(batch)])
+        if len(self._parts) == _COUNTS_A_MERGE:
+            self._parts = [merge_counts(self._parts)]
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if not self._parts:
+            return
+        counts = merge_counts(self._parts)
+        if self._with_tally:
+            self._counted.inc(int(counts[1].sum()))
+        for hour, row in split_hours(counts, self._offset):
+            yield WindowedValue((hour, row), hour, (GlobalWindow(),))
+        if self._with_tally:
+            yield in_global_window((NO_HOUR, self._tally))
+
+
+def _add(partials: Iterable[Partial]) -> Partial:
+    items = list(partials)
+    return merge_tallies(items) if isinstance(items[0], Tally) else add_counts(items)  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass
+class CountHours(beam.PTransform):  # type: ignore[misc]
+    """Counts events: PCollection[Batch] -> PCollection[tuple[int, Partial]], each hour's counts by its start.
+
+    offset: seconds east of UTC, where hours begin. An hour's counts have its start (Unix seconds) as their timestamp.
+    with_tally: also the batches' tallies, under NO_HOUR. windows: for the counts, else the global window. Shuffles
+    six counts per hour and bundle, never events.
+    """
+
+    offset: int
+    with_tally: bool = False
+    windows: beam.WindowInto | None = None
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Partial]]:
+        kind: Any = tuple[int, Partial] if self.with_tally else tuple[int, HourCounts]
+        count = beam.ParDo(_CountBatches(self.offset, self.with_tally)).with_output_types(kind)
+        counts = batches | "Count by hour and event" >> count
+        counts = counts | "Hours" >> self.windows if self.windows else counts
+        add = beam.CombinePerKey(_add if self.with_tally else add_counts)
+        return counts | "Sum" >> add.with_output_types(kind)
+
+
+class HourTables(beam.PTransform):  # type: ignore[misc]
+    """Hours' counts as tables of one row: PCollection[tuple[int, HourCounts]] -> PCollection[Table].
+
+    offset: as CountHours has it. In a stream each pane of an hour gives a table.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__()
+        self._offset = offset
+
+    def expand(self, counts: beam.PCollection[tuple[int, HourCounts]]) -> beam.PCollection[Table]:
+        return counts | "Pivot" >> beam.Map(lambda hour, offset: pivot([hour], offset), self._offset).with_output_types(
+            Table
+        )
+
+
+class _Pivot(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, offset: int, refuse: bool) -> None:
+        self._offset, self._refuse = offset, refuse
+
+    def process(self, _: bytes, partials: Iterable[tuple[int, Partial]]) -> Iterator[Table]:
+        hours: dict[int, Any] = dict(partials)
+        tally = hours.pop(NO_HOUR, Tally())
+        if self._refuse:
+            refuse_rejects(tally)
+        table = pivot(hours.items(), self._offset)
+        counted = count_table(table)
+        check_counts(tally.read, counted, tally.rejected, tally.duplicate)
+        totals = {
+            "read": tally.read,
+            "counted": counted,
+            "rejected": tally.rejected,
+            "duplicate": tally.duplicate,
+            "hours": len(table),
+        }
+        for name, total in totals.items():
+            Metrics.counter(TOTALS, name).inc(total)
+        yield table
+
+
+@dataclasses.dataclass
+class HourlyTable(beam.PTransform):  # type: ignore[misc]
+    """Counts events: PCollection[Batch] -> PCollection[Table], one table, also where there are no events.
+
+    utc_offset: where hours begin, as "+01:00". refuse_rejects: RejectsError where a batch has any. Raises MismatchError
+    where the table does not count all that was read and not rejected.
+    """
+
+    utc_offset: str = DEFAULT_UTC_OFFSET
+    refuse_rejects: bool = False
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Table]:
+        offset = parse_utc_offset(self.utc_offset)
+        gathered = beam.pvalue.AsIter(batches | "Count" >> CountHours(offset, with_tally=True))
+        # By a side input: half the stages of a global combine, and a table without events too.
+        pivoted = beam.ParDo(_Pivot(offset, self.refuse_rejects), gathered).with_output_types(Table)
+        return batches.pipeline | "Once" >> beam.Impulse() | "Pivot" >> pivoted
+
+
+@dataclasses.dataclass
+class ScaleImpressions(beam.PTransform):  # type: ignore[misc]
+    """Adds the column impressions_scaled = impressions x factor: PCollection[Table] -> PCollection[Table]."""
+
+    factor: str = DEFAULT_FACTOR
+
+    def expand(self, tables: beam.PCollection[Table]) -> beam.PCollection[Table]:
+        return tables | "Scale" >> beam.Map(scale_impressions, self.factor).with_output_types(Table)

@@ -1,0 +1,77 @@
+"""Decoding: blocks become batches of events, and rejects."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from pipeline.engine.metrics import counter
+from pipeline.engine.threads import ThreadedDoFn
+from pipeline.formats.decoding import MANY_REJECTS, AnyBlock
+from pipeline.model.events import Batch, Reject, batch_events
+from pipeline.model.tally import SHOWN, Tally, merge_tallies, refuse_rejects, tally_batch
+
+REJECTS = "rejects"
+"""Tag of the side output of DecodeBlocks."""
+
+
+class _DecodeBlocks(ThreadedDoFn):
+    def __init__(self, want_ids: bool, keep_rejects: bool) -> None:
+        super().__init__()
+        self._want_ids, self._keep_rejects = want_ids, keep_rejects
+        self._read, self._rejected = counter("read"), counter("rejected")
+
+    def work(self, block: AnyBlock) -> Batch:
+        return block.decode(self._want_ids, None if self._keep_rejects else SHOWN)
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._tally = Tally()
+
+    def emit(self, batch: Batch) -> Iterator[Any]:
+        tally = tally_batch(batch)
+        if batch.rejected and not self._keep_rejects:
+            self._give_up_at_many(tally)
+        self._read.inc(batch.read)
+        self._rejected.inc(batch.rejected)
+        if batch.rejects:
+            yield beam.pvalue.TaggedOutput(REJECTS, batch.rejects)
+        yield batch
+
+    def _give_up_at_many(self, tally: Tally) -> None:
+        self._tally = merge_tallies([self._tally, tally])
+        if self._tally.rejected >= MANY_REJECTS:
+            refuse_rejects(self._tally._replace(partial=True))
+
+
+@dataclasses.dataclass
+class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
+    """Decodes blocks: PCollection[AnyBlock] -> a dict of PCollections.
+
+    batches (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block (all with keep_rejects, the
+    first few without). Raises InputError where a source as a whole cannot be read, and without keep_rejects
+    RejectsError at MANY_REJECTS of a bundle.
+    """
+
+    want_ids: bool = True
+    keep_rejects: bool = True
+
+    def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
+        outputs = blocks | "Decode" >> beam.ParDo(_DecodeBlocks(self.want_ids, self.keep_rejects)).with_outputs(
+            REJECTS, main="batches"
+        )
+        outputs.batches.element_type = Batch
+        outputs[REJECTS].element_type = tuple[Reject, ...]
+        return outputs
+
+
+class BatchEvents(beam.PTransform):  # type: ignore[misc]
+    """Packs decoded events: PCollection[dict] -> PCollection[Batch]. Raises EventError for what is no event."""
+
+    def expand(self, events: beam.PCollection[dict[str, Any]]) -> beam.PCollection[Batch]:
+        return (
+            events
+            | "Group" >> beam.BatchElements(min_batch_size=1, max_batch_size=10_000)
+            | "Pack" >> beam.Map(batch_events).with_output_types(Batch)
+        )

@@ -1,0 +1,63 @@
+"""Unique ids: by sets of each block, shuffled by hash partition."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+
+from pipeline.engine.spill import Spill, Stored, fetch
+from pipeline.engine.threads import ThreadedDoFn
+from pipeline.model import ids as id_sets
+from pipeline.model.events import Batch, Ids
+
+
+class _PartitionIds(ThreadedDoFn):
+    """Makes a set of a batch's ids, so that an id is shuffled once a block however often it comes."""
+
+    def __init__(self, partitions: int) -> None:
+        super().__init__()
+        self._partitions = partitions
+
+    def work(self, batch: Batch) -> list[tuple[int, bytes]]:
+        return list(id_sets.partition(batch.ids, self._partitions))
+
+    def emit(self, pieces: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+        yield from pieces
+
+
+class _MergeIds(ThreadedDoFn):
+    def work(self, partition: tuple[int, Iterable[Stored]]) -> tuple[int, Ids]:
+        number, pieces = partition
+        return number, id_sets.merge(b"".join(map(fetch, pieces)))
+
+
+@dataclasses.dataclass
+class DistinctIds(beam.PTransform):  # type: ignore[misc]
+    """Unique ids: PCollection[Batch] -> PCollection[tuple[int, Ids]], a set for each hash partition that has ids.
+
+    spill: an output's path and the run's token, to shuffle many ids by temporary files beside the output (global
+    window only), which `temporary.remove_leftovers` removes. partitions: how many, a power of two.
+    """
+
+    spill: tuple[str, str] | None = None
+    partitions: int = id_sets.PARTITIONS
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Ids]]:
+        pieces = batches | "Partition by hash" >> beam.ParDo(_PartitionIds(self.partitions)).with_output_types(
+            tuple[int, bytes]
+        )
+        if self.spill:
+            pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
+        merge = beam.ParDo(_MergeIds()).with_output_types(tuple[int, Ids])
+        return pieces | "Group partitions" >> beam.GroupByKey() | "Merge" >> merge
+
+
+class UniqueIds(beam.PTransform):  # type: ignore[misc]
+    """Each id once: PCollection[Batch] -> PCollection[str]."""
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[str]:
+        return (
+            batches
+            | DistinctIds()
+            | "Unpack" >> beam.FlatMapTuple(lambda _, ids: [i.decode() for i in ids.to_list()]).with_output_types(str)
+        )
