@@ -13,10 +13,11 @@ run: .venv/ready  ## the report of the sample
 test: .venv/ready  ## all tests that need nothing but pip
 	$(BIN)/python -m pytest -n auto --ignore=tests/integration
 
-check: .venv/ready  ## lint, format, types
+check: .venv/ready  ## lint, format, types, walls between rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: .venv/ready .venv-bench/ready  ## against DuckDB, Polars, pandas and stock Beam, in one run
 	.venv-bench/bin/python -m bench.run --python $(BIN)/python --markdown docs/benchmarks.md $(BENCH)
@@ -72,12 +73,12 @@ build/tools/ready: $(wildcard $(TOOLS)/go.* $(TOOLS)/*/*.go)
 	cd $(TOOLS) && go build -o $(CURDIR)/build/tools/ ./gcs ./pubsub github.com/apache/beam/sdks/v2/go/cmd/prism
 	touch $@
 
-requirements: .venv/ready  ## pins anew from the ranges in setup.py
+requirements: .venv/ready  ## pins anew from the ranges in pyproject.toml
 	$(BIN)/python -m pip install --quiet uv==0.9.30
 	UV_PYTHON_DOWNLOADS=never UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate \
-	  --no-emit-index-url --python-version 3.10 --extra server --extra test setup.py --output-file requirements.txt
+	  --no-emit-index-url --python-version 3.10 --extra server --extra test pyproject.toml --output-file requirements.txt
 	UV_PYTHON_DOWNLOADS=never UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate \
-	  --no-emit-index-url --python-version 3.10 --extra server --extra test --extra gcp --extra aws setup.py \
+	  --no-emit-index-url --python-version 3.10 --extra server --extra test --extra gcp --extra aws pyproject.toml \
 	  tests/integration/requirements.in --constraint requirements.txt --output-file tests/integration/requirements.txt
 
 clean:

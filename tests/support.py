@@ -16,8 +16,8 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_pipeline
 
-from pipeline.cli import logs
 from pipeline.cli.main import main
+from pipeline.engine import logs
 from pipeline.errors import InputError
 from pipeline.formats import blocks, decoding
 from pipeline.formats.blocks import read_blocks

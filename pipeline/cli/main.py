@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from pipeline.cli import logs
+from pipeline.engine import logs
 
 logs.configure()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # not used, and its threads take 0.1 s to do nothing

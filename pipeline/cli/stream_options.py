@@ -8,9 +8,10 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
 
+from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
 from pipeline.errors import UsageError
 from pipeline.storage.files import is_local
-from pipeline.stream.job import DIRECT_RUNNERS, EARLY_FIRING_SECONDS, STREAM_RUNNER, TRY_OUT_RUNNER, StreamJob
+from pipeline.stream.job import EARLY_FIRING_SECONDS, StreamJob
 
 STREAM_OPTIONS = (
     "subscription",

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +9,11 @@ from concurrent.futures import Future, TimeoutError  # the latter is Python's ow
 from pathlib import Path
 from typing import BinaryIO
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from pipeline.batch.job import Job
 from pipeline.batch.run import PreparedJob, run_job
-from pipeline.cli.options import DEFAULT_RUNNER, beam_options
+from pipeline.engine.runners import DEFAULT_RUNNER, beam_options
 from pipeline.errors import PipelineError
 from pipeline.model.tally import Summary
 from pipeline.serving.problems import ProblemError
@@ -72,28 +71,6 @@ def _is_embedded(options: PipelineOptions) -> bool:
     direct = options.view_as(DirectOptions)
     workers = direct.direct_num_workers == 1 and direct.direct_running_mode == "in_memory"
     return bool(workers and options.view_as(StandardOptions).runner == DEFAULT_RUNNER)
-
-
-@contextlib.contextmanager
-def engine(beam_arguments: Sequence[str]) -> Iterator[None]:
-    """Runs Prism while the block runs, where it is the runner: Beam starts one a process, but only in its main thread.
-
-    Raises UsageError: an option is unknown to Beam.
-    """
-    options = beam_options(beam_arguments)
-    if options.view_as(StandardOptions).runner != "PrismRunner" or options.view_as(PortableOptions).job_endpoint:
-        yield
-        return
-    from apache_beam.runners.portability.prism_runner import PrismRunner
-
-    prism = PrismRunner().default_job_server(options)
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    prism.start()
-    signal.signal(signal.SIGINT, on_interrupt)  # Beam would stop Prism before what runs is finished
-    try:
-        yield
-    finally:
-        prism.stop()
 
 
 def slot_maker(folder: Path, beam_arguments: Sequence[str], staging: str | None = None) -> Callable[[], Slot]:

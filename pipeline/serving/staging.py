@@ -12,12 +12,13 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from pipeline.batch.job import Job
 from pipeline.batch.run import run_job
-from pipeline.cli.options import beam_options, check_writable
 from pipeline.engine import dataflow
+from pipeline.engine.runners import beam_options
 from pipeline.errors import OutputError, UsageError
 from pipeline.model.tally import Summary
 from pipeline.serving.problems import ProblemError
 from pipeline.storage.files import InputFile, NewFile, is_io_error, is_local
+from pipeline.storage.writable import check_writable
 
 _COPY_BYTES = 1024 * 1024
 

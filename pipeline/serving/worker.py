@@ -13,7 +13,9 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli import logs
+from pipeline.engine import logs
+from pipeline.engine.prism import running_prism
+from pipeline.engine.runners import beam_options
 
 logs.configure()
 
@@ -23,7 +25,7 @@ from pipeline.serving.app import make_app
 from pipeline.serving.folders import hold
 from pipeline.serving.http import Server
 from pipeline.serving.settings import Settings
-from pipeline.serving.slots import Slot, Slots, engine, slot_maker
+from pipeline.serving.slots import Slot, Slots, slot_maker
 
 
 def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
@@ -35,7 +37,7 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
         tempfile.tempdir = str(folder)
         until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
-            until_the_end.enter_context(engine(settings.beam_arguments))
+            until_the_end.enter_context(running_prism(beam_options(settings.beam_arguments)))
             make_slot = slot_maker(folder, settings.beam_arguments, settings.staging)
             slots = Slots(settings.queue)
             slots.add(make_slot())

@@ -5,17 +5,6 @@ import uuid
 
 from pipeline.model.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
 
-DIRECT_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner")
-
-STREAM_RUNNER = "PrismRunner"
-"""Beam's local engine for streams. Needs a program that Beam downloads, or that --prism_location names."""
-
-TRY_OUT_RUNNER = "BundleBasedDirectRunner"
-"""Beam's engine that can read Pub/Sub here, as DirectRunner does after it has started (or downloaded) Prism in vain.
-
-It acknowledges messages before they are worked on.
-"""
-
 EARLY_FIRING_SECONDS = 60
 
 

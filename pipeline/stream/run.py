@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, PortableOption
 from pipeline.engine import counters
 from pipeline.engine.metrics import METRICS, summarize, summary_of
 from pipeline.engine.results import tell_if_it_goes_on, user_error
+from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER
 from pipeline.errors import MismatchError
 from pipeline.model.tally import Summary, check_counts
 from pipeline.storage.files import is_local
@@ -19,7 +20,7 @@ from pipeline.storage.temporary import clean_folder
 from pipeline.stream import hour_files
 from pipeline.stream import watch as watching
 from pipeline.stream.graph import HourlyStream, ReadStream
-from pipeline.stream.job import DIRECT_RUNNERS, STREAM_RUNNER, StreamJob
+from pipeline.stream.job import StreamJob
 
 
 def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:

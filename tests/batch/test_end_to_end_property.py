@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import Job, find_files, run_job
-from pipeline.cli.options import beam_options
+from pipeline.engine.runners import beam_options
 from pipeline.model.tally import Summary
 from tests import documents, oracle
 

@@ -14,7 +14,7 @@ import pytest
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline import unique_ids
-from pipeline.cli import logs
+from pipeline.engine import logs
 from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, Run, call, event, json_lines, line, run
 

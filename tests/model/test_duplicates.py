@@ -24,18 +24,17 @@ from pipeline import (
     DropDuplicates,
     HourlyTable,
     Job,
-    drop_duplicates,
-    duplicates,
     find_files,
     hourly_table,
     run_job,
 )
-from pipeline.cli.options import beam_options
 from pipeline.engine.counters import COUNTS, KeepCounters, count
 from pipeline.engine.metrics import METRICS, summarize
+from pipeline.engine.runners import beam_options
 from pipeline.errors import MismatchError, RejectsError
 from pipeline.formats.decoding import AnyBlock, Block
 from pipeline.formats.messages import Message, group_messages
+from pipeline.model import duplicates
 from pipeline.model import ids as id_sets
 from pipeline.model.duplicates import (
     as_one,
@@ -50,6 +49,7 @@ from pipeline.model.tally import Summary, Tally, check_counts, merge_tallies
 from pipeline.schema import Event
 from pipeline.stream.graph import DecodeStream, HourlyStream
 from pipeline.stream.job import StreamJob
+from pipeline.transforms import deduplicate
 from pipeline.transforms.count import CountHours
 from pipeline.transforms.deduplicate import DropStreamDuplicates
 from tests import documents, oracle, support
@@ -305,6 +305,6 @@ def test_any_stream_gives_the_oracles_report(bundles: list[list[Events]], most_s
         [message_block([dict(zip(names, row, strict=True)) for row in part], 10**9) for part in bundle if part]
         for bundle in bundles
     ]
-    with tempfile.TemporaryDirectory() as name, mock.patch.object(drop_duplicates, "MOST_SETS", most_sets):
+    with tempfile.TemporaryDirectory() as name, mock.patch.object(deduplicate, "MOST_SETS", most_sets):
         run_blocks(Path(name), [step for step in steps if step])
         assert support.hourly_reports(Path(name)) == oracle.report(oracle.without_duplicates(events))

@@ -204,10 +204,10 @@ def test_options(app: Any) -> None:
 
 
 FILES = {
-    "/": ("web/index.html", "text/html; charset=utf-8"),
-    "/app.js": ("web/app.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("web/style.css", "text/css; charset=utf-8"),
-    "/openapi.json": ("openapi.json", "application/json"),
+    "/": ("pipeline/serving/page/index.html", "text/html; charset=utf-8"),
+    "/app.js": ("pipeline/serving/page/app.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("pipeline/serving/page/style.css", "text/css; charset=utf-8"),
+    "/openapi.json": ("pipeline/serving/openapi.json", "application/json"),
 }
 
 

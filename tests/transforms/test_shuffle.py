@@ -8,10 +8,10 @@ from unittest import mock
 import apache_beam as beam
 from apache_beam.runners.portability.fn_api_runner import execution
 
-from pipeline.batch import run as report
+from pipeline.batch import graph as report
 from pipeline.batch.job import Job
 from pipeline.batch.run import run_job
-from pipeline.cli.options import beam_options
+from pipeline.engine.runners import beam_options
 from pipeline.formats.blocks import BLOCK_BYTES
 from pipeline.formats.decoding import AnyBlock
 from pipeline.storage.files import InputFile

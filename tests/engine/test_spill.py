@@ -10,7 +10,8 @@ from apache_beam.testing.util import assert_that, equal_to
 from bench.events import write
 from pipeline.batch.job import Job
 from pipeline.batch.run import run_job
-from pipeline.cli.options import beam_options
+from pipeline.engine import spill as spilling
+from pipeline.engine.runners import beam_options
 from pipeline.engine.spill import Spill, Stored, fetch
 from pipeline.errors import RejectsError
 from pipeline.storage import temporary
@@ -33,8 +34,8 @@ def test_values_come_back_whole(tmp_path: Path, held: int, inline: int, in_files
         return key, b"".join(map(fetch, pieces))
 
     with (
-        mock.patch.object(temporary, "_HELD_BYTES", held),
-        mock.patch.object(temporary, "_INLINE_BYTES", inline),
+        mock.patch.object(spilling, "_HELD_BYTES", held),
+        mock.patch.object(spilling, "_INLINE_BYTES", inline),
         beam.Pipeline("FnApiRunner") as pipeline,
     ):
         spill = beam.ParDo(Spill(str(tmp_path / "out"), "token")).with_output_types(tuple[int, Stored])
@@ -72,7 +73,7 @@ def test_ids_by_files_are_the_same_and_leave_none(tmp_path: Path) -> None:
     run_job(made, beam_options([]))
     straight = (tmp_path / "out" / "ids.txt").read_bytes()
     assert len(straight.splitlines()) == 20_000
-    with mock.patch.object(temporary, "_HELD_BYTES", 100_000), mock.patch.object(temporary, "_INLINE_BYTES", 0):
+    with mock.patch.object(spilling, "_HELD_BYTES", 100_000), mock.patch.object(spilling, "_INLINE_BYTES", 0):
         run_job(made, beam_options([]))
     assert (tmp_path / "out" / "ids.txt").read_bytes() == straight
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ids.txt", "report.csv"]
@@ -82,6 +83,6 @@ def test_a_run_that_fails_leaves_no_files(tmp_path: Path) -> None:
     write(tmp_path / "events.jsonl", 20_000)
     with (tmp_path / "events.jsonl").open("ab") as file:
         file.write(b"no event\n")
-    with mock.patch.object(temporary, "_INLINE_BYTES", 0), pytest.raises(RejectsError):
+    with mock.patch.object(spilling, "_INLINE_BYTES", 0), pytest.raises(RejectsError):
         run_job(job(tmp_path), beam_options([]))
     assert not list((tmp_path / "out").iterdir())

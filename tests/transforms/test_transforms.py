@@ -28,15 +28,15 @@ from pipeline import (
     hourly_table,
     run_job,
     scale_impressions,
-    transforms,
     unique_ids,
 )
-from pipeline.cli.options import beam_options
+from pipeline.engine.runners import beam_options
 from pipeline.errors import EventError, InputError, MismatchError, RejectsError, UsageError
 from pipeline.formats.decoding import Shape
 from pipeline.model.events import Batch
 from pipeline.model.table import COLUMNS
 from pipeline.model.tally import Summary, Tally, check_counts, merge_tallies
+from pipeline.transforms import count as counting
 from pipeline.transforms.count import NO_HOUR, CountHours
 from pipeline.transforms.decode import REJECTS
 from pipeline.transforms.format import FormatIds
@@ -98,7 +98,7 @@ def test_hourly_table_adds_up_many_batches() -> None:
         assert_that(decoded.batches | HourlyTable(), only(hourly_table(MANY)))
 
 
-class _BundlesOfOne(transforms._CountBatches):
+class _BundlesOfOne(counting._CountBatches):
     """Gives the partial counts of each batch, as if each were a bundle: runners on one machine make few bundles."""
 
     def process(self, batch: Batch) -> Iterator[Any]:  # type: ignore[override]
@@ -110,7 +110,7 @@ class _BundlesOfOne(transforms._CountBatches):
 
 
 def test_partial_counts_of_many_bundles_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transforms, "_CountBatches", _BundlesOfOne)
+    monkeypatch.setattr(counting, "_CountBatches", _BundlesOfOne)
     blocks = [Block(support.json_lines(MANY[k::30])) for k in range(30)]
     with support.beam_pipeline() as pipeline:
         decoded = pipeline | beam.Create(blocks) | DecodeBlocks()
@@ -231,7 +231,7 @@ def test_the_invariant() -> None:
 
 @on_both_runners
 def test_a_table_that_lost_an_event_is_refused(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transforms, "split_hours", lambda counts, offset: iter([]))
+    monkeypatch.setattr(counting, "split_hours", lambda counts, offset: iter([]))
     with pytest.raises(MismatchError, match="read 6 records but counted 0"), support.beam_pipeline(runner) as pipeline:
         _ = pipeline | beam.Create(EXAMPLE_EVENTS) | BatchEvents() | HourlyTable()
 

@@ -1,0 +1,71 @@
+"""Runners and Beam's own options: defaults, and checks before anything runs."""
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.runners.runner import create_runner
+
+from pipeline.errors import UsageError, one_line
+
+DIRECT_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner")
+
+STREAM_RUNNER = "PrismRunner"
+"""Beam's local engine for streams. Needs a program that Beam downloads, or that --prism_location names."""
+
+TRY_OUT_RUNNER = "BundleBasedDirectRunner"
+"""Beam's engine that can read Pub/Sub here, as DirectRunner does after it has started (or downloaded) Prism in vain.
+
+It acknowledges messages before they are worked on.
+"""
+
+DEFAULT_RUNNER = "FnApiRunner"
+"""Beam's embedded engine. Its DirectRunner would first try to download another engine."""
+
+
+LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
+"""Runners that see this machine's files and temporary folders."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong option as UsageError, not by printing its whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def beam_options(arguments: Sequence[str]) -> PipelineOptions:
+    """Beam's own options, FnApiRunner where they name no runner; UsageError for an unknown one."""
+    options = PipelineOptions(list(arguments))
+    complete(options, arguments)
+    return options
+
+
+def complete(options: PipelineOptions, arguments: Sequence[str]) -> None:
+    FileSystems.set_options(options)  # inputs are listed before Beam does it
+    if arguments:
+        _check_beam_options(arguments)
+    setup = options.view_as(SetupOptions)
+    setup.save_main_session = bool(setup.save_main_session)  # Beam would pickle `__main__`, which no worker needs
+    standard = options.view_as(StandardOptions)
+    standard.runner = standard.runner or (STREAM_RUNNER if standard.streaming else DEFAULT_RUNNER)
+    if standard.runner == "BundleBasedDirectRunner" and not standard.streaming:
+        raise UsageError(f"{standard.runner} cannot read files in parts. Use --runner {DEFAULT_RUNNER}")
+    try:
+        create_runner(standard.runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UsageError(f"--runner {standard.runner}: {one_line(error)}") from None
+
+
+def _check_beam_options(arguments: Sequence[str]) -> None:
+    """Refuses what no option class of Beam knows; a remote runner may know options of its own."""
+    parser = Parser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
+    parser.add_value_provider_argument = parser.add_argument  # type: ignore[attr-defined]
+    for options in PipelineOptions.__subclasses__():
+        if not options.__module__.startswith("pipeline."):
+            options._add_argparse_args(parser)
+    known, unknown = parser.parse_known_args(arguments)
+    if unknown and (known.runner or DEFAULT_RUNNER) in LOCAL_RUNNERS:
+        raise UsageError(f"unknown option or stray argument: {unknown[0]}")
