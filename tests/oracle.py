@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import zoneinfo
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
@@ -15,7 +16,10 @@ MAX_DEPTH = 200
 SPACE = b" \t\r\n"
 BOM = b"\xef\xbb\xbf"
 
+zoneinfo.reset_tzpath([])  # the rules are those of package tzdata, not of this machine
+
 Event = tuple[str, str, int]
+Zone = int | str  # minutes east of UTC, or a time zone's name
 
 
 class Place(NamedTuple):
@@ -199,20 +203,20 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def hour(timestamp: int, offset_minutes: int = 60) -> str:
-    """The label of a timestamp's hour in local time; for years up to 9999."""
-    zone = timezone(timedelta(minutes=offset_minutes))
-    local = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=timestamp)
-    return local.astimezone(zone).replace(minute=0, second=0).isoformat()
+def hour(timestamp: int, zone: Zone = 60) -> str:
+    """The label of a timestamp's hour in local time, with the offset of that moment; for years up to 9999."""
+    clock = timezone(timedelta(minutes=zone)) if isinstance(zone, int) else zoneinfo.ZoneInfo(zone)
+    local = (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=timestamp)).astimezone(clock)
+    return f"{local.isoformat()[:13]}:00:00{local.isoformat()[19:]}"
 
 
-def report(events: Iterable[Event], offset_minutes: int = 60, factor: str = "0.1") -> str:
+def report(events: Iterable[Event], zone: Zone = 60, factor: str = "0.1") -> str:
     """The report's text."""
     counts: dict[str, Counter[str]] = {}
-    for _, event, timestamp in events:
-        counts.setdefault(hour(timestamp, offset_minutes), Counter())[event] += 1
+    for _, event, timestamp in sorted(events, key=lambda item: item[2]):
+        counts.setdefault(hour(timestamp, zone), Counter())[event] += 1
     lines = ["hour," + ",".join(EVENTS) + ",impressions_scaled"]
-    for label in sorted(counts):
+    for label in counts:
         row = counts[label]
         scaled = Decimal(row["impressions"]) * Decimal(factor)
         lines.append(",".join([label, *(str(row[event]) for event in EVENTS), format(scaled, "f")]))

@@ -98,17 +98,17 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
     )
 
 
-def file_name(timestamp: int, minutes: int = 60) -> str:
+def file_name(timestamp: int, zone: oracle.Zone = 60) -> str:
     """The file of an hour, without its suffix, by the oracle's clock."""
-    label = oracle.hour(timestamp, minutes)
+    label = oracle.hour(timestamp, zone)
     return label[:13] + label[19:].replace(":", "")
 
 
-def reports_of(events: Sequence[oracle.Event], minutes: int = 60) -> dict[str, str]:
+def reports_of(events: Sequence[oracle.Event], zone: oracle.Zone = 60) -> dict[str, str]:
     """The files of reports that are right."""
-    names = {file_name(timestamp, minutes) for _, _, timestamp in events}
+    names = {file_name(timestamp, zone) for _, _, timestamp in events}
     return {
-        f"{name}.csv": oracle.report([e for e in events if file_name(e[2], minutes) == name], minutes)
+        f"{name}.csv": oracle.report([e for e in events if file_name(e[2], zone) == name], zone)
         for name in sorted(names)
     }
 
@@ -118,11 +118,11 @@ def files_of_ids(folder: Path) -> dict[str, list[str]]:
     return {path.name: sorted(path.read_text().split("\n")[:-1]) for path in sorted(folder.iterdir())}
 
 
-def ids_of(events: Sequence[oracle.Event], minutes: int = 60) -> dict[str, list[str]]:
+def ids_of(events: Sequence[oracle.Event], zone: oracle.Zone = 60) -> dict[str, list[str]]:
     """The files of ids that are right."""
     ids: dict[str, set[str]] = {}
     for identity, _, timestamp in events:
-        ids.setdefault(f"{file_name(timestamp, minutes)}.txt", set()).add(identity)
+        ids.setdefault(f"{file_name(timestamp, zone)}.txt", set()).add(identity)
     return {name: sorted(ids[name]) for name in sorted(ids)}
 
 
@@ -138,8 +138,8 @@ def check(outcome: Outcome, scenario: "Scenario") -> None:
     for name, held in outcome.versions:
         panes.setdefault(name, []).append(held)
     assert panes == scenario.panes
-    assert outcome.reports == reports_of(events, scenario.minutes)
-    assert outcome.ids == ids_of(events, scenario.minutes)
+    assert outcome.reports == reports_of(events, scenario.zone)
+    assert outcome.ids == ids_of(events, scenario.zone)
     assert [reject["reason"].startswith("late: came ") for reject in outcome.rejects] == [True] * scenario.late
     assert outcome.summary == Summary(len(events) + scenario.late, len(events), 0, 0, late=scenario.late)
 
@@ -155,7 +155,7 @@ class Scenario(NamedTuple):
     times: Sequence[int]
     panes: dict[str, list[int]]
     late: int = 0
-    minutes: int = 60
+    zone: oracle.Zone = 60
     job: dict[str, Any] = {}  # noqa: RUF012
 
 
@@ -167,6 +167,8 @@ _MIXED_PANES = {
     "2021-04-02T21+0100.csv": [1],
     "2021-04-02T22+0100.csv": [2],
 }
+_AUTUMN = 1635638400  # 2021-10-31T02:00:00+02:00, and an hour later 02:00:00+01:00, in Paris
+_SPRING = 1616889600  # 2021-03-28T01:00:00+01:00, and an hour later 03:00:00+02:00, in Paris
 _AROUND_HALVES = [HOUR, _HALF - 1, _HALF, _HALF + 1799, _HALF + 1800, _HALF + 3599, _HALF + 3600]
 
 SCENARIOS = {
@@ -197,15 +199,65 @@ SCENARIOS = {
         [watermark(HOUR - 7200), arrive(block(*_AROUND_HALVES))],
         _AROUND_HALVES,
         {"2021-04-03T00+0530.csv": [2], "2021-04-03T01+0530.csv": [4], "2021-04-03T02+0530.csv": [1]},
-        minutes=330,
+        zone=330,
         job={"utc_offset": "+05:30"},
     ),
     "the end of an hour of +05:30": Scenario(
         [watermark(HOUR), arrive(block(_HALF - 1, _HALF)), watermark(_HALF), arrive(block(_HALF - 2)), wait(1)],
         [_HALF - 1, _HALF, _HALF - 2],
         {"2021-04-03T00+0530.csv": [1, 2], "2021-04-03T01+0530.csv": [1]},
-        minutes=330,
+        zone=330,
         job={"utc_offset": "+05:30"},
+    ),
+    "the end of an hour of +05:45": Scenario(
+        [watermark(HOUR), arrive(block(HOUR + 1)), arrive(block(HOUR + 899, HOUR + 900)), watermark(HOUR + 900), wait(1)],
+        [HOUR + 1, HOUR + 899, HOUR + 900],
+        {"2021-04-03T00+0545.csv": [2], "2021-04-03T01+0545.csv": [1]},
+        zone=345,
+        job={"utc_offset": "+05:45"},
+    ),
+    "clocks put back": Scenario(
+        [
+            watermark(_AUTUMN - 3600),
+            arrive(block(_AUTUMN - 1, _AUTUMN, _AUTUMN + 3599, _AUTUMN + 3600)),
+            watermark(_AUTUMN + 3600),  # the end of the first 02:00 to 03:00, not of the second
+            arrive(block(_AUTUMN + 3601, _AUTUMN + 7199, _AUTUMN + 7200)),
+            watermark(_AUTUMN + 7200),
+            arrive(block(_AUTUMN + 1)),
+        ],
+        [_AUTUMN + second for second in (-1, 0, 3599, 3600, 3601, 7199, 7200, 1)],
+        {
+            "2021-10-31T01+0200.csv": [1],
+            "2021-10-31T02+0200.csv": [2, 3],
+            "2021-10-31T02+0100.csv": [3],
+            "2021-10-31T03+0100.csv": [1],
+        },
+        zone="Europe/Paris",
+        job={"time_zone": "Europe/Paris"},
+    ),
+    "clocks put forward": Scenario(
+        [
+            watermark(_SPRING),
+            arrive(block(_SPRING, _SPRING + 3599, _SPRING + 3600)),
+            watermark(_SPRING + 3600),
+            arrive(block(_SPRING + 7199, _SPRING + 1, _SPRING + 7200)),
+        ],
+        [_SPRING + second for second in (0, 3599, 3600, 7199, 1, 7200)],
+        {"2021-03-28T01+0100.csv": [2, 3], "2021-03-28T03+0200.csv": [2], "2021-03-28T04+0200.csv": [1]},
+        zone="Europe/Paris",
+        job={"time_zone": "Europe/Paris"},
+    ),
+    "too late in an autumn night": Scenario(
+        [
+            watermark(_AUTUMN),
+            arrive(block(_AUTUMN, arrived=_AUTUMN + 3660)),
+            arrive(block(_AUTUMN + 1, _AUTUMN + 3600, arrived=_AUTUMN + 3661)),
+        ],
+        [_AUTUMN, _AUTUMN + 3600],
+        {"2021-10-31T02+0200.csv": [1], "2021-10-31T02+0100.csv": [1]},
+        late=1,
+        zone="Europe/Paris",
+        job={"time_zone": "Europe/Paris", "allowed_lateness_seconds": 60, "deduplicate": True},
     ),
     "too late": Scenario(
         [

@@ -23,6 +23,7 @@ from pipeline.formats import blocks, decoding
 from pipeline.formats.blocks import read_blocks
 from pipeline.formats.decoding import Block
 from pipeline.model.events import Batch, Reject
+from pipeline.model.hours import HourClock
 from pipeline.schema import EVENT_TYPES
 from tests import oracle
 
@@ -74,6 +75,17 @@ def line(identity: str = "a", kind: str = "impressions", timestamp: int = 161739
 def json_lines(events: Iterable[Any]) -> bytes:
     """JSON Lines."""
     return b"".join(json.dumps(item).encode() + b"\n" for item in events)
+
+
+def offset_text(minutes: int) -> str:
+    """An offset as options have it."""
+    sign, rest = ("-", -minutes) if minutes < 0 else ("+", minutes)
+    return f"{sign}{rest // 60:02d}:{rest % 60:02d}"
+
+
+def clock(seconds: int = 3600) -> HourClock:
+    """The clock of an offset."""
+    return HourClock.parse(offset_text(seconds // 60))
 
 
 def batch_rows(batch: Batch) -> list[oracle.Event]:

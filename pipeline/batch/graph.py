@@ -40,7 +40,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         batches = decoded.batches
         if job.deduplicate:
             batches = batches | "Drop duplicates" >> DropDuplicates((job.output, job.token))
-        tables = batches | "Count" >> HourlyTable(job.utc_offset, refuse_rejects=not job.rejects_output)
+        tables = batches | "Count" >> HourlyTable(job.utc_offset, job.time_zone, refuse_rejects=not job.rejects_output)
         if job.ids_output:
             # A bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there.
             spill = (job.ids_output, job.token) if is_local(job.ids_output) else None

@@ -3,7 +3,7 @@
 import dataclasses
 import uuid
 
-from pipeline.model.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
+from pipeline.model.table import DEFAULT_FACTOR
 from pipeline.storage.files import InputFile
 
 
@@ -11,15 +11,17 @@ from pipeline.storage.files import InputFile
 class Job:
     """What to report and where to write it. Paths on any Beam file system; no ids or rejects file where None.
 
-    deduplicate: events equal in id, event and timestamp count once. id_partitions: in which ids are shuffled, a power
-    of two; None: by the input's size. token: names the run's temporary files.
+    utc_offset, time_zone: at most one, as HourClock.parse takes it. deduplicate: events equal in id, event and
+    timestamp count once. id_partitions: in which ids are shuffled, a power of two; None: by the input's size. token:
+    names the run's temporary files.
     """
 
     files: tuple[InputFile, ...]
     output: str
     ids_output: str | None = None
     rejects_output: str | None = None
-    utc_offset: str = DEFAULT_UTC_OFFSET
+    utc_offset: str | None = None
+    time_zone: str | None = None
     impressions_factor: str = DEFAULT_FACTOR
     deduplicate: bool = False
     id_partitions: int | None = None

@@ -11,8 +11,9 @@ from pipeline.batch.job import Job
 from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.engine.runners import LOCAL_RUNNERS, Parser, complete
 from pipeline.errors import UsageError
+from pipeline.model.hours import DEFAULT_UTC_OFFSET, HourClock
 from pipeline.model.ids import MAX_PARTITIONS
-from pipeline.model.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET, parse_factor, parse_utc_offset
+from pipeline.model.table import DEFAULT_FACTOR, parse_factor
 from pipeline.storage.files import InputFile, find_files
 from pipeline.storage.writable import check_writable, is_same
 from pipeline.stream.job import EARLY_FIRING_SECONDS
@@ -42,12 +43,8 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             help="in which ids are shuffled, a power of two (default by the input's size; each must fit in memory)",
         )
         add("--rejects_output", metavar="FILE", help="write records that are no events there and go on")
-        add(
-            "--utc_offset",
-            default=DEFAULT_UTC_OFFSET,
-            metavar="+HH:MM",
-            help="the report's hours (default %(default)s)",
-        )
+        add("--utc_offset", metavar="+HH:MM", help=f"the report's hours (default {DEFAULT_UTC_OFFSET})")
+        add("--time_zone", metavar="NAME", help="hours of local clocks, with summer time: Europe/Paris")
         add(
             "--impressions_factor", default=DEFAULT_FACTOR, metavar="N", help="scales impressions (default %(default)s)"
         )
@@ -109,7 +106,7 @@ def is_stream(options: PipelineOptions) -> bool:
 
 
 def _check_values(options: ReportOptions) -> None:
-    parse_utc_offset(options.utc_offset)
+    HourClock.parse(options.utc_offset, options.time_zone)
     parse_factor(options.impressions_factor)
     outputs = [options.output, options.ids_output, options.rejects_output]
     for one, other in itertools.combinations(filter(None, outputs), 2):
@@ -146,6 +143,7 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
         options.ids_output,
         options.rejects_output,
         options.utc_offset,
+        options.time_zone,
         options.impressions_factor,
         options.deduplicate,
         options.id_partitions,

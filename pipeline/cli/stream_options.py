@@ -96,6 +96,7 @@ def make_stream_job(options: Any) -> StreamJob:
         options.ids_output,
         options.rejects_output,
         options.utc_offset,
+        options.time_zone,
         options.impressions_factor,
         options.early_firing_seconds or EARLY_FIRING_SECONDS,
         options.allowed_lateness_seconds,

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.model.events import NO_IDS, Batch, Ids
+from pipeline.model.hours import HourClock
 from pipeline.model.ids import SMALL_MERGE, SMALL_SET, hash_id, merge, partition, unpack
-from pipeline.model.table import HOUR
 from pipeline.model.tally import first_rejects
 from pipeline.schema import EVENT_TYPES
 
@@ -121,20 +121,20 @@ def _count(packed: bytes) -> int:
     return call("find_ids", np.frombuffer(packed, np.uint8), len(packed), starts, stops, hashes)
 
 
-def split_hours(batch: Batch, offset: int = HOUR) -> Iterator[tuple[Place, KeySet]]:
-    """A batch's different events by place. offset: seconds east of UTC."""
+def split_hours(batch: Batch, clock: HourClock) -> Iterator[tuple[Place, KeySet]]:
+    """A batch's different events by place."""
     keys = event_keys(batch)
     hashes = _hash(keys)
     first = _first_ones(keys, hashes)
-    hours = ((batch.timestamps + offset) // HOUR)[first]
+    hours = clock.numbers(batch.timestamps)[first]
     keys, hashes = keys.select(first), hashes[first]
     order = np.lexsort((hashes, hours))
     keys, hashes, hours = _take(keys, order), hashes[order], hours[order]
     parts = (hashes >> np.uint64(64 - _STREAM_BITS)).astype(np.int64)
     starts = np.flatnonzero(np.diff(hours, prepend=-(10**9)) | np.diff(parts, prepend=-1)).tolist()
-    for start, stop in pairwise([*starts, len(hours)]):
-        place = int(hours[start]) * HOUR - offset, int(parts[start])
-        yield place, KeySet.of(keys.slice(start, stop), hashes[start:stop])
+    begun = clock.starts(hours[starts]).tolist()
+    for hour, (start, stop) in zip(begun, pairwise([*starts, len(hours)]), strict=True):
+        yield (hour, int(parts[start])), KeySet.of(keys.slice(start, stop), hashes[start:stop])
 
 
 def _hash(keys: Ids) -> _Hashes:

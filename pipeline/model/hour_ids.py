@@ -5,15 +5,16 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from pipeline.model.events import Batch
+from pipeline.model.hours import HourClock
 from pipeline.model.ids import distinct, merge
-from pipeline.model.table import HOUR
 
 
-def ids_by_hour(batch: Batch, offset: int = HOUR) -> Iterator[tuple[int, bytes]]:
+def ids_by_hour(batch: Batch, clock: HourClock) -> Iterator[tuple[int, bytes]]:
     """A batch's different ids as (start of the hour, Unix seconds; packed ids), ascending."""
-    hours = (batch.timestamps + offset) // HOUR
-    for hour in np.unique(hours).tolist():
-        yield hour * HOUR - offset, distinct(batch.ids.select(hours == hour))
+    hours = clock.numbers(batch.timestamps)
+    found = np.unique(hours)
+    for hour, start in zip(found, clock.starts(found).tolist(), strict=True):
+        yield start, distinct(batch.ids.select(hours == hour))
 
 
 def union(packed: Iterable[bytes]) -> bytes:

@@ -9,7 +9,6 @@ import decimal
 import os
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -18,30 +17,20 @@ import numpy.typing as npt
 
 from pipeline.errors import UsageError
 from pipeline.model.events import Batch, batch_events
+from pipeline.model.hours import HourClock
 from pipeline.schema import EVENT_TYPES
 
 Row = dict[str, Any]
 Table = list[Row]
 HourCounts = tuple[int, ...]  # how many events of each type, in the order of EVENT_TYPES
 
-HOUR = 3600
 _NO_COUNTS = (0,) * len(EVENT_TYPES)
-DEFAULT_UTC_OFFSET = "+01:00"
 DEFAULT_FACTOR = "0.1"
 SCALED = "impressions_scaled"
 COLUMNS = ("hour", *EVENT_TYPES)
 
 _DENSE_KEYS = 24 * 366 * 20 * 6  # 20 years; up to here counting by index takes less than 10 MB
-_YEARS_400 = timedelta(days=146097)  # the calendar's cycle
-
-
-def parse_utc_offset(text: str) -> int:
-    """Seconds east of UTC of an offset as "+01:00", up to 18 hours; UsageError for anything else."""
-    match = re.fullmatch(r"([+-])(\d\d):([0-5]\d)", text, re.ASCII)
-    seconds = int(match[2]) * HOUR + int(match[3]) * 60 if match else 19 * HOUR
-    if not match or seconds > 18 * HOUR:
-        raise UsageError(f"UTC offset {text!r} is not of the form +01:00, up to 18:00")
-    return -seconds if match[1] == "-" else seconds
+_DEFAULT = HourClock()
 
 
 def parse_factor(text: str) -> Decimal:
@@ -55,10 +44,9 @@ Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """Different keys in ascending order, hour number x 6 + event code, and how many events each has."""
 
 
-def count_batch(batch: Batch, offset: int = HOUR) -> Counts:
-    """A batch's partial counts; hours begin at full hours of the UTC offset (seconds)."""
-    hours = (batch.timestamps + offset) // HOUR
-    keys = hours * len(EVENT_TYPES) + batch.codes
+def count_batch(batch: Batch, clock: HourClock = _DEFAULT) -> Counts:
+    """A batch's partial counts by the clock's hours."""
+    keys = clock.numbers(batch.timestamps) * len(EVENT_TYPES) + batch.codes
     first, last = (int(keys.min()), int(keys.max())) if len(keys) else (0, 0)
     if last - first > _DENSE_KEYS:
         return np.unique(keys, return_counts=True)
@@ -78,13 +66,13 @@ def merge_counts(parts: list[Counts]) -> Counts:
     return keys[order][starts], np.add.reduceat(counts[order], starts)
 
 
-def split_hours(counts: Counts, offset: int = HOUR) -> Iterator[tuple[int, HourCounts]]:
+def split_hours(counts: Counts, clock: HourClock = _DEFAULT) -> Iterator[tuple[int, HourCounts]]:
     """Counts by the start of their hour (Unix seconds, UTC), ascending."""
     hours, events = np.divmod(counts[0], len(EVENT_TYPES))
     starts = np.flatnonzero(np.diff(hours, prepend=-(10**9)))
     dense = np.zeros((len(starts), len(EVENT_TYPES)), np.int64)
     dense[np.cumsum(np.diff(hours, prepend=hours[:1]) != 0), events] = counts[1]
-    yield from zip((hours[starts] * HOUR - offset).tolist(), map(tuple, dense.tolist()), strict=True)
+    yield from zip(clock.starts(hours[starts]).tolist(), map(tuple, dense.tolist()), strict=True)
 
 
 def add_counts(parts: Iterable[HourCounts]) -> HourCounts:
@@ -92,24 +80,14 @@ def add_counts(parts: Iterable[HourCounts]) -> HourCounts:
     return tuple(map(sum, zip(_NO_COUNTS, *parts, strict=True)))
 
 
-def pivot(counts: Iterable[tuple[int, HourCounts]], offset: int = HOUR) -> Table:
-    """The counts of hours (Unix seconds, UTC; each once) as a table."""
-    return [
-        {"hour": hour_label(hour, offset), **dict(zip(EVENT_TYPES, row, strict=True))} for hour, row in sorted(counts)
-    ]
+def pivot(counts: Iterable[tuple[int, HourCounts]], clock: HourClock = _DEFAULT) -> Table:
+    """The counts of hours (their starts, each once) as a table."""
+    return [{"hour": clock.label(hour), **dict(zip(EVENT_TYPES, row, strict=True))} for hour, row in sorted(counts)]
 
 
 def count_table(table: Table) -> int:
     """How many events a table counts."""
     return sum(row[event] for row in table for event in EVENT_TYPES)
-
-
-def hour_label(hour: int, offset: int) -> str:
-    """An hour's start (Unix seconds, UTC) as local time with its offset, ISO 8601."""
-    # 400 years back and forth, since datetime ends with the year 9999 and offsets beyond +01:00 reach 10000.
-    local = datetime(1970, 1, 1) - _YEARS_400 + timedelta(seconds=hour + offset)
-    zone = datetime(2000, 1, 1, tzinfo=timezone(timedelta(seconds=offset))).isoformat()[-6:]
-    return f"{local.year + 400:04d}-{local:%m-%dT%H:%M:%S}{zone}"
 
 
 def scale_impressions(table: Table, factor: str = DEFAULT_FACTOR) -> Table:
@@ -131,10 +109,13 @@ def _cell(value: Any) -> str:
     return format(value, "f") if isinstance(value, Decimal) else str(value)
 
 
-def hourly_table(events: Iterable[Any], utc_offset: str = DEFAULT_UTC_OFFSET) -> Table:
-    """Events (dicts with id, event, timestamp) -> table of counts; EventError names the first that is no event."""
-    offset = parse_utc_offset(utc_offset)
-    return pivot(split_hours(count_batch(batch_events(events), offset), offset), offset)
+def hourly_table(events: Iterable[Any], utc_offset: str | None = None, time_zone: str | None = None) -> Table:
+    """Events (dicts with id, event, timestamp) -> table of counts; EventError names the first that is no event.
+
+    utc_offset, time_zone: one of them, as HourClock.parse takes it.
+    """
+    clock = HourClock.parse(utc_offset, time_zone)
+    return pivot(split_hours(count_batch(batch_events(events), clock), clock), clock)
 
 
 def write_csv(table: Table, path: str) -> None:

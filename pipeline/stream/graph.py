@@ -25,16 +25,14 @@ from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
 from pipeline.model.events import Batch, Reject
 from pipeline.model.hour_ids import ids_by_hour, union
+from pipeline.model.hours import HOUR, HourClock
 from pipeline.model.ids import id_lines, merge
 from pipeline.model.table import (
-    HOUR,
     HourCounts,
     Table,
     add_counts,
     count_table,
     csv_text,
-    hour_label,
-    parse_utc_offset,
 )
 from pipeline.model.tally import Tally, explain_rejects, first_rejects
 from pipeline.storage.files import is_local
@@ -52,15 +50,15 @@ from pipeline.transforms.read import ReadBlocks
 _FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no word for ever, its time ends in 294247
 
 
-def hour_windows(offset: int, early_firing_seconds: int) -> beam.WindowInto:
+def hour_windows(clock: HourClock, early_firing_seconds: int) -> beam.WindowInto:
     """Hours of event time that are reported early, when the watermark passes their end, and with each late event.
 
-    offset: seconds east of UTC. Panes hold what is new, RunningTotals adds them up: of windows that accumulate, Prism
+    Panes hold what is new, RunningTotals adds them up: of windows that accumulate, Prism
     keeps each element for ever and works on all of them in each pane. Nothing is too late for a window: what is too
     late for the job was sorted out before, since a runner would drop it without a word.
     """
     return beam.WindowInto(
-        FixedWindows(HOUR, offset=-offset % HOUR),
+        FixedWindows(HOUR, offset=-clock.phase % HOUR),
         trigger=AfterWatermark(early=AfterProcessingTime(early_firing_seconds), late=AfterCount(1)),
         accumulation_mode=AccumulationMode.DISCARDING,
         allowed_lateness=_FOREVER,
@@ -104,9 +102,9 @@ class RunningTotals(beam.PTransform):  # type: ignore[misc]
 class _DecodeStream(ThreadedDoFn):
     """As DecodeBlocks, but nothing that comes in is a reason to stop: it is a reject, and goes on."""
 
-    def __init__(self, want_ids: bool, offset: int, allowed_lateness: int | None) -> None:
+    def __init__(self, want_ids: bool, clock: HourClock, allowed_lateness: int | None) -> None:
         super().__init__()
-        self._want_ids, self._offset, self._allowed = want_ids, offset, allowed_lateness
+        self._want_ids, self._clock, self._allowed = want_ids, clock, allowed_lateness
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -123,14 +121,14 @@ class _DecodeStream(ThreadedDoFn):
         except InputError as error:
             batch = BrokenBlock(block.source, str(error)).decode(self._want_ids, None)
         allowed = 2**60 if self._allowed is None else self._allowed
-        return block, *split_late(batch, block.arrived, allowed, self._offset)
+        return block, *split_late(batch, block.arrived, allowed, self._clock)
 
     def emit(self, result: tuple[AnyBlock, Batch, Batch]) -> Iterator[Any]:
         block, batch, late = result
         self._counts["read"] += batch.read + late.read
         self._counts["rejected"] += batch.rejected
         self._counts["late"] += late.read
-        rejects = (*batch.rejects, *late_rejects(late, block, self._offset))
+        rejects = (*batch.rejects, *late_rejects(late, block, self._clock))
         if rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, rejects)
         if len(batch.codes):
@@ -146,11 +144,11 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
     """
 
     want_ids: bool
-    offset: int
+    clock: HourClock
     allowed_lateness: int | None = None
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
-        decode = _DecodeStream(self.want_ids, self.offset, self.allowed_lateness)
+        decode = _DecodeStream(self.want_ids, self.clock, self.allowed_lateness)
         outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, COUNTS, main="batches")
         outputs.batches.element_type = Batch
         outputs[COUNTS].element_type = convert_to_beam_type(Counted)
@@ -167,12 +165,12 @@ class _LogRejects(beam.DoFn):  # type: ignore[misc]
 
 
 class _IdsByHour(ThreadedDoFn):
-    def __init__(self, offset: int) -> None:
+    def __init__(self, clock: HourClock) -> None:
         super().__init__()
-        self._offset = offset
+        self._clock = clock
 
     def work(self, batch: Batch) -> list[tuple[int, bytes]]:
-        return list(ids_by_hour(batch, self._offset))
+        return list(ids_by_hour(batch, self._clock))
 
     def emit(self, hours: list[tuple[int, bytes]]) -> Iterator[WindowedValue]:
         for hour, packed in hours:
@@ -183,13 +181,13 @@ class _IdsByHour(ThreadedDoFn):
 class HourIds(beam.PTransform):  # type: ignore[misc]
     """Unique ids per hour: PCollection[Batch] -> PCollection[tuple[int, bytes]], an hour's start and its packed ids."""
 
-    offset: int
+    clock: HourClock
     windows: beam.WindowInto
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, bytes]]:
         return (
             batches
-            | "Ids by hour" >> beam.ParDo(_IdsByHour(self.offset)).with_output_types(tuple[int, bytes])
+            | "Ids by hour" >> beam.ParDo(_IdsByHour(self.clock)).with_output_types(tuple[int, bytes])
             | "Hours" >> self.windows
             | "Union" >> beam.CombinePerKey(union).with_output_types(tuple[int, bytes])
             | "No window" >> without_windows()
@@ -205,9 +203,9 @@ def _report_version(table: Table) -> Version:
     return f"{hour_name(table[0]['hour'])}.csv", (count_table(table), csv_text(table).encode())
 
 
-def _ids_version(hour: tuple[int, bytes], offset: int) -> Version:
+def _ids_version(hour: tuple[int, bytes], clock: HourClock) -> Version:
     ids = merge(hour[1])
-    return f"{hour_name(hour_label(hour[0], offset))}.txt", (len(ids.ends), id_lines(ids))
+    return f"{hour_name(clock.label(hour[0]))}.txt", (len(ids.ends), id_lines(ids))
 
 
 @dataclasses.dataclass
@@ -217,22 +215,22 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
     job: StreamJob
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> beam.PCollection[str]:
-        job, offset = self.job, parse_utc_offset(self.job.utc_offset)
+        job, clock = self.job, HourClock.parse(self.job.utc_offset, self.job.time_zone)
         early = job.early_firing_seconds
         want_ids = bool(job.ids_output or job.rejects_output) or job.deduplicate
-        decoded = blocks | "Decode" >> DecodeStream(want_ids, offset, job.allowed_lateness_seconds)
+        decoded = blocks | "Decode" >> DecodeStream(want_ids, clock, job.allowed_lateness_seconds)
         self._keep_rejects(decoded[REJECTS])
         batches, dropped = decoded.batches, ()
         if job.deduplicate:
-            drop = DropStreamDuplicates(offset, job.allowed_lateness_seconds)
+            drop = DropStreamDuplicates(clock, job.allowed_lateness_seconds)
             batches, dropped = batches | "Drop duplicates" >> drop
         if job.ids_output:
-            ids = batches | "Unique ids" >> HourIds(offset, hour_windows(offset, early))
-            lines = ids | "Id lines" >> beam.Map(_ids_version, offset).with_output_types(Version)
+            ids = batches | "Unique ids" >> HourIds(clock, hour_windows(clock, early))
+            lines = ids | "Id lines" >> beam.Map(_ids_version, clock).with_output_types(Version)
             _ = lines | "Write ids" >> WriteHours(job.ids_output, job.token)
         counts = (
             batches
-            | "Count" >> CountHours(offset, windows=hour_windows(offset, early))
+            | "Count" >> CountHours(clock, windows=hour_windows(clock, early))
             | "No window" >> without_windows()
         )
         panes = counts | "Counted" >> beam.Map(_count_pane).with_output_types(Counted)
@@ -240,7 +238,7 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
         return (
             counts
             | "Total" >> RunningTotals(add_counts)
-            | "Table" >> HourTables(offset)
+            | "Table" >> HourTables(clock)
             | "Scale" >> ScaleImpressions(job.impressions_factor)
             | "CSV" >> beam.Map(_report_version).with_output_types(Version)
             | "Write reports" >> WriteHours(job.output, job.token)

@@ -3,7 +3,7 @@
 import dataclasses
 import uuid
 
-from pipeline.model.table import DEFAULT_FACTOR, DEFAULT_UTC_OFFSET
+from pipeline.model.table import DEFAULT_FACTOR
 
 EARLY_FIRING_SECONDS = 60
 
@@ -12,9 +12,10 @@ EARLY_FIRING_SECONDS = 60
 class StreamJob:
     """What to report of a stream and where to write it: a folder each, on any Beam file system; None: not written.
 
-    patterns: watched files; or subscription: of Pub/Sub. early_firing_seconds: between the reports of an hour that goes
-    on. allowed_lateness_seconds: how long an hour stays open, None: for ever. deduplicate: events equal in id, event
-    and timestamp count once. token: names temporary files.
+    patterns: watched files; or subscription: of Pub/Sub. utc_offset, time_zone: at most one, as HourClock.parse takes
+    it. early_firing_seconds: between the reports of an hour that goes on. allowed_lateness_seconds: how long an hour
+    stays open, None: for ever. deduplicate: events equal in id, event and timestamp count once. token: names temporary
+    files.
     """
 
     output: str
@@ -22,7 +23,8 @@ class StreamJob:
     subscription: str | None = None
     ids_output: str | None = None
     rejects_output: str | None = None
-    utc_offset: str = DEFAULT_UTC_OFFSET
+    utc_offset: str | None = None
+    time_zone: str | None = None
     impressions_factor: str = DEFAULT_FACTOR
     early_firing_seconds: int = EARLY_FIRING_SECONDS
     allowed_lateness_seconds: int | None = None

@@ -9,17 +9,16 @@ from collections.abc import Iterator
 
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import NO_IDS, Batch, Reject
-from pipeline.model.table import HOUR, hour_label
+from pipeline.model.hours import HourClock
 from pipeline.schema import EVENT_TYPES, RAW_BYTES
 
 
-def split_late(batch: Batch, arrived: int, allowed: int, offset: int = HOUR) -> tuple[Batch, Batch]:
+def split_late(batch: Batch, arrived: int, allowed: int, clock: HourClock) -> tuple[Batch, Batch]:
     """A batch's events that are in time, with its rejects, and those that are late.
 
-    arrived: Unix seconds. allowed: how long after its end an hour stays open, in seconds. offset: seconds east of UTC.
+    arrived: Unix seconds. allowed: how long after its end an hour stays open, in seconds.
     """
-    ends = ((batch.timestamps + offset) // HOUR + 1) * HOUR - offset
-    late = ends + allowed < arrived
+    late = clock.ends(batch.timestamps) + allowed < arrived
     none_late = Batch(batch.codes[:0], batch.timestamps[:0], NO_IDS)
     if not late.any():
         return batch, none_late
@@ -27,12 +26,14 @@ def split_late(batch: Batch, arrived: int, allowed: int, offset: int = HOUR) -> 
     return batch.select(~late), Batch(lost.codes, lost.timestamps, lost.ids)
 
 
-def late_rejects(late: Batch, block: AnyBlock, offset: int = HOUR) -> Iterator[Reject]:
+def late_rejects(late: Batch, block: AnyBlock, clock: HourClock) -> Iterator[Reject]:
     """A block's late events as rejects, with the reason, and where the block begins."""
     index = None if block.offset is not None else block.index
     ids = late.ids.to_list() or [b""] * len(late.codes)
-    for name, code, timestamp in zip(ids, late.codes.tolist(), late.timestamps.tolist(), strict=True):
+    hours = clock.starts(clock.numbers(late.timestamps)).tolist()
+    ends = clock.ends(late.timestamps).tolist()
+    rows = zip(ids, late.codes.tolist(), late.timestamps.tolist(), hours, ends, strict=True)
+    for name, code, timestamp, hour, end in rows:
         event = {"id": name.decode(), "event": EVENT_TYPES[code], "timestamp": timestamp}
-        hour = (timestamp + offset) // HOUR * HOUR - offset
-        reason = f"late: came {block.arrived - hour - HOUR} s after the end of its hour {hour_label(hour, offset)}"
+        reason = f"late: came {block.arrived - end} s after the end of its hour {clock.label(hour)}"
         yield Reject(block.source, block.offset, index, reason, json.dumps(event)[:RAW_BYTES])

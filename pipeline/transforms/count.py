@@ -12,9 +12,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipeline.engine.metrics import TOTALS, counter
 from pipeline.engine.spill import in_global_window
 from pipeline.model.events import Batch
+from pipeline.model.hours import HourClock
 from pipeline.model.table import (
     DEFAULT_FACTOR,
-    DEFAULT_UTC_OFFSET,
     Counts,
     HourCounts,
     Table,
@@ -22,7 +22,6 @@ from pipeline.model.table import (
     count_batch,
     count_table,
     merge_counts,
-    parse_utc_offset,
     pivot,
     scale_impressions,
     split_hours,
@@ -42,8 +41,8 @@ NO_HOUR = -(2**40)
 class _CountBatches(beam.DoFn):  # type: ignore[misc]
     """Adds up the counts of a bundle's batches, so that few partial counts are shuffled."""
 
-    def __init__(self, offset: int, with_tally: bool) -> None:
-        self._offset, self._with_tally = offset, with_tally
+    def __init__(self, clock: HourClock, with_tally: bool) -> None:
+        self._clock, self._with_tally = clock, with_tally
         self._counted = counter("counted")
 
     def start_bundle(self) -> None:
@@ -51,7 +50,7 @@ class _CountBatches(beam.DoFn):  # type: ignore[misc]
         self._tally = Tally()
 
     def process(self, batch: Batch) -> None:
-        self._parts.append(count_batch(batch, self._offset))
+        self._parts.append(count_batch(batch, self._clock))
         self._tally = merge_tallies([self._tally, tally_batch(batch)])
         if len(self._parts) == _COUNTS_A_MERGE:
             self._parts = [merge_counts(self._parts)]
@@ -62,7 +61,7 @@ class _CountBatches(beam.DoFn):  # type: ignore[misc]
         counts = merge_counts(self._parts)
         if self._with_tally:
             self._counted.inc(int(counts[1].sum()))
-        for hour, row in split_hours(counts, self._offset):
+        for hour, row in split_hours(counts, self._clock):
             yield WindowedValue((hour, row), hour, (GlobalWindow(),))
         if self._with_tally:
             yield in_global_window((NO_HOUR, self._tally))
@@ -77,50 +76,52 @@ def _add(partials: Iterable[Partial]) -> Partial:
 class CountHours(beam.PTransform):  # type: ignore[misc]
     """Counts events: PCollection[Batch] -> PCollection[tuple[int, Partial]], each hour's counts by its start.
 
-    offset: seconds east of UTC, where hours begin. An hour's counts have its start (Unix seconds) as their timestamp.
+    An hour's counts have its start (Unix seconds) as their timestamp.
     with_tally: also the batches' tallies, under NO_HOUR. windows: for the counts, else the global window. Shuffles
     six counts per hour and bundle, never events.
     """
 
-    offset: int
+    clock: HourClock
     with_tally: bool = False
     windows: beam.WindowInto | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Partial]]:
         kind: Any = tuple[int, Partial] if self.with_tally else tuple[int, HourCounts]
-        count = beam.ParDo(_CountBatches(self.offset, self.with_tally)).with_output_types(kind)
+        count = beam.ParDo(_CountBatches(self.clock, self.with_tally)).with_output_types(kind)
         counts = batches | "Count by hour and event" >> count
         counts = counts | "Hours" >> self.windows if self.windows else counts
         add = beam.CombinePerKey(_add if self.with_tally else add_counts)
         return counts | "Sum" >> add.with_output_types(kind)
 
 
+def _one_hour(hour: tuple[int, HourCounts], clock: HourClock) -> Table:
+    return pivot([hour], clock)
+
+
 class HourTables(beam.PTransform):  # type: ignore[misc]
     """Hours' counts as tables of one row: PCollection[tuple[int, HourCounts]] -> PCollection[Table].
 
-    offset: as CountHours has it. In a stream each pane of an hour gives a table.
+    In a stream each pane of an hour gives a table.
     """
 
-    def __init__(self, offset: int) -> None:
+    def __init__(self, clock: HourClock) -> None:
         super().__init__()
-        self._offset = offset
+        self._clock = clock
 
     def expand(self, counts: beam.PCollection[tuple[int, HourCounts]]) -> beam.PCollection[Table]:
-        return counts | "Pivot" >> beam.Map(lambda hour, offset: pivot([hour], offset), self._offset).with_output_types(
-            Table
-        )
+        return counts | "Pivot" >> beam.Map(_one_hour, self._clock).with_output_types(Table)
 
 
 class _Pivot(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, offset: int, refuse: bool) -> None:
-        self._offset, self._refuse = offset, refuse
+    def __init__(self, clock: HourClock, refuse: bool) -> None:
+        self._clock, self._refuse = clock, refuse
 
     def process(self, _: bytes, partials: Iterable[tuple[int, Partial]]) -> Iterator[Table]:
         hours: dict[int, Any] = dict(partials)
         tally = hours.pop(NO_HOUR, Tally())
         if self._refuse:
             refuse_rejects(tally)
-        table = pivot(hours.items(), self._offset)
+        table = pivot(hours.items(), self._clock)
         counted = count_table(table)
         check_counts(tally.read, counted, tally.rejected, tally.duplicate)
         totals = {
@@ -139,18 +140,19 @@ class _Pivot(beam.DoFn):  # type: ignore[misc]
 class HourlyTable(beam.PTransform):  # type: ignore[misc]
     """Counts events: PCollection[Batch] -> PCollection[Table], one table, also where there are no events.
 
-    utc_offset: where hours begin, as "+01:00". refuse_rejects: RejectsError where a batch has any. Raises MismatchError
-    where the table does not count all that was read and not rejected.
+    utc_offset, time_zone: at most one, as HourClock.parse takes it. refuse_rejects: RejectsError where a batch has any.
+    Raises MismatchError where the table does not count all that was read and not rejected.
     """
 
-    utc_offset: str = DEFAULT_UTC_OFFSET
+    utc_offset: str | None = None
+    time_zone: str | None = None
     refuse_rejects: bool = False
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Table]:
-        offset = parse_utc_offset(self.utc_offset)
-        gathered = beam.pvalue.AsIter(batches | "Count" >> CountHours(offset, with_tally=True))
+        clock = HourClock.parse(self.utc_offset, self.time_zone)
+        gathered = beam.pvalue.AsIter(batches | "Count" >> CountHours(clock, with_tally=True))
         # By a side input: half the stages of a global combine, and a table without events too.
-        pivoted = beam.ParDo(_Pivot(offset, self.refuse_rejects), gathered).with_output_types(Table)
+        pivoted = beam.ParDo(_Pivot(clock, self.refuse_rejects), gathered).with_output_types(Table)
         return batches.pipeline | "Once" >> beam.Impulse() | "Pivot" >> pivoted
 
 

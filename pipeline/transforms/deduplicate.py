@@ -19,7 +19,7 @@ from pipeline.engine.spill import Spill, Stored, fetch
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model.duplicates import KeySet, Place, as_one, key_events, merge_events, split_events, split_hours, unseen
 from pipeline.model.events import Batch
-from pipeline.model.table import HOUR
+from pipeline.model.hours import HOUR, HourClock
 
 Columns = tuple[bytes, bytes, bytes]  # of a KeySet, as a runner gives them back
 
@@ -88,12 +88,12 @@ class DropDuplicates(beam.PTransform):  # type: ignore[misc]
 
 
 class _SplitHours(ThreadedDoFn):
-    def __init__(self, offset: int) -> None:
+    def __init__(self, clock: HourClock) -> None:
         super().__init__()
-        self._offset = offset
+        self._clock = clock
 
     def work(self, batch: Batch) -> tuple[int, list[tuple[Place, KeySet]]]:
-        return len(batch.codes), list(split_hours(batch, self._offset))
+        return len(batch.codes), list(split_hours(batch, self._clock))
 
     def emit(self, result: tuple[int, list[tuple[Place, KeySet]]]) -> Iterator[Any]:
         came, pieces = result
@@ -144,16 +144,16 @@ class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
 
     New events: PCollection[Batch], without rejects. Counts: PCollection[Counted], of duplicates.
 
-    offset: seconds east of UTC, where hours begin. allowed_lateness: seconds, None: for ever. An hour's events are
-    remembered until it is over and the watermark is allowed_lateness beyond that and beyond its latest event's coming:
-    in state, 18 bytes and the id each, which is read once for each partition of an hour and batch.
+    allowed_lateness: seconds, None: for ever. An hour's events are remembered until it is over and the
+    watermark is allowed_lateness beyond that and beyond its latest event's coming: in state, 18 bytes and the id each,
+    which is read once for each partition of an hour and batch.
     """
 
-    offset: int
+    clock: HourClock
     allowed_lateness: int | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> Any:
-        split = beam.ParDo(_SplitHours(self.offset)).with_outputs(COUNTS, main="events")
+        split = beam.ParDo(_SplitHours(self.clock)).with_outputs(COUNTS, main="events")
         events = batches | "Events by hour" >> split
         events.events.element_type = convert_to_beam_type(tuple[Place, Columns])
         remember = beam.ParDo(_PassNew(self.allowed_lateness)).with_outputs(COUNTS, main="new")

@@ -168,6 +168,16 @@ def test_other_offset_and_factor(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("report.csv").read_text() == HEADER + "1969-12-31T21:00:00-03:00,6,0,0,0,0,0,0.6\n"
 
 
+def test_time_zone(capsys: pytest.CaptureFixture[str]) -> None:
+    night = [event(f"i{k}", timestamp=1635638400 + second) for k, second in enumerate((-1, 0, 3599, 3600, 7200))]
+    Path("in/a.jsonl").write_bytes(json_lines(night))
+    succeeded(call(capsys, "--input", "in/a.jsonl", "--time_zone", "Europe/Paris"), 5, hours=4)
+    assert Path("report.csv").read_text() == HEADER + (
+        "2021-10-31T01:00:00+02:00,1,0,0,0,0,0,0.1\n2021-10-31T02:00:00+02:00,2,0,0,0,0,0,0.2\n"
+        "2021-10-31T02:00:00+01:00,1,0,0,0,0,0,0.1\n2021-10-31T03:00:00+01:00,1,0,0,0,0,0,0.1\n"
+    )
+
+
 def test_beam_options_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--runner", "DirectRunner", support.NO_DOWNLOAD, "--job_name", "hours", "--direct_num_workers=1"]
     succeeded(call(capsys, "--input", "in", *arguments), 6)
@@ -179,7 +189,8 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         call(capsys, "--help")
     assert end.value.code == 0
     text = capsys.readouterr().out
-    for option in ("--input", "--output", "--ids_output", "--rejects_output", "--utc_offset", "--impressions_factor"):
+    options = ("--input", "--output", "--ids_output", "--rejects_output", "--utc_offset", "--impressions_factor")
+    for option in (*options, "--time_zone"):
         assert option in text
 
 
@@ -319,6 +330,13 @@ def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]
         (["--input", "in", "--utc_offset", "+19:00"], "UTC offset"),
         (["--input", "in", "--utc_offset", "Europe/Paris"], "UTC offset"),
         (["--input", "in", "--utc_offset", ""], "UTC offset"),
+        (
+            ["--input", "in", "--time_zone", "Europe/Pariss"],
+            "time zone 'Europe/Pariss'; was Europe/Paris meant",
+        ),
+        (["--input", "in", "--time_zone", ""], "unknown time zone ''"),
+        (["--input", "in", "--time_zone", "Australia/Lord_Howe"], "its offsets since 1970 differ by less than whole"),
+        (["--input", "in", "--time_zone", "UTC", "--utc_offset", "+01:00"], "only one of them"),
         (["--input", "in", "--impressions_factor", "x"], "factor 'x'"),
         (["--input", "in", "--impressions_factor", "NaN"], "factor 'NaN'"),
         (["--input", "in", "--impressions_factor=-1"], "factor '-1'"),

@@ -35,6 +35,8 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         (f"--streaming --subscription {SUBSCRIPTION} --runner DirectRunner --id_attribute x", "needs DataflowRunner"),
         ("--streaming --input a --output b --rejects_output b", "two outputs have the same name"),
         ("--streaming --input a --utc_offset 1", "UTC offset"),
+        ("--streaming --input a --time_zone Asia/Tehran", "less than whole hours"),
+        ("--streaming --input a --time_zone UTC --utc_offset +00:00", "only one of them"),
         (f"--input a --subscription {SUBSCRIPTION}", "--subscription needs --streaming"),
         ("--input a --early_firing_seconds 5", "--early_firing_seconds needs --streaming"),
     ],

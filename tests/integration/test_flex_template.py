@@ -18,7 +18,9 @@ from google.protobuf import json_format
 from pipeline.cli import main as program
 from pipeline.cli.options import ReportOptions, parse_options
 from pipeline.errors import UsageError
-from pipeline.model.table import parse_factor, parse_utc_offset
+from pipeline.model import hours
+from pipeline.model.hours import HourClock, parse_utc_offset
+from pipeline.model.table import parse_factor
 from tests.support import ROOT
 
 FOLDER = ROOT / "flex_template"
@@ -102,6 +104,14 @@ def test_every_utc_offset() -> None:
     for value in ("", "01:00", "+1:00", "+01:00 ", " +01:00", "+0100", "Z", "+01:00:00"):
         assert not matches("utc_offset", value)
         assert not accepts(parse_utc_offset, value)
+
+
+def test_every_time_zone() -> None:
+    for name in sorted(hours.zone_names()):
+        assert matches("time_zone", name), name
+    for value in ("", "Europe/", "/Paris", "../x", "+01:00"):
+        assert not matches("time_zone", value)
+        assert not accepts(HourClock.parse, None, value)
 
 
 @pytest.mark.parametrize(

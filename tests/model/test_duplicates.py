@@ -126,7 +126,7 @@ def test_any_stream_gives_the_set(parts: list[Events], offset: int, most_sets: i
     state: dict[Any, list[duplicates.KeySet]] = {}
     passed: Events = []
     for part in parts:
-        for place, piece in split_hours(batch_of(part), offset):
+        for place, piece in split_hours(batch_of(part), support.clock(offset)):
             assert {(t + offset) // 3600 * 3600 - offset for *_, t in support.batch_rows(key_events(piece.keys()))} == {
                 place[0]
             }
@@ -141,7 +141,8 @@ def test_any_stream_gives_the_set(parts: list[Events], offset: int, most_sets: i
 
 def test_events_of_the_same_hash_are_not_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "hash_id", lambda _: 7 << 60)
-    first, second = (list(split_hours(batch_of([(name, "video_25", 0) for name in names]))) for names in ("ab", "cbd"))
+    parts = [batch_of([(name, "video_25", 0) for name in names]) for names in ("ab", "cbd")]
+    first, second = (list(split_hours(part, support.clock())) for part in parts)
     assert support.batch_rows(key_events(unseen(second[0][1], [first[0][1]]).keys())) == [
         ("c", "video_25", 0),
         ("d", "video_25", 0),
@@ -274,9 +275,9 @@ def test_the_counters_of_a_stream_account_for_each_record() -> None:
         message_block([event()] * 2, end + 601),
     ]
     pipeline = beam.Pipeline("FnApiRunner")
-    decoded = pipeline | beam.Create(blocks) | DecodeStream(True, 3600, 600)
-    new, dropped = decoded.batches | DropStreamDuplicates(3600, 600)
-    counted = new | CountHours(3600) | beam.Map(lambda hour: count(counted=sum(hour[1])))
+    decoded = pipeline | beam.Create(blocks) | DecodeStream(True, support.clock(), 600)
+    new, dropped = decoded.batches | DropStreamDuplicates(support.clock(), 600)
+    counted = new | CountHours(support.clock()) | beam.Map(lambda hour: count(counted=sum(hour[1])))
     _ = (counted, decoded[COUNTS], *dropped) | beam.Flatten() | KeepCounters()
     result = pipeline.run()
     result.wait_until_finish()

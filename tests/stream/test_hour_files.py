@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from pipeline.model.events import Batch
 from pipeline.model.hour_ids import ids_by_hour, union
 from pipeline.model.ids import merge, unpack
-from pipeline.model.table import hour_label
 from pipeline.schema import Event
 from pipeline.stream.hour_files import WriteHours, WriteLines, hour_name
 from tests import support
@@ -30,11 +29,11 @@ from tests import support
 )
 def test_the_name_of_an_hour(offset: int, name: str) -> None:
     hour = (1617393003 + offset) // 3600 * 3600 - offset
-    assert hour_name(hour_label(hour, offset)) == name
+    assert hour_name(support.clock(offset).label(hour)) == name
 
 
 def test_the_name_of_an_hour_in_the_year_10000() -> None:
-    assert hour_name(hour_label(253402297200, 7200)) == "10000-01-01T01+0200"
+    assert hour_name(support.clock(7200).label(253402297200)) == "10000-01-01T01+0200"
 
 
 EVENTS = st.lists(st.tuples(st.sampled_from(["a", "b", "é", "c\n", "d" * 200]), st.integers(0, 20_000)), max_size=30)
@@ -51,14 +50,14 @@ def test_ids_by_hour(events: list[tuple[str, int]], offset: int) -> None:
     for name, timestamp in events:
         hour = (timestamp + offset) // 3600 * 3600 - offset
         wanted.setdefault(hour, set()).add(name.encode())
-    found = list(ids_by_hour(batch(events), offset))
+    found = list(ids_by_hour(batch(events), support.clock(offset)))
     assert [hour for hour, _ in found] == sorted(wanted)
     assert {hour: set(unpack(packed)) for hour, packed in found} == wanted
 
 
 def test_ids_by_hour_of_many_events() -> None:
     events = [(f"id-{k % 5000}", k) for k in range(20_000)]
-    found = {hour: set(unpack(packed)) for hour, packed in ids_by_hour(batch(events), 0)}
+    found = {hour: set(unpack(packed)) for hour, packed in ids_by_hour(batch(events), support.clock(0))}
     assert found == {
         h * 3600: {f"id-{k % 5000}".encode() for k in range(h * 3600, min(h * 3600 + 3600, 20_000))} for h in range(6)
     }
@@ -66,7 +65,7 @@ def test_ids_by_hour_of_many_events() -> None:
 
 @given(st.lists(EVENTS, max_size=4))
 def test_the_union_of_sets(parts: list[list[tuple[str, int]]]) -> None:
-    packed = [piece for part in parts for _, piece in ids_by_hour(batch(part), 0)]
+    packed = [piece for part in parts for _, piece in ids_by_hour(batch(part), support.clock(0))]
     wanted = {name.encode() for part in parts for name, _ in part}
     assert set(merge(union(packed)).to_list()) == wanted
     assert len(merge(union(packed)).ends) == len(wanted)

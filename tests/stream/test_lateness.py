@@ -13,6 +13,7 @@ from pipeline.stream.lateness import late_rejects, split_late
 from tests import oracle, support
 
 END = 1617393600  # of the hour of 1617393003, at any offset of whole hours
+CLOCK = support.clock()
 BAD = Reject("file", 7, None, "not JSON", "x")
 
 
@@ -36,21 +37,21 @@ def times(some: Batch) -> list[int]:
     ],
 )
 def test_an_event_is_late_when_it_came_after_its_hour_was_closed(arrived: int, allowed: int, late: bool) -> None:
-    on_time, lost = split_late(batch(END - 1), arrived, allowed)
+    on_time, lost = split_late(batch(END - 1), arrived, allowed, CLOCK)
     assert (times(on_time), times(lost)) == (([], [END - 1]) if late else ([END - 1], []))
 
 
 @pytest.mark.parametrize(("offset", "end"), [(19800, END - 1800), (-12600, END - 1800), (0, END), (-3600, END)])
 def test_hours_end_by_the_offset(offset: int, end: int) -> None:
     some = batch(end - 3600, end - 1, end, end - 3601)
-    assert times(split_late(some, end, 0, offset)[1]) == [end - 3601]
-    assert times(split_late(some, end + 1, 0, offset)[1]) == [end - 3600, end - 1, end - 3601]
+    assert times(split_late(some, end, 0, support.clock(offset))[1]) == [end - 3601]
+    assert times(split_late(some, end + 1, 0, support.clock(offset))[1]) == [end - 3600, end - 1, end - 3601]
 
 
 def test_rejects_stay_with_the_events_in_time() -> None:
     broken = BrokenBlock("file", "cut off").decode(True, None)
     some = Batch.concat([batch(0, END, 5), broken])
-    on_time, lost = split_late(some, END + 1, 0)
+    on_time, lost = split_late(some, END + 1, 0, CLOCK)
     assert (support.batch_rows(on_time), on_time.rejected) == ([("id-1", EVENT_TYPES[1], END)], 1)
     assert on_time.rejects == broken.rejects
     assert (times(lost), lost.rejected, lost.rejects) == ([0, 5], 0, ())
@@ -59,20 +60,20 @@ def test_rejects_stay_with_the_events_in_time() -> None:
 
 def test_without_late_events_nothing_is_copied() -> None:
     some = batch(0, 5)
-    on_time, lost = split_late(some, 0, 0)
+    on_time, lost = split_late(some, 0, 0, CLOCK)
     assert on_time is some
     assert lost.read == 0
 
 
 def test_a_late_event_is_kept_as_it_was_with_the_reason() -> None:
-    (reject,) = late_rejects(batch(END - 1), Block(b"", source="file", offset=7, arrived=END + 90))
+    (reject,) = late_rejects(batch(END - 1), Block(b"", source="file", offset=7, arrived=END + 90), CLOCK)
     assert json.loads(reject.raw) == {"id": "id-0", "event": "impressions", "timestamp": END - 1}
     assert reject.reason == "late: came 90 s after the end of its hour 2021-04-02T20:00:00+01:00"
     assert str(reject) == f"file: byte 7: {reject.reason}"
 
 
 def test_a_late_event_without_its_id() -> None:
-    (reject,) = late_rejects(batch(0, want_ids=False), Block(b"", arrived=END))
+    (reject,) = late_rejects(batch(0, want_ids=False), Block(b"", arrived=END), CLOCK)
     assert json.loads(reject.raw) == {"id": "", "event": "impressions", "timestamp": 0}
 
 
@@ -83,9 +84,8 @@ TIMES = st.lists(st.integers(0, 3 * 3600), max_size=12)
 def test_late_events_are_those_of_the_definition(
     timestamps: list[int], arrived: int, allowed: int, minutes: int
 ) -> None:
-    offset = minutes * 60
     some = batch(*timestamps)
-    on_time, lost = split_late(some, arrived, allowed, offset)
+    on_time, lost = split_late(some, arrived, allowed, support.clock(minutes * 60))
 
     def is_late(timestamp: int) -> bool:
         same_hour = [t for t in range(timestamp, timestamp + 3601, 60) if oracle.hour(t + 86400, minutes) == label]

@@ -86,6 +86,23 @@ def test_hourly_table_of_many_events_at_another_offset(runner: str) -> None:
         assert_that(batches(pipeline, MANY) | HourlyTable("+05:30"), only(hourly_table(MANY, "+05:30")))
 
 
+@on_both_runners
+@pytest.mark.parametrize(
+    ("zone", "start"), [("Europe/Paris", 1635631200), ("Europe/Paris", 1616882400), ("Australia/Adelaide", 1633185000)]
+)
+def test_hourly_table_where_clocks_change(runner: str, zone: str, start: int) -> None:
+    events = [support.event(f"i{k}", oracle.EVENTS[k % 6], start + k * 300) for k in range(60)]
+    rows = [(item["id"], item["event"], item["timestamp"]) for item in events]
+    with support.beam_pipeline(runner) as pipeline:
+        table = batches(pipeline, events) | HourlyTable(time_zone=zone) | ScaleImpressions()
+        assert_that(table | FormatCsv(), only((0, oracle.report(rows, zone).encode())))
+
+
+def test_hourly_table_refuses_a_zone_beside_an_offset() -> None:
+    with pytest.raises(UsageError, match="only one of them"), support.beam_pipeline() as pipeline:
+        _ = batches(pipeline, []) | HourlyTable("+01:00", "Europe/Paris")
+
+
 def test_hourly_table_refuses_a_bad_offset() -> None:
     with pytest.raises(UsageError, match="UTC offset '1'"), support.beam_pipeline() as pipeline:
         _ = batches(pipeline, []) | HourlyTable("1")
@@ -199,7 +216,7 @@ def test_decode_blocks(runner: str) -> None:
         decoded = pipeline | beam.Create(blocks) | DecodeBlocks()
         assert_that(decoded.batches, check_batches, "batches")
         assert_that(decoded[REJECTS], check_rejects, "rejects")
-        assert_that(decoded.batches | CountHours(3600, with_tally=True), check_tally, "tally")
+        assert_that(decoded.batches | CountHours(support.clock(), with_tally=True), check_tally, "tally")
 
 
 def test_rejects_that_nobody_keeps_are_all_counted() -> None:

@@ -1,0 +1,179 @@
+"""Hours of local clocks: at a fixed offset from UTC, or in a time zone with its summer time.
+
+Rules are those of package tzdata, not of the machine, so that workers agree. A zone's offsets differ by whole hours (or
+it is refused), so its hours begin at one minute past each hour of UTC, whatever the season; only their names change.
+"""
+
+import datetime
+import difflib
+import functools
+import importlib.resources
+import re
+import zoneinfo
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import UsageError
+
+HOUR = 3600
+DEFAULT_UTC_OFFSET = "+01:00"
+
+_Seconds = npt.NDArray[np.int64]
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+_DAY = 86400
+_CYCLE = 146097 * _DAY  # 400 years, after which the calendar and all rules of summer time come again
+_LATE = 17 * _CYCLE // 4  # the year 3670: datetime ends with 9999, and some offsets lead to 10000
+_RULED = 43099 * _DAY  # the year 2088: up to here tzdata lists single changes, from here on it has yearly rules
+_END = 20 * _CYCLE + 31 * _CYCLE // 400  # beyond the last timestamp
+
+
+class HourClock:
+    """What hour a moment belongs to, and what that hour is called. Equal where its zone is; small when pickled.
+
+    zone: an offset as "+01:00", or a name as "Europe/Paris". phase: seconds past a full hour of UTC at which hours
+    end. An hour is known by its start in Unix seconds, or by its number, which ascends by one where nothing special is.
+    Where clocks change within an hour (in Newfoundland at one minute past midnight), the change begins another hour.
+    """
+
+    def __init__(self, zone: str = DEFAULT_UTC_OFFSET) -> None:
+        tz = _tzinfo(zone)
+        self.zone = zone
+        self.phase, self._cuts = _shape(zone) if isinstance(tz, zoneinfo.ZoneInfo) else (_offset(tz, 0) % HOUR, None)
+
+    @classmethod
+    def parse(cls, utc_offset: str | None = None, time_zone: str | None = None) -> "HourClock":
+        """The clock of an offset (as "+01:00", up to 18 hours) or a zone of the IANA database; of neither: +01:00.
+
+        Raises UsageError: both, a bad offset, an unknown zone, or one whose offsets differ by less than whole hours.
+        """
+        if time_zone is None:
+            text = DEFAULT_UTC_OFFSET if utc_offset is None else utc_offset
+            parse_utc_offset(text)
+            return cls(text)
+        if utc_offset is not None:
+            raise UsageError(f"a UTC offset ({utc_offset}) and a time zone ({time_zone}): only one of them sets hours")
+        if time_zone not in zone_names():
+            raise UsageError(_unknown(time_zone))
+        return cls(time_zone)
+
+    def __reduce__(self) -> tuple[type["HourClock"], tuple[str]]:
+        return HourClock, (self.zone,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HourClock) and self.zone == other.zone
+
+    def __hash__(self) -> int:
+        return hash(self.zone)
+
+    def __repr__(self) -> str:
+        return f"HourClock({self.zone!r})"
+
+    def numbers(self, timestamps: _Seconds) -> _Seconds:
+        """The number of each moment's hour."""
+        plain: _Seconds = (timestamps + self.phase) // HOUR
+        if self._cuts is None:
+            return plain
+        return np.asarray(plain + np.searchsorted(self._cuts, timestamps, "right"), np.int64)
+
+    def starts(self, numbers: _Seconds) -> _Seconds:
+        """The start of each hour (Unix seconds)."""
+        if self._cuts is None:
+            return numbers * HOUR - self.phase
+        before = np.searchsorted(self.numbers(self._cuts), numbers, "right")
+        last_cut = np.append(self._cuts, -_CYCLE)[before - 1]
+        return np.asarray(np.maximum((numbers - before) * HOUR - self.phase, last_cut), np.int64)
+
+    def ends(self, timestamps: _Seconds) -> _Seconds:
+        """Where the window of each moment's hour ends: at the next full hour, also if clocks change before."""
+        return ((timestamps + self.phase) // HOUR + 1) * HOUR - self.phase
+
+    def label(self, start: int) -> str:
+        """An hour's local start with its offset, ISO 8601: "2021-10-31T02:00:00+01:00"."""
+        return _label(self.zone, start)
+
+
+def parse_utc_offset(text: str) -> int:
+    """Seconds east of UTC of an offset as "+01:00", up to 18 hours; UsageError for anything else."""
+    match = re.fullmatch(r"([+-])(\d\d):([0-5]\d)", text, re.ASCII)
+    seconds = int(match[2]) * HOUR + int(match[3]) * 60 if match else 19 * HOUR
+    if not match or seconds > 18 * HOUR:
+        raise UsageError(f"UTC offset {text!r} is not of the form +01:00, up to 18:00")
+    return -seconds if match[1] == "-" else seconds
+
+
+@functools.lru_cache(64)
+def _tzinfo(zone: str) -> datetime.tzinfo:
+    if zone[:1] in ("+", "-"):
+        return datetime.timezone(datetime.timedelta(seconds=parse_utc_offset(zone)))
+    with importlib.resources.files("tzdata").joinpath("zoneinfo", *zone.split("/")).open("rb") as file:
+        return zoneinfo.ZoneInfo.from_file(file, key=zone)
+
+
+@functools.cache
+def zone_names() -> frozenset[str]:
+    """The names of all time zones."""
+    return frozenset(importlib.resources.files("tzdata").joinpath("zones").read_text("ascii").split())
+
+
+def _unknown(name: str) -> str:
+    """Why a name is no time zone, with the name that may have been meant."""
+    known = {alias.lower(): zone for zone in sorted(zone_names()) for alias in (zone.rsplit("/")[-1], zone)}
+    close = difflib.get_close_matches(name.lower()[:50], known, 1, cutoff=0.7)
+    meant = f"; was {known[close[0]]} meant?" if close else ": names are those of the IANA database, as Europe/Paris"
+    return f"unknown time zone {name[:50]!r}{meant}"
+
+
+@functools.lru_cache(1 << 16)
+def _label(zone: str, start: int) -> str:
+    back = _CYCLE if start > _LATE else 0
+    local = (_EPOCH + datetime.timedelta(seconds=start - back)).astimezone(_tzinfo(zone))
+    return f"{local.year + back // _CYCLE * 400:04d}-{local:%m-%dT%H}:00:00{local.isoformat()[-6:]}"
+
+
+@functools.lru_cache(64)
+def _shape(zone: str) -> tuple[int, _Seconds | None]:
+    """A zone's phase, and the changes of its clocks that are not at full hours; UsageError if phases differ."""
+    tz = _tzinfo(zone)
+    changes = list(_changes(tz, -HOUR, _RULED))
+    offsets = {_offset(tz, 0), *(_offset(tz, change) for change in changes if change > 0)}
+    phases = {offset % HOUR for offset in offsets}
+    if len(phases) > 1:
+        found = ", ".join(_offset_text(offset) for offset in sorted(offsets))
+        raise UsageError(f"time zone {zone}: its offsets since 1970 differ by less than whole hours ({found})")
+    (phase,) = phases
+    cuts = [change for change in changes if (change + phase) % HOUR]
+    if cuts and cuts[-1] > _RULED - 366 * _DAY:  # the rule changes clocks so
+        cycle = [*_changes(tz, _RULED, _RULED + _CYCLE)]
+        cuts += [change + back for back in range(0, _END - _RULED, _CYCLE) for change in cycle]
+    return phase, np.array(cuts, np.int64) if cuts else None
+
+
+def _changes(tz: datetime.tzinfo, start: int, stop: int) -> Iterator[int]:
+    """Where a zone's offset changes. Looks once a day: no zone changed its clocks and changed them back sooner."""
+    before = _offset(tz, start)
+    for high in range(start + _DAY, stop + _DAY, _DAY):
+        after = _offset(tz, high)
+        if after != before:
+            yield _first(tz, high - _DAY, high)
+        before = after
+
+
+def _first(tz: datetime.tzinfo, low: int, high: int) -> int:
+    """The first second from which the offset is that of high, not that of low."""
+    after = _offset(tz, high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _offset(tz, middle) == after else (middle, high)
+    return high
+
+
+def _offset(tz: datetime.tzinfo, moment: int) -> int:
+    offset = datetime.datetime.fromtimestamp(moment, tz).utcoffset()
+    return offset.days * _DAY + offset.seconds if offset is not None else 0
+
+
+def _offset_text(offset: int) -> str:
+    return datetime.datetime(2000, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(seconds=offset))).isoformat()[19:]
