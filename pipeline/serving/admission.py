@@ -36,7 +36,9 @@ def _unauthorized(headers: Mapping[str, str], token: str | None) -> Problem | No
 def _unacceptable(headers: Mapping[str, str], limit: int) -> Problem | None:
     if encoding(headers) not in _ENCODINGS:
         return Problem(415, "Content-Encoding must be gzip or absent", headers={"Accept-Encoding": "gzip"})
-    length = headers.get("CONTENT_LENGTH") or "0"
+    length = headers.get("CONTENT_LENGTH")
+    if not length:
+        return Problem(400, "the length of the body is not told: give a Content-Length, or send it chunked by HTTP/1.1")
     if not (length.isascii() and length.isdecimal()):
         return Problem(400, "Content-Length is not a number")
     if len(length) > 18 or int(length) > limit:

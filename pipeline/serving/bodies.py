@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from pipeline.serving.problems import ProblemError
 
 _COPY_BYTES = 1024 * 1024
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def spool(stream: BinaryIO, length: int, path: Path, limit: int, compressed: bool) -> None:
@@ -46,8 +47,10 @@ def _link(stream: BinaryIO, length: int, path: Path) -> bool:
     return True
 
 
-def no_room(error: OSError) -> ProblemError | None:
-    """507, if that is what the error means."""
+def no_room(error: OSError | MemoryError) -> ProblemError | None:
+    """507 where a disk is full, 503 where memory or files are short for now; None where it is another error."""
+    if isinstance(error, MemoryError) or error.errno in _SHORT:
+        return ProblemError(503, "the server is short of memory or files", Retry_After="5")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return ProblemError(507, "the server has no room for the body", Retry_After="60") if full else None
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import waitress.adjustments
 import waitress.channel
-import waitress.parser
 import waitress.server
 import waitress.task
 
-from pipeline.serving import admission, bodies
+from pipeline.serving import admission
 from pipeline.serving.app import SUMMARY
+from pipeline.serving.parsing import HEAD_BYTES, Parser, is_slow
 from pipeline.serving.problems import Problem
 from pipeline.serving.settings import Settings
 
@@ -27,10 +27,9 @@ REQUESTS_A_CONNECTION = 20
 were served no faster than one client (105 reports a second; so 140 to 196)."""
 
 _RECEIVE_BYTES = 256 * 1024
-_CHUNKED_BYTES = 4096  # parsed at a time: waitress copies the rest for each chunk, and a chunk may have one byte
 _BODY_IN_MEMORY_BYTES = 256 * 1024
 _CONNECTIONS = 1000
-_SLOWEST = 2000  # bytes a second that a body must reach on average, after the first seconds
+_UNSENT_BYTES = 64 * 1024  # of answers on a connection, with which no further request of it is begun
 
 _DETAILS = {
     400: "the request is not HTTP as it should be",
@@ -38,56 +37,6 @@ _DETAILS = {
     500: "the server failed; its log says why",
     501: "this transfer encoding is not known; use chunked or none",
 }
-
-
-class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
-    """Reads a request; ends it with an error (a Problem) as soon as that is known."""
-
-    command = path = ""  # until the head is there
-
-    def __init__(self, adj: Any) -> None:
-        super().__init__(adj)
-        self.began = self.completed_at = time.monotonic()
-        self._admitted = False
-
-    def received(self, data: bytes) -> int:
-        """Bytes of data that belong to this request."""
-        if self.chunked:
-            data = data[:_CHUNKED_BYTES]
-        try:
-            consumed = int(super().received(data))
-        except OSError as error:
-            full = bodies.no_room(error)
-            if full is None:
-                raise
-            consumed = len(data)
-            self.fail(full.problem)
-        self._check()
-        self.completed_at = time.monotonic()
-        return consumed
-
-    def _check(self) -> None:
-        settings: Settings = self.adj.settings
-        if self.chunked:
-            self.body_bytes_received = len(self.body_rcv.getbuf())  # without the bytes that frame the chunks
-        if self.error:
-            self.expect_continue = False  # or waitress would go on reading
-        elif self.headers_finished and not self._admitted:
-            self._admitted = True
-            refused = admission.refuse(self.command, self.path, self.headers, settings)
-            if refused and not self.completed:  # if it is, the application answers, and keeps the connection
-                self.fail(refused)
-        elif self.chunked and self.body_bytes_received > settings.max_body_bytes:
-            self.fail(admission.too_large(settings.max_body_bytes))
-
-    def fail(self, problem: Problem) -> None:
-        """Ends the request: it will be answered with the problem, and the connection closed."""
-        self.error, self.completed, self.expect_continue = problem, True, False
-
-    def is_late(self, seconds: float) -> bool:
-        """Whether a part of the request has come, and the rest takes longer than a client should need."""
-        begun = bool(self.header_plus) or self.headers_finished
-        return begun and time.monotonic() - self.began > seconds + self.body_bytes_received / _SLOWEST
 
 
 class _Logged:
@@ -129,26 +78,83 @@ class _ErrorTask(_Logged, waitress.task.ErrorTask):  # type: ignore[misc]
             limit = self.channel.adj.settings.max_body_bytes
             error = admission.too_large(limit) if status == 413 else Problem(status, _DETAILS[status])
         self.request.error = error
+        self.request.headers.pop("CONNECTION", None)  # it is closed, whatever the client asks for
         super().execute()
 
 
 class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
     """A connection."""
 
-    task_class, error_task_class, parser_class = _Task, _ErrorTask, Parser
+    task_class, error_task_class = _Task, _ErrorTask
     request: Parser | None
-    answered = 0
+    answered = begun = 0
+    sent = 0  # bytes
+    deferred = False  # a request is here, and waits until the answers before it are sent
+    _sending: tuple[float, int] | None = None  # since when answers wait to be sent, and sent then
+
+    def parser_class(self, adj: Any) -> Parser:
+        """A parser of the next request. (Requests of one packet are parsed before the first is answered.)"""
+        parser = Parser(adj)
+        self.begun += 1
+        if self.begun > 2 * REQUESTS_A_CONNECTION:
+            parser.fail(Problem(400, "too many requests, or blank lines, on one connection"))
+        return parser
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        """Bytes that the connection took."""
+        count = int(super().send(data, do_close))
+        self.sent += count
+        return count
+
+    def handle_read(self) -> None:
+        """Reads what has come. An end within a request is answered: a client may have closed only its own side."""
+        try:
+            data = self.socket.recv(self.adj.recv_bytes)
+        except OSError:
+            self.handle_close()
+            return
+        if data:
+            self.last_activity = time.time()
+            self.received(data)
+        elif not self._fail_unfinished(Problem(400, "the request breaks off")):
+            self.handle_close()
+
+    def writable(self) -> bool:
+        """Whether there is something to do when the connection takes bytes."""
+        return bool(super().writable() or self.deferred)
+
+    def handle_write(self) -> None:
+        """Sends, and begins the next request once little is left to send."""
+        super().handle_write()
+        if self.deferred and self.total_outbufs_len <= _UNSENT_BYTES:
+            self.deferred = False
+            self.server.add_task(self)
 
     def cut_off(self, now: float, seconds: float) -> None:
         """Closes a connection that was silent for seconds; one whose request is late gets an answer before."""
         if self.request is not None and self.request.is_late(seconds):
-            with self.requests_lock:
-                late, self.request = self.request, None
-                late.fail(Problem(408, "the request took too long to arrive"))
-                self.requests.append(late)
-                self.server.add_task(self)
-        elif now - self.last_activity > seconds:
+            self._fail_unfinished(Problem(408, "the request took too long to arrive"))
+        elif now - self.last_activity > seconds or self._reads_slowly(seconds):
             self.will_close = True
+
+    def _fail_unfinished(self, problem: Problem) -> bool:
+        """Answers a request that has not come whole; whether there is one."""
+        with self.requests_lock:
+            if self.request is None or not self.request.begun:
+                return False
+            late, self.request = self.request, None
+            late.fail(problem)
+            self.requests.append(late)
+            if len(self.requests) == 1:
+                self.server.add_task(self)
+            return True
+
+    def _reads_slowly(self, seconds: float) -> bool:
+        if not self.total_outbufs_len:
+            self._sending = None
+        elif self._sending is None:
+            self._sending = time.monotonic(), self.sent
+        return self._sending is not None and is_slow(self._sending[0], self.sent - self._sending[1], seconds)
 
     def finish(self) -> None:
         """Closes the connection once what was answered is sent."""
@@ -170,6 +176,8 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
             max_request_body_size=settings.max_body_bytes + _RECEIVE_BYTES,  # the parser tells exactly
             inbuf_overflow=_BODY_IN_MEMORY_BYTES,
             recv_bytes=_RECEIVE_BYTES,
+            max_request_header_size=HEAD_BYTES,
+            outbuf_high_watermark=sys.maxsize,  # else threads wait for clients; add_task() bounds what is unsent
             connection_limit=_CONNECTIONS,
             cleanup_interval=1,
             asyncore_use_poll=True,
@@ -180,10 +188,17 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         super().__init__(application, _sock=listener, adj=adjustments, bind_socket=False, sockinfo=info)
         self._settings, self._stopping = settings, False
 
+    def add_task(self, channel: Channel) -> None:
+        """Has a thread serve a connection's next request, unless the answers before it are still to be sent."""
+        if channel.total_outbufs_len > _UNSENT_BYTES:
+            channel.deferred = True
+        else:
+            super().add_task(channel)
+
     def maintenance(self, now: float) -> None:
         """Called by waitress each second."""
         for channel in list(self.active_channels.values()):
-            if not channel.requests:
+            if not channel.requests or channel.deferred:
                 channel.cut_off(now, self._settings.timeout)
 
     def stop(self) -> None:

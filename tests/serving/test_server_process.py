@@ -99,6 +99,7 @@ def test_endless_chunks(server: Server) -> None:
         assert receive(connection).problem["status"] == 413
 
 
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 EARLY = {
     "too large": (head(10**9), 413),
     "too large, waiting to go on": (head(10**9, Expect="100-continue"), 413),
@@ -111,7 +112,24 @@ EARLY = {
     "bad header": (b"GET / HTTP/1.1\r\nno header\r\n\r\n", 400),
     "long head": (b"GET / HTTP/1.1\r\nX: " + b"x" * 300_000 + b"\r\n\r\n", 431),
     "transfer encoding": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
-    "bad chunk": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
+    "bad chunk": (CHUNKED + b"xyz\r\n", 400),
+    "many lines": (b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 2000 + b"\r\n", 431),
+    "folded lines": (b"GET / HTTP/1.1\r\na:\r\n" + b" \r\n" * 2000 + b"\r\n", 431),
+    "length of 5,000 digits": (head("9" * 5000), 400),
+    "target that is no address": (b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "blank lines": (b"\r\n\r\n" * 10_000, 400),
+    "no length": (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "no length, old": (b"POST / HTTP/1.0\r\n\r\n[]", 400),
+    "chunks in HTTP/1.0": (CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"2\r\n[]\r\n0\r\n\r\n", 400),
+    "kept chunks in HTTP/1.0": (
+        CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0\r\nConnection: keep-alive") + b"2\r\n[]\r\n0\r\n\r\n",
+        400,
+    ),
+    "chunks and a length": (CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Length: 2\r\n\r\n"), 400),
+    "long size of a chunk": (CHUNKED + b"0" * 5000, 400),
+    "long extension": (CHUNKED + b"1;" + b"x" * 5000, 400),
+    "long trailer": (CHUNKED + b"0\r\n" + b"x: y\r\n" * 5000, 400),
+    "more frame than body": (CHUNKED + (b"1;" + b"x" * 500 + b"\r\n \r\n") * 1000, 400),
 }
 
 
@@ -120,6 +138,25 @@ def test_refused_before_the_body_comes(server: Server, data: bytes, status: int)
     with server.connect() as connection:
         connection.sendall(data)
         assert receive(connection).problem["status"] == status
+        with contextlib.suppress(ConnectionResetError):  # what was sent on, nobody has read
+            assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("data", [head(1000) + b"[", CHUNKED + b"5\r\n[", b"POST / HTTP/1.1\r\nHo"])
+def test_a_request_that_breaks_off(server: Server, data: bytes) -> None:
+    with server.connect() as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        assert receive(connection).problem["status"] == 400
+
+
+@pytest.mark.parametrize("data", [head(0, Expect="100-continue"), head(0, method="GET", Expect="100-continue")])
+def test_nothing_to_continue(server: Server, data: bytes) -> None:
+    with server.connect() as connection:
+        connection.sendall(data)
+        assert receive(connection).status == 200
+        connection.sendall(head(len(SAMPLE)) + SAMPLE)  # the connection is kept
+        assert receive(connection).body.decode() == REPORT
 
 
 def test_expect_continue(server: Server) -> None:

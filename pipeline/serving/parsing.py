@@ -1,0 +1,208 @@
+"""Reads a request from a connection, within bounds, and ends it with a problem as soon as one is known."""
+
+import re
+import time
+from typing import Any
+
+import waitress.parser
+from waitress.buffers import OverflowableBuffer
+from waitress.rfc7230 import CHUNK_EXT_RE
+from waitress.utilities import BadRequest
+
+from pipeline.serving import admission, bodies
+from pipeline.serving.problems import Problem
+from pipeline.serving.settings import Settings
+
+HEAD_BYTES = 32 * 1024
+"""Most bytes of a request's head: what browsers and proxies send is below 16 KiB."""
+
+HEADER_LINES = 200
+"""Most lines in a head: waitress joins lines of one name by copying, so their cost grows with the square."""
+
+_CONTROL_LINE = 1024  # bytes: the size of a chunk, with its extensions
+_TRAILER = 8 * 1024  # bytes
+_FRAMING = 64 * 1024  # bytes that frame chunks, and as many more as ...
+_FRAMING_A_BYTE = 16  # ... this for each byte of the body: chunks of one byte need five
+_SLOWEST = 2000  # bytes a second that a body must reach on average, after the first seconds
+
+_CONTROL = re.compile(rb"([0-9A-Fa-f]{1,16})(;[^\r\n]*)?\r\n")
+
+
+class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
+    """A request while it arrives. error: a Problem, once it is refused."""
+
+    command = path = ""  # until the head is there
+    body_rcv: Any
+
+    def __init__(self, adj: Any) -> None:
+        super().__init__(adj)
+        self.began = self.completed_at = time.monotonic()
+        self._admitted = False
+
+    def received(self, data: bytes) -> int:
+        """Bytes of data that belong to this request."""
+        if self.error:
+            return len(data)
+        try:
+            consumed = int(super().received(data))
+        except (OSError, MemoryError) as error:
+            full = bodies.no_room(error)
+            if full is None:
+                raise
+            consumed = len(data)
+            self.fail(full.problem)
+        self._check()
+        self.completed_at = time.monotonic()
+        return consumed
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """As waitress's, for heads that nobody sends too."""
+        if header_plus.count(b"\r\n") > HEADER_LINES:
+            self.fail(Problem(431, f"the head of the request has more than {HEADER_LINES} lines"))
+            return
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # a number of 5,000 digits, the target http://[
+            raise waitress.parser.ParsingError(str(error)) from None
+        if "TRANSFER_ENCODING" in self.headers:  # waitress takes it out where it means something
+            raise waitress.parser.ParsingError("Transfer-Encoding is of HTTP/1.1")
+        if self.chunked:
+            if "CONTENT_LENGTH" in self.headers:  # a proxy may have believed the other one
+                raise waitress.parser.ParsingError("both Content-Length and Transfer-Encoding")
+            self.body_rcv = ChunkedBody(OverflowableBuffer(self.adj.inbuf_overflow))
+
+    def _check(self) -> None:
+        settings: Settings = self.adj.settings
+        if self.chunked:
+            self.body_bytes_received = len(self.body_rcv)  # without the bytes that frame the chunks
+        if self.headers_finished and not self.error and not self._admitted:
+            self._admitted = True
+            headers = {"CONTENT_LENGTH": "0", **self.headers} if self.chunked else self.headers
+            refused = admission.refuse(self.command, self.path, headers, settings)
+            ends_here = self.completed and ("CONTENT_LENGTH" in headers or self.command != "POST")
+            if refused and not ends_here:  # if it does, the application answers, and keeps the connection
+                self.fail(refused)
+        elif self.chunked and not self.error and self.body_bytes_received > settings.max_body_bytes:
+            self.fail(admission.too_large(settings.max_body_bytes))
+        if self.completed:
+            self.expect_continue = False  # or waitress would go on reading
+
+    def fail(self, problem: Problem) -> None:
+        """Ends the request: it will be answered with the problem, and the connection closed."""
+        self.error, self.completed, self.expect_continue = problem, True, False
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the request has come."""
+        return bool(self.header_plus) or self.headers_finished
+
+    def is_late(self, seconds: float) -> bool:
+        """Whether a part of the request has come, and the rest takes longer than a client should need."""
+        return self.begun and is_slow(self.began, self.body_bytes_received, seconds)
+
+
+def is_slow(began: float, done: int, seconds: float) -> bool:
+    """Whether bytes that were done since a time began (monotonic) are fewer than a client manages. seconds: granted."""
+    return time.monotonic() - began > seconds + done / _SLOWEST
+
+
+class ChunkedBody:
+    """Takes chunks apart; for waitress's parser, whose own receiver has no bounds and takes microseconds for a byte.
+
+    completed: the body and its trailer are here. error: what is wrong. The trailer is ignored.
+    """
+
+    def __init__(self, buffer: Any) -> None:
+        self._buffer = buffer
+        self._rest = b""  # of a control line, a line's end or a trailer that has not come whole
+        self._left = 0  # bytes of the chunk that are still to come
+        self._in_chunk = self._in_trailer = self.completed = False
+        self.error: Any = None
+        self._bytes = self._received = 0
+
+    def __len__(self) -> int:
+        return self._bytes
+
+    def getfile(self) -> Any:
+        """The body as a file."""
+        return self._buffer.getfile()
+
+    def getbuf(self) -> Any:
+        """The buffer that was given."""
+        return self._buffer
+
+    def received(self, data: bytes) -> int:
+        """Bytes of data that belong to the body."""
+        before, self._received = len(self._rest), self._received + len(data)
+        try:
+            end = self._take(self._rest + data)
+        except _FramingError as error:
+            self.error = BadRequest(str(error))
+            return len(data)
+        return end - before
+
+    def _take(self, text: bytes) -> int:
+        """Takes what has come; returns where the body ends in text, or the end of text."""
+        at, pieces = 0, []
+        while at < len(text) and not self.completed:
+            if self._left:
+                piece = text[at : at + self._left]
+                pieces.append(piece)
+                self._left -= len(piece)
+                at += len(piece)
+            elif (after := self._control(text, at)) > at:
+                at = after
+            else:
+                break
+        end = at if self.completed else len(text)
+        self._rest = text[at:end]
+        self._keep(b"".join(pieces))
+        return end
+
+    def _keep(self, body: bytes) -> None:
+        if body:
+            self._buffer.append(body)
+        self._bytes += len(body)
+        if len(self._rest) > (_TRAILER if self._in_trailer else _CONTROL_LINE):
+            raise _FramingError("a line or trailer of a chunk is too long")
+        if self._received - self._bytes > _FRAMING + _FRAMING_A_BYTE * self._bytes and not self.completed:
+            raise _FramingError("the chunks are more frame than body")
+
+    def _control(self, text: bytes, at: int) -> int:
+        """Reads what stands between the bytes of chunks. Where it ends in text; at, where it has not come whole."""
+        if self._in_trailer:
+            return self._trailer(text, at)
+        if self._in_chunk:
+            return self._line_end(text, at)
+        line = _CONTROL.match(text, at)
+        if line is None:
+            if text.find(b"\r\n", at) >= 0:
+                raise _FramingError("the size of a chunk is no number")
+            return at
+        if line[2] and not CHUNK_EXT_RE.match(line[2]):
+            raise _FramingError("an extension of a chunk is not as it should be")
+        self._left = int(line[1], 16)
+        self._in_chunk, self._in_trailer = self._left > 0, self._left == 0
+        return line.end()
+
+    def _line_end(self, text: bytes, at: int) -> int:
+        if text.startswith(b"\r\n", at):
+            self._in_chunk = False
+            return at + 2
+        if text[at:] != b"\r":
+            raise _FramingError("a chunk does not end as it should")
+        return at
+
+    def _trailer(self, text: bytes, at: int) -> int:
+        if text.startswith(b"\r\n", at):
+            self.completed = True
+            return at + 2
+        end = text.find(b"\r\n\r\n", at)
+        if end - at > _TRAILER:
+            raise _FramingError("the trailer is too long")
+        self.completed = end >= 0
+        return end + 4 if self.completed else at
+
+
+class _FramingError(Exception):
+    """Chunks that are not as they should be."""
