@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pipeline.batch.job import Job
     from pipeline.batch.run import run_job
     from pipeline.model.tally import Summary
-    from pipeline.storage.files import InputFile, find_files
+    from pipeline.storage.files import InputFile
+    from pipeline.storage.matching import find_files
     from pipeline.transforms.count import HourlyTable, ScaleImpressions
     from pipeline.transforms.decode import BatchEvents, DecodeBlocks
     from pipeline.transforms.deduplicate import DropDuplicates
@@ -78,7 +79,7 @@ _WITH_BEAM = {
     "Summary": "model.tally",
     "run_job": "batch.run",
     "InputFile": "storage.files",
-    "find_files": "storage.files",
+    "find_files": "storage.matching",
 }
 
 

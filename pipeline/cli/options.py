@@ -14,7 +14,8 @@ from pipeline.errors import UsageError
 from pipeline.model.hours import DEFAULT_UTC_OFFSET, HourClock
 from pipeline.model.ids import MAX_PARTITIONS
 from pipeline.model.table import DEFAULT_FACTOR, parse_factor
-from pipeline.storage.files import InputFile, find_files
+from pipeline.storage.files import InputFile
+from pipeline.storage.matching import find_files
 from pipeline.storage.writable import check_writable, is_same
 from pipeline.stream.job import EARLY_FIRING_SECONDS
 
@@ -130,13 +131,20 @@ def _check_batch(options: ReportOptions) -> None:
         raise UsageError("standard input and output (-) need a runner on this machine")
 
 
+def _find(patterns: list[str]) -> list[InputFile]:
+    try:
+        return find_files(patterns)
+    except UsageError as error:
+        raise UsageError(f"--input {error}") from None
+
+
 def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str) -> Job:
     """The job that the options describe.
 
     spooled: inputs that were copied to files beforehand, by their pattern. output: a path. Raises:
       UsageError: an input matches nothing, or an output cannot be written.
     """
-    files = find_files([pattern for pattern in options.input if pattern not in spooled])
+    files = _find([pattern for pattern in options.input if pattern not in spooled])
     job = Job(
         (*files, *spooled.values()),
         output,

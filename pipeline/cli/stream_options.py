@@ -10,7 +10,9 @@ from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
 
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
 from pipeline.errors import UsageError
-from pipeline.storage.files import is_local
+from pipeline.storage.files import check_file_system, is_local
+from pipeline.storage.patterns import has_magic
+from pipeline.storage.writable import check_folder
 from pipeline.stream.job import EARLY_FIRING_SECONDS, StreamJob
 
 STREAM_OPTIONS = (
@@ -104,27 +106,27 @@ def make_stream_job(options: Any) -> StreamJob:
         options.id_attribute,
         options.deduplicate,
     )
-    watched = [_watched(pattern) for pattern in job.patterns if is_local(pattern)]
-    for folder in filter(is_local, job.outputs):
-        if os.path.realpath(folder) in watched:
+    watched = [_watched(pattern) for pattern in job.patterns]
+    for folder in job.outputs:
+        if _place(folder) in watched:
             raise UsageError(f"{folder} is watched as an input and an output")
-        _make_folder(folder)
+        check_folder(folder)
     return job
 
 
 def _watched(pattern: str) -> str:
+    if not is_local(pattern):
+        try:
+            check_file_system(pattern)
+        except UsageError as error:
+            raise UsageError(f"--input {error}") from None
+        return _place(posixpath.dirname(pattern) if has_magic(posixpath.basename(pattern)) else pattern)
     folder = pattern if os.path.isdir(pattern) else posixpath.dirname(pattern) or "."
-    if not re.search(r"[*?\[]", folder) and not os.path.isdir(folder):
+    if not has_magic(folder) and not os.path.isdir(folder):
         raise UsageError(f"--input {pattern}: there is no folder {folder} to watch")
-    return os.path.realpath(folder)
+    return _place(folder)
 
 
-def _make_folder(path: str) -> None:
-    try:
-        os.makedirs(path, exist_ok=True)
-        probe = os.path.join(path, f".probe-{os.getpid()}")
-        with open(probe, "xb"):
-            pass
-        os.remove(probe)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+def _place(folder: str) -> str:
+    """A folder under one of its names."""
+    return os.path.realpath(folder) if is_local(folder) else folder.rstrip("/")

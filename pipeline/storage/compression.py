@@ -76,5 +76,5 @@ def decompressor(path: str) -> Callable[[BinaryIO], Any] | None:
     """What makes a stream of bytes of a compressed one; None for a name of a plain file, UsageError for others."""
     kind = CompressionTypes.detect_compression_type(path)
     if kind != CompressionTypes.UNCOMPRESSED and kind not in _CODECS:
-        raise UsageError(f"--input {path}: {kind} compression is not supported (use .gz, .bz2 or .zst)")
+        raise UsageError(f"{path}: {kind} compression is not supported (use .gz, .bz2 or .zst)")
     return _CODECS.get(kind)

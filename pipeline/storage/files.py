@@ -1,12 +1,9 @@
-"""Files on this machine and objects in buckets, by Beam's file systems: what is there, new ones, errors."""
+"""Files on this machine and objects in buckets, by Beam's file systems: their kinds, new ones, errors."""
 
 import contextlib
 import functools
-import glob
 import os
-import posixpath
-import stat
-from collections.abc import Callable, Iterable
+import re
 from typing import Any, NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -14,7 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 
 from pipeline.errors import UsageError, one_line
-from pipeline.storage.compression import decompressor
+from pipeline.storage.patterns import has_magic
 
 _EXTRAS = {"gs": "gcp", "s3": "aws"}
 _LIBRARIES = ("apache_beam.io.", "boto3.", "botocore.", "google.", "pyarrow.")  # that have errors of their own
@@ -41,18 +38,37 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
+def shown(path: str) -> str:
+    """A path as text for messages and files: bytes that are not UTF-8 as `\\xe9`."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def file_system(path: str) -> Any:
+    """Beam's file system for a path."""
+    return FileSystems.get_filesystem(path)
+
+
 def check_file_system(path: str) -> None:
-    """UsageError where nothing installed here knows the scheme of a path, or S3 is to be used without credentials."""
+    """UsageError where nothing installed here knows the scheme of a path, where it names no object, or S3 is to be used
+    without credentials."""
+    if not is_local(path):
+        _check_object(path)
+    extra = _EXTRAS.get(path.partition("://")[0])
     try:
-        system = FileSystems.get_filesystem(path)
-    except ValueError:
-        extra = _EXTRAS.get(str(FileSystems.get_scheme(path)))
+        system = file_system(path)
+        if path.startswith("s3://") and not _has_s3_credentials(system._options):
+            raise UsageError(f"{path}: no credentials for S3 (Beam's options for S3's keys, or as AWS has them)")
+    except (ValueError, ImportError):
         hint = f"it needs `pip install 'apache-beam[{extra}]'`" if extra else "no such kind of storage"
         raise UsageError(f"{path}: {hint}") from None
-    if path.startswith("s3://") and not _has_s3_credentials(system._options):
-        raise UsageError(
-            f"{path}: no credentials for S3 (--s3_access_key_id and --s3_secret_access_key, or as AWS has it)"
-        )
+
+
+def _check_object(path: str) -> None:
+    scheme, bucket, name = re.fullmatch(r"(.*?)://([^/]*)(.*)", path, re.DOTALL).groups()  # type: ignore[union-attr]
+    if scheme in _EXTRAS and (not bucket or not name.strip("/")):
+        raise UsageError(f"{path}: names a bucket, but no object or folder in it")
+    if scheme in _EXTRAS and has_magic(bucket):
+        raise UsageError(f"{path}: a bucket's name cannot be a pattern")
 
 
 @functools.cache
@@ -116,66 +132,17 @@ def _create_empty_on_s3(path: str) -> None:
     s3io.S3IO(options=options).client.client.put_object(Bucket=bucket, Key=key, Body=b"")
 
 
-def find_files(patterns: list[str]) -> list[InputFile]:
-    """The files that patterns (files, globs, folders) match now, each once, sorted by path.
-
-    Hidden files (a leading dot) and folders inside a folder are left out. Raises:
-      UsageError: a pattern matches nothing, cannot be listed, or matches a file of an unknown compression.
-    """
-    files: dict[str, InputFile] = {}
-    for pattern in patterns:
-        found = match_files(pattern)
-        if not found:
-            raise UsageError(f"--input {pattern}: no such file, or nothing matches")
-        for file in found:
-            files.setdefault(os.path.realpath(file.path) if is_local(file.path) else file.path, file)
-    for file in files.values():
-        decompressor(file.path)
-    return sorted(files.values())
+def delete_file(path: str) -> None:
+    """Deletes a file or object of this very name, whatever `*` or `[` is in it; nothing where there is none."""
+    if is_local(path):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+    elif path.startswith("gs://"):  # whose own `delete` takes a path for a pattern
+        file_system(path)._gcsIO().delete(path)
+    else:
+        FileSystems.delete([path])
 
 
-def match_files(pattern: str, wanted: Callable[[str], bool] = lambda path: True) -> list[InputFile]:
-    """The wanted files that a pattern matches now, perhaps none, without hidden ones.
-
-    wanted: by their path, before they are looked at. Raises:
-      UsageError: the pattern cannot be listed.
-    """
-    check_file_system(pattern)
-    try:
-        found = _match_local(pattern, wanted) if is_local(pattern) else _match(pattern)
-        if not found and not is_local(pattern) and not pattern.endswith("*"):
-            found = _match(pattern.rstrip("/") + "/*")
-    except (BeamIOError, OSError, ValueError) as error:
-        raise UsageError(f"--input {pattern}: cannot be listed: {explain(error)}") from None
-    return [file for file in found if wanted(file.path)]
-
-
-def _match_local(pattern: str, wanted: Callable[[str], bool]) -> list[InputFile]:
-    if os.path.isfile(pattern):  # whatever [ or * is in its name
-        return _look_at([pattern])
-    if os.path.isdir(pattern):
-        pattern = os.path.join(glob.escape(pattern), "*")
-    elif "**" in pattern:
-        return _match(pattern)
-    return _look_at(filter(wanted, glob.glob(pattern)))  # Beam would walk the whole tree below the folder
-
-
-def _look_at(paths: Iterable[str]) -> list[InputFile]:
-    """Those that are files, and still there."""
-    files = []
-    for path in paths:
-        with contextlib.suppress(OSError):
-            status = os.stat(path)
-            if stat.S_ISREG(status.st_mode):
-                files.append(InputFile(path, status.st_size, path, int(status.st_mtime)))
-    return files
-
-
-def _match(pattern: str) -> list[InputFile]:
-    found = FileSystems.match([pattern])[0].metadata_list
-    files = [InputFile(f.path, f.size_in_bytes, f.path, int(f.last_updated_in_seconds or 0)) for f in found]
-    return [file for file in files if not posixpath.basename(file.path).startswith(".") and not _is_folder(file.path)]
-
-
-def _is_folder(path: str) -> bool:
-    return path.endswith("/") or (is_local(path) and os.path.isdir(path))
+def rename_object(source: str, target: str) -> None:
+    """Renames an object, over an earlier one."""
+    FileSystems.rename([source], [target])

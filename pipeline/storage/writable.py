@@ -2,10 +2,8 @@
 
 import os
 
-from apache_beam.io.filesystems import FileSystems
-
 from pipeline.errors import UsageError
-from pipeline.storage.files import NewFile, check_file_system, explain, is_io_error, is_local
+from pipeline.storage.files import NewFile, check_file_system, delete_file, explain, is_io_error, is_local, shown
 from pipeline.storage.temporary import temporary_name
 
 
@@ -15,17 +13,32 @@ def is_same(one: str, other: str) -> bool:
 
 def check_writable(path: str) -> None:
     """UsageError where an output is a folder, pipe or device, or no file can be made beside it."""
+    if not is_local(path):
+        check_file_system(path)
     if os.path.isdir(path) or path.endswith("/"):
-        raise UsageError(f"{path}: cannot be written: it is a folder")
+        raise UsageError(f"{shown(path)}: cannot be written: it is a folder")
     if is_local(path) and (not path or (os.path.exists(path) and not os.path.isfile(path))):
-        raise UsageError(f"{path}: cannot be written: it is no file")
-    check_file_system(path)
+        raise UsageError(f"{shown(path)}: cannot be written: it is no file")
     try:
         _write_probe(temporary_name(path, "probe"))
     except Exception as error:
         if not is_io_error(error):
             raise
-        raise UsageError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or explain(error)}") from None
+        raise UsageError(
+            f"{shown(path)}: cannot be written: {getattr(error, 'strerror', None) or explain(error)}"
+        ) from None
+
+
+def check_folder(path: str) -> None:
+    """UsageError where no file can be made in a folder, which is made if it is on this machine and not there."""
+    if is_local(path):
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{shown(path)}: cannot be written: {error.strerror}") from None
+    else:
+        check_file_system(path)
+    check_writable(f"{path.rstrip('/')}/probe")
 
 
 def _write_probe(path: str) -> None:
@@ -36,4 +49,4 @@ def _write_probe(path: str) -> None:
     else:
         with NewFile(path):
             pass
-        FileSystems.delete([path])
+        delete_file(path)

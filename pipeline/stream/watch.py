@@ -1,6 +1,7 @@
 """Watched folders: files are found as they appear, each once, until the watch is stopped."""
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import threading
@@ -15,7 +16,8 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from pipeline.errors import UsageError
-from pipeline.storage.files import InputFile, match_files
+from pipeline.storage.files import InputFile
+from pipeline.storage.matching import match_files
 
 POLL_SECONDS = 1.0
 """How often a folder on this machine is listed."""
@@ -98,12 +100,22 @@ def _new_files(patterns: tuple[str, ...], seen: Seen) -> dict[bytes, InputFile]:
     files: dict[bytes, InputFile] = {}
     for pattern in patterns:
         try:
-            found = match_files(pattern, lambda path: _digest(path) not in seen.paths)
+            found = match_files(pattern, lambda path: _digest(path) not in seen.paths, _warn)
         except UsageError as error:
-            logging.getLogger(__name__).warning("%s; it is tried again", error)
+            _warn(error)
         else:
             files.update((_digest(file.path), file) for file in found)
     return files
+
+
+@functools.lru_cache(maxsize=10_000)
+def _warn_once(message: str) -> None:
+    logging.getLogger(__name__).warning("%s; it is tried again", message)
+
+
+def _warn(error: UsageError) -> None:
+    """Says once what cannot be looked at; the next polls try it again."""
+    _warn_once(str(error))
 
 
 def _digest(path: str) -> bytes:

@@ -1,6 +1,7 @@
 """Sources: from file patterns on any Beam file system to blocks, split over workers where the format allows it."""
 
 import dataclasses
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -65,15 +66,19 @@ def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int, array: bool) -> 
     if file.path.lower().endswith(".parquet"):
         from pipeline.formats.parquet import ParquetReader  # 50 ms
 
-        parquet = ParquetReader(stream, file.name)
+        parquet = ParquetReader(stream if file.size else io.BytesIO(stream.read()), file.name)
         if file.size <= cell_bytes:
             return Reader(1, lambda _: parquet.read_all(), stream.tell)
         return Reader(parquet.groups, parquet.read_group, stream.tell)
     decompress = decompressor(file.path)
     if decompress:
-        if not file.size:
+        first = b"" if file.size else stream.read(1)
+        if not (file.size or first):
             raise InputError(f"{file.name}: cannot be read: it is empty, not even the header of a compressed file")
+        stream.seek(0)
         return Reader(1, lambda _: read_blocks(decompress(stream), file.name, cell_bytes), stream.tell)
+    if not file.size:  # empty, or of a file system that does not tell sizes, as procfs
+        return Reader(1, lambda _: read_blocks(stream, file.name, cell_bytes), stream.tell)
     head = head_of(stream) if array else None
     if head and is_array(head.head):
         return Reader(1, lambda _: read_blocks(stream, file.name, cell_bytes, head), stream.tell)
@@ -109,7 +114,7 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
 
     def _parts(self, file: InputFile) -> int:
         """How many parts a file has. Small ones are not opened for it: there may be thousands, each a round trip."""
-        if 0 < file.size <= self._cell_bytes or decompressor(file.path):
+        if 0 <= file.size <= self._cell_bytes or decompressor(file.path):
             return 1
         with open_file(file, self._cell_bytes) as reader:
             return reader.parts

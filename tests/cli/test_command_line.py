@@ -449,7 +449,7 @@ def test_a_bucket_without_its_extra_is_wrong_usage(capsys: pytest.CaptureFixture
     with mock.patch.object(FileSystems, "get_filesystem", side_effect=ValueError("no file system")):
         result = call(capsys, "--input", "gs://bucket/a.jsonl")
     assert (result.status, result.out) == (2, "")
-    assert result.err == "error: gs://bucket/a.jsonl: it needs `pip install 'apache-beam[gcp]'`\n"
+    assert result.err == "error: --input gs://bucket/a.jsonl: it needs `pip install 'apache-beam[gcp]'`\n"
 
 
 def test_tracebacks_of_users_errors_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
@@ -472,3 +472,33 @@ def test_rejects_in_other_processes_end_with_one_line(tmp_path: Path) -> None:
     result = run("--input", str(source), "--output", str(tmp_path / "r.csv"), *options)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith(b"error: 1 of 1 records rejected: ")
+
+
+def test_s3_without_its_extra_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    for arguments in (["--input", "s3://bucket/a"], ["--input", "in", "--output", "s3://bucket/a"]):
+        result = call(capsys, *arguments)
+        assert (result.status, result.out) == (2, "")
+        assert result.err.endswith("s3://bucket/a: it needs `pip install 'apache-beam[aws]'`\n"), result.err
+
+
+@pytest.mark.parametrize("path", ["gs://bucket", "s3://bucket", "s3://bucket/"])
+@pytest.mark.parametrize("option", ["--input", "--output", "--ids_output", "--rejects_output"])
+def test_a_bucket_without_an_object_is_wrong_usage(path: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [option, path] if option == "--input" else ["--input", "in", option, path]
+    failed(call(capsys, *arguments), 2, f"{path}: names a bucket, but no object or folder in it")
+
+
+def test_a_file_whose_size_reads_as_0_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert os.path.getsize("/proc/version") == 0
+    result = call(capsys, "--input", "/proc/versio?", "--input", "in", "--rejects_output", "rejects.jsonl")
+    succeeded(result, 7, 6)
+    assert json.loads(Path("rejects.jsonl").read_text())["raw"] == Path("/proc/version").read_text().strip()
+
+
+def test_nothing_that_cannot_be_looked_at_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    os.symlink("nowhere", "in/more.json")
+    reason = "--input in/more.json: cannot be looked at: its link leads to nowhere, which is not there"
+    fails(capsys, 2, reason, "--input", "in")

@@ -111,3 +111,32 @@ def test_an_output_that_is_a_file(tmp_path: Path) -> None:
     options = parse_options(["--streaming", "--input", f"{tmp_path}/*", "--output", f"{tmp_path}/file"])
     with pytest.raises(UsageError, match="cannot be written"):
         make_stream_job(options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("--input gs://bucket --output out", "--input gs://bucket: names a bucket, but no object or folder in it"),
+        ("--input s3://bucket/ --output out", "--input s3://bucket/: names a bucket, but no object or folder in it"),
+        ("--input IN --output gs://bucket", "gs://bucket: names a bucket, but no object or folder in it"),
+        ("--input IN --output nothere://x/y", "nothere://x/y: no such kind of storage"),
+        ("--input IN --output out --ids_output s3://bucket/", "s3://bucket/: names a bucket, but no object or folder"),
+        ("--input IN --output out --rejects_output nothere://x/z", "nothere://x/z: no such kind of storage"),
+    ],
+)
+def test_buckets_of_a_stream_are_checked_as_those_of_a_batch(
+    arguments: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = parse_options(["--streaming", *arguments.replace("IN", f"{tmp_path}/*").split()])
+    with pytest.raises(UsageError) as caught:
+        make_stream_job(options)
+    assert str(caught.value).startswith(reason)
+
+
+def test_a_bucket_that_is_watched_is_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.cli.stream_options.check_file_system", lambda path: None)
+    for pattern in ("gs://b/in", "gs://b/in/", "gs://b/in/*.jsonl"):
+        options = parse_options(["--streaming", "--input", pattern, "--output", "gs://b/in/"])
+        with pytest.raises(UsageError, match="gs://b/in/ is watched as an input and an output"):
+            make_stream_job(options)

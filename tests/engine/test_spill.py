@@ -15,7 +15,7 @@ from pipeline.engine.runners import beam_options
 from pipeline.engine.spill import Spill, Stored, fetch
 from pipeline.errors import RejectsError
 from pipeline.storage import temporary
-from pipeline.storage.files import find_files
+from pipeline.storage.matching import find_files
 
 PAIRS = [(k % 7, b"%d," % k * (k + 1)) for k in range(100)]
 

@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 
 from tests.integration.documents import events, ids_of, report_of
 from tests.integration.servers import BUCKET, S3Server, Storage, bucket_server, job, surely
-from tests.support import HEADER, json_lines
+from tests.support import HEADER, ROOT, json_lines
 
 Store = Storage | S3Server
 
@@ -114,13 +117,76 @@ def test_s3_without_credentials_is_wrong_usage(output: bool, tmp_path: Path) -> 
     nothing = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1/", "HOME": str(tmp_path)}
     done = job(*arguments, "--s3_region_name=us-east-1", limit=60, **nothing)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert done.stderr.startswith(f"error: {path}: no credentials for S3 ")
+    assert done.stderr.startswith(f"error: {'' if output else '--input '}{path}: no credentials for S3 ")
 
 
 def test_an_input_is_no_output(store: Store) -> None:
     path = store.put("usage/a.jsonl", json_lines(events(1)))
     done = run(store, "--input", path, "--output", path)
     assert (done.returncode, done.stderr) == (2, f"error: {path} is an input and an output\n")
+
+
+@pytest.mark.parametrize("pattern", ["a[1].jsonl", "in[1]/b?.jsonl", "in[1]", "in[1]/", "**/b?.jsonl", "in[[]1]/*"])
+def test_names_that_look_like_patterns(pattern: str, store: Store) -> None:
+    lines = json_lines(events(10))
+    store.put("named/a[1].jsonl", lines)
+    store.put("named/in[1]/b?.jsonl", lines)
+    for other in ("a1.jsonl", "in1/b?.jsonl", "in[1]/deeper/c.jsonl", "in[1]/.bx.jsonl", ".in[1]/bx.jsonl"):
+        store.put(f"named/{other}", b"not to be read")
+    if pattern == "**/b?.jsonl":
+        store.put("named/in1/b?.jsonl", b"")
+    root = f"{store.scheme}://{BUCKET}/named"
+    done = run(
+        store,
+        "--input",
+        f"{root}/{pattern}",
+        "--output",
+        f"{root}/out[x]/report?.csv",
+        "--ids_output",
+        f"{root}/out[x]/report1.csv",
+    )
+    assert (done.returncode, done.stderr[:16]) == (0, "10 events read, "), done.stderr
+    assert store.get("named/out[x]/report?.csv").decode() == report_of(lines)
+    out = f"{root}/out[x]/report"
+    outputs = ("--output", f"{out}?.csv", "--ids_output", f"{out}1.csv")
+    done = run(store, "--input", f"{root}/{pattern}", *outputs)
+    assert (done.returncode, done.stderr[:16]) == (0, "10 events read, "), done.stderr
+    assert store.get("named/out[x]/report?.csv").decode() == report_of(lines)
+    done = run(store, "--input", f"{root}/{pattern}", "--output", f"{out}?.csv")
+    assert done.returncode == 0
+    assert store.names("named/out") == ["named/out[x]/report1.csv", "named/out[x]/report?.csv"]
+
+
+def test_any_number_of_folders(store: Store) -> None:
+    lines = json_lines(events(10))
+    for name in ("a.jsonl", "x/b.jsonl", "x/y/c.jsonl"):
+        store.put(f"deep/{name}", lines)
+    for name in (".d.jsonl", ".x/e.jsonl", "x/.y/f.jsonl"):
+        store.put(f"deep/{name}", b"not to be read")
+    store.put("only/x/a.jsonl", lines)
+    root = f"{store.scheme}://{BUCKET}"
+    done = run(store, "--input", f"{root}/deep/**/*.jsonl", "--output", "-")
+    assert done.stderr.startswith("30 events read, 30 counted"), done.stderr
+    done = run(store, "--input", f"{root}/only", "--output", "-")
+    told = f"error: --input {root}/only: holds no files, only folders: {root}/only/** takes the files below them\n"
+    assert (done.returncode, done.stderr) == (2, told)
+
+
+def test_deletion_takes_no_path_for_a_pattern(store: Store) -> None:
+    """What a run removes are its own temporary objects, whatever else their names would match as patterns."""
+    for name in ("?", "a", "[ab]", "*"):
+        store.put(f"delete/{name}", b"x")
+    here = [f"delete/{name}" for name in ("*", "?", "[ab]", "a")]
+    script = (
+        "import sys; from pipeline.engine.runners import beam_options; from pipeline.storage.files import delete_file; "
+    )
+    script += "beam_options(sys.argv[2:]); delete_file(sys.argv[1])"
+    for name in ("*", "?", "[ab]"):
+        path = f"{store.scheme}://{BUCKET}/delete/{name}"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **store.environment}
+        subprocess.run([sys.executable, "-c", script, path, *store.options], check=True, env=environment, timeout=100)
+        here.remove(f"delete/{name}")
+        assert store.names("delete/") == here
 
 
 FAULTS = {

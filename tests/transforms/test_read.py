@@ -20,11 +20,12 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
 from pipeline.formats.parquet import GroupBlock, RowBlock
 from pipeline.model.events import Batch
-from pipeline.storage.files import InputFile, find_files
+from pipeline.storage.files import InputFile
+from pipeline.storage.matching import find_files
 from pipeline.transforms import read as sources
 from pipeline.transforms.read import ReadBlocks, open_file
 from tests import oracle, support
@@ -39,10 +40,6 @@ def zstd(data: bytes) -> bytes:
 
 
 CODECS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd}
-
-
-def names(patterns: list[Path | str], folder: Path) -> list[str]:
-    return [os.path.relpath(file.path, folder) for file in find_files([str(pattern) for pattern in patterns])]
 
 
 def make(path: Path, data: bytes = b"") -> InputFile:
@@ -65,89 +62,6 @@ def read(file: InputFile, cell_bytes: int = 1 << 22) -> Batch:
 def rows(batch: Batch) -> list[oracle.Event]:
     assert batch.rejects == ()
     return sorted(support.batch_rows(batch))
-
-
-# Finding files.
-
-
-def test_a_file_a_glob_a_folder(tmp_path: Path) -> None:
-    for name in ("b.json", "a.json", "c.txt", "folder/d.json", "folder/e.json", "folder/deeper/f.json"):
-        make(tmp_path / name, b"12345")
-    assert names([tmp_path / "a.json"], tmp_path) == ["a.json"]
-    assert names([tmp_path / "*.json"], tmp_path) == ["a.json", "b.json"]
-    assert names([tmp_path / "?.*"], tmp_path) == ["a.json", "b.json", "c.txt"]
-    assert names([tmp_path / "[bc].*"], tmp_path) == ["b.json", "c.txt"]
-    assert names([tmp_path], tmp_path) == ["a.json", "b.json", "c.txt"]
-    assert names([f"{tmp_path}/"], tmp_path) == ["a.json", "b.json", "c.txt"]
-    assert names([tmp_path / "*"], tmp_path) == ["a.json", "b.json", "c.txt"]
-    assert names([tmp_path / "*" / "*.json"], tmp_path) == ["folder/d.json", "folder/e.json"]
-    assert names([tmp_path / "folder"], tmp_path) == ["folder/d.json", "folder/e.json"]
-    os.utime(tmp_path / "a.json", (1, 1617393003.9))
-    (file,) = find_files([str(tmp_path / "a.json")])
-    assert file == InputFile(str(tmp_path / "a.json"), 5, str(tmp_path / "a.json"), 1617393003)
-
-
-def test_a_glob_of_all_levels(tmp_path: Path) -> None:
-    for name in ("a.json", "folder/b.json", "folder/deeper/c.json"):
-        make(tmp_path / name)
-    found = names([tmp_path / "**" / "*.json"], tmp_path)
-    assert "folder/deeper/c.json" in found
-    assert len(set(found)) == len(found)
-
-
-def test_several_patterns_give_each_file_once_sorted(tmp_path: Path) -> None:
-    for name in ("b.json", "a.json", "folder/c.json"):
-        make(tmp_path / name)
-    patterns: list[Path | str] = [tmp_path / "folder", tmp_path / "*.json", tmp_path / "b.json", tmp_path]
-    assert names(patterns, tmp_path) == ["a.json", "b.json", "folder/c.json"]
-
-
-def test_a_file_under_two_names_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(tmp_path / "a.json")
-    monkeypatch.chdir(tmp_path)
-    assert len(find_files(["a.json", "./a.json", str(tmp_path / "a.json"), "."])) == 1
-
-
-def test_hidden_files_and_folders_in_a_folder_are_left_out(tmp_path: Path) -> None:
-    for name in (".hidden.json", "a.json", ".folder/b.json"):
-        make(tmp_path / name)
-    assert names([tmp_path], tmp_path) == ["a.json"]
-    assert names([tmp_path / "*"], tmp_path) == ["a.json"]
-    assert names([tmp_path / ".hidden.json"], tmp_path) == [".hidden.json"]
-
-
-@pytest.mark.parametrize("name", ["a[1].json", "[x]", "a*b.json", "a?.json", "[", "é ü.json", "a b"])
-def test_names_that_look_like_globs(name: str, tmp_path: Path) -> None:
-    make(tmp_path / name)
-    make(tmp_path / "other.json")
-    make(tmp_path / f"folder {name}" / "inside.json")
-    assert names([tmp_path / name], tmp_path) == [name]
-    assert names([tmp_path / f"folder {name}"], tmp_path) == [f"folder {name}/inside.json"]
-
-
-@pytest.mark.parametrize(
-    "pattern", ["missing.json", "*.missing", "missing/*.json", "missing/", "empty", "empty/*", "", "only-folders"]
-)
-def test_no_match(pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(tmp_path / "a.json")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "only-folders" / "folder").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=f"--input {pattern}".replace("*", r"\*")):
-        find_files(["a.json", pattern])
-
-
-@pytest.mark.parametrize("name", ["a.deflate", "a.json.lzma"])
-def test_unknown_compression(name: str, tmp_path: Path) -> None:
-    make(tmp_path / name)
-    for pattern in (tmp_path / name, tmp_path):
-        with pytest.raises(UsageError, match=f"{name}: .* compression is not supported"):
-            find_files([str(pattern)])
-
-
-def test_an_unknown_file_system() -> None:
-    with pytest.raises(UsageError, match=r"nothere://bucket/a.json: no such kind of storage"):
-        find_files(["nothere://bucket/a.json"])
 
 
 # Reading in parts.
@@ -628,3 +542,30 @@ def test_thousands_of_small_files_are_no_bundle_each(runner: str, tmp_path: Path
         assert_that(counts | beam.CombineGlobally(sum), equal_to([3000]))
     assert sum(_bundles) == 3000
     assert len(_bundles) < 100
+
+
+@pytest.mark.parametrize("cell_bytes", [100, 1 << 22])
+@pytest.mark.parametrize(
+    ("name", "encode"),
+    [
+        ("a.jsonl", json_lines),
+        ("a.json", lambda events: json.dumps(events).encode()),
+        ("a.jsonl.gz", lambda events: gzip.compress(json_lines(events))),
+    ],
+)
+def test_a_file_whose_size_reads_as_0_is_read_to_its_end(
+    name: str, encode: Callable[[Any], bytes], cell_bytes: int, tmp_path: Path
+) -> None:
+    is_read_without_a_size(make(tmp_path / name, encode(EVENTS)), cell_bytes)
+
+
+def test_parquet_whose_size_reads_as_0(tmp_path: Path) -> None:
+    is_read_without_a_size(parquet(tmp_path / "a.parquet", columns(EVENTS), row_group_size=70), 100)
+
+
+def is_read_without_a_size(file: InputFile, cell_bytes: int) -> None:
+    file = file._replace(size=0)
+    assert rows(read(file, cell_bytes)) == ROWS
+    dofn = sources._ReadBlocks(cell_bytes, keep_broken=False)
+    blocks = list(dofn.process(file, dofn.create_tracker(dofn.initial_restriction(file))))
+    assert rows(Batch.concat([decode_any(block) for block in blocks])) == ROWS

@@ -1,0 +1,238 @@
+"""What patterns match: the files on this machine and the objects in buckets that are to be read.
+
+A literal name comes first, then a folder of that name, then the pattern. Whatever a pattern matches and cannot be
+looked at is an error that names it: nothing is left out in silence.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from pipeline.errors import UsageError
+from pipeline.storage.compression import decompressor
+from pipeline.storage.files import InputFile, check_file_system, explain, file_system, is_io_error, is_local, shown
+from pipeline.storage.patterns import ANY_DEPTH, Part, has_magic, literal_prefix, parse, whole_expression
+
+OnError = Callable[[UsageError], None]
+
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+def _refuse(error: UsageError) -> NoReturn:
+    raise error
+
+
+def find_files(patterns: list[str]) -> list[InputFile]:
+    """The files that patterns (files, globs, folders) match now, each once, sorted by path.
+
+    Hidden files and folders are left out unless a pattern names them. Raises:
+      UsageError: a pattern matches nothing, or something that cannot be looked at, or a file of an unknown compression.
+    """
+    files: dict[str, InputFile] = {}
+    for pattern in patterns:
+        found = match_files(pattern)
+        if not found:
+            raise UsageError(f"{shown(pattern)}: {_why_nothing(pattern)}")
+        for file in sorted(found):
+            files.setdefault(os.path.realpath(file.path) if is_local(file.path) else file.path, file)
+    for file in files.values():
+        decompressor(file.path)
+    return sorted(files.values())
+
+
+def match_files(
+    pattern: str, wanted: Callable[[str], bool] = lambda path: True, on_error: OnError = _refuse
+) -> list[InputFile]:
+    """The wanted files that a pattern matches now, perhaps none.
+
+    wanted: by their path, before they are looked at. on_error: takes the UsageError of each file or folder that cannot
+    be looked at; the others are still found. Raises:
+      UsageError: nobody else takes it; the storage of a pattern is not known, or cannot be listed.
+    """
+    check_file_system(pattern)
+    found = _Walk(wanted, on_error).match(pattern) if is_local(pattern) else _match_objects(pattern)
+    return [file for file in found if wanted(file.path)]
+
+
+def _why_nothing(pattern: str) -> str:
+    if is_local(pattern) and os.path.isdir(pattern):
+        with os.scandir(pattern) as entries:
+            if any(entry.is_dir() for entry in entries if not entry.name.startswith(".")):
+                return f"holds no files, only folders: {shown(os.path.join(pattern, '**'))} takes the files below them"
+        return "holds no files (hidden ones, with a leading dot, are left out)"
+    if not is_local(pattern) and not has_magic(pattern) and _has_objects(pattern):
+        return f"holds no files, only folders: {pattern.rstrip('/')}/** takes the files below them"
+    return "no such file, or nothing matches"
+
+
+def _has_objects(folder: str) -> bool:
+    with contextlib.suppress(Exception):  # it was listed before without an error
+        return bool(list_objects(f"{folder.rstrip('/')}/"))
+    return False
+
+
+class _Walk:
+    """Matches on this machine. Found entries that cannot be looked at go to on_error."""
+
+    def __init__(self, wanted: Callable[[str], bool], on_error: OnError) -> None:
+        self._wanted, self._on_error = wanted, on_error
+        self._failed: set[str] = set()
+
+    def match(self, pattern: str) -> list[InputFile]:
+        """The files that a pattern matches."""
+        mode = self._mode(pattern)
+        if mode is not None and not stat.S_ISDIR(mode):
+            paths: Iterator[tuple[str, bool]] = iter([(pattern, True)])
+        elif mode is not None:
+            paths = self._expand(pattern, parse("*"), True)
+        elif has_magic(pattern):
+            paths = self._expand("/" if pattern.startswith("/") else "", parse(pattern.lstrip("/")), False)
+        else:
+            return []
+        files = [self._look_at(path, listed) for path, listed in dict(paths).items() if self._wanted(path)]
+        return [file for file in files if file]
+
+    def _mode(self, path: str) -> int | None:
+        """What a literal name is; None: nothing, or it cannot be told."""
+        try:
+            return os.stat(path).st_mode
+        except ValueError as error:  # a zero byte
+            self._fail(path, error)
+        except OSError as error:
+            is_there = error.errno not in _MISSING or os.path.islink(path)
+            if is_there and not has_magic(path):  # a pattern's own walk says which folder it is
+                self._fail(path, error)
+        return None
+
+    def _expand(self, base: str, parts: Sequence[Part], listed: bool, above: tuple[Any, ...] = ()) -> Iterator[Any]:
+        """(path, whether a listing named it) for all that parts match below a folder.
+
+        listed: whether a listing named the folder. above: the folders that `**` came through, which links may lead
+        back to.
+        """
+        part, rest = parts[0], parts[1:]
+        if part == ANY_DEPTH:
+            yield from self._expand(base, rest, listed)
+            yield from self._descend(base, parts, listed, above)
+        elif isinstance(part, str):
+            path = os.path.join(base, part)
+            yield from self._expand(path, rest, False) if rest else iter([(path, False)])
+        else:
+            for path, entry in self._scan(base, listed):
+                if part.fullmatch(entry.name):
+                    if not rest:
+                        yield path, True
+                    elif self._is_folder(path, entry):
+                        yield from self._expand(path, rest, True)
+
+    def _descend(self, base: str, parts: Sequence[Part], listed: bool, above: tuple[Any, ...]) -> Iterator[Any]:
+        entries = self._scan(base, listed)
+        here = self._identity(base) if entries else None
+        if here is None or here in above:
+            return
+        for path, entry in entries:
+            if not entry.name.startswith(".") and self._is_folder(path, entry):
+                yield from self._expand(path, parts, True, (*above, here))
+
+    def _identity(self, folder: str) -> tuple[int, int] | None:
+        try:
+            status = os.stat(folder or ".")
+        except OSError as error:
+            self._fail(folder, error)
+            return None
+        return status.st_dev, status.st_ino
+
+    def _scan(self, folder: str, listed: bool) -> list[tuple[str, "os.DirEntry[str]"]]:
+        try:
+            with os.scandir(folder or ".") as entries:
+                return [(os.path.join(folder, entry.name), entry) for entry in entries]
+        except OSError as error:
+            if listed or error.errno not in _MISSING or os.path.islink(folder):
+                self._fail(folder, error)
+            return []
+
+    def _is_folder(self, path: str, entry: "os.DirEntry[str]") -> bool:
+        """Whether it is a folder, or a link to one. A link that leads nowhere may have led to a folder."""
+        try:
+            if entry.is_symlink():
+                return stat.S_ISDIR(os.stat(path).st_mode)
+            return entry.is_dir(follow_symlinks=False)
+        except OSError as error:
+            self._fail(path, error)
+            return False
+
+    def _look_at(self, path: str, listed: bool) -> InputFile | None:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            if listed or error.errno not in _MISSING or os.path.islink(path):
+                self._fail(path, error)
+            return None
+        if stat.S_ISREG(status.st_mode):
+            return InputFile(path, status.st_size, shown(path), int(status.st_mtime))
+        if not stat.S_ISDIR(status.st_mode):
+            self._on_error(UsageError(f"{shown(path)}: cannot be read among others: it is a pipe, socket or device"))
+        return None
+
+    def _fail(self, path: str, error: Exception) -> None:
+        if path not in self._failed:
+            self._failed.add(path)
+            self._on_error(UsageError(f"{shown(path) or '.'}: cannot be looked at: {_reason(path, error)}"))
+
+
+def _reason(path: str, error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.errno == errno.ENOENT:
+        return f"its link leads to {_target(path)}, which is not there" if os.path.islink(path) else "it is gone"
+    return error.strerror or str(error)
+
+
+def _target(link: str) -> str:
+    try:
+        return shown(os.readlink(link))
+    except OSError:
+        return "something"
+
+
+def _match_objects(pattern: str) -> list[InputFile]:
+    """The objects that a pattern matches; UsageError where they cannot be listed."""
+    try:
+        if not has_magic(pattern):
+            return _object(pattern) or _in_folder(list_objects(f"{pattern.rstrip('/')}/"), pattern)
+        listed = list_objects(literal_prefix(pattern))
+    except UsageError:
+        raise
+    except Exception as error:
+        if not (is_io_error(error) or isinstance(error, ValueError)):
+            raise
+        raise UsageError(f"{pattern}: cannot be listed: {explain(error)}") from None
+    literal = [file for file in listed if file.path == pattern] or _in_folder(listed, pattern)
+    return literal or [file for file in listed if whole_expression(pattern).fullmatch(file.path)]
+
+
+def _object(path: str) -> list[InputFile]:
+    system = file_system(path)
+    if path.endswith("/") or not system.exists(path):
+        return []
+    found = system.metadata(path)
+    return [InputFile(path, found.size_in_bytes, shown(path), int(found.last_updated_in_seconds or 0))]
+
+
+def _in_folder(files: list[InputFile], folder: str) -> list[InputFile]:
+    prefix = f"{folder.rstrip('/')}/"
+    names = ((file, file.path[len(prefix) :]) for file in files if file.path.startswith(prefix))
+    return [file for file, name in names if "/" not in name and not name.startswith(".")]
+
+
+def list_objects(prefix: str) -> list[InputFile]:
+    """The objects whose paths begin so, without placeholders of folders. Raises what the storage's client raises."""
+    found = file_system(prefix)._list(prefix)
+    return [
+        InputFile(f.path, f.size_in_bytes, shown(f.path), int(f.last_updated_in_seconds or 0))
+        for f in found
+        if not f.path.endswith("/")
+    ]
