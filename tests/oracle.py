@@ -228,6 +228,19 @@ def unique_ids(events: Iterable[Event]) -> set[str]:
     return {identity for identity, _, _ in events}
 
 
+def id_line(identity: str) -> str:
+    """An id as a line of the ids file."""
+    quoted = identity[0] == '"' or "\n" in identity or "\r" in identity
+    return (json.dumps(identity) if quoted else identity) + "\n"
+
+
+def ids_of_lines(data: bytes) -> list[str]:
+    """An ids file read back."""
+    lines = data.decode().split("\n")
+    assert lines.pop() == ""
+    return [json.loads(line) if line.startswith('"') else line for line in lines]
+
+
 def without_duplicates(events: Iterable[Event]) -> list[Event]:
     """The different events."""
     return list(dict.fromkeys(events))

@@ -129,7 +129,10 @@ def unpack(packed: bytes) -> Iterator[bytes]:
 
 
 def id_lines(ids: Ids) -> bytes:
-    """Ids one a line, UTF-8. An id that holds a line break is written as a JSON string, to stay on one line."""
+    """Ids one a line, UTF-8. One that holds a line break or begins with a quote is written as a JSON string.
+
+    So each stays on one line, and a line that begins with a quote is a JSON string, any other the id itself.
+    """
     if len(ids.ends) > SMALL_SET:
         from pipeline.native.loader import call
 
@@ -142,7 +145,8 @@ def id_lines(ids: Ids) -> bytes:
 def _line(item: bytes) -> bytes:
     import json
 
-    return (json.dumps(item.decode()).encode() if b"\n" in item or b"\r" in item else item) + b"\n"
+    quoted = item.startswith(b'"') or b"\n" in item or b"\r" in item
+    return (json.dumps(item.decode()).encode() if quoted else item) + b"\n"
 
 
 def unique_ids(events: Iterable[Any]) -> list[str]:

@@ -161,14 +161,14 @@ def gather_ids(d, size, starts, stops, hashes, order, count, ends, out, room):
 
 @compiled
 def join_lines(d, size, ends, count, out, room):
-    """Copies ids to out with a newline behind each; returns whether one of them holds a line break."""
-    w = np.int64(0)
+    """Copies ids to out with a newline behind each; returns whether one holds a line break or begins with a quote."""
+    w = special = np.int64(0)
     for k in range(count):
         start, stop = _span(ends, k)
+        special |= start < stop and byte(d, start) == 34
         w = copy(d, start, stop, size, out, w, room)
         store_byte(out, w, 10)
         w += 1
-    breaks = np.int64(0)
     for i in range(size):
-        breaks |= (byte(d, i) == 10) | (byte(d, i) == 13)
-    return breaks
+        special |= (byte(d, i) == 10) | (byte(d, i) == 13)
+    return special

@@ -14,6 +14,7 @@ from pipeline.errors import EventError
 from pipeline.model import ids as id_sets
 from pipeline.model.events import NO_IDS, Ids
 from pipeline.model.ids import hash_id, id_lines, merge, pack, partition, unique_ids, unpack
+from tests import oracle
 from tests.support import EXAMPLE_EVENTS, event
 
 ITEMS = st.lists(st.binary(min_size=1, max_size=20) | st.sampled_from((b"a", b"b", b"a" * 8, b"a" * 9, b"\0", b"\0\0")))
@@ -152,16 +153,20 @@ def test_lines_of_no_ids() -> None:
     assert list(partition(NO_IDS)) == []
 
 
-@given(st.lists(st.text(min_size=1)), st.sampled_from((0, 1 << 60)))
+IDS = st.text(min_size=1) | st.text(st.sampled_from('"\\a\n\r\u2028'), min_size=1, max_size=4)
+
+
+@given(st.lists(IDS), st.sampled_from((0, 1 << 60)))
 def test_lines(items: list[str], small: int) -> None:
     with implementation(small):
         lines = id_lines(Ids.of(item.encode() for item in items)).decode()
-    assert lines == "".join((json.dumps(item) if {"\n", "\r"} & set(item) else item) + "\n" for item in items)
+    assert lines == "".join(map(oracle.id_line, items))
+    assert oracle.ids_of_lines(lines.encode()) == items
 
 
 @both
-@pytest.mark.parametrize("item", ["a\nb", "a\rb", "\n", "\r\n", "é\n", '"\n'])
-def test_an_id_with_a_line_break_stays_on_one_line(item: str) -> None:
+@pytest.mark.parametrize("item", ["a\nb", "a\rb", "\n", "\r\n", "é\n", '"\n', '"', '"a"', '"é', '"\\'])
+def test_an_id_with_a_line_break_or_a_first_quote_is_a_json_string(item: str) -> None:
     lines = id_lines(Ids.of([b"x", item.encode(), b"y"])).decode()
     assert lines.count("\n") == 3
     first, middle, last, rest = lines.split("\n")
