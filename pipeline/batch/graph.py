@@ -25,7 +25,7 @@ from pipeline.transforms.write import WriteFile, WritePiece
 
 @dataclasses.dataclass
 class HourlyReport(beam.PTransform):  # type: ignore[misc]
-    """The whole graph: Pipeline -> PCollection[str], the path of the report.
+    """The whole graph: Pipeline -> PCollection[str], the path of the report, which appears last of all outputs.
 
     Raises RejectsError where there are rejects and no rejects_output, InputError where a source cannot be read.
     """
@@ -41,18 +41,19 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         if job.deduplicate:
             batches = batches | "Drop duplicates" >> DropDuplicates((job.output, job.token))
         tables = batches | "Count" >> HourlyTable(job.utc_offset, job.time_zone, refuse_rejects=not job.rejects_output)
+        written = []
         if job.ids_output:
             # A bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there.
             spill = (job.ids_output, job.token) if is_local(job.ids_output) else None
             partitions = job.id_partitions or partitions_for(sum(file.size for file in job.files))
             ids = batches | "Unique ids" >> DistinctIds(spill, partitions) | "Id lines" >> FormatIds()
-            _ = ids | "Write ids" >> WriteFile(job.ids_output, job.token, after=tables)
+            written.append(ids | "Write ids" >> WriteFile(job.ids_output, job.token, after=tables))
         if job.rejects_output:
             rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
-            _ = rejects | "Write rejects" >> WriteFile(job.rejects_output, job.token)
+            written.append(rejects | "Write rejects" >> WriteFile(job.rejects_output, job.token))
         return (
             tables
             | "Scale" >> ScaleImpressions(job.impressions_factor)
             | "CSV" >> FormatCsv()
-            | "Write report" >> WritePiece(job.output, job.token)
+            | "Write report" >> WritePiece(job.output, job.token, after=written)
         )

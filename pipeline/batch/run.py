@@ -14,7 +14,7 @@ from pipeline.engine.metrics import TOTALS, summarize
 from pipeline.engine.results import goes_on, tell_if_it_goes_on, user_error
 from pipeline.engine.warm_runner import WarmRunner
 from pipeline.model.tally import Summary, check_counts
-from pipeline.storage.temporary import remove_leftovers
+from pipeline.storage.temporary import held, remove_leftovers
 
 
 def run_job(job: Job, options: PipelineOptions) -> Summary:
@@ -23,7 +23,8 @@ def run_job(job: Job, options: PipelineOptions) -> Summary:
     Raises:
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left.
     """
-    return _finish(job, lambda: build_job(job, options).run())
+    with held(job.outputs, job.token):
+        return _finish(job, lambda: build_job(job, options).run())
 
 
 def build_job(job: Job, options: PipelineOptions) -> beam.Pipeline:

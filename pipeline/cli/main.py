@@ -1,13 +1,9 @@
 """The command line: `python -m pipeline --input events.json`. Status 0 done, 1 the run failed, 2 wrong usage."""
 
-import contextlib
 import gc
 import logging
 import os
-import shutil
-import stat
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 
@@ -19,32 +15,33 @@ gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 
 from pipeline.batch.job import Job
 from pipeline.batch.run import build_job, run_job
-from pipeline.cli.options import STANDARD, ReportOptions, is_stream, make_job, parse_options
+from pipeline.cli import standard
+from pipeline.cli.options import ReportOptions, is_stream, make_job, parse_options
+from pipeline.cli.standard import STANDARD
 from pipeline.engine import dataflow, progress
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.model.tally import Summary
-from pipeline.storage.files import InputFile
+from pipeline.storage.files import shown
+from pipeline.storage.scratch import scratch_folder
 from pipeline.stream.job import StreamJob
 
 gc.freeze()
 gc.enable()
-
-_COPY_BYTES = 1024 * 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the status."""
     try:
         options = parse_options(sys.argv[1:] if arguments is None else arguments)
-        with tempfile.TemporaryDirectory(prefix="report-") as folder:
+        with scratch_folder() as folder:
             (_run_stream if is_stream(options) else _run)(options, folder)
         return 0
     except UsageError as error:
         return _fail(2, str(error))
     except PipelineError as error:
         return _fail(1, str(error))
-    except BrokenPipeError:
-        return _fail(1, "standard output was closed")
+    except BrokenPipeError:  # `| head` has seen enough
+        return 0
     except KeyboardInterrupt:
         return _fail(1, "interrupted")
     except Exception as error:
@@ -54,23 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: ReportOptions, folder: str) -> None:
     start = time.monotonic()
-    spooled = {
-        p: _spool(p, folder, k) for k, p in enumerate(dict.fromkeys(options.input)) if p == STANDARD or _is_pipe(p)
-    }
     to_stdout = options.output == STANDARD
+    standard.check_standard(STANDARD in options.input, to_stdout)
+    streams = [p for p in dict.fromkeys(options.input) if p == STANDARD or standard.is_pipe(p)]
+    spooled = {p: standard.spool(p, folder, k) for k, p in enumerate(streams)}
     job = make_job(options, spooled, os.path.join(folder, "report.csv") if to_stdout else options.output)
     if dataflow.is_dataflow(options):
         dataflow.prepare(options, [*options.input, *job.outputs], folder)
         if dataflow.is_detached(options):
-            print(dataflow.launch(build_job(job, options), options), file=sys.stderr)
+            standard.say(dataflow.launch(build_job(job, options), options))
             return
     with progress.shown(sum(file.size for file in job.files)):
         summary = run_job(job, options)
     if to_stdout:
-        with open(job.output, "rb") as report:
-            shutil.copyfileobj(report, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-    _print_summary(summary, job, "standard output" if to_stdout else job.output, time.monotonic() - start)
+        standard.print_file(job.output)
+    _print_summary(summary, job, "standard output" if to_stdout else shown(job.output), time.monotonic() - start)
 
 
 def _run_stream(options: ReportOptions, folder: str) -> None:
@@ -83,41 +78,17 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
         dataflow.prepare(options, [*(options.input or ()), *outputs], folder)
     job = make_stream_job(options)
     if dataflow.is_dataflow(options) and dataflow.is_detached(options):
-        print(dataflow.launch(build_stream(job, options), options), file=sys.stderr)
+        standard.say(dataflow.launch(build_stream(job, options), options))
         return
     summary = run_stream(job, options)
-    print(
+    standard.say(
         f"{_counts(summary, job)}, {summary.late} late, "
-        f"{time.monotonic() - start:.1f} s: reports in {job.output}{_others(job)}",
-        file=sys.stderr,
+        f"{time.monotonic() - start:.1f} s: reports in {shown(job.output)}{_others(job)}"
     )
-
-
-def _is_pipe(path: str) -> bool:
-    """Whether a path is a pipe or device, which can be read only once."""
-    with contextlib.suppress(OSError, ValueError):
-        mode = os.stat(path).st_mode
-        return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
-    return False
-
-
-def _spool(pattern: str, folder: str, number: int) -> InputFile:
-    """Copies a stream to a file, since a source is sized, split and perhaps read again."""
-    path = os.path.join(folder, f"input-{number}")
-    with open(path, "wb") as target:
-        if pattern == STANDARD:
-            shutil.copyfileobj(sys.stdin.buffer, target, _COPY_BYTES)
-        else:
-            with open(pattern, "rb") as source:
-                shutil.copyfileobj(source, target, _COPY_BYTES)
-    return InputFile(path, os.path.getsize(path), "standard input" if pattern == STANDARD else pattern)
 
 
 def _print_summary(summary: Summary, job: Job, report: str, seconds: float) -> None:
-    print(
-        f"{_counts(summary, job)}, {summary.hours} hours, {seconds:.1f} s: report in {report}{_others(job)}",
-        file=sys.stderr,
-    )
+    standard.say(f"{_counts(summary, job)}, {summary.hours} hours, {seconds:.1f} s: report in {report}{_others(job)}")
 
 
 def _counts(summary: Summary, job: Job | StreamJob) -> str:
@@ -127,11 +98,11 @@ def _counts(summary: Summary, job: Job | StreamJob) -> str:
 
 def _others(job: Job | StreamJob) -> str:
     others = (("ids", job.ids_output), ("rejects", job.rejects_output))
-    return "".join(f", {kind} in {path}" for kind, path in others if path)
+    return "".join(f", {kind} in {shown(path)}" for kind, path in others if path)
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    standard.say(f"error: {' '.join(message.split())}")
     return status
 
 
@@ -139,6 +110,8 @@ def run_program() -> int:
     """Runs the command line as a program of its own; the status."""
     errors = logs.Filtered(sys.stderr)
     sys.stderr = errors  # type: ignore[assignment]
-    status = main()
-    errors.mute()
-    return status
+    try:
+        return main()
+    finally:
+        standard.flush()
+        errors.mute()

@@ -1,13 +1,15 @@
 """The command line's options, and the checks that come before anything runs."""
 
 import argparse
+import contextlib
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline.batch.job import Job
+from pipeline.cli.standard import STANDARD
 from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.engine.runners import LOCAL_RUNNERS, Parser, complete
 from pipeline.errors import UsageError
@@ -16,14 +18,13 @@ from pipeline.model.ids import MAX_PARTITIONS
 from pipeline.model.table import DEFAULT_FACTOR, parse_factor
 from pipeline.storage.files import InputFile
 from pipeline.storage.matching import find_files
+from pipeline.storage.suffixes import Kind, check_suffix
 from pipeline.storage.writable import check_writable, is_same
 from pipeline.stream.job import EARLY_FIRING_SECONDS
 
 DEFAULT_OUTPUT = "report.csv"
 
-
-STANDARD = "-"
-"""As an input, standard input; as the output, standard output."""
+_KINDS: dict[str, Kind] = {"output": "CSV", "ids_output": "ids", "rejects_output": "JSON Lines"}
 
 
 class ReportOptions(PipelineOptions):  # type: ignore[misc]
@@ -131,11 +132,13 @@ def _check_batch(options: ReportOptions) -> None:
         raise UsageError("standard input and output (-) need a runner on this machine")
 
 
-def _find(patterns: list[str]) -> list[InputFile]:
+@contextlib.contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Puts an option's name before what is wrong with its value."""
     try:
-        return find_files(patterns)
+        yield
     except UsageError as error:
-        raise UsageError(f"--input {error}") from None
+        raise UsageError(f"--{option} {error}") from None
 
 
 def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str) -> Job:
@@ -144,7 +147,8 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
     spooled: inputs that were copied to files beforehand, by their pattern. output: a path. Raises:
       UsageError: an input matches nothing, or an output cannot be written.
     """
-    files = _find([pattern for pattern in options.input if pattern not in spooled])
+    with _named("input"):
+        files = find_files([pattern for pattern in options.input if pattern not in spooled])
     job = Job(
         (*files, *spooled.values()),
         output,
@@ -159,5 +163,9 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
     for path in job.outputs:
         if any(is_same(path, file.path) for file in files):
             raise UsageError(f"{path} is an input and an output")
-        check_writable(path)
+    for (name, kind), path in zip(_KINDS.items(), (output, options.ids_output, options.rejects_output), strict=True):
+        if path is not None:
+            with _named(name):
+                check_suffix(path, kind)
+                check_writable(path)
     return job

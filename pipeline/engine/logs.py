@@ -1,7 +1,10 @@
 """What a program of this project logs: warnings, one line each, on stderr."""
 
+import contextlib
 import logging
+import os
 import re
+import sys
 import threading
 from typing import Any, TextIO
 
@@ -17,12 +20,40 @@ _SAID_ELSEWHERE = (
 
 
 def configure() -> None:
-    """Sets up logging. To be called before Beam is imported, since it warns at import of extras that are not needed."""
+    """Sets up logging, and standard streams that are closed.
+
+    To be called before Beam is imported, since it warns at import of extras that are not needed.
+    """
+    _open_missing()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_is_news)
     logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)  # warns of each start of Prism
     threading.excepthook = _log_thread
+
+
+def _open_missing() -> None:
+    """Opens the null device for standard streams that are closed, as under cron.
+
+    Another file would get their number, and what is printed to stderr would go to it: print() takes no stream for
+    sys.stdout.
+    """
+    for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+        if stream is None and not _is_open(number):
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -55,8 +86,14 @@ class Filtered:
         """Writes text that is news."""
         dropped, self._dropped = self._dropped, _is_users_traceback(text)
         if not (self._muted or self._dropped or (dropped and text == "\n")):
-            self._stream.write(text)
+            with contextlib.suppress(OSError, ValueError):  # closed or full: nobody looks
+                self._stream.write(text)
         return len(text)
+
+    def flush(self) -> None:
+        """Flushes what was written, if that can be."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
     def mute(self) -> None:
         """Lets nothing through any more: threads of an engine may go on while the interpreter ends."""

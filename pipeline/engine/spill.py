@@ -1,5 +1,6 @@
 """Shuffling large values by temporary files beside an output, instead of through the runner."""
 
+import os
 from collections.abc import Hashable, Iterator
 from typing import Any, Union
 
@@ -10,11 +11,13 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.storage.files import NewFile
+from pipeline.storage.files import NewFile, shown
 from pipeline.storage.temporary import explained, temporary_name
 
-Stored = Union[bytes, tuple[str, int, int]]
-"""Bytes, or where they are: a file, how many bytes are before them, how many they are."""
+Stored = Union[bytes, tuple[bytes, int, int]]
+"""Bytes, or where they are: a file, how many bytes are before them, how many they are.
+
+The file's name is in bytes, since coders take no text for names that are not UTF-8."""
 
 
 _HELD_BYTES = 64 * 1024 * 1024  # by a bundle
@@ -58,7 +61,7 @@ class Spill(beam.DoFn):  # type: ignore[misc]
             for key, pieces in self._held.items():
                 stream.write(b"".join(pieces))
                 size = sum(map(len, pieces))
-                stored.append((key, (path, start, size)))
+                stored.append((key, (os.fsencode(path), start, size)))
                 start += size
         self.start_bundle()
         return map(in_global_window, stored)
@@ -77,10 +80,11 @@ def fetch(stored: Stored) -> bytes:
     """
     if isinstance(stored, bytes):
         return stored
-    path, start, size = stored
+    name, start, size = stored
+    path = os.fsdecode(name)
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
         stream.seek(start)
         data: bytes = stream.read(size)
     if len(data) < size:
-        raise OSError(f"{path} was cut off")
+        raise OSError(f"{shown(path)} was cut off")
     return data

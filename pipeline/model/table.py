@@ -4,9 +4,7 @@ A table is a list of rows in ascending order of hours; a row is a dict with `hou
 count for each event type, and, once scaled, `impressions_scaled` (Decimal).
 """
 
-import contextlib
 import decimal
-import os
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
@@ -19,6 +17,8 @@ from pipeline.errors import UsageError
 from pipeline.model.events import Batch, batch_events
 from pipeline.model.hours import HourClock
 from pipeline.schema import EVENT_TYPES
+from pipeline.storage.local import new_file
+from pipeline.storage.suffixes import check_suffix
 
 Row = dict[str, Any]
 Table = list[Row]
@@ -121,14 +121,12 @@ def hourly_table(events: Iterable[Any], utc_offset: str | None = None, time_zone
 def write_csv(table: Table, path: str) -> None:
     """Writes a table as a .csv file on this machine: whole or not at all, over an earlier one.
 
+    Names in .csv.gz and .csv.zst compress it.
+
     Raises:
       OSError: it cannot be written.
+      UsageError: the name promises another format.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "x", encoding="utf-8", newline="") as stream:
-            stream.write(csv_text(table))
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(temporary)
+    check_suffix(path, "CSV")
+    with new_file(path) as stream:
+        stream.write(csv_text(table).encode())

@@ -1,30 +1,35 @@
-"""Files that appear under their name whole or not at all."""
+"""Files and objects that appear under their name whole or not at all, on any Beam file system."""
 
 import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from apache_beam.io.filesystems import FileSystems
-
-from pipeline.storage.files import NewFile
+from pipeline.storage import local
+from pipeline.storage.files import NewFile, delete_file, is_local, rename_object
+from pipeline.storage.suffixes import compressing
 from pipeline.storage.temporary import explained, temporary_name
 
 
 @contextmanager
-def atomic_file(path: str, token: str = "tmp") -> Iterator[NewFile]:
-    """A file that appears under its name when the block ends, over an earlier one; not at all if the block raises.
+def atomic_file(path: str, token: str) -> Iterator[Any]:
+    """Bytes written to it appear under path when the block ends, over an earlier one; not at all if the block raises.
 
-    Raises:
+    They are compressed as the suffix of path says. token: the run's. Raises:
       OutputError: it cannot be written.
     """
+    with explained(path), local.new_file(path, token) if is_local(path) else _new_object(path, token) as stream:
+        yield stream
+
+
+@contextmanager
+def _new_object(path: str, token: str) -> Iterator[Any]:
     temporary = temporary_name(path, token)
     try:
-        with explained(path):
-            with NewFile(temporary) as stream:
-                yield stream
-            FileSystems.rename([temporary], [path])
+        with NewFile(temporary) as stream, compressing(path, stream) as compressed:
+            yield compressed
+        rename_object(temporary, path)
     except BaseException:
         with contextlib.suppress(Exception):  # the first error is the one to tell; remove_leftovers tries again
-            if FileSystems.exists(temporary):
-                FileSystems.delete([temporary])
+            delete_file(temporary)
         raise

@@ -146,3 +146,13 @@ def delete_file(path: str) -> None:
 def rename_object(source: str, target: str) -> None:
     """Renames an object, over an earlier one."""
     FileSystems.rename([source], [target])
+
+
+def list_objects(prefix: str) -> list[InputFile]:
+    """The objects whose paths begin so, without placeholders of folders. Raises what the storage's client raises."""
+    found = file_system(prefix)._list(prefix)
+    return [
+        InputFile(f.path, f.size_in_bytes, shown(f.path), int(f.last_updated_in_seconds or 0))
+        for f in found
+        if not f.path.endswith("/")
+    ]

@@ -13,7 +13,16 @@ from typing import Any, NoReturn
 
 from pipeline.errors import UsageError
 from pipeline.storage.compression import decompressor
-from pipeline.storage.files import InputFile, check_file_system, explain, file_system, is_io_error, is_local, shown
+from pipeline.storage.files import (
+    InputFile,
+    check_file_system,
+    explain,
+    file_system,
+    is_io_error,
+    is_local,
+    list_objects,
+    shown,
+)
 from pipeline.storage.patterns import ANY_DEPTH, Part, has_magic, literal_prefix, parse, whole_expression
 
 OnError = Callable[[UsageError], None]
@@ -226,13 +235,3 @@ def _in_folder(files: list[InputFile], folder: str) -> list[InputFile]:
     prefix = f"{folder.rstrip('/')}/"
     names = ((file, file.path[len(prefix) :]) for file in files if file.path.startswith(prefix))
     return [file for file, name in names if "/" not in name and not name.startswith(".")]
-
-
-def list_objects(prefix: str) -> list[InputFile]:
-    """The objects whose paths begin so, without placeholders of folders. Raises what the storage's client raises."""
-    found = file_system(prefix)._list(prefix)
-    return [
-        InputFile(f.path, f.size_in_bytes, shown(f.path), int(f.last_updated_in_seconds or 0))
-        for f in found
-        if not f.path.endswith("/")
-    ]

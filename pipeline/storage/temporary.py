@@ -2,22 +2,24 @@
 
 import contextlib
 import os
-import re
+import posixpath
 import uuid
-from collections.abc import Iterator
-
-from apache_beam.io.filesystems import FileSystems
+from collections.abc import Iterable, Iterator
 
 from pipeline.errors import OutputError
-from pipeline.storage.files import explain, is_io_error, is_local
-
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}-[0-9a-f]{32}")
+from pipeline.storage import locks
+from pipeline.storage.files import delete_file, explain, is_io_error, is_local, list_objects, shown
+from pipeline.storage.local import temporary_path
 
 
 def temporary_name(path: str, token: str) -> str:
     """A new hidden name beside path; token: the run's."""
-    folder, name = FileSystems.split(path)
-    return str(FileSystems.join(folder, f".{name}.{token}-{uuid.uuid4().hex}"))
+    return temporary_path(path, token) if is_local(path) else _object_prefix(path, token) + uuid.uuid4().hex
+
+
+def _object_prefix(path: str, token: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{locks.prefix(name, token)}"
 
 
 @contextlib.contextmanager
@@ -28,23 +30,24 @@ def explained(path: str) -> Iterator[None]:
     except Exception as error:
         if not is_io_error(error):
             raise
-        raise OutputError(f"{path}: cannot be written: {explain(error)}") from None
+        raise OutputError(f"{shown(path)}: cannot be written: {explain(error)}") from None
+
+
+def held(paths: Iterable[str], token: str) -> contextlib.AbstractContextManager[None]:
+    """Marks a run's temporary files beside outputs here as those of a living one; removes those of dead ones.
+
+    In buckets nothing tells the dead from the living: what killed runs leave there stays.
+    """
+    return locks.held((os.path.dirname(os.path.realpath(path)) for path in filter(is_local, paths)), token)
 
 
 def remove_leftovers(path: str, token: str) -> None:
     """Removes a run's temporary files beside path."""
-    folder, name = FileSystems.split(path)
-    prefix = f".{name}.{token}-"
-    if is_local(path):  # Beam would walk the whole tree below the folder
+    if is_local(path):
+        folder, name = posixpath.split(os.path.realpath(path))
+        prefix = locks.prefix(name, token)
         found = [os.path.join(folder, entry) for entry in os.listdir(folder) if entry.startswith(prefix)]
     else:
-        found = [file.path for file in FileSystems.match([FileSystems.join(folder, prefix + "*")])[0].metadata_list]
-    if found:
-        FileSystems.delete(found)
-
-
-def clean_folder(folder: str) -> None:
-    """Removes the temporary files that killed runs have left in a folder of this machine."""
-    for entry in os.listdir(folder):
-        if _TEMPORARY.fullmatch(entry):
-            os.remove(os.path.join(folder, entry))
+        found = [file.path for file in list_objects(_object_prefix(path, token))]
+    for temporary in found:
+        delete_file(temporary)

@@ -4,6 +4,7 @@ import os
 
 from pipeline.errors import UsageError
 from pipeline.storage.files import NewFile, check_file_system, delete_file, explain, is_io_error, is_local, shown
+from pipeline.storage.locks import new_token
 from pipeline.storage.temporary import temporary_name
 
 
@@ -20,7 +21,7 @@ def check_writable(path: str) -> None:
     if is_local(path) and (not path or (os.path.exists(path) and not os.path.isfile(path))):
         raise UsageError(f"{shown(path)}: cannot be written: it is no file")
     try:
-        _write_probe(temporary_name(path, "probe"))
+        _write_probe(temporary_name(path, new_token()))
     except Exception as error:
         if not is_io_error(error):
             raise

@@ -15,8 +15,8 @@ from pipeline.engine.results import tell_if_it_goes_on, user_error
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER
 from pipeline.errors import MismatchError
 from pipeline.model.tally import Summary, check_counts
+from pipeline.storage import locks
 from pipeline.storage.files import is_local
-from pipeline.storage.temporary import clean_folder
 from pipeline.stream import hour_files
 from pipeline.stream import watch as watching
 from pipeline.stream.graph import HourlyStream, ReadStream
@@ -32,7 +32,16 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
     Raises:
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left on this machine.
     """
-    _clean(job)
+    with locks.held(filter(is_local, job.outputs), job.token):
+        drained, summary = _run(job, options)
+    if drained:
+        check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
+        _check_files(job, summary.counted)
+    return summary
+
+
+def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
+    """Whether all that came was worked on, and what was counted."""
     watching.stopping.clear()
     counters.totals.clear()
     hour_files.written_here.clear()
@@ -42,15 +51,12 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
         with _on_signals(watching.stopping.set, on_interrupt=signal.SIG_IGN):
             result = pipeline.run()
         drained = _wait(result, stoppable=bool(job.patterns) and _in_this_process(options))
-        summary = summary_of(counters.totals) if _is_direct(options) else summarize(result, METRICS)
+        return drained, summary_of(counters.totals) if _is_direct(options) else summarize(result, METRICS)
     except Exception as error:
         raise user_error(error) or error from None
     finally:
-        _clean(job)
-    if drained:
-        check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
-        _check_files(job, summary.counted)
-    return summary
+        for folder in filter(is_local, job.outputs):
+            locks.remove_of(folder, job.token)
 
 
 def _check_files(job: StreamJob, counted: int) -> None:
@@ -78,11 +84,6 @@ def build_stream(job: StreamJob, options: PipelineOptions) -> beam.Pipeline:
 
 def _is_direct(options: PipelineOptions) -> bool:
     return options.view_as(StandardOptions).runner in DIRECT_RUNNERS
-
-
-def _clean(job: StreamJob) -> None:
-    for folder in filter(is_local, job.outputs):
-        clean_folder(folder)
 
 
 def _wait(result: Any, stoppable: bool) -> bool:

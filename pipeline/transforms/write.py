@@ -7,13 +7,14 @@ the service and a deletion: an upload that breaks off may still be completed by 
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 
 from pipeline.engine.spill import Spill, Stored, fetch
 from pipeline.storage.atomic import atomic_file
+from pipeline.storage.files import shown
 from pipeline.transforms.format import Piece
 
 
@@ -25,17 +26,17 @@ class _PublishAll(beam.DoFn):  # type: ignore[misc]
         with atomic_file(self._path, self._token) as stream:
             for _, stored in sorted(pieces, key=lambda piece: piece[0]):
                 stream.write(fetch(stored))
-        yield self._path
+        yield shown(self._path)
 
 
 class _PublishOne(beam.DoFn):  # type: ignore[misc]
     def __init__(self, path: str, token: str) -> None:
         self._path, self._token = path, token
 
-    def process(self, piece: Piece) -> Iterator[str]:
+    def process(self, piece: Piece, *after: Any) -> Iterator[str]:
         with atomic_file(self._path, self._token) as stream:
             stream.write(piece[1])
-        yield self._path
+        yield shown(self._path)
 
 
 @dataclasses.dataclass
@@ -60,11 +61,16 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class WritePiece(beam.PTransform):  # type: ignore[misc]
-    """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. As WriteFile, in a stage less."""
+    """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. As WriteFile, in a stage less.
+
+    after: PCollections that must be there first; where one fails, nothing is written.
+    """
 
     path: str
     token: str
+    after: Sequence[beam.PCollection[Any]] = ()
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
-        publish = beam.ParDo(_PublishOne(self.path, self.token)).with_output_types(str)
+        side_inputs = map(beam.pvalue.AsIter, self.after)
+        publish = beam.ParDo(_PublishOne(self.path, self.token), *side_inputs).with_output_types(str)
         return pieces | "Publish" >> publish

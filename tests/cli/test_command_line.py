@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import zstandard
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline import unique_ids
@@ -396,7 +398,7 @@ def test_a_failed_rename_leaves_nothing(capsys: pytest.CaptureFixture[str], monk
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("apache_beam.io.filesystems.FileSystems.rename", refuse)
+    monkeypatch.setattr("os.replace", refuse)
     every = ["--input", "in", "--ids_output", "ids.txt", "--rejects_output", "rejects.jsonl"]
     fails(capsys, 1, "No space left on device", *every)
 
@@ -502,3 +504,155 @@ def test_nothing_that_cannot_be_looked_at_is_left_out(capsys: pytest.CaptureFixt
     os.symlink("nowhere", "in/more.json")
     reason = "--input in/more.json: cannot be looked at: its link leads to nowhere, which is not there"
     fails(capsys, 2, reason, "--input", "in")
+
+
+# Names, links and compression of outputs.
+
+EVERY = ("--output", "report.csv", "--ids_output", "ids.txt", "--rejects_output", "rejects.jsonl")
+
+
+def test_compressed_outputs(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/bad.jsonl").write_bytes(b"x\n")
+    arguments = ["--output", "r.csv.gz", "--ids_output", "ids.txt.gz", "--rejects_output", "rejects.jsonl.zst"]
+    succeeded(call(capsys, "--input", "in", *arguments), 7, 6, report="r.csv.gz")
+    assert gzip.decompress(Path("r.csv.gz").read_bytes()).decode() == EXAMPLE_REPORT
+    ids = oracle.ids_of_lines(gzip.decompress(Path("ids.txt.gz").read_bytes()))
+    assert sorted(ids) == sorted(item["id"] for item in EXAMPLE_EVENTS)
+    rejects = zstandard.ZstdDecompressor().decompressobj().decompress(Path("rejects.jsonl.zst").read_bytes())
+    assert json.loads(rejects)["raw"] == "x"
+    assert outputs() == ["ids.txt.gz", "r.csv.gz", "rejects.jsonl.zst"]
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "what"),
+    [
+        ("--output", "report.parquet", "CSV"),
+        ("--output", "report.csv.bz2", "CSV"),
+        ("--ids_output", "ids.json", "one id a line"),
+        ("--rejects_output", "rejects.csv", "JSON Lines"),
+    ],
+)
+def test_a_suffix_of_another_format(option: str, name: str, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, 2, rf"{option} {name}: its name says \.\w+, but it would be {what}", "--input", "in", option, name)
+
+
+@pytest.mark.parametrize("name", ["n" * 251, "é" * 125, "caf\udce9"])
+def test_outputs_of_any_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/bad.jsonl").write_bytes(b"x\n" * 3000)
+    names = [f"{name}{suffix}" for suffix in (".csv", ".txt", ".gz")]
+    arguments = ["--output", names[0], "--ids_output", names[1], "--rejects_output", names[2]]
+    result = call(capsys, "--input", "in", *arguments)
+    assert (result.status, "3006 events read" in result.err) == (0, True), result.err
+    assert sorted(outputs()) == sorted(names)
+    assert Path(names[0]).read_text() == EXAMPLE_REPORT
+
+
+def test_large_outputs_in_a_folder_that_is_not_utf_8(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So large that pieces wait in files, whose names then travel."""
+    monkeypatch.setattr("pipeline.engine.spill._INLINE_BYTES", 0)
+    Path("out\udce9").mkdir()
+    Path("in/bad\udce9.jsonl").write_bytes(b"x\n")
+    arguments = ["--output", "out\udce9/r.csv", "--ids_output", "out\udce9/i", "--rejects_output", "out\udce9/rejects"]
+    result = call(capsys, "--input", "in", *arguments)
+    assert result.status == 0, result.err
+    assert "report in out\\xe9/r.csv, ids in out\\xe9/i, rejects in out\\xe9/rejects" in result.err
+    assert sorted(os.listdir("out\udce9")) == ["i", "r.csv", "rejects"]
+    assert json.loads(Path("out\udce9/rejects").read_text())["source"] == "in/bad\\xe9.jsonl"
+
+
+def test_a_reject_of_a_name_that_is_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/bad\udce9.jsonl").write_bytes(b"x\n")
+    fails(capsys, 1, r"1 of 7 records rejected: in/bad\\xe9.jsonl: byte 0: not JSON", "--input", "in")
+
+
+def test_ids_that_hold_line_breaks_or_begin_with_quotes_are_read_back(capsys: pytest.CaptureFixture[str]) -> None:
+    ids = ['"', '"a"', "a\nb", "a\r", "\\n", 'a"', "\u2028", "x"]
+    Path("in/a.jsonl").write_bytes(json_lines(event(identity) for identity in ids))
+    succeeded(call(capsys, "--input", "in/a.jsonl", "--ids_output", "ids.txt"), len(ids), hours=1)
+    assert sorted(oracle.ids_of_lines(Path("ids.txt").read_bytes())) == sorted(ids)
+
+
+@pytest.mark.parametrize("failing", ["ids.txt", "rejects.jsonl"])
+def test_the_report_appears_after_all_other_outputs(
+    failing: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def refuse(source: str, target: str) -> None:
+        if target.endswith(failing):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", refuse)
+    Path("report.csv").write_text(EARLIER)
+    result = call(capsys, "--input", "in", *EVERY)
+    assert (result.status, result.err) == (
+        1,
+        f"error: {failing}: cannot be written: [Errno 28] No space left on device\n",
+    )
+    assert Path("report.csv").read_text() == EARLIER
+    assert not [name for name in outputs() if name.startswith(".")]
+
+
+# Standard streams: as they are under cron, in daemons, and before `| head`.
+
+
+def shell(command: str, cwd: Path) -> tuple[int, str]:
+    """A command of the shell, in which `run` is the command line; its status and its stderr."""
+    script = f'run() {{ "{sys.executable}" -m pipeline "$@"; }}; {command}'
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "streams", ["<&- >&- 2>&-", "<&-", ">&-", "2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1", "<&- 2>&-"]
+)
+def test_closed_and_full_streams_change_nothing(streams: str, tmp_path: Path) -> None:
+    Path("bad.jsonl").write_bytes(b"x\n")
+    status, said = shell(f"run --input in {' '.join(EVERY)} {streams}", tmp_path)
+    assert (status, Path("report.csv").read_text()) == (0, EXAMPLE_REPORT), said
+    assert re.fullmatch(r"(6 events read.*\n)?", said), said
+    assert shell(f"run --input bad.jsonl {streams}", tmp_path)[0] == 1
+    assert shell(f"run --input missing.jsonl {streams}", tmp_path)[0] == 2
+    assert Path("report.csv").read_text() == EXAMPLE_REPORT
+    assert outputs() == ["bad.jsonl", "ids.txt", "rejects.jsonl", "report.csv"]
+
+
+@pytest.mark.parametrize("streams", ["2>&-", "2>/dev/full", "<&- 2>&-"])
+def test_the_report_on_standard_output_alone(streams: str, tmp_path: Path) -> None:
+    assert shell(f"run --input in --output - {streams} >out", tmp_path) == (0, "")
+    assert Path("out").read_text() == EXAMPLE_REPORT
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("run --input in --output - >/dev/full", 1, "standard output: cannot be written: No space left on device"),
+        ("run --input in --output - >/dev/full 2>&-", 1, ""),
+        ("run --input in --output - >&-", 2, "standard output (-) is closed"),
+        ("run --input - <&-", 2, "standard input (-) is closed"),
+        ("run --input - 0>/dev/null", 1, "standard input: cannot be read into a temporary file: Bad file descriptor"),
+    ],
+)
+def test_standard_streams_that_are_needed(command: str, status: int, said: str, tmp_path: Path) -> None:
+    assert shell(command, tmp_path) == (status, f"error: {said}\n" if said else "")
+    assert outputs() == []
+
+
+@pytest.mark.parametrize("rest", ["--help", "--input in --output -"])
+def test_a_reader_that_has_gone_is_no_news(rest: str, tmp_path: Path) -> None:
+    """bash's `exec` with a pipe whose reader has ended: whatever is written breaks it."""
+    Path("in/more.jsonl").write_bytes(json_lines(event(timestamp=k * 3600) for k in range(3000)))
+    assert shell(f"run {rest} > >(exec <&-; sleep 0)", tmp_path)[1] == ""
+    assert shell(f"run {rest} | head -1 >first", tmp_path)[0] == 0
+    assert Path("first").read_text().count("\n") == 1

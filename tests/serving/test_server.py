@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apache_beam.io.filesystems import FileSystems
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -311,7 +310,7 @@ def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> 
         raise OSError(28, "No space left on device", str(tmp_path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(*((bodies, "_copy") if at == "body" else (FileSystems, "create")), fail)
+        patch.setattr(*((bodies, "_copy") if at == "body" else (os, "replace")), fail)
         answer = call(app, SAMPLE)
     assert answer.problem["status"] == 507
     assert answer.headers["Retry-After"]

@@ -1,6 +1,7 @@
 """What a run of a stream checks at its end."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -68,8 +69,12 @@ def test_a_job_on_dataflow_keeps_its_temporary_files_when_its_launcher_is_interr
     job = Job((), str(tmp_path / "report.csv"))
     left = Path(f"{tmp_path}/.report.csv.{job.token}-{'0' * 32}")
     for ended in (False, True):
-        left.write_text("half a report")
-        monkeypatch.setattr(report, "build_job", lambda job, options, end=ended: DataflowResult(end))
+
+        def build(*_: Any, end: bool = ended) -> DataflowResult:
+            left.write_text("half a report")
+            return DataflowResult(end)
+
+        monkeypatch.setattr(report, "build_job", build)
         with pytest.raises(KeyboardInterrupt if ended else PipelineError, match=None if ended else INTERRUPTED):
             report.run_job(job, PipelineOptions([]))
         assert left.exists() is not ended

@@ -1,0 +1,63 @@
+"""The one way to write a file on this machine: whole or not at all, by a temporary one beside it. No Beam here."""
+
+import contextlib
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.storage.locks import create_locked, new_token, prefix
+from pipeline.storage.suffixes import compressing
+
+
+def temporary_path(path: str, token: str) -> str:
+    """A new hidden name beside the file that a path leads to; token: the run's. Short whatever the name is."""
+    folder, name = os.path.split(os.path.realpath(path))
+    return os.path.join(folder, prefix(name, token) + uuid.uuid4().hex)
+
+
+@contextlib.contextmanager
+def new_file(path: str, token: str | None = None) -> Iterator[Any]:
+    """Bytes written to it appear under path when the block ends; not at all if the block raises.
+
+    They are compressed as the suffix says. An earlier file is replaced and its mode kept; of a symbolic link, the file
+    that it leads to. token: the run's.
+
+    Raises:
+      OSError: it cannot be written, or there is something else than a file.
+    """
+    token = token or new_token()
+    target = os.path.realpath(path)
+    mode = _mode(target)
+    descriptor, temporary = create_locked(lambda: temporary_path(target, token))
+    try:
+        with open(descriptor, "wb") as stream:
+            if mode is not None:
+                with contextlib.suppress(PermissionError):  # of a file system without modes
+                    os.fchmod(descriptor, mode)
+            with compressing(path, stream) as compressed:
+                yield compressed
+            stream.flush()
+            os.close(os.dup(descriptor))  # a network file system says only now that there is no space; the lock is kept
+            os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            os.remove(temporary)
+        raise
+
+
+def _mode(target: str) -> int | None:
+    """The mode of an earlier file; OSError for what must not be replaced, such as a device."""
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        raise OSError(f"{path_kind(mode)}, not a file")
+    return stat.S_IMODE(mode)
+
+
+def path_kind(mode: int) -> str:
+    """What stands where a file was expected."""
+    return "it is a folder" if stat.S_ISDIR(mode) else "it is a pipe, socket or device"

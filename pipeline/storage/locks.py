@@ -1,0 +1,138 @@
+"""Which temporary files belong to a living run: locks that the kernel gives back when a process dies, however it dies.
+
+A run holds a lock file in each folder that it writes to. A temporary file whose run holds none, and which nobody has
+locked itself, was left by a run that was killed. No Beam here.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+
+_TEMPORARY = re.compile(r"\..*\.([0-9a-f]{32})-(?:[0-9a-f]{32}|lock)", re.DOTALL)
+_LONGEST = 60  # bytes of a name: some encrypted file systems have room for 143 in all
+
+
+def new_token() -> str:
+    """A token that names a run."""
+    return uuid.uuid4().hex
+
+
+def prefix(name: str, token: str) -> str:
+    """How the hidden names of a run's temporary files for an output begin."""
+    while len(os.fsencode(name)) > _LONGEST:
+        name = name[:-1]
+    return f".{name}.{token}-"
+
+
+def create_locked(make_path: Callable[[], str], flags: int = os.O_WRONLY, mode: int = 0o666) -> tuple[int, str]:
+    """A new file under one of the paths that make_path gives, and its descriptor, which holds its lock.
+
+    Raises:
+      OSError: it cannot be created.
+    """
+    while True:
+        path = make_path()
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try_lock(descriptor, wait=True)
+        if is_at(path, descriptor):  # nobody took it for a dead run's before it was locked
+            return descriptor, path
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int, wait: bool = False) -> bool:
+    """Locks an open file or folder; whether that worked: another holds it, or its file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+def is_at(path: str, descriptor: int) -> bool:
+    """Whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def held(folders: Iterable[str], token: str) -> Iterator[None]:
+    """Marks a run's temporary files in folders of this machine as those of a living one, while the block runs.
+
+    Before that, removes what killed runs left there.
+    """
+    locks = []
+    for folder in sorted({os.path.realpath(folder) for folder in folders}):
+        with contextlib.suppress(OSError):  # where no lock can be made no output can be: its writing tells
+            remove_dead(folder)
+            locks.append(create_locked(lambda folder=folder: _lock_path(folder, token)))  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        for descriptor, path in locks:
+            with contextlib.suppress(OSError):
+                os.remove(path)
+            os.close(descriptor)
+
+
+def _lock_path(folder: str, token: str) -> str:
+    return os.path.join(folder, f".hourly-report.{token}-lock")
+
+
+def remove_dead(folder: str) -> None:
+    """Removes the temporary files that killed runs have left in a folder.
+
+    Raises:
+      OSError: the folder cannot be listed.
+    """
+    dead: dict[str, list[str]] = {}
+    for name in os.listdir(folder):
+        found = _TEMPORARY.fullmatch(name)
+        if found:
+            dead.setdefault(found.group(1), []).append(os.path.join(folder, name))
+    for token, paths in dead.items():
+        lock = _lock_path(folder, token)
+        if lock not in paths:
+            _remove_unlocked(paths)
+        else:
+            with _if_unlocked(lock) as ours:
+                if ours:
+                    _remove_unlocked(paths, but=lock)
+                    os.remove(lock)
+
+
+def remove_of(folder: str, token: str) -> None:
+    """Removes a run's own temporary files, but not its lock; OSError where that fails."""
+    for name in os.listdir(folder):
+        found = _TEMPORARY.fullmatch(name)
+        if found and found.group(1) == token and not name.endswith("-lock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(folder, name))
+
+
+def _remove_unlocked(paths: list[str], but: str = "") -> None:
+    for path in paths:
+        with _if_unlocked(path) if path != but else contextlib.nullcontext(False) as ours:
+            if ours:
+                with contextlib.suppress(OSError):
+                    os.remove(path)
+
+
+@contextlib.contextmanager
+def _if_unlocked(path: str) -> Iterator[bool]:
+    """Whether a regular file was not locked; then it is, while the block runs."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        yield is_file and try_lock(descriptor) and is_at(path, descriptor)
+    finally:
+        os.close(descriptor)

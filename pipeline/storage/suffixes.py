@@ -1,0 +1,78 @@
+"""Output formats by the suffix of a name: compressed by `.gz` and `.zst`, refused where it promises another format."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pipeline.errors import UsageError
+
+Kind = Literal["CSV", "ids", "JSON Lines"]
+
+_GZIP, _ZSTD = ("gz", "gzip"), ("zst", "zstd")
+_JSON = ("json", "jsonl", "ndjson")
+_COMPRESSED = "bz bz2 xz lzma lz4 br sz snappy z zlib deflate zip 7z rar tar tgz tbz tbz2 txz bgz"
+_TABLES = "parquet avro orc arrow feather ipc xls xlsx xlsm xlsb ods numbers tsv tab db sqlite sqlite3 duckdb"
+_DOCUMENTS = "xml html htm pdf svg png yaml yml doc docx pickle pkl npy npz"
+_OTHERS = frozenset(f"{_COMPRESSED} {_TABLES} {_DOCUMENTS}".split(" "))
+_WRONG: dict[Kind, frozenset[str]] = {
+    "CSV": _OTHERS.union(_JSON),
+    "ids": _OTHERS.union(_JSON),
+    "JSON Lines": _OTHERS.union(("csv",)),
+}
+
+
+def _suffix(path: str) -> tuple[str, str]:
+    stem, _, suffix = os.path.basename(path).rpartition(".")
+    return (stem, suffix.lower()) if stem.strip(".") else (suffix, "")
+
+
+def check_suffix(path: str, kind: Kind) -> None:
+    """UsageError where a name promises a format that an output of this kind does not have."""
+    stem, suffix = _suffix(path)
+    if suffix in (*_GZIP, *_ZSTD):
+        _, inner = _suffix(stem)
+        suffix = suffix if inner in (*_GZIP, *_ZSTD) else inner
+    elif suffix not in _WRONG[kind]:
+        return
+    if suffix in _WRONG[kind] or suffix in (*_GZIP, *_ZSTD):
+        what = "one id a line" if kind == "ids" else kind
+        raise UsageError(f"{path}: its name says .{suffix}, but it would be {what} (compressed by .gz or .zst)")
+
+
+@contextlib.contextmanager
+def compressing(path: str, stream: Any) -> Iterator[Any]:
+    """What compresses, as a path's suffix says, the bytes written to it into a stream that has `write`."""
+    _, suffix = _suffix(path)
+    if suffix in _GZIP:
+        from isal import igzip
+
+        with igzip.IGzipFile("", "wb", fileobj=_Sink(stream), mtime=0) as compressed:  # type: ignore[no-untyped-call]
+            yield compressed
+    elif suffix in _ZSTD:
+        import pyarrow as pa
+
+        with pa.CompressedOutputStream(pa.PythonFile(_Sink(stream), mode="w"), "zstd") as compressed:
+            yield compressed
+    else:
+        yield stream
+
+
+class _Sink:
+    """A stream that compressors may close: that only ends what they write."""
+
+    closed = False
+    mode = "wb"
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, data: Any) -> int:
+        self._stream.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,176 @@
+"""Temporary files of the dead are removed, those of the living are not."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.storage import locks
+from pipeline.storage.local import new_file, temporary_path
+from pipeline.storage.locks import held, new_token, prefix, remove_dead, remove_of
+from pipeline.storage.scratch import scratch_folder
+from tests.support import ROOT
+
+FILES = """
+import sys, time
+from pipeline.storage.local import new_file, temporary_path
+from pipeline.storage.locks import held, new_token
+token = new_token()
+with held([sys.argv[1]], token):
+    open(temporary_path(sys.argv[1] + "/ids.txt", token), "w").close()  # as a worker leaves it to another
+    with new_file(sys.argv[1] + "/report.csv") as stream:
+        stream.write(b"half a report")
+        print("ready", flush=True)
+        time.sleep(600)
+"""
+
+FOLDER = """
+import os, sys, tempfile, time
+from pipeline.storage.scratch import scratch_folder
+with scratch_folder() as folder:
+    tempfile.mkdtemp()
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+@contextmanager
+def process(script: str, *arguments: str, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that has come to its rest."""
+    command = [sys.executable, "-c", script, *arguments]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=variables) as started:
+        try:
+            assert started.stdout
+            assert started.stdout.readline() == b"ready\n"
+            yield started
+        finally:
+            started.kill()
+
+
+def kill(started: "subprocess.Popen[bytes]") -> None:
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+
+
+def test_what_a_killed_process_leaves_is_removed_and_what_a_living_one_needs_is_not(tmp_path: Path) -> None:
+    with process(FILES, str(tmp_path)) as living, process(FILES, str(tmp_path)) as dying:
+        names = set(os.listdir(tmp_path))
+        assert len(names) == 6
+        remove_dead(str(tmp_path))
+        assert set(os.listdir(tmp_path)) == names
+        kill(dying)
+        with held([str(tmp_path)], new_token()):
+            assert len(set(os.listdir(tmp_path)) & names) == 3
+        assert len(os.listdir(tmp_path)) == 3
+        kill(living)
+        remove_dead(str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_of_no_run_is_safe_while_it_is_written(tmp_path: Path) -> None:
+    with new_file(str(tmp_path / "report.csv")) as stream:
+        stream.write(b"x")
+        remove_dead(str(tmp_path))
+    assert (tmp_path / "report.csv").read_bytes() == b"x"
+
+
+def test_only_temporary_files_are_removed(tmp_path: Path) -> None:
+    token = new_token()
+    names = [
+        f"report.{token}-{token}",
+        f".report.{token}",
+        f".report.{token}-{token}.bak",
+        ".report.tmp",
+        f".{token}-{token}",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / f".folder.{token}-{token}").mkdir()
+    (tmp_path / f".link.{token}-{token}").symlink_to("report.csv")
+    before = sorted(os.listdir(tmp_path))
+    remove_dead(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_where_there_are_no_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(37, os.strerror(37))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    token = new_token()
+    with held([str(tmp_path)], token):
+        Path(temporary_path(f"{tmp_path}/a", token)).touch()
+        before = set(os.listdir(tmp_path))
+        remove_dead(str(tmp_path))
+        assert set(os.listdir(tmp_path)) == before
+        with new_file(str(tmp_path / "report.csv")) as stream:
+            stream.write(b"x")
+    assert (tmp_path / "report.csv").read_bytes() == b"x"
+
+
+def test_a_run_removes_its_own_files_alone(tmp_path: Path) -> None:
+    token, other = new_token(), new_token()
+    for name in (f".a.{token}-{'0' * 32}", f".a.{other}-{'0' * 32}", f".hourly-report.{token}-lock"):
+        (tmp_path / name).touch()
+    remove_of(str(tmp_path), token)
+    assert sorted(os.listdir(tmp_path)) == sorted([f".a.{other}-{'0' * 32}", f".hourly-report.{token}-lock"])
+
+
+def test_a_folder_that_is_missing_or_shut_is_no_error_of_the_lock(tmp_path: Path) -> None:
+    with held([str(tmp_path / "missing")], new_token()):
+        pass
+
+
+def test_files_made_and_removed_at_once_are_never_lost(tmp_path: Path) -> None:
+    """A cleaner may take a file for a dead one's between its making and its lock: then it is made again."""
+    stop = threading.Event()
+
+    def clean() -> None:
+        while not stop.is_set():
+            remove_dead(str(tmp_path))
+
+    cleaner = threading.Thread(target=clean)
+    cleaner.start()
+    try:
+        for number in range(300):
+            with new_file(str(tmp_path / "report.csv")) as stream:
+                stream.write(b"%d" % number)
+            assert (tmp_path / "report.csv").read_bytes() == b"%d" % number
+    finally:
+        stop.set()
+        cleaner.join()
+    assert os.listdir(tmp_path) == ["report.csv"]
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "\udce9" * 255, "short"])
+def test_temporary_names_are_short(name: str) -> None:
+    made = os.path.basename(temporary_path(f"/nowhere/{name}", new_token()))
+    assert len(os.fsencode(made)) <= 143
+    assert locks._TEMPORARY.fullmatch(made)
+    assert made.startswith(prefix(name, made.split(".")[-1].split("-")[0]))
+
+
+def test_the_scratch_folder_of_a_killed_process_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = ["hourly-report.archive", "hourly-report", f"report.{new_token()}", f"hourly-report.{new_token()}.old"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with process(FOLDER, TMPDIR=str(tmp_path)) as living, process(FOLDER, TMPDIR=str(tmp_path)) as dying:
+        kill(dying)
+        with scratch_folder() as folder:
+            assert tempfile.gettempdir() == os.environ["TMPDIR"] == folder
+            assert len(os.listdir(tmp_path)) == len(others) + 2
+        assert tempfile.gettempdir() == str(tmp_path)
+        assert len(os.listdir(tmp_path)) == len(others) + 1
+        kill(living)
+        with scratch_folder():
+            pass
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
