@@ -16,6 +16,10 @@ class UsageError(PipelineError):
     """The request itself is wrong (no match for an input, a bad offset, an unwritable output)."""
 
 
+class OptionError(UsageError):
+    """An option is missing or has a bad value. Its name begins the message; the command line puts the dashes before."""
+
+
 class InputError(PipelineError):
     """A source as a whole cannot be read: an array that breaks off or is not JSON, damaged compression."""
 

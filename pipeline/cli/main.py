@@ -19,7 +19,7 @@ from pipeline.cli import standard
 from pipeline.cli.options import ReportOptions, is_stream, make_job, parse_options
 from pipeline.cli.standard import STANDARD
 from pipeline.engine import dataflow, progress
-from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.errors import OptionError, PipelineError, UsageError, one_line
 from pipeline.model.tally import Summary
 from pipeline.storage.files import shown
 from pipeline.storage.scratch import scratch_folder
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with scratch_folder() as folder:
             (_run_stream if is_stream(options) else _run)(options, folder)
         return 0
+    except OptionError as error:
+        return _fail(2, f"--{error}")
     except UsageError as error:
         return _fail(2, str(error))
     except PipelineError as error:

@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from pipeline.errors import UsageError
+from pipeline.errors import OptionError, UsageError
 from pipeline.storage.files import is_local
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -41,7 +41,7 @@ def prepare(options: PipelineOptions, paths: list[str], folder: str) -> None:
     google = options.view_as(GoogleCloudOptions)
     for name in ("project", "region", "temp_location"):
         if not getattr(google, name):
-            raise UsageError(f"--{name} is missing: DataflowRunner needs it")
+            raise OptionError(f"{name} is missing: DataflowRunner needs it")
     for path in filter(is_local, paths):
         raise UsageError(f"{path} is on this machine: DataflowRunner needs gs:// or s3://")
     kind = "stream" if options.view_as(StandardOptions).streaming else "report"

@@ -20,7 +20,7 @@ def tell_if_it_goes_on(result: Any) -> None:
     """PipelineError where what was interrupted was the waiting, not the job; says how to end that."""
     if goes_on(result):
         end = f"gcloud dataflow jobs cancel {result.job_id()}"
-        raise PipelineError(f"interrupted; the job goes on: `{end}` with its --project and --region ends it") from None
+        raise PipelineError(f"interrupted; the job goes on: `{end}` with its project and region ends it") from None
 
 
 def goes_on(result: Any) -> bool:

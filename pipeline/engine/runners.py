@@ -8,7 +8,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
-from pipeline.errors import UsageError, one_line
+from pipeline.errors import OptionError, UsageError, one_line
 
 DIRECT_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner")
 
@@ -52,11 +52,11 @@ def complete(options: PipelineOptions, arguments: Sequence[str]) -> None:
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or (STREAM_RUNNER if standard.streaming else DEFAULT_RUNNER)
     if standard.runner == "BundleBasedDirectRunner" and not standard.streaming:
-        raise UsageError(f"{standard.runner} cannot read files in parts. Use --runner {DEFAULT_RUNNER}")
+        raise OptionError(f"runner {standard.runner} cannot read files in parts: use {DEFAULT_RUNNER}")
     try:
         create_runner(standard.runner)
     except (ValueError, ImportError, AttributeError) as error:
-        raise UsageError(f"--runner {standard.runner}: {one_line(error)}") from None
+        raise OptionError(f"runner {standard.runner}: {one_line(error)}") from None
 
 
 def _check_beam_options(arguments: Sequence[str]) -> None:

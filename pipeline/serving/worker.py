@@ -19,7 +19,7 @@ from pipeline.engine.runners import beam_options
 
 logs.configure()
 
-from pipeline.errors import UsageError
+from pipeline.errors import OptionError, UsageError
 from pipeline.formats.decoding import SMALL_BLOCK, Block, decode
 from pipeline.serving.app import make_app
 from pipeline.serving.folders import hold
@@ -43,7 +43,7 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
             slots.add(make_slot())
             server = Server(make_app(settings, slots), settings, listener)
         except UsageError as error:
-            ready.send(str(error))
+            ready.send(f"--{error}" if isinstance(error, OptionError) else str(error))
             return
         _stop_on_signals(server)
         ready.send("")

@@ -366,7 +366,8 @@ def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]
         (["--inputs", "in"], "unknown option or stray argument: --inputs"),
         (["--input", "in", "stray"], "unknown option or stray argument: stray"),
         (["--input", "in", "--direct_num_workers", "many"], "direct_num_workers"),
-        (["--input", "in", "--runner", "NoSuchRunner"], "NoSuchRunner"),
+        (["--input", "in", "--runner", "NoSuchRunner"], "--runner NoSuchRunner: "),
+        (["--input", "in", "--runner", "DataflowRunner"], "--project is missing: DataflowRunner needs it"),
         (["--input", "bad.lzma"], "compression is not supported"),
         (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: no such kind of storage"),
     ],
@@ -444,7 +445,7 @@ def test_an_engine_that_cannot_read_in_parts_is_refused(tmp_path: Path, capsys: 
     source.write_bytes(line() + b"\n")
     result = call(capsys, "--input", str(source), "--runner", "BundleBasedDirectRunner")
     assert (result.status, result.out) == (2, "")
-    assert result.err == "error: BundleBasedDirectRunner cannot read files in parts. Use --runner FnApiRunner\n"
+    assert result.err == "error: --runner BundleBasedDirectRunner cannot read files in parts: use FnApiRunner\n"
 
 
 def test_a_bucket_without_its_extra_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

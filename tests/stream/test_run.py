@@ -48,9 +48,7 @@ class DataflowResult:
         return self
 
 
-INTERRUPTED = (
-    "interrupted; the job goes on: `gcloud dataflow jobs cancel 2026-11-24_01` with its --project and --region"
-)
+INTERRUPTED = "interrupted; the job goes on: `gcloud dataflow jobs cancel 2026-11-24_01` with its project and region"
 
 
 def test_a_stream_on_dataflow_goes_on_when_its_launcher_is_interrupted(
