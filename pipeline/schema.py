@@ -91,4 +91,4 @@ _KINDS = {
 
 def _kind(value: Any) -> str:
     """A decoded JSON value's type, in JSON's words."""
-    return _KINDS.get(type(value), "another type")
+    return next((words for kind, words in _KINDS.items() if isinstance(value, kind)), "another type")

@@ -107,7 +107,7 @@ class Writer:
         return self.members([(name, self.value(level + 1)) for name in names])
 
     def deep(self) -> str:
-        """Nested around the limits of both decoders (30, 200), or an object of many names (64)."""
+        """Nested around the limits of both decoders (30, 200), or an object of many names, now and then one twice."""
         levels = self.random.choice((28, 29, 30, 31, 32, 198, 199, 200, 201, 1000))
         kind = self.random.randint(0, 3)
         if kind == 0:

@@ -115,18 +115,13 @@ def parse(record: bytes) -> Any:
     return value
 
 
-def _has_twice(value: Any) -> bool:
-    if isinstance(value, Members):
-        names = [name for name, _ in value]
-        return len(set(names)) < len(names) or any(_has_twice(member) for _, member in value)
-    return isinstance(value, list) and any(map(_has_twice, value))
-
-
 def as_event(value: Any) -> Event | None:
     """The event in a parsed value, or None."""
-    if not isinstance(value, Members) or _has_twice(value):
+    if not isinstance(value, Members):
         return None
     record = dict(value)
+    if sum(name in ("id", "event", "timestamp") for name, _ in value) != 3:
+        return None
     identity, event, timestamp = (record.get(name) for name in ("id", "event", "timestamp"))
     if type(identity) is not str or identity == "" or type(event) is not str or event not in EVENTS:
         return None

@@ -1,6 +1,6 @@
 """The compiled JSON scanner: turns a block of bytes into columns at about memory speed.
 
-It is a complete strict JSON reader (RFC 8259: escapes, UTF-8, numbers, nesting, duplicate names) that takes a
+It is a complete strict JSON reader (RFC 8259: escapes, UTF-8, numbers, nesting) that takes a
 record only when it understands all of it *and* the record is a valid event. Every other record is handed back as
 a span of bytes ("odd") for the strict Python decoder in `decoding.py`, which alone decides what is rejected and why.
 So the scanner can be fast and never has to be clever; `tests/test_decoding_property.py` holds the two together.
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.native.compiler import compiled
+from pipeline.native.loader import SCRATCH_WORDS
 from pipeline.native.memory import byte, load, store, store_byte
 from pipeline.native.strings import QUOTE, string_end, string_skip, unescape
 from pipeline.native.values import (
@@ -23,8 +24,6 @@ from pipeline.native.values import (
     NINE,
     OPEN,
     OPEN_LIST,
-    TEXT,
-    TEXT_BYTES,
     ZERO,
     member_value,
     spaces,
@@ -33,6 +32,8 @@ from pipeline.native.values import (
 from pipeline.schema import EVENT_TYPES, FIELDS, MAX_TIMESTAMP
 
 _NAME_BYTES = 16  # of the longest name known here, with its quote
+_TEXT_BYTES = 8 * (SCRATCH_WORDS - 2)  # of scratch memory for a name or event type without its escapes
+assert _TEXT_BYTES >= 6 * _NAME_BYTES + 1
 
 
 def _table(names: tuple[str, ...]) -> Any:
@@ -64,7 +65,7 @@ def _match(d, i, end, first, last):
 
 
 @compiled
-def _known(d, i, end, first, last, names):
+def _known(d, i, end, first, last, text):
     """(which of the rows first to last of _NAMES the string from i on is, or -1; index after it, or -1)."""
     k = _match(d, i, end, first, last)
     if k >= 0:
@@ -72,10 +73,9 @@ def _known(d, i, end, first, last, names):
     stop, escaped = string_end(d, i, end)
     if k == -2 or stop < 0:
         return -1, np.int64(-1)
-    if escaped and stop - i < TEXT_BYTES:
-        w = unescape(d, i, stop, names, np.int64(TEXT))
-        store_byte(names, w, QUOTE)
-        k = _match(names + TEXT, _ZERO_INDEX, np.int64(TEXT_BYTES), first, last)
+    if escaped and stop - i < _TEXT_BYTES:
+        store_byte(text, unescape(d, i, stop, text, _ZERO_INDEX), QUOTE)
+        k = _match(text, _ZERO_INDEX, np.int64(_TEXT_BYTES), first, last)
     return k, stop + 1
 
 
@@ -111,31 +111,29 @@ def _timestamp(d, i):
 
 
 @compiled
-def _member(d, i, end, newlines, names, count):
-    """Skips a member of no interest whose name's quote is at i: (index after it, new count), or (-1, _)."""
-    i, count = member_value(d, i, end, newlines, names, _ZERO_INDEX, count)
-    if i > 0:
-        i = value_end(d, i, end, newlines, names, count)
-    return i, count
+def _member(d, i, end, newlines):
+    """Index after the member of no interest whose name's quote is at i, or -1."""
+    i = member_value(d, i, end, newlines)
+    return value_end(d, i, end, newlines) if i > 0 else -1
 
 
 @compiled
-def _record(d, i, end, newlines, names):
+def _record(d, i, end, newlines, text):
     """The event whose brace is at i: (index after it, code, timestamp, where its id starts and stops, escaped or not).
 
     The index is -1 where the record is odd.
     """
-    seen = code = count = time = start = stop = _ZERO_INDEX
+    seen = code = time = start = stop = _ZERO_INDEX
     escaped = False
     while True:
         i = spaces(d, i + 1, end, newlines)
         if byte(d, i) != QUOTE:
             break
-        field, after = _known(d, i + 1, end, _ZERO_INDEX, _FIELD_COUNT, names)
+        field, after = _known(d, i + 1, end, _ZERO_INDEX, _FIELD_COUNT, text)
         if after < 0:
             break
         if field < 0:
-            i, count = _member(d, i, end, newlines, names, count)
+            i = _member(d, i, end, newlines)
         else:
             i = spaces(d, after, end, newlines)
             if seen & (1 << field) or byte(d, i) != COLON:
@@ -147,7 +145,7 @@ def _record(d, i, end, newlines, names):
             elif byte(d, i) != QUOTE:
                 break
             elif field == 1:
-                code, i = _known(d, i + 1, end, _FIELD_COUNT, _NAME_COUNT, names)
+                code, i = _known(d, i + 1, end, _FIELD_COUNT, _NAME_COUNT, text)
                 if code < 0:
                     break
             else:
@@ -207,7 +205,7 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, odd, found):
     Returns how many events there are. Room is needed for size // 40 + 1 events, size bytes of ids and size // 2 + 1
     odd records.
     """
-    names = found + 16
+    text = found + 16
     end = size - 1
     n = odds = w = i = _ZERO_INDEX
     error = np.int64(-1)
@@ -218,7 +216,7 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, odd, found):
             continue
         stop = -1
         if i < end and byte(d, i) == OPEN:
-            stop, code, time, id_start, id_stop, escaped = _record(d, i, end, elements, names)
+            stop, code, time, id_start, id_stop, escaped = _record(d, i, end, elements, text)
             if stop > 0 and not elements:
                 stop = spaces(d, stop, end, elements)
                 stop = stop if byte(d, stop) == 10 else -1

@@ -1,19 +1,14 @@
-"""Strict JSON values, compiled: where they end (RFC 8259; depth and names at once are limited)."""
+"""Strict JSON values, compiled: where they end (RFC 8259; depth is limited)."""
 
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.loader import SCRATCH_WORDS
-from pipeline.native.memory import byte, load, store
-from pipeline.native.strings import QUOTE, string_end, unescape
+from pipeline.native.memory import byte
+from pipeline.native.strings import QUOTE, string_end
 
 COMMA, COLON, ZERO, NINE = 44, 58, 48, 57
 OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 123, 125, 91, 93
-MAX_NAMES = 64  # of ignored members, open at once in one record; more make it odd
 _MAX_DEPTH = 30  # of ignored members; deeper records are odd
-TEXT = 8 * (MAX_NAMES + _MAX_DEPTH)  # bytes of scratch memory before a text of ...
-TEXT_BYTES = 8 * (SCRATCH_WORDS - 2) - TEXT  # ... so many bytes: a name or event type without its escapes
-assert TEXT_BYTES >= 96 + 1
 
 
 @compiled
@@ -86,46 +81,23 @@ def _scalar(d, i, end):
 
 
 @compiled
-def _name_hash(d, i, stop):
-    h = np.uint64(0xCBF29CE484222325)
-    for k in range(i, stop):
-        h = (h ^ np.uint64(byte(d, k))) * np.uint64(0x100000001B3)
-    return h
-
-
-@compiled
-def member_value(d, i, end, newlines, names, first, count):
-    """(index of the value of the member whose name's quote is at i, new count), or (-1, _).
-
-    The name's hash is kept in names[first:count + 1], the names of this object; an equal hash makes the record odd.
-    """
+def member_value(d, i, end, newlines):
+    """Index of the value of the member whose name's quote is at i, or -1."""
     if byte(d, i) != QUOTE:
-        return -1, count
-    stop, escaped = string_end(d, i + 1, end)
-    if stop < 0 or count == MAX_NAMES or (escaped and stop - i > TEXT_BYTES):
-        return -1, count
-    if escaped:
-        h = _name_hash(names, TEXT, unescape(d, i + 1, stop, names, np.int64(TEXT)))
-    else:
-        h = _name_hash(d, i + 1, stop)
-    for k in range(first, count):
-        if load(names, 8 * k) == h:
-            return -1, count
-    store(names, 8 * count, h)
+        return -1
+    stop, _ = string_end(d, i + 1, end)
+    if stop < 0:
+        return -1
     i = spaces(d, stop + 1, end, newlines)
     if byte(d, i) != COLON:
-        return -1, count
-    return spaces(d, i + 1, end, newlines), count + 1
+        return -1
+    return spaces(d, i + 1, end, newlines)
 
 
 @compiled
-def value_end(d, i, end, newlines, names, count):
-    """Index after the value at i, whatever it is, or -1. names[:count] are the names of enclosing objects.
-
-    Behind the names each level's first one is kept, and behind those a name without its escapes.
-    """
+def value_end(d, i, end, newlines):
+    """Index after the value at i, whatever it is, or -1."""
     kinds = np.uint64(0)  # a bit a level: 1 for an object
-    firsts = names + 8 * MAX_NAMES
     depth = 0
     while True:
         if byte(d, i) == OPEN or byte(d, i) == OPEN_LIST:
@@ -133,12 +105,11 @@ def value_end(d, i, end, newlines, names, count):
                 return -1
             is_object = byte(d, i) == OPEN
             kinds = (kinds << np.uint64(1)) | np.uint64(is_object)
-            store(firsts, 8 * depth, count)
             depth += 1
             i = spaces(d, i + 1, end, newlines)
             if byte(d, i) != (CLOSE if is_object else CLOSE_LIST):
                 if is_object:
-                    i, count = member_value(d, i, end, newlines, names, count, count)
+                    i = member_value(d, i, end, newlines)
                     if i < 0:
                         return -1
                 continue
@@ -150,7 +121,6 @@ def value_end(d, i, end, newlines, names, count):
         while byte(d, i) == (CLOSE if kinds & np.uint64(1) else CLOSE_LIST):
             depth -= 1
             kinds >>= np.uint64(1)
-            count = np.int64(load(firsts, 8 * depth))
             if depth == 0:
                 return i + 1
             i = spaces(d, i + 1, end, newlines)
@@ -158,6 +128,6 @@ def value_end(d, i, end, newlines, names, count):
             return -1
         i = spaces(d, i + 1, end, newlines)
         if kinds & np.uint64(1):
-            i, count = member_value(d, i, end, newlines, names, np.int64(load(firsts, 8 * depth - 8)), count)
+            i = member_value(d, i, end, newlines)
             if i < 0:
                 return -1
