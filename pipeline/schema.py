@@ -1,5 +1,7 @@
 """What an event is: its fields, their values, and the reasons for which a record is refused."""
 
+import numbers
+import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -63,14 +65,17 @@ def _code(value: Any) -> int:
 
 
 def _timestamp(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise EventError(f"timestamp must be whole Unix seconds, not {_kind(value)}")
-    if value < 0:
+    whole: Any = None if isinstance(value, bool) else value
+    try:
+        seconds = operator.index(whole)  # numpy's whole numbers are no int
+    except TypeError:
+        raise EventError(f"timestamp must be whole Unix seconds, not {_kind(value)}") from None
+    if seconds < 0:
         raise EventError("timestamp must not be negative")
-    if value >= MAX_TIMESTAMP:
-        hint = " (milliseconds? seconds are wanted)" if 10**12 <= value < 10**13 else ""
+    if seconds >= MAX_TIMESTAMP:
+        hint = " (milliseconds? seconds are wanted)" if 10**12 <= seconds < 10**13 else ""
         raise EventError(f"timestamp must be below {MAX_TIMESTAMP} seconds{hint}")
-    return value
+    return seconds
 
 
 def _shown(value: str) -> str:
@@ -78,17 +83,17 @@ def _shown(value: str) -> str:
     return ascii(text)
 
 
-_KINDS = {
-    str: "a string",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number with a fraction or exponent",
-    type(None): "null",
-    list: "an array",
-    dict: "an object",
-}
+_KINDS: tuple[tuple[type, str], ...] = (
+    (str, "a string"),
+    (bool, "a boolean"),
+    (numbers.Integral, "a number"),
+    (numbers.Real, "a number with a fraction or exponent"),
+    (type(None), "null"),
+    (list, "an array"),
+    (Mapping, "an object"),
+)
 
 
 def _kind(value: Any) -> str:
-    """A decoded JSON value's type, in JSON's words."""
-    return next((words for kind, words in _KINDS.items() if isinstance(value, kind)), "another type")
+    """A value's type, in JSON's words."""
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "another type")

@@ -70,6 +70,28 @@ def test_each_event_type_has_its_own_column() -> None:
     assert EVENT_TYPES == oracle.EVENTS
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
+def test_timestamps_may_be_whole_numbers_of_numpy(kind: Any) -> None:
+    assert hourly_table([event(timestamp=kind(100))]) == hourly_table([event(timestamp=100)])
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (np.float32(1), "whole Unix seconds, not a number with a fraction or exponent"),
+        (np.float64(1), "whole Unix seconds, not a number with a fraction or exponent"),
+        (np.bool_(True), "whole Unix seconds, not another type"),
+        (np.int64(-1), "must not be negative"),
+        (np.uint64(2**63), "must be below"),
+        (np.timedelta64(1, "s"), "whole Unix seconds, not"),
+        (np.datetime64(1, "s"), "whole Unix seconds, not another type"),
+    ],
+)
+def test_what_else_numpy_has_is_no_timestamp(value: Any, reason: str) -> None:
+    with pytest.raises(EventError, match=reason):
+        hourly_table([event(timestamp=value)])
+
+
 def test_no_events() -> None:
     assert hourly_table([]) == []
     assert report([]) == HEADER
