@@ -19,6 +19,7 @@ from pipeline.cli import standard
 from pipeline.cli.options import ReportOptions, is_stream, make_job, parse_options
 from pipeline.cli.standard import STANDARD
 from pipeline.engine import dataflow, progress
+from pipeline.engine.runners import has_servers
 from pipeline.errors import OptionError, PipelineError, UsageError, one_line
 from pipeline.model.tally import Summary
 from pipeline.storage.files import shown
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the status."""
     try:
         options = parse_options(sys.argv[1:] if arguments is None else arguments)
-        with scratch_folder() as folder:
+        with scratch_folder(needed_at_exit=has_servers) as folder:
             (_run_stream if is_stream(options) else _run)(options, folder)
         return 0
     except OptionError as error:

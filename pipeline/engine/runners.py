@@ -1,6 +1,7 @@
 """Runners and Beam's own options: defaults, and checks before anything runs."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -57,6 +58,14 @@ def complete(options: PipelineOptions, arguments: Sequence[str]) -> None:
         create_runner(standard.runner)
     except (ValueError, ImportError, AttributeError) as error:
         raise OptionError(f"runner {standard.runner}: {one_line(error)}") from None
+
+
+def has_servers() -> bool:
+    """Whether Beam may have started programs (Prism, Flink), which it ends when the interpreter does.
+
+    It first removes their temporary folders: where these are gone, it leaves the programs running.
+    """
+    return "apache_beam.runners.portability.job_server" in sys.modules
 
 
 def _check_beam_options(arguments: Sequence[str]) -> None:

@@ -1,11 +1,15 @@
 """A folder of a run for all that is temporary, held by a lock on itself; what killed runs left is removed."""
 
+import atexit
 import contextlib
+import functools
 import os
 import re
 import shutil
+import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from pipeline.storage.locks import is_at, new_token, try_lock
 
@@ -13,16 +17,20 @@ _NAME = re.compile(r"hourly-report\.[0-9a-f]{32}")
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[str]:
+def scratch_folder(needed_at_exit: Callable[[], bool] = lambda: False) -> Iterator[str]:
     """A new private folder for all temporary files of this process and those that it starts, while the block runs.
 
     So what an engine leaves when the run is killed is removed by the next one too. The lock is on the folder itself,
-    which systemd's cleaner of temporary folders respects. Raises:
+    which systemd's cleaner of temporary folders respects. needed_at_exit: whether it must stay until the interpreter
+    has called what the block had registered for its exit. Raises:
       OSError: there is no place for it.
     """
     parent = tempfile.gettempdir()
-    _remove_dead(parent)
+    with contextlib.suppress(OSError):  # it may be written to, but not listed
+        _remove_dead(parent)
     descriptor, folder = _make(parent)
+    remove = functools.partial(_remove, descriptor, folder)
+    atexit.register(remove)  # the last registered is called first
     before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
     tempfile.tempdir = os.environ["TMPDIR"] = folder
     try:
@@ -33,8 +41,14 @@ def scratch_folder() -> Iterator[str]:
             os.environ.pop("TMPDIR", None)
         else:
             os.environ["TMPDIR"] = variable
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+        if not needed_at_exit():
+            atexit.unregister(remove)
+            remove()
+
+
+def _remove(descriptor: int, folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(descriptor)
 
 
 def _make(parent: str) -> tuple[int, str]:
@@ -50,13 +64,23 @@ def _make(parent: str) -> tuple[int, str]:
 
 
 def _remove_dead(parent: str) -> None:
-    """Removes this user's folders of runs that were killed."""
+    """Removes this user's folders of runs that were killed, and ends the programs that these had started."""
     for name in filter(_NAME.fullmatch, os.listdir(parent)):
         folder = os.path.join(parent, name)
         with contextlib.suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 if os.fstat(descriptor).st_uid == os.geteuid() and try_lock(descriptor):
+                    _end_programs(folder)
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(descriptor)
+
+
+def _end_programs(folder: str) -> None:
+    """Ends what runs with this temporary folder, such as Prism, which does not notice that its run is gone."""
+    variable = b"TMPDIR=" + os.fsencode(folder)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if variable in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)

@@ -117,7 +117,7 @@ def test_s3_without_credentials_is_wrong_usage(output: bool, tmp_path: Path) -> 
     nothing = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1/", "HOME": str(tmp_path)}
     done = job(*arguments, "--s3_region_name=us-east-1", limit=60, **nothing)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert done.stderr.startswith(f"error: {'' if output else '--input '}{path}: no credentials for S3 ")
+    assert done.stderr.startswith(f"error: --{'output' if output else 'input'} {path}: no credentials for S3 ")
 
 
 def test_an_input_is_no_output(store: Store) -> None:
