@@ -7,7 +7,8 @@ from typing import BinaryIO
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.formats.decoding import Block, Shape
+from pipeline.formats.decoding import TOKEN, Block, Shape
+from pipeline.native import loader as native
 from pipeline.schema import RAW_BYTES
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -218,11 +219,27 @@ def _elements(buffer: _Buffer, size: int, source: str, index: int) -> Block:
 
 def _last_comma(data: memoryview) -> tuple[int, int, int]:
     """Index of the last comma between elements or -1, how many there are, index of the array's end or -1."""
-    from pipeline.native import loader as native
-
+    if not native.works("last_comma"):
+        return _last_comma_plain(bytes(data))
     found = np.empty(2, np.int64)
     cut = native.call("last_comma", np.frombuffer(data, np.uint8), len(data), found)
     return cut, *found.tolist()
+
+
+def _last_comma_plain(data: bytes) -> tuple[int, int, int]:
+    depth = count = 0
+    comma = -1
+    for token in TOKEN.finditer(data):
+        mark = data[token.start()]
+        if mark in b"[{":
+            depth += 1
+        elif mark in b"]}":
+            depth -= 1
+            if depth < 0:
+                return comma, count, token.start()
+        elif mark == 44 and depth == 0:
+            comma, count = token.start(), count + 1
+    return comma, count, -1
 
 
 def _size_without_closing(buffer: _Buffer, source: str, in_object: bool) -> int:

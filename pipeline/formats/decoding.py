@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.errors import EventError, InputError
 from pipeline.model.events import NO_IDS, Batch, Ids, Reject
+from pipeline.native import loader as native
 from pipeline.schema import FIELDS, RAW_BYTES, Event, check_event
 
 SMALL_BLOCK = 64 * 1024
@@ -121,15 +122,13 @@ def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) 
     """
     if block.shape is Shape.TOO_LONG:
         return _with_rejects(Batch.of([]), 1, [_reject(block, 0, len(block.data), None, "line is too long")])
-    if len(block.data) <= SMALL_BLOCK:
+    if len(block.data) <= SMALL_BLOCK or not native.works("scan"):
         spans = _lines(bytes(block.data)) if block.shape is Shape.LINES else _elements(block)
         return _decode_spans(block, spans, want_ids, max_rejects)
     return _decode_compiled(block, want_ids, max_rejects)
 
 
 def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> Batch:
-    from pipeline.native import loader as native
-
     data = np.frombuffer(block.data, np.uint8)
     rows = len(data) // 40 + 1  # the shortest event has 43 bytes
     codes, timestamps = np.empty(rows, np.uint8), np.empty(rows, np.int64)
@@ -202,7 +201,7 @@ def _lines(data: bytes) -> Iterator[Span]:
         start += len(line) + 1
 
 
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
+TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 """A string (perhaps cut off), a bracket or a comma."""
 
 
@@ -210,7 +209,7 @@ def _elements(block: Block) -> Iterator[Span]:
     """The elements between the commas of a small block of array elements."""
     start = depth = count = 0
     data = bytes(block.data)
-    for token in _TOKEN.finditer(data):
+    for token in TOKEN.finditer(data):
         mark = data[token.start()]
         if mark in b"[{":
             depth += 1
@@ -266,7 +265,7 @@ def _too_deep(text: str) -> bool:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False
     depth = deepest = 0
-    for token in _TOKEN.finditer(text.encode()):
+    for token in TOKEN.finditer(text.encode()):
         mark = token.group()
         depth += 1 if mark in b"[{" else -1 if mark in b"]}" else 0
         deepest = max(deepest, depth)

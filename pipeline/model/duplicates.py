@@ -16,6 +16,7 @@ from pipeline.model.events import NO_IDS, Batch, Ids
 from pipeline.model.hours import HourClock
 from pipeline.model.ids import SMALL_MERGE, SMALL_SET, hash_id, merge, partition, unpack
 from pipeline.model.tally import first_rejects
+from pipeline.native.loader import call, works
 from pipeline.schema import EVENT_TYPES
 
 _TAIL = 6  # bytes of a key behind its id: timestamp x 6 + event code, which is below 2**41
@@ -113,10 +114,8 @@ def merge_events(packed: bytes) -> Batch:
 
 def _count(packed: bytes) -> int:
     """How many keys are packed."""
-    if len(packed) <= SMALL_MERGE:
+    if len(packed) <= SMALL_MERGE or not works("find_ids"):
         return sum(1 for _ in unpack(packed))
-    from pipeline.native.loader import call
-
     starts, stops, hashes = (np.empty(len(packed) // 2, np.int64) for _ in range(3))
     return call("find_ids", np.frombuffer(packed, np.uint8), len(packed), starts, stops, hashes)
 
@@ -139,10 +138,8 @@ def split_hours(batch: Batch, clock: HourClock) -> Iterator[tuple[Place, KeySet]
 
 def _hash(keys: Ids) -> _Hashes:
     count = len(keys.ends)
-    if count <= SMALL_SET:
+    if count <= SMALL_SET or not works("mark_ids"):
         return np.fromiter(map(hash_id, keys.to_list()), np.uint64, count)
-    from pipeline.native.loader import call
-
     mask = (1 << count.bit_length() + 1) - 1
     hashes, table = np.empty(count, np.uint64), np.zeros(mask + 1, np.int64)
     kept, sizes = np.empty(count, np.uint8), np.zeros(2, np.int64)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.model.events import Ids, batch_events
+from pipeline.native.loader import call, works
 
 PARTITIONS = 128
 """Ids are shuffled in so many partitions, by the first bits of their hash: of 10 M ids, 64 would outgrow the cache."""
@@ -49,7 +50,7 @@ def partition(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int, byt
     partitions: a power of two from 2 to MAX_PARTITIONS.
     """
     shift = 65 - partitions.bit_length()
-    if len(ids.ends) <= SMALL_SET:
+    if len(ids.ends) <= SMALL_SET or not works("mark_ids"):
         parts: dict[int, list[bytes]] = {}
         for item in set(ids.to_list()):
             parts.setdefault(hash_id(item) >> shift, []).append(item)
@@ -58,8 +59,6 @@ def partition(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int, byt
 
 
 def _partition_compiled(ids: Ids, shift: int) -> Iterator[tuple[int, bytes]]:
-    from pipeline.native.loader import call
-
     count, size, ends, data = len(ids.ends), len(ids.data), ids.ends, ids.data
     mask = (1 << count.bit_length() + 1) - 1
     hashes, table = np.empty(count, np.uint64), np.zeros(mask + 1, np.int64)
@@ -80,7 +79,7 @@ def distinct(ids: Ids) -> bytes:
 
 def merge(packed: bytes) -> Ids:
     """The different ids among packed ids, in the order of (hash, bytes)."""
-    if len(packed) > SMALL_MERGE:
+    if len(packed) > SMALL_MERGE and works("find_ids"):
         merged = _merge_compiled(packed)
         if merged:
             return merged
@@ -90,8 +89,6 @@ def merge(packed: bytes) -> Ids:
 
 def _merge_compiled(packed: bytes) -> Ids | None:
     """As merge, or None where different ids have the same hash: one pair in 10**19, or somebody's intent."""
-    from pipeline.native.loader import call
-
     data, size = np.frombuffer(packed, np.uint8), len(packed)
     starts, stops, hashes = (np.empty(size // 2, np.int64) for _ in range(3))
     count = call("find_ids", data, size, starts, stops, hashes)
@@ -133,9 +130,7 @@ def id_lines(ids: Ids) -> bytes:
 
     So each stays on one line, and a line that begins with a quote is a JSON string, any other the id itself.
     """
-    if len(ids.ends) > SMALL_SET:
-        from pipeline.native.loader import call
-
+    if len(ids.ends) > SMALL_SET and works("join_lines"):
         lines = np.empty(len(ids.data) + len(ids.ends), np.uint8)
         if not call("join_lines", ids.data, len(ids.data), ids.ends, len(ids.ends), lines, len(lines)):
             return lines.tobytes()

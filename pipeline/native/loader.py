@@ -1,11 +1,14 @@
 """Compiled functions, loaded without numba: 0.06 s, where importing numba takes 0.4 s and compiling some seconds.
 
+Callers ask `works` first, and have plain Python for where nothing can be compiled.
+
 What was compiled is kept as an object file beside this module, else in the user's cache; where neither can be written
 it is compiled in each process.
 """
 
 import ctypes
 import hashlib
+import logging
 import os
 import tempfile
 import threading
@@ -13,9 +16,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import llvmlite
-import llvmlite.binding as llvm
 
 _HERE = Path(__file__).parent
 _SOURCES = ("compiler.py", "memory.py", "strings.py", "values.py", "scanner.py", "id_sets.py")
@@ -30,13 +30,30 @@ _DIGEST_BYTES = 32
 SCRATCH_WORDS = 128
 """Words (8 bytes) of memory that `scan` works in, its last argument."""
 
-_lock = threading.Lock()
+_lock, _trying = threading.Lock(), threading.Lock()
+
+
+@cache
+def works(name: str) -> bool:
+    """Whether a compiled function can be had on this machine; where not, a warning tells that Python does its work."""
+    with _trying:
+        try:
+            _function(name)
+        except Exception as error:  # of a compiler that is broken, or does not fit Python, numpy or the processor
+            _warn(f"{type(error).__name__}: {error}".partition("\n")[0])
+            return False
+    return True
+
+
+@cache
+def _warn(reason: str) -> None:
+    logging.getLogger(__name__).warning("compiled code does not work here, plain Python is far slower: %s", reason)
 
 
 def call(name: str, *arguments: Any) -> int:
     """Calls a compiled function without the interpreter lock. arguments: whole numbers, or arrays for their address.
 
-    Nothing is checked: arrays must be as large as the function expects.
+    Nothing is checked: it must be one that `works`, and arrays as large as it expects.
     """
     result = ctypes.c_int64()
     numbers = (a if isinstance(a, int) else a.ctypes.data for a in arguments)
@@ -53,6 +70,9 @@ def _function(name: str) -> Any:
 
 @cache
 def _engine(module: str) -> Any:
+    import llvmlite
+    import llvmlite.binding as llvm
+
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()

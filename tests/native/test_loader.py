@@ -1,7 +1,10 @@
 """Where compiled code is kept, that a damaged copy is not used, and that it works where nothing can be kept."""
 
+import io
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +13,15 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from bench.events import pieces
+from pipeline.formats.blocks import read_blocks
+from pipeline.formats.decoding import Block, decode
+from pipeline.model.duplicates import merge_events, split_events, split_hours
+from pipeline.model.events import Batch
+from pipeline.model.hours import HourClock
+from pipeline.model.ids import SMALL_SET, distinct, id_lines, merge
 from pipeline.native import loader as native
+from tests import oracle, support
 
 NOWHERE = Path("/proc/nowhere")
 CODE = b"object code"
@@ -113,3 +124,58 @@ def test_arguments_are_numbers_or_arrays() -> None:
     data = np.frombuffer(b'{"a": [1, 2]}, 5, "]"', np.uint8)
     assert native.call("last_comma", data, len(data), found) == 16
     assert found.tolist() == [2, -1]
+
+
+BROKEN = "raise ImportError('Numba needs NumPy 2.2 or less')\n"
+
+
+@pytest.fixture
+def broken_compiler(monkeypatch: pytest.MonkeyPatch, builder: mock.Mock) -> Iterator[None]:
+    """A compiler that fails, as numba's do with a Python or a numpy that it does not know; nothing was compiled yet."""
+    builder.side_effect = AttributeError("module 'numpy' has no attribute 'long'")
+    for cached in (native._engine, native._function, native.works, native._warn):
+        cached.cache_clear()
+    yield
+    for cached in (native._engine, native._function, native.works, native._warn):
+        cached.cache_clear()
+
+
+@pytest.mark.usefixtures("broken_compiler")
+def test_where_nothing_can_be_compiled_plain_python_does_it_all(caplog: pytest.LogCaptureFixture) -> None:
+    text = b"".join(pieces(5000, "odd"))
+    batch = decode(Block(text))
+    assert Counter(support.batch_rows(batch)) == Counter(oracle.read(text).events)
+    array = b"[" + text.strip().replace(b"\n", b",") + b"]"
+    parts = [decode(block) for block in read_blocks(io.BytesIO(array), "array", 100_000)]
+    assert len(parts) > 2
+    assert support.batch_rows(Batch.concat(parts)) == support.batch_rows(batch)
+    ids = merge(distinct(batch.ids))
+    assert set(ids.to_list()) == {item.encode() for item in oracle.unique_ids(support.batch_rows(batch))}
+    assert id_lines(ids).count(b"\n") == len(ids.ends) > SMALL_SET
+    stays, pieces_of_keys = split_events(batch)
+    assert stays.moved == sum(len(merge_events(packed).codes) for _, packed in pieces_of_keys) > SMALL_SET
+    assert len(list(split_hours(batch, HourClock()))) > 1
+    assert len(caplog.messages) == 1
+    assert "plain Python is far slower: AttributeError: module 'numpy' has no attribute 'long'" in caplog.text
+
+
+@pytest.mark.parametrize("package", ["llvmlite", "numba"])
+def test_a_report_with_a_broken_compiler(tmp_path: Path, package: str) -> None:
+    """The report and its ids are the same, and one line on stderr says why it takes so long."""
+    root = Path(native.__file__).parents[2]
+    shutil.copytree(root / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(BROKEN)
+    text = b"".join(pieces(5000, "usual"))
+    run = support.run(
+        "--input=-", "--output=-", "--ids_output=ids.txt", "--deduplicate", stdin=text, cwd=tmp_path,
+        PYTHONPATH=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"),
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr.decode()
+    events = oracle.read(text).events
+    assert run.stdout.decode() == oracle.report(oracle.without_duplicates(events))
+    assert set(oracle.ids_of_lines((tmp_path / "ids.txt").read_bytes())) == oracle.unique_ids(events)
+    warnings = [line for line in run.stderr.decode().splitlines() if line.startswith("WARNING")]
+    assert len(warnings) == 1
+    assert warnings[0].endswith("plain Python is far slower: ImportError: Numba needs NumPy 2.2 or less")
+    assert "Traceback" not in run.stderr.decode()
