@@ -39,6 +39,11 @@ def head_of(stream: BinaryIO) -> "_Buffer":
     return buffer
 
 
+def first_bytes(stream: BinaryIO) -> "_Buffer":
+    """A stream read to its first HEAD_BYTES."""
+    return _Buffer(stream).fill(HEAD_BYTES)
+
+
 class _Buffer:
     """The unread bytes of a stream, in memory that each block may keep: a block is a view, nothing is copied twice."""
 

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import EventError, InputError, one_line
+from pipeline.formats.blocks import HEAD_BYTES
+from pipeline.formats.content import PARQUET, looks_like
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import NO_IDS, Batch, Ids, Reject
 from pipeline.schema import EVENT_TYPES, FIELDS, MAX_TIMESTAMP, RAW_BYTES, check_event
@@ -118,7 +120,7 @@ class ParquetReader:
         try:
             self._file = pq.ParquetFile(stream)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{source}: not a Parquet file: {one_line(error)}") from None
+            raise InputError(f"{source}: not a Parquet file: {_seen(stream) or one_line(error)}") from None
         self._check_columns()
 
     def _check_columns(self) -> None:
@@ -169,6 +171,13 @@ class ParquetReader:
         offset = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
         self._stream.seek(offset)
         return offset, self._stream.read(max(0, column.total_compressed_size))
+
+
+def _seen(stream: BinaryIO) -> str | None:
+    """What something else looks like."""
+    stream.seek(0)
+    what = looks_like(stream.read(HEAD_BYTES))
+    return f"it looks like {what}" if what and what != PARQUET.name else None
 
 
 def _damaged(source: str, index: int, error: Exception) -> InputError:

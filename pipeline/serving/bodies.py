@@ -1,13 +1,13 @@
 """A request's body: copied to a file, decompressed, never whole in memory and never more than the limit."""
 
 import errno
-import gzip
+import io
 import os
-import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from pipeline.serving.problems import ProblemError
+from pipeline.storage.compression import GZIP, MAGIC_BYTES, DamagedError, codec_of_content
 
 _COPY_BYTES = 1024 * 1024
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -16,21 +16,62 @@ _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 def spool(stream: BinaryIO, length: int, path: Path, limit: int, compressed: bool) -> None:
     """Makes length bytes of a stream a file; of a body that the server put into one already, that one. limit: of bytes.
 
-    Raises:
+    compressed: sent as gzip. What is a compressed file itself is decompressed too. Raises:
       ProblemError: 400 the body breaks off or is not gzip; 413 the file would exceed the limit; 507 no room for it.
     """
     if not compressed and length <= limit and _link(stream, length, path):
-        return
+        if not _is_compressed(path):
+            return
+        path.unlink()
     source = _Body(stream, length)
     try:
         with open(path, "wb") as target:
-            _copy(gzip.GzipFile(fileobj=source) if compressed else source, target, limit)  # type: ignore[call-overload]
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ProblemError(400, f"the body is not gzip: {error}") from None
+            _copy(_plain(cast(BinaryIO, source), compressed), target, limit)
+    except (EOFError, DamagedError) as error:
+        raise ProblemError(400, f"the body is {'not gzip' if compressed else 'damaged'}: {error}") from None
     except OSError as error:
         raise no_room(error) or error from None
     if source.left:
         raise ProblemError(400, f"the body breaks off: {source.left} bytes are missing")
+
+
+def _is_compressed(path: Path) -> bool:
+    with open(path, "rb") as body:
+        return codec_of_content(body.read(MAGIC_BYTES)) is not None
+
+
+def _plain(source: BinaryIO, compressed: bool) -> BinaryIO:
+    """What a body holds: compressed for the way, or a compressed file, or both."""
+    sent = _Peeked(GZIP.open(source) if compressed else source)
+    codec = codec_of_content(sent.peek())
+    if codec is None:
+        return cast(BinaryIO, sent)
+    plain = _Peeked(codec.open(cast(BinaryIO, sent)))
+    if codec_of_content(plain.peek()):
+        raise ProblemError(400, "the body is compressed more than once")
+    return cast(BinaryIO, plain)
+
+
+class _Peeked(io.RawIOBase):
+    """A stream whose first bytes can be looked at before they are read."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._ahead = stream, b""
+
+    def peek(self) -> bytes:
+        """The first MAGIC_BYTES."""
+        while len(self._ahead) < MAGIC_BYTES and (data := self._stream.read(MAGIC_BYTES - len(self._ahead))):
+            self._ahead += data
+        return self._ahead
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        data = self._ahead[: len(target)] or self._stream.read(len(target))
+        self._ahead = self._ahead[len(target) :]
+        target[: len(data)] = data
+        return len(data)
 
 
 def _link(stream: BinaryIO, length: int, path: Path) -> bool:

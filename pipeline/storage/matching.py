@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from pipeline.errors import UsageError
-from pipeline.storage.compression import decompressor
+from pipeline.storage.compression import codec_of_name
 from pipeline.storage.files import (
     InputFile,
     check_file_system,
@@ -48,7 +48,7 @@ def find_files(patterns: list[str]) -> list[InputFile]:
         for file in sorted(found):
             files.setdefault(os.path.realpath(file.path) if is_local(file.path) else file.path, file)
     for file in files.values():
-        decompressor(file.path)
+        codec_of_name(file.path)
     return sorted(files.values())
 
 

@@ -19,9 +19,9 @@ from pipeline.engine import (
     progress,
 )
 from pipeline.errors import InputError, PipelineError
-from pipeline.formats.blocks import BLOCK_BYTES, LineReader, head_of, is_array, read_blocks
+from pipeline.formats.blocks import BLOCK_BYTES, LineReader, first_bytes, head_of, is_array, read_blocks
+from pipeline.formats.content import JSON, PARQUET, check_form, check_json, form_of_name
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
-from pipeline.storage.compression import decompressor
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, is_io_error
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
@@ -41,8 +41,8 @@ class Reader(NamedTuple):
 def open_file(file: InputFile, cell_bytes: int = BLOCK_BYTES, array: bool = True) -> Iterator[Reader]:
     """Opens a file by its format: Parquet has a part a row group, plain JSON Lines one a cell of 4 MiB, others one.
 
-    A file of one cell or less has one part. array: whether it may be a JSON array; where it is known not to be one, its
-    first bytes need not be fetched. Raises:
+    The format is as the name says, else as the first bytes say. A file of one cell or less has one part. array: whether
+    it may be a JSON array; where it is known not to be one, its first bytes need not be fetched. Raises:
       InputError: it cannot be opened, or not read to its end; also while its parts are read.
     """
     try:
@@ -63,26 +63,38 @@ def _sized(stream: BinaryIO, file: InputFile) -> InputFile:
 
 
 def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int, array: bool) -> Reader:
-    if file.path.lower().endswith(".parquet"):
-        from pipeline.formats.parquet import ParquetReader  # 50 ms
-
-        parquet = ParquetReader(stream if file.size else io.BytesIO(stream.read()), file.name)
-        if file.size <= cell_bytes:
-            return Reader(1, lambda _: parquet.read_all(), stream.tell)
-        return Reader(parquet.groups, parquet.read_group, stream.tell)
-    decompress = decompressor(file.path)
-    if decompress:
-        first = b"" if file.size else stream.read(1)
-        if not (file.size or first):
+    form, head = form_of_name(file.path), None
+    if form != PARQUET and (array or form != JSON or not file.size):
+        head = head_of(stream) if array else first_bytes(stream)
+        form = check_form(file.name, form, head.head)
+    if form == PARQUET:
+        return _parquet_reader(stream, file, cell_bytes)
+    if form and form.codec:
+        if not (head and head.rest):
             raise InputError(f"{file.name}: cannot be read: it is empty, not even the header of a compressed file")
         stream.seek(0)
-        return Reader(1, lambda _: read_blocks(decompress(stream), file.name, cell_bytes), stream.tell)
-    if not file.size:  # empty, or of a file system that does not tell sizes, as procfs
-        return Reader(1, lambda _: read_blocks(stream, file.name, cell_bytes), stream.tell)
-    head = head_of(stream) if array else None
-    if head and is_array(head.head):
+        plain = form.codec.open(stream)
+        return Reader(1, lambda _: _blocks_within(plain, file.name, cell_bytes), stream.tell)
+    if head and (not file.size or is_array(head.head)):  # without a size: of a file system that does not tell it
         return Reader(1, lambda _: read_blocks(stream, file.name, cell_bytes, head), stream.tell)
     return _lines_reader(LineReader(stream, file.name, cell_bytes, head), stream, file, cell_bytes)
+
+
+def _parquet_reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
+    from pipeline.formats.parquet import ParquetReader  # 50 ms
+
+    stream.seek(0)
+    parquet = ParquetReader(stream if file.size else io.BytesIO(stream.read()), file.name)
+    if file.size <= cell_bytes:
+        return Reader(1, lambda _: parquet.read_all(), stream.tell)
+    return Reader(parquet.groups, parquet.read_group, stream.tell)
+
+
+def _blocks_within(plain: BinaryIO, source: str, cell_bytes: int) -> Iterator[AnyBlock]:
+    """The blocks of a decompressed stream."""
+    head = head_of(plain)
+    check_json(source, head.head)
+    yield from read_blocks(plain, source, cell_bytes, head)
 
 
 def _lines_reader(lines: LineReader, stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
@@ -108,13 +120,13 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
                 raise
             return OffsetRange(0, 1)  # process says what is wrong
         if parts == 1 and file.size > LARGE_BYTES:
-            reason = "it is compressed" if decompressor(file.path) else "it is one JSON array, or one row group"
+            reason = "it is compressed" if _is_compressed(file.path) else "it is one JSON array, or one row group"
             logging.getLogger(__name__).warning("%s is read by one worker: %s", file.name, reason)
         return OffsetRange(0, parts)
 
     def _parts(self, file: InputFile) -> int:
         """How many parts a file has. Small ones are not opened for it: there may be thousands, each a round trip."""
-        if 0 <= file.size <= self._cell_bytes or decompressor(file.path):
+        if 0 <= file.size <= self._cell_bytes or _is_compressed(file.path):
             return 1
         with open_file(file, self._cell_bytes) as reader:
             return reader.parts
@@ -151,6 +163,12 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
                     progress.add_bytes(max(0, reader.position() - seen))
                     seen = reader.position()
                     yield dataclasses.replace(block, arrived=file.modified)  # type: ignore[type-var]
+
+
+def _is_compressed(path: str) -> bool:
+    """Whether a name says so."""
+    form = form_of_name(path)
+    return form is not None and form.codec is not None
 
 
 def _claims(tracker: OffsetRestrictionTracker) -> Iterator[int]:

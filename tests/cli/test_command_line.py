@@ -1,5 +1,6 @@
 """The command line: status codes, messages, and what is left in the folder. Most runs are in this process."""
 
+import bz2
 import gzip
 import json
 import os
@@ -657,3 +658,21 @@ def test_a_reader_that_has_gone_is_no_news(rest: str, tmp_path: Path) -> None:
     assert shell(f"run {rest} > >(exec <&-; sleep 0)", tmp_path)[1] == ""
     assert shell(f"run {rest} | head -1 >first", tmp_path)[0] == 0
     assert Path("first").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, zstandard.compress])
+def test_compression_of_standard_input_and_of_pipes_is_told_from_the_content(pack: Any, tmp_path: Path) -> None:
+    data = pack(Path("in/events.json").read_bytes())
+    assert text(run("--input", "-", "--output", "-", stdin=data, cwd=tmp_path)).out == EXAMPLE_REPORT
+    assert text(run("--input", "/dev/stdin", "--output", "-", stdin=data, cwd=tmp_path)).out == EXAMPLE_REPORT
+
+
+def test_parquet_under_a_name_that_says_nothing_and_from_standard_input(tmp_path: Path) -> None:
+    path = ROOT / "tests" / "files" / "df.parquet.gzip"
+    assert text(run("--input", str(path), "--output", "-", cwd=tmp_path)).out == EXAMPLE_REPORT
+    assert text(run("--input", "-", "--output", "-", stdin=path.read_bytes(), cwd=tmp_path)).out == EXAMPLE_REPORT
+
+
+def test_a_table_is_refused_with_what_it_looks_like(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.csv").write_text("id,event,timestamp\na,video_25,1\n")
+    failed(call(capsys, "--input", "in/a.csv"), 1, "a.csv: cannot be read: it looks like CSV")

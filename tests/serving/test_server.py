@@ -1,5 +1,6 @@
 """The HTTP trigger in process, through wsgiref.validate."""
 
+import bz2
 import gzip
 import io
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,6 +155,39 @@ def test_too_large(tmp_path: Path) -> None:
 
 def test_unknown_encoding(app: Any) -> None:
     assert call(app, SAMPLE, HTTP_CONTENT_ENCODING="br").problem["status"] == 415
+
+
+def test_zeros_behind_gzip_are_padding(app: Any) -> None:
+    assert call(app, gzip.compress(SAMPLE) + bytes(512), HTTP_CONTENT_ENCODING="gzip").body == REPORT.encode()
+
+
+COMPRESSED = [gzip.compress(SAMPLE), bz2.compress(SAMPLE), zstandard.compress(SAMPLE)]
+
+
+@pytest.mark.parametrize("body", COMPRESSED)
+def test_a_compressed_file_is_taken_as_it_is(app: Any, body: bytes) -> None:
+    assert call(app, body).body == REPORT.encode()
+    assert call(app, gzip.compress(body), HTTP_CONTENT_ENCODING="gzip").body == REPORT.encode()
+    assert call(app, gzip.compress(gzip.compress(body))).problem["detail"] == "the body is compressed more than once"
+    assert call(app, body[:-3]).problem["detail"].startswith("the body is damaged")
+
+
+def test_the_limit_holds_for_what_a_compressed_file_becomes(tmp_path: Path) -> None:
+    app = build_app(tmp_path, Settings(max_body_bytes=1000))
+    for body in (gzip.compress(bytes(5000)), zstandard.compress(bytes(5000)), bz2.compress(bytes(5000))):
+        assert call(app, body).problem["status"] == 413
+
+
+def test_parquet_without_a_name(app: Any) -> None:
+    body = (ROOT / "tests" / "files" / "df.parquet.gzip").read_bytes()
+    assert call(app, body).body == REPORT.encode()
+    assert call(app, gzip.compress(body), HTTP_CONTENT_ENCODING="gzip").body == REPORT.encode()
+
+
+def test_what_a_body_looks_like_is_said(app: Any) -> None:
+    problem = call(app, b"id,event,timestamp\na,video_25,1\n").problem
+    assert problem["status"] == 400
+    assert "it looks like CSV" in problem["detail"]
 
 
 @pytest.mark.parametrize("body", [b"no", gzip.compress(SAMPLE)[:-9], gzip.compress(SAMPLE) + b"junk"])

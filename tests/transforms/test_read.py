@@ -240,7 +240,7 @@ def test_a_damaged_file_is_an_error(suffix: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", CODECS)
 @pytest.mark.parametrize(
-    "rest", [b"garbage, not a member", b"\x01" * 100, b"\0", b"\0" * 512], ids=["text", "bytes", "zero", "zeros"]
+    "rest", [b"garbage, not a member", b"\x01" * 100, b"\0" * 512 + b"x"], ids=["text", "bytes", "behind zeros"]
 )
 def test_something_after_the_last_member_is_an_error(suffix: str, rest: bytes, tmp_path: Path) -> None:
     file = make(tmp_path / f"a{suffix}", CODECS[suffix](json_lines(EVENTS)) + rest)
@@ -260,6 +260,48 @@ def test_a_later_member_with_a_damaged_beginning_is_an_error(suffix: str, tmp_pa
 def test_a_file_that_is_not_compressed_though_its_name_says_so(suffix: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
         read(make(tmp_path / f"a{suffix}", json_lines(EVENTS)))
+
+
+# By content.
+
+
+def packed(data: bytes) -> dict[str, bytes]:
+    return {"gzip": gzip.compress(data), "bzip2": bz2.compress(data), "zstd": zstd(data), "plain": data}
+
+
+@pytest.mark.parametrize("kind", ["gzip", "bzip2", "zstd", "plain"])
+@pytest.mark.parametrize("name", ["a", "x.jsonl.gzip", "x.jsonl.bgz", "a.txt"])
+@pytest.mark.parametrize("cell_bytes", [100, 1 << 22])
+def test_a_name_that_says_nothing_leaves_it_to_the_content(
+    kind: str, name: str, cell_bytes: int, tmp_path: Path
+) -> None:
+    for data in (json_lines(EVENTS), json.dumps(EVENTS).encode()):
+        file = make(tmp_path / name, packed(data)[kind])
+        assert rows(read(file, cell_bytes)) == ROWS
+        dofn = sources._ReadBlocks(cell_bytes, keep_broken=False)
+        parts = list(dofn.split(file, dofn.initial_restriction(file)))
+        found = [block for part in reversed(parts) for block in dofn.process(file, dofn.create_tracker(part))]
+        assert rows(Batch.concat([decode_any(block) for block in found])) == ROWS
+
+
+@pytest.mark.parametrize("cell_bytes", [100, 1 << 22])
+def test_parquet_under_any_name(cell_bytes: int, tmp_path: Path) -> None:
+    for name in ("df.parquet.gzip", "a", "a.pq"):
+        assert rows(read(parquet(tmp_path / name, columns(EVENTS), row_group_size=70), cell_bytes)) == ROWS
+
+
+def test_what_a_compressed_file_holds_is_looked_at_too(tmp_path: Path) -> None:
+    table = parquet(tmp_path / "a.parquet", columns(EVENTS))
+    for data, what in ((Path(table.path).read_bytes(), "Parquet"), (gzip.compress(LINES), "gzip"), (b"a,b,c", "CSV")):
+        for name in ("a.gz", "a"):
+            with pytest.raises(InputError, match=f"{name}: cannot be read: it looks like {what}"):
+                read(make(tmp_path / name, gzip.compress(data)))
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.json", "a.gz", "a"])
+def test_a_spreadsheet_is_refused_by_that_name(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^{name}: .*it looks like an Office file, such as a spreadsheet"):
+        read(make(tmp_path / name, b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml"))
 
 
 # Parquet.

@@ -1,0 +1,107 @@
+"""What a source holds: as its name promises, else by its first bytes; and what else it looks like."""
+
+import re
+from typing import NamedTuple
+
+from pipeline.errors import InputError
+from pipeline.storage.compression import BZIP2, GZIP, ZSTD, Codec, codec_of_content, codec_of_name
+
+
+class Form(NamedTuple):
+    """A kind of source. codec: of compressed ones, which hold JSON."""
+
+    name: str
+    codec: Codec | None = None
+
+
+JSON, PARQUET = Form("JSON"), Form("Parquet")
+_COMPRESSED = {codec: Form(codec.name, codec) for codec in (GZIP, BZIP2, ZSTD)}
+
+_SUFFIXES = {".parquet": PARQUET, ".json": JSON, ".jsonl": JSON, ".ndjson": JSON}
+
+_TABLE_LINES = 5  # that are looked at
+
+_LOOKS: tuple[tuple[bytes, str], ...] = (
+    (rb"PK\x03\x04(?=.*(\[Content_Types\]\.xml|_rels/|xl/|docProps/))", "an Office file, such as a spreadsheet (xlsx)"),
+    (rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "an OpenDocument file, such as a spreadsheet (ods)"),
+    (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive"),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file, such as a spreadsheet (xls)"),
+    (rb"PAR1", PARQUET.name),
+    (rb"PARE", "encrypted Parquet"),
+    (rb"Obj\x01", "Avro"),
+    (rb"ORC[^ -~]", "ORC"),
+    (rb"ARROW1\0\0|FEA1", "Arrow"),
+    (rb"SQLite format 3\0", "an SQLite database"),
+    (rb"\xfd7zXZ\0|]\0\0", "xz or lzma compression"),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (rb"Rar!\x1a\x07", "a RAR archive"),
+    (rb"\x04\x22\x4d\x18", "lz4 compression"),
+    (rb"\xff\x06\0\0sNaPpY", "snappy compression"),
+    (rb"\x1f[\x9d\xa0]", "compress (.Z) compression"),
+    (rb".{257}ustar", "a tar archive"),
+    (rb"%PDF-", "a PDF document"),
+    (rb"(?i:(\xef\xbb\xbf)?\s*<(\?xml|!doctype|html))", "XML or HTML"),
+    (rb"\xff\xfe\0\0|\0\0\xfe\xff|[^\0]\0\0\0|\0\0\0[^\0]", "UTF-32 text, must be UTF-8"),
+    (rb"\xff\xfe|\xfe\xff|([^\0]\0){2}|(\0[^\0]){2}", "UTF-16 text, must be UTF-8"),
+)
+_EXPRESSIONS = [(re.compile(magic, re.DOTALL), what) for magic, what in _LOOKS]
+_TABLES = ((b",", "CSV"), (b";", "CSV, with semicolons"), (b"\t", "CSV, with tabs"))
+
+
+def form_of_name(path: str) -> Form | None:
+    """What the suffix of a name promises; None where it says nothing. UsageError: a compression that is not known."""
+    codec = codec_of_name(path)
+    if codec:
+        return _COMPRESSED[codec]
+    return next((form for suffix, form in _SUFFIXES.items() if path.lower().endswith(suffix)), None)
+
+
+def form_of_content(head: bytes) -> Form:
+    """What a source is that begins so: JSON where it is nothing else."""
+    codec = codec_of_content(head)
+    if codec:
+        return _COMPRESSED[codec]
+    return PARQUET if head.startswith(b"PAR1") else JSON
+
+
+def looks_like(head: bytes) -> str | None:
+    """What a source that is no JSON seems to be by its first bytes, in words; None where nothing is known."""
+    codec = codec_of_content(head)
+    if codec:
+        return codec.name
+    return next((what for magic, what in _EXPRESSIONS if magic.match(head)), None) or _table(head)
+
+
+def _table(head: bytes) -> str | None:
+    """CSV: the first lines have the same number of separators, two at least, and none begins as JSON does."""
+    lines = head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[: _TABLE_LINES + 1]
+    whole = [line for line in lines[: max(1, len(lines) - 1)] if line.strip()]
+    if not whole or any(line.lstrip()[:1] in b"{[" or b'":' in line for line in whole):
+        return None
+    for separator, what in _TABLES:
+        counts = {line.count(separator) for line in whole}
+        if len(counts) == 1 and counts.pop() >= 2:
+            return what
+    return None
+
+
+def check_form(source: str, promised: Form | None, head: bytes) -> Form:
+    """What a source that begins so is to be read as. promised: by its name.
+
+    Raises:
+      InputError: it is not what its name promises, or nothing that can be read.
+    """
+    found = form_of_content(head)
+    what = looks_like(head)
+    if promised and promised != found and (what or head.lstrip()[:1] in (b"{", b"[")):
+        raise InputError(f"{source}: cannot be read: its name says {promised.name}, but it looks like {what or 'JSON'}")
+    if (promised or found) == JSON:
+        check_json(source, head)
+    return promised or found
+
+
+def check_json(source: str, head: bytes) -> None:
+    """InputError where a source, or what it holds when decompressed, looks like something else than JSON."""
+    what = looks_like(head)
+    if what:
+        raise InputError(f"{source}: cannot be read: it looks like {what}; events are JSON, JSON Lines or Parquet")
