@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engine import logs
-from pipeline.engine.prism import running_prism
-from pipeline.engine.runners import beam_options
 
 logs.configure()
 
+from pipeline.engine.prism import running_prism
+from pipeline.engine.runners import beam_options
 from pipeline.errors import OptionError, UsageError
 from pipeline.formats.decoding import SMALL_BLOCK, Block, decode
 from pipeline.serving.app import make_app
