@@ -1,8 +1,17 @@
-"""`python -m pipeline`: the command line."""
+"""`python -m pipeline`, and the console command `hourly-report`: the command line."""
 
 import sys
 
-from pipeline.cli.main import run_program
+
+def main() -> int:
+    """Runs the command line; the status, 130 where Ctrl-C comes while it is still being imported (0.5 s)."""
+    try:
+        from pipeline.cli.main import run_program
+
+        return run_program()
+    except KeyboardInterrupt:
+        return 130
+
 
 if __name__ == "__main__":
-    sys.exit(run_program())
+    sys.exit(main())

@@ -16,15 +16,19 @@ gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 from pipeline.batch.job import Job
 from pipeline.batch.run import build_job, run_job
 from pipeline.cli import standard
-from pipeline.cli.options import ReportOptions, is_stream, make_job, parse_options
+from pipeline.cli.options import ReportOptions, is_stream, make_job, parse_options, short_usage
+from pipeline.cli.rejects import describe_rejects
 from pipeline.cli.standard import STANDARD
 from pipeline.engine import dataflow, progress
 from pipeline.engine.runners import has_servers
-from pipeline.errors import OptionError, PipelineError, UsageError, one_line
+from pipeline.errors import OptionError, PipelineError, RejectsError, UsageError, one_line
 from pipeline.model.tally import Summary
 from pipeline.storage.files import shown
 from pipeline.storage.scratch import scratch_folder
 from pipeline.stream.job import StreamJob
+
+_INTERRUPTED = 130  # as shells say of a program that SIGINT ended: 128 + 2
+_HINT = "hint: --rejects_output FILE keeps them there and goes on"
 
 gc.freeze()
 gc.enable()
@@ -32,8 +36,12 @@ gc.enable()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments:
+        standard.say(short_usage())
+        return 2
     try:
-        options = parse_options(sys.argv[1:] if arguments is None else arguments)
+        options = parse_options(arguments)
         with scratch_folder(needed_at_exit=has_servers) as folder:
             (_run_stream if is_stream(options) else _run)(options, folder)
         return 0
@@ -41,12 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(2, f"--{error}")
     except UsageError as error:
         return _fail(2, str(error))
+    except RejectsError as error:
+        return _fail(1, *str(error).split("\n"), _HINT)
     except PipelineError as error:
         return _fail(1, str(error))
     except BrokenPipeError:  # `| head` has seen enough
         return 0
     except KeyboardInterrupt:
-        return _fail(1, "interrupted")
+        return _fail(_INTERRUPTED, "interrupted")
     except Exception as error:
         logging.getLogger(__name__).debug("the run failed", exc_info=True)
         return _fail(1, one_line(error))
@@ -65,10 +75,19 @@ def _run(options: ReportOptions, folder: str) -> None:
             standard.say(dataflow.launch(build_job(job, options), options))
             return
     with progress.shown(sum(file.size for file in job.files)):
-        summary = run_job(job, options)
+        summary = _run_job(job, options)
     if to_stdout:
         standard.print_file(job.output)
     _print_summary(summary, job, "standard output" if to_stdout else shown(job.output), time.monotonic() - start)
+
+
+def _run_job(job: Job, options: ReportOptions) -> Summary:
+    try:
+        return run_job(job, options)
+    except RejectsError as error:
+        if error.tally:
+            raise RejectsError(describe_rejects(error.tally, job.files)) from None
+        raise
 
 
 def _run_stream(options: ReportOptions, folder: str) -> None:
@@ -104,8 +123,9 @@ def _others(job: Job | StreamJob) -> str:
     return "".join(f", {kind} in {shown(path)}" for kind, path in others if path)
 
 
-def _fail(status: int, message: str) -> int:
-    standard.say(f"error: {' '.join(message.split())}")
+def _fail(status: int, message: str, *more: str) -> int:
+    """Says why, on one line and perhaps more lines."""
+    standard.say("\n".join([f"error: {' '.join(message.split())}", *more]))
     return status
 
 

@@ -3,12 +3,15 @@
 import argparse
 import contextlib
 import itertools
+import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline.batch.job import Job
+from pipeline.cli.arguments import canonical
 from pipeline.cli.standard import STANDARD
 from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.engine.runners import LOCAL_RUNNERS, Parser, complete
@@ -21,6 +24,7 @@ from pipeline.storage.matching import find_files
 from pipeline.storage.suffixes import Kind, check_suffix
 from pipeline.storage.writable import check_writable, is_same
 from pipeline.stream.job import EARLY_FIRING_SECONDS
+from pipeline.version import VERSION
 
 DEFAULT_OUTPUT = "report.csv"
 
@@ -85,21 +89,48 @@ def parse_options(arguments: Sequence[str]) -> ReportOptions:
     Raises:
       UsageError: an option is unknown to this project and to Beam, has a bad value, or lacks one.
     """
-    parser = Parser(
-        prog="python -m pipeline",
-        description="Advertising events in, an hourly report as CSV out.",
-        epilog="All options of Apache Beam work too: --runner, --temp_location, --direct_num_workers ...",
-        allow_abbrev=False,
-    )
-    ReportOptions._add_argparse_args(parser)
-    known, others = parser.parse_known_args(arguments)
+    parser = _parser()
+    known, others = parser.parse_known_args(canonical(arguments, parser, "--input"))
     options = ReportOptions(others, **vars(known))
-    complete(options, others)
+    complete(options, others, parser._option_string_actions)
     if options.output is None:
         options.output = DEFAULT_FOLDER if is_stream(options) else DEFAULT_OUTPUT
     _check_values(options)
     (check_stream if is_stream(options) else _check_batch)(options)
     return options
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog=program_name(),
+        usage="%(prog)s [options] PATTERN ...",
+        description="Advertising events in, an hourly report as CSV out. A PATTERN is a file, glob or folder.",
+        epilog="All options of Apache Beam work too: --runner, --temp_location, --direct_num_workers ...",
+        allow_abbrev=False,
+    )
+    ReportOptions._add_argparse_args(parser)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    # Beam's own, but people look for it here.
+    parser.add_argument("--streaming", action="store_true", help="run until stopped: watch --input, or --subscription")
+    return parser
+
+
+def short_usage() -> str:
+    """What a call without arguments gets."""
+    name = program_name()
+    return (
+        f"usage: {name} [options] PATTERN ...\n"
+        f"  {name} events.json                     the report in {DEFAULT_OUTPUT}\n"
+        f"  {name} 'logs/*.jsonl.gz' --output -    the report on standard output\n"
+        f"  {name} --streaming --input logs        a report for each hour in {DEFAULT_FOLDER}/, until it is stopped\n"
+        f"  {name} --help                          all options"
+    )
+
+
+def program_name() -> str:
+    """How this program was called."""
+    name = os.path.basename(sys.argv[0])
+    return name if name == "hourly-report" else "python -m pipeline"
 
 
 def is_stream(options: PipelineOptions) -> bool:

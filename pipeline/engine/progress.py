@@ -1,45 +1,80 @@
-"""Progress of a run inside this process: a count of bytes read, and a bar on a terminal."""
+"""Progress of a run inside this process: what each phase has done, and a bar for one after the other on a terminal.
+
+Workers in other processes are not seen.
+"""
 
 import contextlib
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 _REFRESH_SECONDS = 0.2
 _DELAY_SECONDS = 2.0  # shorter runs show no bar
 
+READING = "reading"
+MERGING = "merging ids"
+WRITING = "writing"
+_UNITS = {READING: "B", MERGING: " parts", WRITING: "B"}  # phases in their order
+
 _lock = threading.Lock()
-_bytes_read = 0
+_done: Counter[str] = Counter()
+_totals: dict[str, int] = {}
 
 
-def add_bytes(count: int) -> None:
-    """Called by readers: count more bytes of input were read. Workers in other processes are not seen."""
-    global _bytes_read
+def add(phase: str, count: int, total: int | None = None) -> None:
+    """Called by those who work: count more units of a phase are done. total: units of the phase, where known now."""
     with _lock:
-        _bytes_read += count
+        _done[phase] += count
+        if total is not None:
+            _totals[phase] = total
 
 
 @contextlib.contextmanager
 def shown(total: int) -> Iterator[None]:
-    """Shows a bar on stderr while the block runs, if that is a terminal. total: bytes of all inputs."""
+    """Shows bars on stderr while the block runs, if that is a terminal. total: bytes of all inputs."""
     if not sys.stderr or not sys.stderr.isatty():
         yield
         return
-    from tqdm import tqdm
-
+    with _lock:
+        _done.clear()
+        _totals.clear()
+        _totals[READING] = total
     stop = threading.Event()
-    start = _bytes_read
-    bar = tqdm(total=total, unit="B", unit_scale=True, delay=_DELAY_SECONDS, leave=False)
-
-    def follow() -> None:
-        while not stop.wait(_REFRESH_SECONDS):
-            bar.update(_bytes_read - start - bar.n)
-
-    thread = threading.Thread(target=follow, daemon=True)
+    thread = threading.Thread(target=_follow, args=(stop,), daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
+
+
+def _follow(stop: threading.Event) -> None:
+    from tqdm import tqdm
+
+    start = time.monotonic()
+    phase, bar = "", None
+    while not stop.wait(_REFRESH_SECONDS):
+        now, done, total = _current()
+        if now != phase:
+            _close(bar)
+            delay = max(0.0, _DELAY_SECONDS - (time.monotonic() - start))
+            phase, bar = now, tqdm(total=total, desc=now, unit=_UNITS[now], unit_scale=True, delay=delay, leave=False)
+        if bar is not None:
+            bar.update(done - bar.n)
+    _close(bar)
+
+
+def _current() -> tuple[str, int, int | None]:
+    """The latest phase that has begun: its name, what of it is done, its total."""
+    with _lock:
+        phase = next((phase for phase in reversed(_UNITS) if _done[phase]), READING)
+        return phase, _done[phase], _totals.get(phase)
+
+
+def _close(bar: Any) -> None:
+    if bar is not None:
         bar.close()

@@ -1,8 +1,9 @@
 """Runners and Beam's own options: defaults, and checks before anything runs."""
 
 import argparse
+import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from apache_beam.io.filesystems import FileSystems
@@ -44,10 +45,15 @@ def beam_options(arguments: Sequence[str]) -> PipelineOptions:
     return options
 
 
-def complete(options: PipelineOptions, arguments: Sequence[str]) -> None:
+def complete(options: PipelineOptions, arguments: Sequence[str], others: Collection[str] = ()) -> None:
+    """Sets the defaults of Beam's own options, and checks them.
+
+    arguments: Beam's own. others: names of options that are not Beam's, to suggest. Raises:
+      UsageError: an unknown option, a bad value, or a runner that is not there or not fit.
+    """
     FileSystems.set_options(options)  # inputs are listed before Beam does it
     if arguments:
-        _check_beam_options(arguments)
+        _check_beam_options(arguments, others)
     setup = options.view_as(SetupOptions)
     setup.save_main_session = bool(setup.save_main_session)  # Beam would pickle `__main__`, which no worker needs
     standard = options.view_as(StandardOptions)
@@ -68,13 +74,22 @@ def has_servers() -> bool:
     return "apache_beam.runners.portability.job_server" in sys.modules
 
 
-def _check_beam_options(arguments: Sequence[str]) -> None:
+def _check_beam_options(arguments: Sequence[str], others: Collection[str]) -> None:
     """Refuses what no option class of Beam knows; a remote runner may know options of its own."""
+    parser = beam_parser()
+    known, unknown = parser.parse_known_args(arguments)
+    if unknown and (known.runner or DEFAULT_RUNNER) in LOCAL_RUNNERS:
+        name = unknown[0].partition("=")[0]
+        nearest = difflib.get_close_matches(name, {*others, *parser._option_string_actions}, 1)
+        hint = f": did you mean {nearest[0]}?" if nearest else ""
+        raise UsageError(f"unknown option or stray argument: {name}{hint}")
+
+
+def beam_parser() -> Parser:
+    """Knows the options of all of Beam's classes."""
     parser = Parser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
     parser.add_value_provider_argument = parser.add_argument  # type: ignore[attr-defined]
     for options in PipelineOptions.__subclasses__():
         if not options.__module__.startswith("pipeline."):
             options._add_argparse_args(parser)
-    known, unknown = parser.parse_known_args(arguments)
-    if unknown and (known.runner or DEFAULT_RUNNER) in LOCAL_RUNNERS:
-        raise UsageError(f"unknown option or stray argument: {unknown[0]}")
+    return parser

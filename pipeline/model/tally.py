@@ -55,11 +55,15 @@ def refuse_rejects(tally: Tally) -> None:
 
 
 def explain_rejects(tally: Tally) -> str:
-    """One line that says how many records were rejected, and shows the first."""
+    """One line that says how many records were rejected, and shows the first of them."""
     more = f"; and {tally.rejected - len(tally.first)} more" if tally.rejected > len(tally.first) else ""
     shown = "; ".join(map(str, tally.first))
-    count = f"{'at least ' if tally.partial else ''}{tally.rejected} of {tally.read}"
-    return f"{count} records rejected: {shown}{more} (--rejects_output keeps them and goes on)"
+    return f"{count_rejects(tally)}: {shown}{more}"
+
+
+def count_rejects(tally: Tally) -> str:
+    """How many records were rejected, of how many."""
+    return f"{'at least ' if tally.partial else ''}{tally.rejected} of {tally.read} records rejected"
 
 
 def check_counts(read: int, counted: int, rejected: int, duplicate: int = 0) -> None:

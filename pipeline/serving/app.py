@@ -111,7 +111,7 @@ def _csv(slot: Slot, summary: Summary) -> bottle.HTTPResponse:
 def _reject_problem(error: RejectsError, body: Path) -> Problem:
     tally = error.tally
     if tally is None:  # an engine in another process
-        return Problem(400, str(error).replace(" (--rejects_output keeps them and goes on)", ""))
+        return Problem(400, str(error))
     indices = _indices(body, tally.first)
     rejects = [
         {"index": index, "offset": reject.offset, "reason": reject.reason}

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
+from pipeline.engine import progress
 from pipeline.engine.spill import Spill, Stored, fetch
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model import ids as id_sets
@@ -26,9 +27,15 @@ class _PartitionIds(ThreadedDoFn):
 
 
 class _MergeIds(ThreadedDoFn):
+    def __init__(self, partitions: int) -> None:
+        super().__init__()
+        self._partitions = partitions
+
     def work(self, partition: tuple[int, Iterable[Stored]]) -> tuple[int, Ids]:
         number, pieces = partition
-        return number, id_sets.merge(b"".join(map(fetch, pieces)))
+        merged = id_sets.merge(b"".join(map(fetch, pieces)))
+        progress.add(progress.MERGING, 1, self._partitions)
+        return number, merged
 
 
 @dataclasses.dataclass
@@ -48,7 +55,7 @@ class DistinctIds(beam.PTransform):  # type: ignore[misc]
         )
         if self.spill:
             pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
-        merge = beam.ParDo(_MergeIds()).with_output_types(tuple[int, Ids])
+        merge = beam.ParDo(_MergeIds(self.partitions)).with_output_types(tuple[int, Ids])
         return pieces | "Group partitions" >> beam.GroupByKey() | "Merge" >> merge
 
 

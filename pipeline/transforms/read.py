@@ -45,9 +45,24 @@ def open_file(file: InputFile, cell_bytes: int = BLOCK_BYTES, array: bool = True
     it may be a JSON array; where it is known not to be one, its first bytes need not be fetched. Raises:
       InputError: it cannot be opened, or not read to its end; also while its parts are read.
     """
+    with _opened(file) as stream:
+        yield _reader(stream, _sized(stream, file), cell_bytes, array)
+
+
+@contextmanager
+def open_lines(file: InputFile) -> Iterator[BinaryIO]:
+    """A file's decompressed bytes, from the first on. Raises InputError as open_file does."""
+    with _opened(file) as stream:
+        form = check_form(file.name, form_of_name(file.path), first_bytes(stream).head)
+        stream.seek(0)
+        yield io.BufferedReader(form.codec.open(stream)) if form and form.codec else stream  # type: ignore[type-var]
+
+
+@contextmanager
+def _opened(file: InputFile) -> Iterator[BinaryIO]:
     try:
         with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            yield _reader(stream, _sized(stream, file), cell_bytes, array)
+            yield stream
     except Exception as error:
         if not is_io_error(error):
             raise
@@ -160,7 +175,7 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             seen = restriction.start * self._cell_bytes
             for part in parts:
                 for block in reader.read_part(part):
-                    progress.add_bytes(max(0, reader.position() - seen))
+                    progress.add(progress.READING, max(0, reader.position() - seen))
                     seen = reader.position()
                     yield dataclasses.replace(block, arrived=file.modified)  # type: ignore[type-var]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from pipeline.engine import progress
 from pipeline.engine.spill import Spill, Stored, fetch
 from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import shown
@@ -25,7 +26,9 @@ class _PublishAll(beam.DoFn):  # type: ignore[misc]
     def process(self, _: bytes, pieces: Iterable[tuple[Any, Stored]], *after: Any) -> Iterator[str]:
         with atomic_file(self._path, self._token) as stream:
             for _, stored in sorted(pieces, key=lambda piece: piece[0]):
-                stream.write(fetch(stored))
+                piece = fetch(stored)
+                stream.write(piece)
+                progress.add(progress.WRITING, len(piece))
         yield shown(self._path)
 
 

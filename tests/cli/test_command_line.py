@@ -1,12 +1,15 @@
 """The command line: status codes, messages, and what is left in the folder. Most runs are in this process."""
 
 import bz2
+import contextlib
 import gzip
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +22,7 @@ from apache_beam.io.filesystems import FileSystems
 from pipeline import unique_ids
 from pipeline.engine import logs
 from tests import oracle, support
+from tests.serving_support import await_true
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, Run, call, event, json_lines, line, run
 
 EARLIER = "an earlier report\n"
@@ -53,6 +57,17 @@ def failed(result: Run, status: int, reason: str, left: tuple[str, ...] = ()) ->
     assert result.err.count("\n") == 1
     assert "Traceback" not in result.err
     assert (result.status, result.out) == (status, "")
+    assert outputs() == sorted(left)
+
+
+HINT = "hint: --rejects_output FILE keeps them there and goes on\n"
+
+
+def rejected(result: Run, count: str, *lines: str, left: tuple[str, ...] = ()) -> None:
+    """Status 1, a line that counts, one for each reject that is shown, and the hint; nothing left in the folder."""
+    shown = "".join(f"  {line}.*\n" for line in lines)
+    assert re.fullmatch(rf"error: {count} records rejected\n{shown}{HINT}", result.err), result.err
+    assert (result.status, result.out) == (1, "")
     assert outputs() == sorted(left)
 
 
@@ -149,7 +164,7 @@ def test_a_reject_from_standard_input(capsys: pytest.CaptureFixture[str], monkey
     Path("in/bad.jsonl").write_bytes(GOOD + b"\nx\n")
     with open("in/bad.jsonl", "rb") as stream:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
-        failed(call(capsys, "--input", "-"), 1, f"standard input: byte {len(GOOD) + 1}: not JSON")
+        rejected(call(capsys, "--input", "-"), "1 of 2", "standard input:2: not JSON")
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"mock_for_test": []}', b"\n\n", b"\xef\xbb\xbf"])
@@ -244,30 +259,39 @@ def test_bad_lines_are_kept_where_somebody_asks(capsys: pytest.CaptureFixture[st
 def test_a_bad_line_ends_the_run(record: bytes, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Some kinds; the test before has them all."""
     Path("in/a.jsonl").write_bytes(GOOD + b"\n" + record + b"\n" + GOOD)
-    where = f"1 of 3 records rejected: in/a.jsonl: byte {len(GOOD) + 1}: {reason}.*--rejects_output"
-    fails(capsys, 1, where, "--input", "in/a.jsonl")
+    rejected(call(capsys, "--input", "in/a.jsonl"), "1 of 3", f"in/a.jsonl:2: {reason}")
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, zstandard.compress])
+def test_lines_are_those_of_the_decompressed_file(
+    compress: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    suffix = {bytes: "", gzip.compress: ".gz", bz2.compress: ".bz2", zstandard.compress: ".zst"}[compress]
+    data = b"\xef\xbb\xbf" + b"\n" * 9000 + (GOOD + b"\r\n") * 100_000 + b"  \nx\r\n" + GOOD + b"\ny"
+    Path(f"in/a.jsonl{suffix}").write_bytes(compress(data))
+    places = [f"in/a.jsonl{suffix}:{9000 + 100_000 + number}: not JSON" for number in (2, 4)]
+    rejected(call(capsys, "--input", f"in/a.jsonl{suffix}"), "2 of 100003", *places)
 
 
 def test_rejects_leave_no_output_at_all(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/a.jsonl").write_bytes(GOOD + b"\nx\n")
-    failed(call(capsys, "--input", "in/a.jsonl", "--ids_output", "ids.txt"), 1, "1 of 2 records rejected")
+    rejected(call(capsys, "--input", "in/a.jsonl", "--ids_output", "ids.txt"), "1 of 2", "in/a.jsonl:2: not JSON")
 
 
 def test_only_the_first_rejects_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/b.jsonl").write_bytes(b"x\n" * 30)
     Path("in/a.json").write_text("[1, 2]")
     result = call(capsys, "--input", "in/?.*")
-    first = "in/a.json: byte 1: .*; in/a.json: byte 4: .*; in/b.jsonl: byte 0: .*; in/b.jsonl: byte 14: .*; and 22 more"
-    failed(result, 1, f"32 of 32 records rejected: {first}")
-    assert len(result.err) < 2000
+    lines = ["in/a.json: index 0: ", "in/a.json: index 1: ", *(f"in/b.jsonl:{n}: " for n in (1, 2, 3)), "and 27 more"]
+    rejected(result, "32 of 32", *lines)
 
 
 def test_one_bad_line_among_a_million(capsys: pytest.CaptureFixture[str]) -> None:
     some = b"".join(GOOD[:-1] + b',"n":%d}\n' % k for k in range(1000))
     data = some * 613 + b'{"id":"a","event":"video_25","timestamp":"1"}\n' + some * 387
     Path("in/a.jsonl").write_bytes(data)
-    reason = f"1 of 1000001 records rejected: in/a.jsonl: byte {613 * len(some)}: timestamp must be whole Unix seconds"
-    failed(call(capsys, "--input", "in/a.jsonl"), 1, reason)
+    place = "in/a.jsonl:613001: timestamp must be whole Unix seconds"
+    rejected(call(capsys, "--input", "in/a.jsonl"), "1 of 1000001", place)
     succeeded(call(capsys, "--input", "in/a.jsonl", "--rejects_output", "rejects.jsonl"), 1_000_001, 1_000_000, hours=1)
     assert Path("report.csv").read_text() == HEADER + GOOD_ROW.replace(",1,", ",1000000,")
     assert json.loads(Path("rejects.jsonl").read_text())["offset"] == 613 * len(some)
@@ -275,7 +299,7 @@ def test_one_bad_line_among_a_million(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_reject_in_an_array_has_its_index(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/a.json").write_text(json.dumps([event(), event(kind="click"), event()]))
-    failed(call(capsys, "--input", "in/a.json"), 1, "1 of 3 records rejected: in/a.json: byte .*unknown event 'click'")
+    rejected(call(capsys, "--input", "in/a.json"), "1 of 3", "in/a.json: index 1: unknown event 'click'")
     succeeded(call(capsys, "--input", "in/a.json", "--rejects_output", "rejects.jsonl"), 3, 2, hours=1)
     assert json.loads(Path("rejects.jsonl").read_text())["index"] == 1
 
@@ -313,7 +337,8 @@ def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]
     Path("in/b.jsonl").write_text("x\n")
     options = ["--runner", "DirectRunner", support.NO_DOWNLOAD]
     fails(capsys, 1, "in/a.json: byte 2: the array breaks off", "--input", "in/a.json", *options)
-    fails(capsys, 1, "in/b.jsonl: byte 0: not JSON", "--input", "in/b.jsonl", *options)
+    result = call(capsys, "--input", "in/b.jsonl", *options)
+    rejected(result, "1 of 1", "in/b.jsonl:1: not JSON", left=("report.csv",))
 
 
 # Wrong usage.
@@ -322,7 +347,6 @@ def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], "--input is missing"),
         (["--output", "x.csv"], "--input is missing"),
         (["--input", "missing.json"], "--input missing.json: no such file"),
         (["--input", "in/*.missing"], r"--input in/\*.missing: no such file, or nothing matches"),
@@ -362,10 +386,12 @@ def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]
         (["--input", "in", "--ids_output", "-"], "only --output can be standard output"),
         (["--input", "in", "--rejects_output", "-"], "only --output can be standard output"),
         (["--input", "-", "--runner", "DataflowRunner"], "need a runner on this machine"),
-        (["--input", "in", "--outptu", "x"], "unknown option or stray argument: --outptu"),
+        (["--input", "in", "--outptu", "x"], "unknown option or stray argument: --outptu: did you mean --output"),
         (["--input", "in", "--ids", "x"], "unknown option or stray argument: --ids"),
-        (["--inputs", "in"], "unknown option or stray argument: --inputs"),
-        (["--input", "in", "stray"], "unknown option or stray argument: stray"),
+        (["--inputs", "in"], "unknown option or stray argument: --inputs: did you mean --input"),
+        (["--input", "in", "--runer", "x"], "unknown option or stray argument: --runer: did you mean --runner"),
+        (["in", "-x"], "unknown option or stray argument: -x"),
+        (["--input", "in", "stray"], "--input stray: no such file"),
         (["--input", "in", "--direct_num_workers", "many"], "direct_num_workers"),
         (["--input", "in", "--runner", "NoSuchRunner"], "--runner NoSuchRunner: "),
         (["--input", "in", "--runner", "DataflowRunner"], "--project is missing: DataflowRunner needs it"),
@@ -393,7 +419,8 @@ def test_an_output_that_is_no_file_is_refused(capsys: pytest.CaptureFixture[str]
 
 def test_a_message_is_one_line_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/a\nb.jsonl").write_bytes(b"x\n")
-    failed(call(capsys, "--input", "in/a\nb.jsonl"), 1, "b.jsonl: byte 0: not JSON")
+    rejected(call(capsys, "--input", "in/a\nb.jsonl"), "1 of 1", "in/a b.jsonl:1: not JSON")
+    failed(call(capsys, "--input", "in/c\nd.jsonl"), 2, "in/c d.jsonl: no such file")
 
 
 def test_a_failed_rename_leaves_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,7 +502,9 @@ def test_rejects_in_other_processes_end_with_one_line(tmp_path: Path) -> None:
     options = ("--direct_running_mode", "multi_processing", "--direct_num_workers", "2")
     result = run("--input", str(source), "--output", str(tmp_path / "r.csv"), *options)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith(b"error: 1 of 1 records rejected: ")
+    error, hint = result.stderr.decode().splitlines()[-2:]
+    assert error.startswith("error: 1 of 1 records rejected: ")
+    assert hint + "\n" == HINT
 
 
 def test_s3_without_its_extra_is_wrong_usage(
@@ -566,7 +595,7 @@ def test_large_outputs_in_a_folder_that_is_not_utf_8(
 
 def test_a_reject_of_a_name_that_is_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/bad\udce9.jsonl").write_bytes(b"x\n")
-    fails(capsys, 1, r"1 of 7 records rejected: in/bad\\xe9.jsonl: byte 0: not JSON", "--input", "in")
+    rejected(call(capsys, "--input", "in"), "1 of 7", r"in/bad\\xe9.jsonl:1: not JSON")
 
 
 def test_ids_that_hold_line_breaks_or_begin_with_quotes_are_read_back(capsys: pytest.CaptureFixture[str]) -> None:
@@ -676,3 +705,34 @@ def test_parquet_under_a_name_that_says_nothing_and_from_standard_input(tmp_path
 def test_a_table_is_refused_with_what_it_looks_like(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/a.csv").write_text("id,event,timestamp\na,video_25,1\n")
     failed(call(capsys, "--input", "in/a.csv"), 1, "a.csv: cannot be read: it looks like CSV")
+
+
+def test_an_interrupted_run_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.cli.main.run_job", mock.Mock(side_effect=KeyboardInterrupt))
+    fails(capsys, 130, "interrupted", "--input", "in")
+
+
+@pytest.mark.parametrize("moment", ["libarrow|libnumba|cython|grpc", "input-0"])
+def test_ctrl_c_at_any_moment(moment: str, tmp_path: Path) -> None:
+    """While libraries are imported, and while standard input is read: no traceback, nothing left."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "-"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    await_true(lambda: re.search(moment, _in_use(process.pid)) is not None)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors in (b"", b"error: interrupted\n")
+    assert outputs() == []
+
+
+def _in_use(pid: int) -> str:
+    """Names of a process's libraries and open files."""
+    files = []
+    with contextlib.suppress(OSError):
+        files = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    return Path(f"/proc/{pid}/maps").read_text() + "\n".join(files)

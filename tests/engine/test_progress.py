@@ -3,10 +3,14 @@
 import io
 import sys
 import threading
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from pipeline.cli.main import main
 from pipeline.engine import progress
+from tests.support import EXAMPLE_EVENTS, json_lines
 
 
 class Screen(io.StringIO):
@@ -37,7 +41,7 @@ def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(terminal=True, awaited="50%")
     monkeypatch.setattr(sys, "stderr", screen)
     with progress.shown(2_000_000):
-        progress.add_bytes(1_000_000)
+        progress.add(progress.READING, 1_000_000)
         assert screen.shown.wait(10)
     assert "1.00M/2.00M" in screen.getvalue()
 
@@ -46,5 +50,25 @@ def test_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(terminal=False, awaited="")
     monkeypatch.setattr(sys, "stderr", screen)
     with progress.shown(2_000_000):
-        progress.add_bytes(1_000_000)
+        progress.add(progress.READING, 1_000_000)
     assert screen.getvalue() == ""
+
+
+def test_phases_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=True, awaited="merging ids:  25%")
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress.shown(2_000_000):
+        progress.add(progress.READING, 2_000_000)
+        progress.add(progress.MERGING, 4, 16)
+        assert screen.shown.wait(10)
+
+
+def test_a_run_with_ids_tells_of_each_phase(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told: Counter[str] = Counter()
+    monkeypatch.setattr(progress, "add", lambda phase, count, total=None: told.update({phase: count}))
+    source = tmp_path / "events.jsonl"
+    source.write_bytes(json_lines(EXAMPLE_EVENTS))
+    main(["--input", str(source), "--output", str(tmp_path / "r.csv"), "--ids_output", str(tmp_path / "ids.txt")])
+    assert told[progress.READING] == source.stat().st_size
+    assert told[progress.MERGING] > 0
+    assert told[progress.WRITING] == (tmp_path / "ids.txt").stat().st_size

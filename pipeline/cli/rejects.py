@@ -1,0 +1,47 @@
+"""What the command line says of rejects: how many, and the first five with their line (JSON Lines) or index."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from pipeline.errors import InputError
+from pipeline.formats.places import places
+from pipeline.model.events import Reject
+from pipeline.model.tally import Tally, count_rejects
+from pipeline.storage.files import InputFile
+from pipeline.transforms.read import open_lines
+
+SHOWN = 5
+
+
+def describe_rejects(tally: Tally, files: Sequence[InputFile]) -> str:
+    """Several lines: the count, the first rejects as `file:line: reason` or `file: index N: reason`, what is left out.
+
+    files: the inputs, which are read again up to the last line that is shown.
+    """
+    shown = tally.first[:SHOWN]
+    lines = [_line(f"{place}: {reject.reason}") for place, reject in zip(_places(shown, files), shown, strict=True)]
+    more = tally.rejected - len(shown)
+    return "\n".join([count_rejects(tally), *lines, *([_line(f"and {more} more")] if more else [])])
+
+
+def _line(text: str) -> str:
+    return "  " + " ".join(text.split())  # a file's name may hold line breaks
+
+
+def _places(rejects: Sequence[Reject], files: Sequence[InputFile]) -> Iterator[str]:
+    lines = {source: _lines(source, rejects, files) for source in {reject.source for reject in rejects}}
+    for reject in rejects:
+        if reject.index is not None:
+            yield f"{reject.source}: index {reject.index}"
+        else:
+            line = next(lines[reject.source], None)
+            yield f"{reject.source}:{line}" if line else f"{reject.source}: byte {reject.offset}"
+
+
+def _lines(source: str, rejects: Sequence[Reject], files: Sequence[InputFile]) -> Iterator[int]:
+    """The lines of a source's rejects in JSON Lines; fewer where the file is gone or has changed."""
+    offsets = [reject.offset or 0 for reject in rejects if reject.source == source and reject.index is None]
+    file = next((file for file in files if file.name == source), None)
+    if offsets and file:
+        with contextlib.suppress(InputError), open_lines(file) as stream:
+            yield from (line for line, _ in places(stream, offsets))
