@@ -72,7 +72,7 @@ def _run(options: ReportOptions, folder: str) -> None:
     if dataflow.is_dataflow(options):
         dataflow.prepare(options, [*options.input, *job.outputs], folder)
         if dataflow.is_detached(options):
-            standard.say(dataflow.launch(build_job(job, options), options))
+            standard.say(dataflow.launch(build_job(job, options.for_engine()), options))
             return
     with progress.shown(sum(file.size for file in job.files)):
         summary = _run_job(job, options)
@@ -83,7 +83,7 @@ def _run(options: ReportOptions, folder: str) -> None:
 
 def _run_job(job: Job, options: ReportOptions) -> Summary:
     try:
-        return run_job(job, options)
+        return run_job(job, options.for_engine())
     except RejectsError as error:
         if error.tally:
             raise RejectsError(describe_rejects(error.tally, job.files)) from None
@@ -100,9 +100,9 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
         dataflow.prepare(options, [*(options.input or ()), *outputs], folder)
     job = make_stream_job(options)
     if dataflow.is_dataflow(options) and dataflow.is_detached(options):
-        standard.say(dataflow.launch(build_stream(job, options), options))
+        standard.say(dataflow.launch(build_stream(job, options.for_engine()), options))
         return
-    summary = run_stream(job, options)
+    summary = run_stream(job, options.for_engine())
     standard.say(
         f"{_counts(summary, job)}, {summary.late} late, "
         f"{time.monotonic() - start:.1f} s: reports in {shown(job.output)}{_others(job)}"

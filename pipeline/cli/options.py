@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import copy
 import itertools
 import os
 import re
@@ -74,6 +75,15 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             metavar="N",
             help="closes hours so long after their end (default: never)",
         )
+
+    def for_engine(self) -> PipelineOptions:
+        """Beam's own options alone: an engine has no use for ours, and takes no names that are not UTF-8."""
+        options = copy.deepcopy(self)
+        parser = argparse.ArgumentParser(add_help=False)
+        self._add_argparse_args(parser)
+        for name in vars(parser.parse_args([])):
+            setattr(options, name, None)
+        return options
 
 
 def _integer(text: str) -> int:

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-import shutil
+import select
 import stat
 import sys
+from typing import BinaryIO
 
 from pipeline.errors import InputError, OutputError, UsageError
 from pipeline.storage.files import InputFile, shown
@@ -38,8 +39,9 @@ def print_file(path: str) -> None:
     """
     try:
         with open(path, "rb") as report:
-            shutil.copyfileobj(report, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+            while piece := report.read(_COPY_BYTES):
+                _write(sys.stdout.buffer, piece)
+        _flush(sys.stdout.buffer)
     except OSError as error:
         _discard()
         if isinstance(error, BrokenPipeError):
@@ -64,6 +66,32 @@ def _discard() -> None:
         os.close(descriptor)
 
 
+def _read(stream: BinaryIO) -> bytes:
+    """The next bytes, none at the end. The process before may have left a pipe so that reads do not wait: for that
+    Python has None, which is easily taken for the end."""
+    while (piece := stream.read(_COPY_BYTES)) is None:
+        select.select([stream], [], [])
+    return piece
+
+
+def _write(stream: BinaryIO, piece: bytes) -> None:
+    rest = memoryview(piece)
+    while len(rest):
+        try:
+            rest = rest[stream.write(rest) :]
+        except BlockingIOError as error:
+            rest = rest[error.characters_written :]
+            select.select([], [stream], [])
+
+
+def _flush(stream: BinaryIO) -> None:
+    while True:
+        try:
+            return stream.flush()
+        except BlockingIOError:
+            select.select([], [stream], [])
+
+
 def is_pipe(path: str) -> bool:
     """Whether a path is a pipe or device, which can be read only once."""
     with contextlib.suppress(OSError, ValueError):
@@ -85,7 +113,8 @@ def spool(pattern: str, folder: str, number: int) -> InputFile:
             contextlib.nullcontext(sys.stdin.buffer) if pattern == STANDARD else open(pattern, "rb") as source,
             open(path, "wb") as target,
         ):
-            shutil.copyfileobj(source, target, _COPY_BYTES)
+            while piece := _read(source):
+                target.write(piece)
     except OSError as error:
         raise InputError(f"{name}: cannot be read into a temporary file: {error.strerror}") from None
     return InputFile(path, os.path.getsize(path), name)

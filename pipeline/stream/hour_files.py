@@ -11,6 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from pipeline.storage.atomic import atomic_file
+from pipeline.storage.files import shown
 
 written_here: dict[str, int] = {}
 """How much each file holds that was written by this process since this was cleared, by path."""
@@ -41,7 +42,7 @@ class _WriteNewest(beam.DoFn):  # type: ignore[misc]
             stream.write(data)
         written.write(size)
         written_here[path] = size
-        yield path
+        yield shown(path)
 
 
 @dataclasses.dataclass
@@ -68,7 +69,7 @@ class _WriteLines(beam.DoFn):  # type: ignore[misc]
         path = FileSystems.join(self._folder, f"{digest}.jsonl")
         with atomic_file(path, self._token) as stream:
             stream.write(piece[1])
-        yield path
+        yield shown(path)
 
 
 @dataclasses.dataclass

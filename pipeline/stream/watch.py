@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -63,30 +64,30 @@ class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
 
 
 class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
-    """Restrictions are what was found before. A poll yields what is new."""
+    """Restrictions are what was found before. A poll yields what is new. Patterns are in bytes, as coders need them."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    def initial_restriction(self, patterns: tuple[str, ...]) -> Seen:
+    def initial_restriction(self, patterns: tuple[bytes, ...]) -> Seen:
         return Seen()
 
     def create_tracker(self, restriction: Seen) -> _SeenTracker:
         return _SeenTracker(restriction)
 
-    def restriction_size(self, patterns: tuple[str, ...], restriction: Seen) -> int:
+    def restriction_size(self, patterns: tuple[bytes, ...], restriction: Seen) -> int:
         return 1
 
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
     def process(
         self,
-        patterns: tuple[str, ...],
+        patterns: tuple[bytes, ...],
         tracker: Any = beam.DoFn.RestrictionParam(),
         watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
     ) -> Iterator[TimestampedValue]:
         last = stopping.is_set()
         now = Timestamp.now()
-        files = _new_files(patterns, tracker.current_restriction())
+        files = _new_files(map(os.fsdecode, patterns), tracker.current_restriction())
         if not tracker.try_claim(files):
             return
         for file in files.values():
@@ -96,7 +97,7 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             tracker.defer_remainder(Duration(self._seconds))
 
 
-def _new_files(patterns: tuple[str, ...], seen: Seen) -> dict[bytes, InputFile]:
+def _new_files(patterns: Iterable[str], seen: Seen) -> dict[bytes, InputFile]:
     files: dict[bytes, InputFile] = {}
     for pattern in patterns:
         try:
@@ -136,6 +137,6 @@ class WatchFiles(beam.PTransform):  # type: ignore[misc]
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[InputFile]:
         return (
             pipeline
-            | "Patterns" >> beam.Create([self.patterns], reshuffle=False)
+            | "Patterns" >> beam.Create([tuple(map(os.fsencode, self.patterns))], reshuffle=False)
             | "Watch" >> beam.ParDo(_Watch(self.poll_seconds)).with_output_types(InputFile)
         )

@@ -73,3 +73,16 @@ def test_a_source_that_breaks_off_is_one_line(options: list[str], tmp_path: Path
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {tmp_path}/in/broken.json: byte "), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_names_that_are_not_utf_8(options: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "caf\udce9"
+    (folder / "in").mkdir(parents=True)
+    lines = json_lines(events(10))
+    for name in ("a\udce9.jsonl", "b.jsonl"):
+        (folder / "in" / name).write_bytes(lines)
+    (folder / "in" / "bad\udce9.jsonl").write_bytes(b"{}\n")
+    done = run(options, folder, "--rejects_output", str(folder / "rejects"))
+    assert (done.returncode, done.stderr[:16]) == (0, "21 events read, "), done.stderr
+    assert (folder / "r.csv").read_text() == report_of(lines, lines)
+    assert json.loads((folder / "rejects").read_text())["source"] == f"{tmp_path}/caf\\xe9/in/bad\\xe9.jsonl"

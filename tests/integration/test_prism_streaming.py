@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import json
 import os
 import random
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.storage.files import shown
 from tests import oracle
 from tests.integration.servers import TOOLS
 from tests.streams import files_of_ids, ids_of
@@ -207,3 +209,15 @@ def test_nothing_ever_came(tmp_path: Path) -> None:
 
 def _has_children(process: subprocess.Popen[str]) -> bool:
     return any(path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children"))
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    sender, folder = Sender(tmp_path / "in\udce9"), tmp_path / "out\udce9"
+    for _ in range(4):  # the last has a broken line
+        sender.send()
+    (sender.folder / "3-0.jsonl").rename(sender.folder / "3\udce9.jsonl")
+    with stream(sender, folder) as process:
+        until(lambda: bool(list(folder.glob("output/*.csv"))), process)
+        check_end(process, sender, folder)
+    kept = "".join(path.read_text() for path in (folder / "rejects_output").iterdir())
+    assert json.loads(kept)["source"] == shown(str(sender.folder / "3\udce9.jsonl"))

@@ -25,7 +25,7 @@ def poll(seen: Seen, *patterns: str | Path) -> tuple[list[str], Seen | None]:
     watch: Any = watching._Watch(5)
     tracker = ThreadsafeRestrictionTracker(watch.create_tracker(seen))
     estimator = ManualWatermarkEstimator(None)
-    found = watch.process(tuple(map(str, patterns)), RestrictionTrackerView(tracker), estimator)
+    found = watch.process(tuple(map(os.fsencode, patterns)), RestrictionTrackerView(tracker), estimator)
     names = sorted(os.path.basename(item.value.path) for item in found)
     assert tracker.check_done() is not False
     status = tracker.deferred_status()
