@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from pipeline.storage.atomic import atomic_file
-from pipeline.storage.files import shown
+from pipeline.storage.files import is_local, shown
 
 written_here: dict[str, int] = {}
 """How much each file holds that was written by this process since this was cleared, by path."""
@@ -38,11 +39,18 @@ class _WriteNewest(beam.DoFn):  # type: ignore[misc]
         if size <= (written.read() or 0):
             return
         path = FileSystems.join(self._folder, name)
+        _make_again(self._folder)
         with atomic_file(path, self._token) as stream:
             stream.write(data)
         written.write(size)
         written_here[path] = size
         yield shown(path)
+
+
+def _make_again(folder: str) -> None:
+    """Somebody may have removed a folder on this machine since the stream began."""
+    if is_local(folder):
+        os.makedirs(folder, exist_ok=True)
 
 
 @dataclasses.dataclass
@@ -67,6 +75,7 @@ class _WriteLines(beam.DoFn):  # type: ignore[misc]
     def process(self, piece: tuple[Any, bytes]) -> Iterator[str]:
         digest = hashlib.blake2b(piece[1], digest_size=16).hexdigest()
         path = FileSystems.join(self._folder, f"{digest}.jsonl")
+        _make_again(self._folder)
         with atomic_file(path, self._token) as stream:
             stream.write(piece[1])
         yield shown(path)
