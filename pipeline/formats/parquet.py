@@ -2,27 +2,29 @@
 
 import dataclasses
 import io
-import json
 import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import EventError, InputError, one_line
+from pipeline.errors import InputError, one_line
 from pipeline.formats.blocks import HEAD_BYTES
 from pipeline.formats.content import PARQUET, looks_like
 from pipeline.formats.decoding import AnyBlock
-from pipeline.model.events import NO_IDS, Batch, Ids, Reject
-from pipeline.schema import EVENT_TYPES, FIELDS, MAX_TIMESTAMP, RAW_BYTES, check_event
+from pipeline.formats.parquet_pages import never_empty, read_as_dictionary, without_arrow_types
+from pipeline.formats.parquet_rows import check_columns, damaged, decode_rows
+from pipeline.model.events import Batch
+from pipeline.schema import FIELDS
 
 ROWS_A_BLOCK = 64 * 1024
 
-GROUP_BYTES, GROUP_ROWS = 16 * 1024 * 1024, 4 * ROWS_A_BLOCK
+GROUP_BYTES, GROUP_ROWS = 48 * 1024 * 1024, 1024 * 1024
 """A row group of more is decoded as it is read: several wait at a time, and none must be in memory as a whole."""
+
+_PADDING = 100  # bytes that Arrow reads behind a column of old writers, which left a page header out of its size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,15 +41,67 @@ class RowBlock(AnyBlock):
         return int(self.rows.nbytes)
 
     def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
-        return decode_rows(self, want_ids, max_rejects)
+        return decode_rows(self.rows, self.source, self.index, want_ids, max_rejects)
 
 
-class _Chunks(io.RawIOBase):
-    """Pieces of a file at their places: reads as that file, OSError anywhere else. pieces: their offsets, bytes."""
+class Span(NamedTuple):
+    """A column chunk's place in a file."""
 
-    def __init__(self, pieces: tuple[tuple[int, bytes], ...]) -> None:
-        self._pieces = pieces
-        self._at = 0
+    offset: int
+    size: int
+
+
+class LocalFile(NamedTuple):
+    """A file on this machine, to be read where it is decoded. identity: what tells that it is still the same."""
+
+    path: str
+    identity: tuple[int, ...]
+
+    def open(self) -> pa.NativeFile:
+        """OSError where it is gone, or another one."""
+        if _identity(os.stat(self.path)) != self.identity:
+            raise OSError("the file has changed since it was opened")
+        return pa.OSFile(os.fsencode(self.path), "r")
+
+    def start(self, span: Span) -> bytes:
+        """The first bytes of a column chunk."""
+        with open(self.path, "rb") as stream:
+            stream.seek(span.offset)
+            return stream.read(min(span.size, HEAD_BYTES))
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class Pieces(NamedTuple):
+    """A file of which some pieces are here, by their offsets. size: the file's."""
+
+    pieces: tuple[tuple[int, bytes], ...]
+    size: int
+
+    @classmethod
+    def read(cls, stream: Any, spans: tuple[Span, ...], size: int) -> "Pieces":
+        """Reads column chunks of a stream."""
+        pieces = []
+        for span in spans:
+            stream.seek(span.offset)
+            pieces.append((span.offset, stream.read(span.size + _PADDING)))
+        return cls(tuple(pieces), size)
+
+    def open(self) -> "_PiecesStream":
+        return _PiecesStream(self)
+
+    def start(self, span: Span) -> bytes:
+        """The first bytes of a column chunk."""
+        return dict(self.pieces)[span.offset][:HEAD_BYTES]
+
+
+class _PiecesStream(io.RawIOBase):
+    """Reads as the file; OSError where no piece is."""
+
+    def __init__(self, file: Pieces) -> None:
+        self._file, self._at = file, 0
 
     def readable(self) -> bool:
         return True
@@ -59,14 +113,13 @@ class _Chunks(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        end = max(start + len(data) for start, data in self._pieces)
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: end}[whence]
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._file.size}[whence]
         return self._at
 
     def read(self, count: int = -1) -> bytes:
-        for start, data in self._pieces:
-            if start <= self._at < start + len(data):
-                at = self._at - start
+        for start, data in self._file.pieces:
+            at = self._at - start
+            if at >= 0 and at + max(count, 1) <= len(data):
                 taken = data[at:] if count < 0 else data[at : at + count]
                 self._at += len(taken)
                 return taken
@@ -75,12 +128,15 @@ class _Chunks(io.RawIOBase):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroupBlock(AnyBlock):
-    """A row group, still encoded, so that threads decode it. chunks: its columns, by their offset in the file.
+    """A row group, still encoded, so that threads decode it. spans: of its columns, in the order of FIELDS.
 
+    ids_needed: whether ids must be looked at even where nobody wants them, since some may be missing or empty.
     metadata: of the file. index: rows before the group in the file.
     """
 
-    chunks: tuple[tuple[int, bytes], ...]
+    file: LocalFile | Pieces
+    spans: tuple[Span, ...]
+    ids_needed: bool
     metadata: pq.FileMetaData
     group: int
     source: str
@@ -89,53 +145,80 @@ class GroupBlock(AnyBlock):
 
     @property
     def nbytes(self) -> int:
-        return sum(len(data) for _, data in self.chunks)
+        return sum(span.size for span in self.spans)
 
     def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
-        # Reading ahead would also read what is between the columns.
-        file = pq.ParquetFile(_Chunks(self.chunks), metadata=self.metadata, read_dictionary=["event"], pre_buffer=False)
-        blocks = _row_blocks(file, self.group, self.source, self.index)
-        return Batch.concat([Batch.of([]), *(decode_rows(block, want_ids, max_rejects) for block in blocks)])
+        if not (want_ids or self.ids_needed):
+            batch = self._decode(FIELDS[1:], False, 0)
+            if not batch.rejected:  # they are shown with their ids
+                return batch
+        return self._decode(FIELDS, want_ids, max_rejects)
+
+    def _decode(self, columns: tuple[str, ...], want_ids: bool, max_rejects: int | None) -> Batch:
+        try:
+            # Reading ahead would also read what is between the columns.
+            with self.file.open() as stream, self._open(stream) as file:
+                blocks = _row_blocks(file, self.group, columns, self.source, self.index)
+                return Batch.concat([Batch.of([]), *(block.decode(want_ids, max_rejects) for block in blocks)])
+        except OSError as error:
+            raise damaged(self.source, self.index, error) from None
+
+    def _open(self, stream: Any) -> pq.ParquetFile:
+        event, column = FIELDS.index("event"), _columns(self.metadata, self.group)["event"]
+        as_dictionary = read_as_dictionary(self.file.start(self.spans[event]), column)
+        dictionaries = ["event"] if as_dictionary else None
+        return pq.ParquetFile(stream, metadata=self.metadata, read_dictionary=dictionaries, pre_buffer=False)
+
+    def __reduce__(self) -> Any:  # a runner that ships blocks ships their bytes
+        file = self.file
+        if isinstance(file, LocalFile):
+            with file.open() as stream:
+                file = Pieces.read(stream, self.spans, stream.size())
+        more = (self.metadata, self.group, self.source, self.index, self.arrived)
+        return GroupBlock, (file, self.spans, self.ids_needed, *more)
 
 
-def _row_blocks(file: pq.ParquetFile, group: int, source: str, index: int) -> Iterator[RowBlock]:
+def _row_blocks(
+    file: pq.ParquetFile, group: int, columns: tuple[str, ...], source: str, index: int
+) -> Iterator[RowBlock]:
     """The rows of a row group, in blocks of ROWS_A_BLOCK. index: rows before it."""
     try:
-        for rows in file.iter_batches(ROWS_A_BLOCK, row_groups=[group], columns=list(FIELDS), use_threads=False):
+        for rows in file.iter_batches(ROWS_A_BLOCK, row_groups=[group], columns=list(columns), use_threads=False):
             yield RowBlock(rows, source, index)
             index += rows.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(source, index, error) from None
+        raise damaged(source, index, error) from None
+
+
+def _columns(metadata: pq.FileMetaData, group: int) -> dict[str, pq.ColumnChunkMetaData]:
+    row_group = metadata.row_group(group)
+    columns = [row_group.column(k) for k in range(row_group.num_columns)]
+    return {column.path_in_schema: column for column in columns if column.path_in_schema in FIELDS}
 
 
 class ParquetReader:
     """Reads the three columns of a Parquet file, a row group at a time.
 
-    Raises:
+    path: of a file on this machine, which is then read in the threads that decode it. Raises:
       InputError: it is not Parquet, or a column is missing or of another type.
     """
 
-    def __init__(self, stream: BinaryIO, source: str) -> None:
+    def __init__(self, stream: BinaryIO, source: str, path: str | None = None) -> None:
         self._stream, self._source = stream, source
         try:
             self._file = pq.ParquetFile(stream)
+            if any(pa.types.is_dictionary(kind) for kind in self._file.schema_arrow.types):
+                self._file = pq.ParquetFile(stream, metadata=without_arrow_types(self._file.metadata))
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{source}: not a Parquet file: {_seen(stream) or one_line(error)}") from None
-        self._check_columns()
-
-    def _check_columns(self) -> None:
-        schema = self._file.schema_arrow
-        for field in FIELDS:
-            if schema.names.count(field) != 1:
-                raise InputError(
-                    f"{self._source}: has {schema.names.count(field)} columns named {field}, must have one"
-                )
-            kind = schema.field(field).type
-            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-            wanted = pa.types.is_integer(kind) if field == "timestamp" else _is_string(kind)
-            if not wanted:
-                expected = "whole Unix seconds" if field == "timestamp" else "a string"
-                raise InputError(f"{self._source}: column {field} is {kind}, must be {expected}")
+        schema = self._file.schema
+        self._leaves = {schema.column(k).path: schema.column(k) for k in range(len(schema))}
+        annotations = {name: leaf.logical_type.type for name, leaf in self._leaves.items()}
+        check_columns(self._file.schema_arrow, annotations, source)
+        metadata = self._file.metadata
+        rows = [metadata.row_group(group).num_rows for group in range(self.groups)]
+        self._starts = np.cumsum([0, *rows]).tolist()
+        self._local = LocalFile(path, _identity(os.fstat(stream.fileno()))) if path else None
 
     @property
     def groups(self) -> int:
@@ -149,28 +232,23 @@ class ParquetReader:
 
     def read_group(self, group: int) -> Iterator[AnyBlock]:
         """The rows of a row group: one block, or blocks of ROWS_A_BLOCK where it is large."""
-        metadata = self._file.metadata
-        rows = metadata.row_group(group).num_rows
-        if not rows:
+        index, end = self._starts[group : group + 2]
+        if index == end:
             return
-        index = sum(metadata.row_group(k).num_rows for k in range(group))
-        columns = self._columns(group)
-        size = sum(max(c.total_compressed_size, c.total_uncompressed_size) for c in columns)
-        if rows <= GROUP_ROWS and size <= GROUP_BYTES:
-            yield GroupBlock(tuple(map(self._chunk, columns)), metadata, group, self._source, index)
-        else:
-            yield from _row_blocks(self._file, group, self._source, index)
+        columns = _columns(self._file.metadata, group)
+        size = sum(max(c.total_compressed_size, c.total_uncompressed_size) for c in columns.values())
+        if end - index > GROUP_ROWS or size > GROUP_BYTES:
+            yield from _row_blocks(self._file, group, FIELDS, self._source, index)
+            return
+        spans = tuple(_span(columns[field]) for field in FIELDS)
+        file = self._local or Pieces.read(self._stream, spans, self._stream.seek(0, os.SEEK_END))
+        ids_needed = not never_empty(columns["id"], self._leaves["id"])
+        yield GroupBlock(file, spans, ids_needed, self._file.metadata, group, self._source, index)
 
-    def _columns(self, group: int) -> list[pq.ColumnChunkMetaData]:
-        row_group = self._file.metadata.row_group(group)
-        columns = [row_group.column(k) for k in range(row_group.num_columns)]
-        return [column for column in columns if column.path_in_schema in FIELDS]
 
-    def _chunk(self, column: pq.ColumnChunkMetaData) -> tuple[int, bytes]:
-        """Where a column begins in the file, and its bytes."""
-        offset = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
-        self._stream.seek(offset)
-        return offset, self._stream.read(max(0, column.total_compressed_size))
+def _span(column: pq.ColumnChunkMetaData) -> Span:
+    offset = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
+    return Span(offset, max(0, column.total_compressed_size))
 
 
 def _seen(stream: BinaryIO) -> str | None:
@@ -178,69 +256,3 @@ def _seen(stream: BinaryIO) -> str | None:
     stream.seek(0)
     what = looks_like(stream.read(HEAD_BYTES))
     return f"it looks like {what}" if what and what != PARQUET.name else None
-
-
-def _damaged(source: str, index: int, error: Exception) -> InputError:
-    return InputError(f"{source}: row {index}: damaged Parquet: {one_line(error)}")
-
-
-def _is_string(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def decode_rows(block: RowBlock, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
-    """Decodes Parquet rows: the valid events as columns, the others as rejects with their row's index.
-
-    Raises:
-      InputError: the rows are damaged.
-    """
-    try:
-        block.rows.validate(full=True)
-    except pa.ArrowException as error:
-        raise _damaged(block.source, block.index, error) from None
-    ids, events, times = (block.rows.column(field) for field in FIELDS)
-    ids, codes = ids.cast(pa.large_string()), _codes(events)
-    if pa.types.is_uint64(times.type):
-        times = pc.min_element_wise(times, pa.scalar(2**62, pa.uint64()))
-    times = times.cast(pa.int64())
-    in_range = pc.and_(pc.greater_equal(times, 0), pc.less(times, MAX_TIMESTAMP))
-    good = pc.fill_null(pc.and_(pc.and_(in_range, pc.is_valid(codes)), pc.greater(pc.binary_length(ids), 0)), False)
-    rejects: tuple[Reject, ...] = ()
-    if good.true_count < len(good):
-        bad = np.flatnonzero(~good.to_numpy(zero_copy_only=False)).tolist()
-        rejects = tuple(_reject(block, row) for row in bad[:max_rejects])
-        ids, codes, times = ids.filter(good), codes.filter(good), times.filter(good)
-    return Batch(
-        codes.to_numpy(zero_copy_only=False).astype(np.uint8),
-        times.to_numpy(zero_copy_only=False),
-        _ids(ids) if want_ids else NO_IDS,
-        rejects,
-        len(good) - good.true_count,
-    )
-
-
-def _codes(events: Any) -> pa.Int32Array:
-    """Events as indexes into EVENT_TYPES, null where they are none."""
-    if pa.types.is_dictionary(events.type):
-        return _codes(events.dictionary).take(events.indices)
-    return pc.index_in(events.cast(pa.large_string()), value_set=pa.array(EVENT_TYPES, pa.large_string()))
-
-
-def _ids(column: pa.LargeStringArray) -> Ids:
-    """An Arrow column without nulls as Ids."""
-    _, offsets, data = column.buffers()
-    ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
-    if len(column) == 0:
-        return NO_IDS
-    return Ids(ends[1:] - ends[0], np.frombuffer(data, np.uint8)[ends[0] : ends[-1]])
-
-
-def _reject(block: RowBlock, row: int) -> Reject:
-    record: dict[str, Any] = block.rows.slice(row, 1).to_pylist()[0]
-    try:
-        check_event(record)
-        raise AssertionError(f"row {row} was refused by Arrow's comparison and taken by check_event: {record}")
-    except EventError as error:
-        return Reject(
-            block.source, None, block.index + row, str(error), json.dumps(record, ensure_ascii=False)[:RAW_BYTES]
-        )

@@ -22,7 +22,7 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.formats.blocks import BLOCK_BYTES, LineReader, first_bytes, head_of, is_array, read_blocks
 from pipeline.formats.content import JSON, PARQUET, check_form, check_json, form_of_name
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
-from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, is_io_error
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, is_io_error, is_local
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 LARGE_BYTES = 256 * 1024 * 1024
@@ -99,7 +99,8 @@ def _parquet_reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reade
     from pipeline.formats.parquet import ParquetReader  # 50 ms
 
     stream.seek(0)
-    parquet = ParquetReader(stream if file.size else io.BytesIO(stream.read()), file.name)
+    path = file.path if file.size and is_local(file.path) else None
+    parquet = ParquetReader(stream if file.size else io.BytesIO(stream.read()), file.name, path)
     if file.size <= cell_bytes:
         return Reader(1, lambda _: parquet.read_all(), stream.tell)
     return Reader(parquet.groups, parquet.read_group, stream.tell)

@@ -1,0 +1,285 @@
+"""Parquet of any writer: encodings, logical types, dictionary pages, statistics; by blocks, by rows, and shipped."""
+
+import io
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import EventError, InputError
+from pipeline.formats import parquet
+from pipeline.formats.decoding import AnyBlock
+from pipeline.formats.parquet import GroupBlock, LocalFile, ParquetReader, Pieces
+from pipeline.formats.parquet_pages import never_empty, read_as_dictionary
+from pipeline.model.events import Batch
+from pipeline.schema import check_event
+from tests import support
+from tests.support import ROOT
+
+FILES = ROOT / "tests" / "files"
+SIX = [
+    ("c8", "video_25", 1617393003),
+    ("af", "video_25", 1617400203),
+    ("75", "video_25", 1617385803),
+    ("a6", "video_50", 1617400203),
+    ("99", "video_completed", 1617400203),
+    ("d0", "video_start", 1617385803),
+]
+THREE = [("a", "video_25", 1617393003), ("b", "video_25", 1617393004), ("c", "video_50", 1617393005)]
+TWO = [("a", "impressions", 1617393003), ("b", "video_25", 1617393004)]
+WRITTEN: dict[str, tuple[list[Any], list[int]]] = {  # the events, and the rows that are none
+    "df.parquet.gzip": (SIX, []),  # pandas
+    "duck-v2.parquet": (SIX, []),
+    "enum-three.parquet": (THREE, []),  # DuckDB: a dictionary page with empty entries, several times
+    "go-enum.parquet": (TWO, []),  # parquet-go
+    "go-plain.parquet": (TWO, []),
+}
+
+
+MIXED = ("duckdb-mixed-v1", "duckdb-mixed-v2", "duckdb-enum-v1", "duckdb-enum-v2")
+MIXED += ("polars-mixed", "polars-categorical", "polars-enum", "polars-plain")
+WRITTEN.update((f"{name}.parquet", (SIX, [6, 7, 8, 9, 10, 11])) for name in MIXED)
+
+
+def blocks(path: Path, local: bool) -> Iterator[AnyBlock]:
+    """The blocks of a file; where it is not local, as of a bucket."""
+    with open(path, "rb") as stream:
+        for block in ParquetReader(stream, "a", str(path) if local else None).read_all():
+            assert not isinstance(block, GroupBlock) or isinstance(block.file, LocalFile if local else Pieces)
+            yield block
+
+
+def decoded(path: Path) -> Batch:
+    """A file by each way it can be read, which all give the same."""
+    ways = {
+        "local": list(blocks(path, True)),
+        "bucket": list(blocks(path, False)),
+        "shipped": [pickle.loads(pickle.dumps(block)) for block in blocks(path, True)],
+    }
+    with mock.patch.multiple(parquet, GROUP_ROWS=1, ROWS_A_BLOCK=3):
+        ways["rows"] = list(blocks(path, True))
+    batches = {way: joined(found, True) for way, found in ways.items()}
+    first = batches["local"]
+    for way, found in ways.items():
+        batch, counts = batches[way], joined(found, False)
+        assert support.batch_rows(batch) == support.batch_rows(first), way
+        assert batch.rejects == counts.rejects == first.rejects, way
+        assert counts.codes.tolist() == first.codes.tolist(), way
+        assert counts.timestamps.tolist() == first.timestamps.tolist(), way
+        assert not len(counts.ids.ends)
+    return first
+
+
+def joined(found: list[AnyBlock], want_ids: bool) -> Batch:
+    return Batch.concat([Batch.of([]), *(block.decode(want_ids, None) for block in found)])
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_files_of_other_writers(name: str) -> None:
+    batch = decoded(FILES / name)
+    events, rejects = WRITTEN[name]
+    assert support.batch_rows(batch) == events
+    assert [reject.index for reject in batch.rejects] == rejects
+
+
+# Any writer.
+
+KINDS = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
+ROW = st.tuples(
+    st.none() | st.text(max_size=5) | st.sampled_from(("a", "b", "id")),
+    st.none() | st.sampled_from((*KINDS, *KINDS, *KINDS, "click", "", "video_2")),
+    st.none() | st.integers(-1, 253402297200) | st.sampled_from((-(2**63), 2**63 - 1, 0)),
+)
+GOOD = st.tuples(st.text(min_size=1, max_size=5), st.sampled_from(KINDS), st.integers(0, 253402297199))
+TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()))
+TEXT_ENCODINGS = ("dictionary", "PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY")
+TIME_ENCODINGS = ("dictionary", "PLAIN", "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT")
+
+
+@st.composite
+def writers(draw: st.DrawFn) -> dict[str, Any]:
+    """Options of pq.write_table."""
+    encodings = {name: draw(st.sampled_from(TEXT_ENCODINGS)) for name in ("id", "event")}
+    encodings["timestamp"] = draw(st.sampled_from(TIME_ENCODINGS))
+    return {
+        "use_dictionary": [name for name, encoding in encodings.items() if encoding == "dictionary"],
+        "column_encoding": {name: encoding for name, encoding in encodings.items() if encoding != "dictionary"},
+        "compression": draw(st.sampled_from(("none", "snappy", "gzip", "zstd", "lz4", "brotli"))),
+        "data_page_version": draw(st.sampled_from(("1.0", "2.0"))),
+        "data_page_size": draw(st.sampled_from((1, 50, 1 << 20))),
+        "dictionary_pagesize_limit": draw(st.sampled_from((1, 30, 1 << 20))),
+        "write_batch_size": draw(st.sampled_from((1, 3, 1024))),
+        "row_group_size": draw(st.sampled_from((1, 7, 1000))),
+        "write_statistics": draw(st.booleans()),
+        "write_page_checksum": draw(st.booleans()),
+        "store_schema": draw(st.booleans()),
+    }
+
+
+def is_event(row: tuple[Any, Any, Any]) -> bool:
+    try:
+        check_event(dict(zip(("id", "event", "timestamp"), row, strict=True)))
+    except EventError:
+        return False
+    return True
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.lists(ROW, max_size=40) | st.lists(GOOD, max_size=60), st.data(), writers())
+def test_rows_of_any_writer_are_decoded_as_the_schema_says(
+    tmp_path_factory: Any, rows: list[Any], data: st.DataObject, options: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "a"
+    columns = list(zip(*rows, strict=True)) or [(), (), ()]
+    kinds = [data.draw(st.sampled_from(TEXTS)), data.draw(st.sampled_from(TEXTS)), pa.int64()]
+    nullable = data.draw(st.booleans()) or any(value is None for column in columns for value in column)
+    names = ("id", "event", "timestamp")
+    schema = pa.schema([pa.field(name, kind, nullable) for name, kind in zip(names, kinds, strict=True)])
+    plain = [pa.array(column, pa.int64() if k == 2 else pa.string()) for k, column in enumerate(columns)]
+    table = pa.table([column.cast(kind) for column, kind in zip(plain, kinds, strict=True)], schema)
+    pq.write_table(table, path, **options)
+    batch = decoded(path)
+    assert support.batch_rows(batch) == [row for row in rows if is_event(row)]
+    assert [reject.index for reject in batch.rejects] == [k for k, row in enumerate(rows) if not is_event(row)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(GOOD, min_size=1, max_size=60), st.sampled_from((1, 20, 1 << 20)), st.sampled_from((1, 30, 1 << 20)))
+def test_a_dictionary_page_with_an_entry_twice(tmp_path_factory: Any, rows: list[Any], page: int, limit: int) -> None:
+    """As Arrow's plain reading has it. (Its own dictionaries go wrong.)"""
+    path = tmp_path_factory.mktemp("double") / "a"
+    options = {"compression": "none", "data_page_size": page, "dictionary_pagesize_limit": limit}
+    write(path, rows, **options, use_dictionary=["event"])
+    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    data = bytearray(path.read_bytes())
+    end = column.data_page_offset
+    data[:end] = data[:end].replace(b"video_75", b"video_25").replace(b"video_50", b"video_25")
+    path.write_bytes(data)
+    assert support.batch_rows(decoded(path)) == [tuple(row.values()) for row in pq.read_table(path).to_pylist()]
+    pages = bytes(data[column.dictionary_page_offset :])
+    assert read_as_dictionary(pages, column) == (len({row[1] for row in rows} & {*KINDS[2:5]}) < 2)
+
+
+def write(path: Path, rows: list[tuple[str, str, int]], **options: Any) -> None:
+    columns = zip(*rows, strict=True)
+    pq.write_table(pa.table(dict(zip(("id", "event", "timestamp"), columns, strict=True))), path, **options)
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd", "lz4", "brotli"])
+def test_a_dictionary_is_used_where_it_is_right(compression: str, tmp_path: Path) -> None:
+    write(tmp_path / "a", SIX, compression=compression)
+    (block,) = blocks(tmp_path / "a", True)
+    assert isinstance(block, GroupBlock)
+    with block.file.open() as stream:
+        (rows,) = block._open(stream).iter_batches(columns=["event"])
+    assert pa.types.is_dictionary(rows.column(0).type)
+
+
+@pytest.mark.parametrize("junk", [b"", b"\x15", b"\x15\x04\x15\x80\x80", b"\xff" * 50, b"\x00" * 50, b"\x1c" * 5000])
+def test_a_page_header_that_is_none(junk: bytes, tmp_path: Path) -> None:
+    write(tmp_path / "a", SIX)
+    assert read_as_dictionary(junk, pq.ParquetFile(tmp_path / "a").metadata.row_group(0).column(1)) is False
+
+
+# Old writers.
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    value *= 2
+    while value > 127:
+        out, value = out + bytes([value & 127 | 128]), value >> 7
+    return out + bytes([value])
+
+
+@pytest.mark.parametrize("more", [0, 50])
+def test_old_writers_left_a_page_header_out_of_the_size(more: int, tmp_path: Path) -> None:
+    """parquet-mr before 1.2.9: what Arrow then reads behind the column must be there. more: rows."""
+    path = tmp_path / "a"
+    write(path, SIX * (1 + more), compression="none", use_dictionary=["event"], write_statistics=False)
+    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    data = path.read_bytes()
+    entries = sum(4 + len(kind) for kind in {row[1] for row in SIX})
+    header = column.data_page_offset - column.dictionary_page_offset - entries
+    right, wrong = (b"\x16" + varint(column.total_compressed_size - less) for less in (0, header))
+    assert data.count(2 * right) == 1
+    made_by = pq.ParquetFile(path).metadata.created_by.encode()
+    old = b"parquet-mr version 1.2.8 (build 12345678901)"[: len(made_by)].ljust(len(made_by))
+    path.write_bytes(data.replace(2 * right, 2 * wrong).replace(made_by, old))
+    assert pq.ParquetFile(path).metadata.row_group(0).column(1).total_compressed_size < column.total_compressed_size
+    assert support.batch_rows(decoded(path)) == SIX * (1 + more)
+
+
+# Ids that nobody wants.
+
+
+def test_ids_that_the_metadata_proves_right_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write(path, SIX, compression="none", use_dictionary=False)
+    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset : column.data_page_offset + column.total_compressed_size] = bytes(
+        column.total_compressed_size
+    )
+    path.write_bytes(data)
+    assert joined(list(blocks(path, True)), False).read == 6
+    with pytest.raises(InputError, match="damaged Parquet"):
+        joined(list(blocks(path, True)), True)
+
+
+@pytest.mark.parametrize(
+    ("ids", "nullable", "statistics", "sure"),
+    [
+        (["a", "b"], True, True, True),
+        (["a", "b"], False, True, True),
+        (["a", "b"], True, False, False),
+        (["a", None], True, True, False),
+        (["a", ""], True, True, False),
+        ([None, None], True, True, False),
+    ],
+)
+def test_what_the_metadata_proves(ids: Any, nullable: bool, statistics: bool, sure: bool, tmp_path: Path) -> None:
+    schema = pa.schema([pa.field("id", pa.string(), nullable)])
+    pq.write_table(pa.table([pa.array(ids, pa.string())], schema), tmp_path / "a", write_statistics=statistics)
+    file = pq.ParquetFile(tmp_path / "a")
+    assert never_empty(file.metadata.row_group(0).column(0), file.schema.column(0)) is sure
+
+
+# Files that change.
+
+
+@pytest.mark.parametrize("change", ["gone", "other", "cut"])
+def test_a_file_that_changes_between_reading_and_decoding(change: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write(path, SIX)
+    (block,) = blocks(path, True)
+    if change == "cut":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        path.unlink()
+    if change == "other":
+        write(path, SIX)
+    with pytest.raises(InputError, match="a: row 0: damaged Parquet: "):
+        block.decode(True, None)
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "a\udce9"
+    write(tmp_path / "b", SIX)
+    (tmp_path / "b").rename(path)
+    assert support.batch_rows(decoded(path)) == SIX
+
+
+def test_bytes_that_nothing_says_are_text(tmp_path: Path) -> None:
+    table = pa.table({"id": [b"a"], "event": ["video_25"], "timestamp": [1]})
+    stream = io.BytesIO()
+    pq.write_table(table, stream)
+    with pytest.raises(InputError, match="column id is binary, must be a string"):
+        ParquetReader(stream, "a")
