@@ -53,7 +53,7 @@ def build_app(folder: Path, settings: Settings | None = None, *beam_arguments: s
     """An application with slots of its own."""
     settings = settings or Settings()
     pool = Slots(settings.queue)
-    make_slot = slot_maker(folder, beam_arguments)
+    make_slot = slot_maker(folder, beam_arguments, usual=settings.report)
     for _ in range(slots):
         pool.add(make_slot())
     app = make_app(settings, pool)
@@ -67,7 +67,8 @@ def environ(body: bytes = b"", method: str = "POST", path: str = "/", **more: An
     request["wsgi.errors"] = io.StringIO()
     request.update(more)
     setup_testing_defaults(request)
-    request["SCRIPT_NAME"] = request["QUERY_STRING"] = ""
+    request["SCRIPT_NAME"] = ""
+    request.setdefault("QUERY_STRING", "")
     return request
 
 

@@ -27,7 +27,8 @@ from pipeline.transforms.write import WriteFile, WritePiece
 class HourlyReport(beam.PTransform):  # type: ignore[misc]
     """The whole graph: Pipeline -> PCollection[str], the path of the report, which appears last of all outputs.
 
-    Raises RejectsError where there are rejects and no rejects_output, InputError where a source cannot be read.
+    Raises RejectsError where there are rejects and neither rejects_output nor skip_rejects, InputError where a source
+    cannot be read.
     """
 
     job: Job
@@ -36,11 +37,12 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         job = self.job
         blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> ReadBlocks()
         want_ids = bool(job.ids_output) or job.deduplicate
-        decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output))
+        decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output), job.skip_rejects)
         batches = decoded.batches
         if job.deduplicate:
             batches = batches | "Drop duplicates" >> DropDuplicates((job.output, job.token))
-        tables = batches | "Count" >> HourlyTable(job.utc_offset, job.time_zone, refuse_rejects=not job.rejects_output)
+        refuse = not (job.rejects_output or job.skip_rejects)
+        tables = batches | "Count" >> HourlyTable(job.utc_offset, job.time_zone, refuse)
         written = []
         if job.ids_output:
             # A bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there.

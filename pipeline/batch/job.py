@@ -12,8 +12,8 @@ class Job:
     """What to report and where to write it. Paths on any Beam file system; no ids or rejects file where None.
 
     utc_offset, time_zone: at most one, as HourClock.parse takes it. deduplicate: events equal in id, event and
-    timestamp count once. id_partitions: in which ids are shuffled, a power of two; None: by the input's size. token:
-    names the run's temporary files.
+    timestamp count once. id_partitions: in which ids are shuffled, a power of two; None: by the input's size.
+    skip_rejects: go on without them, where no file takes them. token: names the run's temporary files.
     """
 
     files: tuple[InputFile, ...]
@@ -25,6 +25,7 @@ class Job:
     impressions_factor: str = DEFAULT_FACTOR
     deduplicate: bool = False
     id_partitions: int | None = None
+    skip_rejects: bool = False
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property

@@ -49,6 +49,10 @@ class PreparedJob:
         """As run_job."""
         return _finish(self._job, self._runner.run)
 
+    def close(self) -> None:
+        """Gives back what it holds; another run would set it up again."""
+        self._runner.close()
+
 
 def _finish(job: Job, start: Callable[[], Any]) -> Summary:
     result: Any = None

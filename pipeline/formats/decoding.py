@@ -114,8 +114,9 @@ class NotJsonError(ValueError):
 def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
     """Decodes a block: the valid events as columns, the others as rejects.
 
-    All rejects are kept and counted without max_rejects. With it, so many are kept, and decoding ends at MANY_REJECTS
-    of them: who keeps but a few will refuse the source, and should not wait for millions to be explained.
+    All rejects are kept and counted without max_rejects, and counted alone where it is 0. Else so many are kept, and
+    decoding ends at MANY_REJECTS of them: who keeps but a few will refuse the source, and should not wait for millions
+    to be explained.
 
     Raises:
       InputError: a block of array elements is not JSON. (A bad line of JSON Lines is a reject.)
@@ -173,7 +174,7 @@ def _decode_spans(block: Block, spans: Iterator[Span], want_ids: bool, max_rejec
         rejected += 1
         if max_rejects is None or len(rejects) < max_rejects:
             rejects.append(_reject(block, start, stop, None if lines else block.index + before, reason))
-        elif rejected >= MANY_REJECTS:
+        elif max_rejects and rejected >= MANY_REJECTS:
             break
     return _with_rejects(Batch.of(events, want_ids), rejected, rejects)
 

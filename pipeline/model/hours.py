@@ -100,7 +100,7 @@ def parse_utc_offset(text: str) -> int:
     match = re.fullmatch(r"([+-])(\d\d):([0-5]\d)", text, re.ASCII)
     seconds = int(match[2]) * HOUR + int(match[3]) * 60 if match else 19 * HOUR
     if not match or seconds > 18 * HOUR:
-        raise UsageError(f"UTC offset {text!r} is not of the form +01:00, up to 18:00")
+        raise UsageError(f"UTC offset {text[:50]!r} is not of the form +01:00, up to 18:00")
     return -seconds if match[1] == "-" else seconds
 
 

@@ -36,7 +36,7 @@ _DEFAULT = HourClock()
 def parse_factor(text: str) -> Decimal:
     """A plain decimal number as "0.1", up to 30 digits; UsageError for anything else."""
     if not re.fullmatch(r"\d{1,15}(\.\d{1,15})?", text, re.ASCII):
-        raise UsageError(f"factor {text!r} is not a plain decimal number such as 0.1")
+        raise UsageError(f"factor {text[:50]!r} is not a plain decimal number such as 0.1")
     return Decimal(text)
 
 

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 
 from pipeline.serving.problems import Problem
 from pipeline.serving.settings import Settings
+from pipeline.storage.compression import GZIP, ZSTD, Codec
 
 _READ = "GET, HEAD, OPTIONS"
 ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", "/openapi.json": _READ, "/app.js": _READ, "/style.css": _READ}
 """Every path there is, with its methods."""
 
-_ENCODINGS = ("", "identity", "gzip", "x-gzip")
+_ENCODINGS = {"": None, "identity": None, "gzip": GZIP, "x-gzip": GZIP, "zstd": ZSTD}
 
 
 def refuse(method: str, path: str, headers: Mapping[str, str], settings: Settings) -> Problem | None:
@@ -34,8 +35,8 @@ def _unauthorized(headers: Mapping[str, str], token: str | None) -> Problem | No
 
 
 def _unacceptable(headers: Mapping[str, str], limit: int) -> Problem | None:
-    if encoding(headers) not in _ENCODINGS:
-        return Problem(415, "Content-Encoding must be gzip or absent", headers={"Accept-Encoding": "gzip"})
+    if _encoding(headers) not in _ENCODINGS:
+        return Problem(415, "Content-Encoding must be gzip, zstd or absent", headers={"Accept-Encoding": "gzip, zstd"})
     length = headers.get("CONTENT_LENGTH")
     if not length:
         return Problem(400, "the length of the body is not told: give a Content-Length, or send it chunked by HTTP/1.1")
@@ -46,8 +47,12 @@ def _unacceptable(headers: Mapping[str, str], limit: int) -> Problem | None:
     return None
 
 
-def encoding(headers: Mapping[str, str]) -> str:
-    """The body's Content-Encoding."""
+def codec(headers: Mapping[str, str]) -> Codec | None:
+    """How the body of a request that is not refused was compressed for the way."""
+    return _ENCODINGS[_encoding(headers)]
+
+
+def _encoding(headers: Mapping[str, str]) -> str:
     return headers.get("CONTENT_ENCODING", "").strip().lower()
 
 

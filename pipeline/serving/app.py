@@ -3,18 +3,17 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import bottle
 
-from pipeline.errors import InputError, OutputError, RejectsError
-from pipeline.model.events import Reject
+from pipeline.errors import InputError, OutputError, RejectsError, UsageError
 from pipeline.model.tally import Summary
 from pipeline.serving import admission, bodies
-from pipeline.serving.problems import SAFE_HEADERS, Problem, ProblemError
-from pipeline.serving.settings import Settings
+from pipeline.serving.problems import SAFE_HEADERS, Problem, ProblemError, reject_problem
+from pipeline.serving.settings import ReportSettings, Settings
 from pipeline.serving.slots import Slot, Slots
 
 SUMMARY = "X-Report-Summary"
@@ -49,7 +48,7 @@ def make_app(settings: Settings, slots: Slots) -> bottle.Bottle:
         if method == "OPTIONS":
             return bottle.HTTPResponse("", 204, {"Allow": admission.ALLOWED[path], **SAFE_HEADERS})
         if method == "POST":
-            return _report(environ, headers, settings.max_body_bytes, slots)
+            return _report(environ, headers, settings, slots)
         return pages[path]()
 
     for route in ("/", "/<path:path>"):
@@ -74,67 +73,42 @@ def _headers(environ: dict[str, Any]) -> dict[str, str]:
     return {**found, "CONTENT_LENGTH": environ.get("CONTENT_LENGTH", "")}
 
 
-def _report(environ: dict[str, Any], headers: dict[str, str], limit: int, slots: Slots) -> bottle.HTTPResponse:
-    length, compressed = int(headers["CONTENT_LENGTH"] or 0), "gzip" in admission.encoding(headers)
+def _report(environ: dict[str, Any], headers: dict[str, str], settings: Settings, slots: Slots) -> bottle.HTTPResponse:
+    length, limit = int(headers["CONTENT_LENGTH"] or 0), settings.max_body_bytes
     try:
+        asked = settings.report.asked(environ.get("QUERY_STRING", ""))
         with slots.checkout() as slot:
-            bodies.spool(environ["wsgi.input"], length, slot.body, limit, compressed)
-            return _run(slot)
+            bodies.spool(environ["wsgi.input"], length, slot.body, limit, admission.codec(headers))
+            return _run(slot, asked)
+    except UsageError as error:
+        return _respond(Problem(400, str(error)))
     except ProblemError as error:
         return _respond(error.problem)
 
 
-def _run(slot: Slot) -> bottle.HTTPResponse:
+def _run(slot: Slot, asked: ReportSettings) -> bottle.HTTPResponse:
     try:
-        summary = slot.run()
+        summary = slot.run(asked)
     except RejectsError as error:
-        return _respond(_reject_problem(error, slot.body))
+        with open(slot.body, "rb") as body:
+            return _respond(reject_problem(error, body))
     except InputError as error:
         return _respond(Problem(400, str(error)))
     except OutputError:
         raise ProblemError(507, "the server has no room for the report", Retry_After="60") from None
-    return _csv(slot, summary)
+    return _csv(slot, summary, (*_COUNTERS, "duplicate") if asked.deduplicate else _COUNTERS)
 
 
-def _csv(slot: Slot, summary: Summary) -> bottle.HTTPResponse:
+def _csv(slot: Slot, summary: Summary, counters: Iterable[str]) -> bottle.HTTPResponse:
     report = slot.take_report()
     headers = {
         "Content-Type": "text/csv; charset=utf-8",
         "Content-Length": str(os.fstat(report.fileno()).st_size),
         "Content-Disposition": 'attachment; filename="report.csv"',
         "Cache-Control": "no-store",
-        SUMMARY: json.dumps({name: getattr(summary, name) for name in _COUNTERS}, separators=(",", ":")),
+        SUMMARY: json.dumps({name: getattr(summary, name) for name in counters}, separators=(",", ":")),
     }
     return bottle.HTTPResponse(report, 200, {**headers, **SAFE_HEADERS})
-
-
-def _reject_problem(error: RejectsError, body: Path) -> Problem:
-    tally = error.tally
-    if tally is None:  # an engine in another process
-        return Problem(400, str(error))
-    indices = _indices(body, tally.first)
-    rejects = [
-        {"index": index, "offset": reject.offset, "reason": reject.reason}
-        for index, reject in zip(indices, tally.first, strict=True)
-    ]
-    least = "at least " if tally.partial else ""
-    detail = f"{least}{tally.rejected} of {tally.read} records are no events"
-    members = {"rejected": tally.rejected, "read": tally.read, "complete": not tally.partial, "rejects": rejects}
-    return Problem(400, detail, members)
-
-
-def _indices(body: Path, rejects: Sequence[Reject]) -> Iterator[int]:
-    """Records before each reject. (In JSON Lines a reader knows only offsets: it may have begun in the middle.)"""
-    if all(reject.index is not None for reject in rejects):
-        yield from (reject.index or 0 for reject in rejects)
-        return
-    with open(body, "rb") as lines:
-        index = 0
-        for reject in rejects:
-            while lines.tell() <= (reject.offset or 0):
-                line = lines.readline()
-                index += bool(line.strip())
-            yield index - 1
 
 
 def _respond(problem: Problem) -> bottle.HTTPResponse:

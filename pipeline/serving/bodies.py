@@ -7,28 +7,31 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pipeline.serving.problems import ProblemError
-from pipeline.storage.compression import GZIP, MAGIC_BYTES, DamagedError, codec_of_content
+from pipeline.storage.compression import MAGIC_BYTES, Codec, DamagedError, codec_of_content
 
 _COPY_BYTES = 1024 * 1024
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
-def spool(stream: BinaryIO, length: int, path: Path, limit: int, compressed: bool) -> None:
+def spool(stream: BinaryIO, length: int, path: Path, limit: int, sent: Codec | None) -> None:
     """Makes length bytes of a stream a file; of a body that the server put into one already, that one. limit: of bytes.
 
-    compressed: sent as gzip. What is a compressed file itself is decompressed too. Raises:
-      ProblemError: 400 the body breaks off or is not gzip; 413 the file would exceed the limit; 507 no room for it.
+    sent: how it was compressed for the way. What is a compressed file itself is decompressed too. Raises:
+      ProblemError: 400 the body breaks off or is not of its encoding; 413 the file would exceed the limit; 507 no room
+      for it.
     """
-    if not compressed and length <= limit and _link(stream, length, path):
+    if sent and not length:
+        raise ProblemError(400, f"the body is empty, not even the header of {sent.name}")
+    if not sent and length <= limit and _link(stream, length, path):
         if not _is_compressed(path):
             return
         path.unlink()
     source = _Body(stream, length)
     try:
         with open(path, "wb") as target:
-            _copy(_plain(cast(BinaryIO, source), compressed), target, limit)
+            _copy(_plain(cast(BinaryIO, source), sent), target, limit)
     except (EOFError, DamagedError) as error:
-        raise ProblemError(400, f"the body is {'not gzip' if compressed else 'damaged'}: {error}") from None
+        raise ProblemError(400, f"the body is {f'not {sent.name}' if sent else 'damaged'}: {error}") from None
     except OSError as error:
         raise no_room(error) or error from None
     if source.left:
@@ -40,13 +43,13 @@ def _is_compressed(path: Path) -> bool:
         return codec_of_content(body.read(MAGIC_BYTES)) is not None
 
 
-def _plain(source: BinaryIO, compressed: bool) -> BinaryIO:
+def _plain(source: BinaryIO, sent: Codec | None) -> BinaryIO:
     """What a body holds: compressed for the way, or a compressed file, or both."""
-    sent = _Peeked(GZIP.open(source) if compressed else source)
-    codec = codec_of_content(sent.peek())
+    file = _Peeked(sent.open(source) if sent else source)
+    codec = codec_of_content(file.peek())
     if codec is None:
-        return cast(BinaryIO, sent)
-    plain = _Peeked(codec.open(cast(BinaryIO, sent)))
+        return cast(BinaryIO, file)
+    plain = _Peeked(codec.open(cast(BinaryIO, file)))
     if codec_of_content(plain.peek()):
         raise ProblemError(400, "the body is compressed more than once")
     return cast(BinaryIO, plain)
@@ -98,6 +101,8 @@ def no_room(error: OSError | MemoryError) -> ProblemError | None:
 
 class _Body:
     """Reads a request's body up to its declared length, as WSGI asks for."""
+
+    closed = False  # which Arrow asks
 
     def __init__(self, stream: BinaryIO, length: int) -> None:
         self._stream = stream

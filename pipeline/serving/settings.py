@@ -5,8 +5,75 @@ import dataclasses
 import ipaddress
 import os
 import socket
+import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UsageError
+from pipeline.model.hours import DEFAULT_UTC_OFFSET, HourClock
+from pipeline.model.table import DEFAULT_FACTOR, parse_factor
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportSettings:
+    """How a report is made: what a request may set. Equal settings share a graph.
+
+    utc_offset, time_zone: as HourClock.parse takes them. skip_rejects: they are left out, else they refuse the body.
+    """
+
+    utc_offset: str | None = DEFAULT_UTC_OFFSET
+    time_zone: str | None = None
+    impressions_factor: str = DEFAULT_FACTOR
+    deduplicate: bool = False
+    skip_rejects: bool = False
+
+    def changed(self, values: dict[str, str]) -> "ReportSettings":
+        """These settings but for some, as texts by the names of parameters.
+
+        Raises UsageError: an unknown parameter, or a bad value, by the checks of the command line.
+        """
+        unknown = sorted(values.keys() - PARAMETERS)
+        if unknown:
+            raise UsageError(f"unknown parameter {unknown[0][:40]!r}: there are {', '.join(PARAMETERS)}")
+        changes: dict[str, Any] = {name: values[name] for name in PARAMETERS[:3] if name in values}
+        if "deduplicate" in values:
+            changes["deduplicate"] = _one_of("deduplicate", values["deduplicate"], "false", "true")
+        if "rejects" in values:
+            changes["skip_rejects"] = _one_of("rejects", values["rejects"], "refuse", "skip")
+        if changes.keys() & {"utc_offset", "time_zone"}:
+            changes = {"utc_offset": None, "time_zone": None} | changes
+        result = dataclasses.replace(self, **changes)
+        HourClock.parse(result.utc_offset, result.time_zone)
+        parse_factor(result.impressions_factor)
+        return result
+
+    def asked(self, query: str) -> "ReportSettings":
+        """These settings but for those that a request's query string sets; UsageError as changed."""
+        values: dict[str, str] = {}
+        for piece in filter(None, query.split("&")):
+            name, _, value = piece.partition("=")
+            name, text = (urllib.parse.unquote_plus(part, errors="replace") for part in (name, value))
+            if name in values:
+                raise UsageError(f"the parameter {name[:40]!r} stands twice")
+            if name == "utc_offset" and "+" in value:
+                raise UsageError(f"utc_offset={value[:40]}: in an address + is written %2B")
+            values[name] = text
+        return self.changed(values)
+
+
+PARAMETERS = ("utc_offset", "time_zone", "impressions_factor", "deduplicate", "rejects")
+"""Of a request, and options of the server."""
+
+
+USUAL_REPORT = ReportSettings()
+"""Where neither the server's options nor a request say otherwise."""
+
+
+def _one_of(name: str, value: str, no: str, yes: str) -> bool:
+    if value not in (no, yes):
+        raise UsageError(f"{name} must be {yes} or {no}, not {value[:40]!r}")
+    return value == yes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +83,8 @@ class Settings:
     processes: each with its own interpreter. slots: reports that a process makes at a time. queue: requests of a
     process that may wait for one. max_body_bytes also bounds a body after decompression. timeout: seconds of silence
     after which a client is cut off. grace: seconds that running requests have at the end. token: what a POST must
-    show, or None. staging: a folder in a bucket, or None. beam_arguments: Beam's own options.
+    show, or None. staging: a folder in a bucket, or None. report: how a report is made where a request does not say.
+    beam_arguments: Beam's own options.
     """
 
     host: str = "127.0.0.1"
@@ -29,6 +97,7 @@ class Settings:
     grace: int = 60
     token: str | None = None
     staging: str | None = None
+    report: ReportSettings = USUAL_REPORT
     beam_arguments: tuple[str, ...] = ()
 
 
@@ -38,9 +107,11 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
     known, beam_arguments = parser.parse_known_args(arguments)
     values = vars(known)
     token_file, insecure = values.pop("token_file"), values.pop("insecure")
+    asked = {name: value for name in PARAMETERS if (value := values.pop(name)) is not None}
     try:
         token = _read_token(token_file) if token_file else None
-    except ValueError as error:
+        values["report"] = USUAL_REPORT.changed(asked)
+    except (ValueError, UsageError) as error:
         parser.error(str(error))
     if token is None and not insecure and not _is_loopback(known.host):
         parser.error(f"--host {known.host}: anybody could use it; give a --token_file, or say --insecure")
@@ -72,6 +143,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--staging", metavar="FOLDER", help="in a bucket, for bodies and reports of a runner that is elsewhere"
     )
+    group = parser.add_argument_group("reports", "what a request may set otherwise, as POST /?time_zone=UTC")
+    group.add_argument("--utc_offset", metavar="+HH:MM", help=f"their hours (default {DEFAULT_UTC_OFFSET})")
+    group.add_argument("--time_zone", metavar="NAME", help="hours of local clocks, with summer time: Europe/Paris")
+    group.add_argument(
+        "--impressions_factor", metavar="N", help=f"scales impressions (default {default.report.impressions_factor})"
+    )
+    group.add_argument(
+        "--deduplicate",
+        action="store_const",
+        const="true",
+        help="count events equal in id, event and timestamp once",
+    )
+    group.add_argument("--rejects", metavar="refuse|skip", help="what bad records do (default refuse)")
     parser.add_argument("--insecure", action="store_true", help="listen on a public address without a token")
     return parser
 

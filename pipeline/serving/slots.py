@@ -1,9 +1,10 @@
 """Slots: each a private folder and a graph bound to the files in it, used by one request at a time."""
 
 import contextlib
+import dataclasses
 import os
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError  # the latter is Python's own from 3.11 on
 from pathlib import Path
@@ -17,42 +18,59 @@ from pipeline.engine.runners import DEFAULT_RUNNER, beam_options
 from pipeline.errors import PipelineError
 from pipeline.model.tally import Summary
 from pipeline.serving.problems import ProblemError
+from pipeline.serving.settings import USUAL_REPORT, ReportSettings
 from pipeline.serving.staging import StagedJob, check_staging
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 
 BODY = "body"
 """What messages call the body, and the name of its file."""
 
+_KEPT = 8  # graphs of a slot, the ones used last: each takes about 1 MiB, and 0.1 s to be made anew
 _PATIENCE = 10.0  # seconds that a request waits for a slot
 _RETRY_AFTER = "2"
 
 
 class Slot:
-    """Makes the report of the body in its folder. On Beam's embedded engine the graph is built once, here."""
+    """Makes the report of the body in its folder. On Beam's embedded engine a graph is built once for equal settings.
 
-    def __init__(self, folder: Path, beam_arguments: Sequence[str], staging: str | None) -> None:
+    usual: the settings for which that is done here.
+    """
+
+    def __init__(self, folder: Path, beam_arguments: Sequence[str], staging: str | None, usual: ReportSettings) -> None:
         folder.mkdir(parents=True)
         self.body, self.report = folder / BODY, folder / "report.csv"
-        body, options = InputFile(str(self.body), SIZE_UNKNOWN, BODY), beam_options(beam_arguments)
-        job = Job((body,), str(self.report))
-        if staging:
-            self._run = StagedJob(body, self.report, staging, beam_arguments).run
-        elif _is_embedded(options):
-            self._run = PreparedJob(job, options).run
-            self._rehearse()
-        else:
-            self._run = lambda: run_job(job, options)
+        self._options = beam_options(beam_arguments)
+        self._prepared: OrderedDict[ReportSettings, PreparedJob] = OrderedDict()
+        self._files = (InputFile(str(self.body), SIZE_UNKNOWN, BODY),)
+        self._staged = StagedJob(self._files[0], self.report, staging, beam_arguments) if staging else None
+        if not staging and _is_embedded(self._options):
+            self._rehearse(usual)
 
-    def _rehearse(self) -> None:
+    def _rehearse(self, settings: ReportSettings) -> None:
         """Makes a report of nothing: the first run takes 0.1 s, which no request need wait for."""
         with contextlib.suppress(OSError, PipelineError):  # a full disk, for which each request gets its own answer
             self.body.touch()
-            self.run()
+            self.run(settings)
         self.clear()
 
-    def run(self) -> Summary:
+    def run(self, settings: ReportSettings) -> Summary:
         """Reads the body and writes the report; PipelineError as run_job."""
-        return self._run()
+        if self._staged:
+            return self._staged.run(settings)
+        if _is_embedded(self._options):
+            return self._prepare(settings).run()
+        return run_job(Job(self._files, str(self.report), **dataclasses.asdict(settings)), self._options)
+
+    def _prepare(self, settings: ReportSettings) -> PreparedJob:
+        """The graph of the settings; gives back the one that was not used for longest, where there are many."""
+        if settings not in self._prepared:
+            self._prepared[settings] = PreparedJob(
+                Job(self._files, str(self.report), **dataclasses.asdict(settings)), self._options
+            )
+            if len(self._prepared) > _KEPT:
+                self._prepared.popitem(last=False)[1].close()
+        self._prepared.move_to_end(settings)
+        return self._prepared[settings]
 
     def take_report(self) -> BinaryIO:
         """The report, open; it has no name any more, so the slot can be used again while the report is sent."""
@@ -73,14 +91,20 @@ def _is_embedded(options: PipelineOptions) -> bool:
     return bool(workers and options.view_as(StandardOptions).runner == DEFAULT_RUNNER)
 
 
-def slot_maker(folder: Path, beam_arguments: Sequence[str], staging: str | None = None) -> Callable[[], Slot]:
+def slot_maker(
+    folder: Path,
+    beam_arguments: Sequence[str],
+    staging: str | None = None,
+    usual: ReportSettings = USUAL_REPORT,
+) -> Callable[[], Slot]:
     """What makes slots below a folder. staging: a folder in a bucket, for workers that do not see this machine's disk.
 
-    Raises UsageError: an option is unknown to Beam, the runner needs a staging folder, or it cannot be written.
+    usual: the settings of most reports. Raises UsageError: an option is unknown to Beam, the runner needs a staging
+    folder, or it cannot be written.
     """
     check_staging(staging, beam_options(beam_arguments), folder)
     numbers = iter(range(10**9))
-    return lambda: Slot(folder / f"slot-{next(numbers)}", beam_arguments, staging)
+    return lambda: Slot(folder / f"slot-{next(numbers)}", beam_arguments, staging, usual)
 
 
 class Slots:

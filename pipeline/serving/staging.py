@@ -1,5 +1,6 @@
 """A folder in a bucket between this server and a runner whose workers do not see its disk."""
 
+import dataclasses
 import logging
 import shutil
 import uuid
@@ -17,6 +18,7 @@ from pipeline.engine.runners import beam_options
 from pipeline.errors import OutputError, UsageError
 from pipeline.model.tally import Summary
 from pipeline.serving.problems import ProblemError
+from pipeline.serving.settings import ReportSettings
 from pipeline.storage.files import InputFile, NewFile, is_io_error, is_local
 from pipeline.storage.writable import check_writable
 
@@ -46,11 +48,11 @@ class StagedJob:
         self._body, self._report = body, report
         self._staging, self._beam_arguments = staging.rstrip("/"), beam_arguments
 
-    def run(self) -> Summary:
+    def run(self, settings: ReportSettings) -> Summary:
         """As run_job; its objects are gone at the end. Raises ProblemError 503: the bucket fails."""
         folder = f"{self._staging}/{uuid.uuid4().hex}"
         staged = self._body._replace(path=f"{folder}/body", size=Path(self._body.path).stat().st_size)
-        job = Job((staged,), f"{folder}/report.csv")
+        job = Job((staged,), f"{folder}/report.csv", **dataclasses.asdict(settings))
         try:
             _upload(self._body.path, staged.path)
             summary = run_job(job, self._options(job))

@@ -38,7 +38,7 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
         until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
             until_the_end.enter_context(running_prism(beam_options(settings.beam_arguments)))
-            make_slot = slot_maker(folder, settings.beam_arguments, settings.staging)
+            make_slot = slot_maker(folder, settings.beam_arguments, settings.staging, settings.report)
             slots = Slots(settings.queue)
             slots.add(make_slot())
             server = Server(make_app(settings, slots), settings, listener)

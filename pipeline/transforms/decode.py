@@ -17,13 +17,13 @@ REJECTS = "rejects"
 
 
 class _DecodeBlocks(ThreadedDoFn):
-    def __init__(self, want_ids: bool, keep_rejects: bool) -> None:
+    def __init__(self, want_ids: bool, max_rejects: int | None) -> None:
         super().__init__()
-        self._want_ids, self._keep_rejects = want_ids, keep_rejects
+        self._want_ids, self._max_rejects = want_ids, max_rejects
         self._read, self._rejected = counter("read"), counter("rejected")
 
     def work(self, block: AnyBlock) -> Batch:
-        return block.decode(self._want_ids, None if self._keep_rejects else SHOWN)
+        return block.decode(self._want_ids, self._max_rejects)
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -31,7 +31,7 @@ class _DecodeBlocks(ThreadedDoFn):
 
     def emit(self, batch: Batch) -> Iterator[Any]:
         tally = tally_batch(batch)
-        if batch.rejected and not self._keep_rejects:
+        if batch.rejected and self._max_rejects:
             self._give_up_at_many(tally)
         self._read.inc(batch.read)
         self._rejected.inc(batch.rejected)
@@ -50,17 +50,17 @@ class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks: PCollection[AnyBlock] -> a dict of PCollections.
 
     batches (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block (all with keep_rejects, the
-    first few without). Raises InputError where a source as a whole cannot be read, and without keep_rejects
-    RejectsError at MANY_REJECTS of a bundle.
+    first few without, none with skip_rejects). Raises InputError where a source as a whole cannot be read, and with
+    neither RejectsError at MANY_REJECTS of a bundle.
     """
 
     want_ids: bool = True
     keep_rejects: bool = True
+    skip_rejects: bool = False
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
-        outputs = blocks | "Decode" >> beam.ParDo(_DecodeBlocks(self.want_ids, self.keep_rejects)).with_outputs(
-            REJECTS, main="batches"
-        )
+        decode = _DecodeBlocks(self.want_ids, None if self.keep_rejects else 0 if self.skip_rejects else SHOWN)
+        outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, main="batches")
         outputs.batches.element_type = Batch
         outputs[REJECTS].element_type = tuple[Reject, ...]
         return outputs

@@ -14,6 +14,7 @@ from pipeline.batch.run import build_job
 from pipeline.engine.dataflow import launch
 from pipeline.model.tally import Summary
 from pipeline.serving import staging
+from pipeline.serving.settings import ReportSettings
 from pipeline.storage.files import InputFile
 from tests.integration.servers import BUCKET, Storage, cloud_storage, prism, worker_pool
 from tests.serving_support import EVENT, HEADER, REPORT, SAMPLE, Server, running
@@ -87,7 +88,7 @@ def dataflow_job(storage: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch
     arguments = (*DATAFLOW, template, *storage.options)
     body = InputFile(str(folder / "body"), -1, "body")
     with mock.patch.object(staging, "run_job", run_job):
-        staging.StagedJob(body, folder / "report.csv", STAGING, arguments).run()
+        staging.StagedJob(body, folder / "report.csv", STAGING, arguments).run(ReportSettings())
     return jobs[0]
 
 

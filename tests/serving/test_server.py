@@ -56,6 +56,12 @@ def test_gzip(app: Any, encoding: str) -> None:
     assert call(app, body, HTTP_CONTENT_ENCODING=encoding).body.decode() == REPORT
 
 
+def test_zstd(app: Any) -> None:
+    half = len(SAMPLE) // 2
+    body = b"".join(map(zstandard.ZstdCompressor().compress, (SAMPLE[:half], SAMPLE[half:])))
+    assert call(app, body, HTTP_CONTENT_ENCODING="zstd").body.decode() == REPORT
+
+
 @pytest.mark.parametrize("body", ["", "[]", '{"mock_for_test": []}', "\n\n"])
 def test_no_events(app: Any, body: str) -> None:
     answer = call(app, body.encode())
@@ -93,6 +99,8 @@ def test_reject(app: Any, record: str, reason: str, lines: bool) -> None:
     (reject,) = problem["rejects"]
     assert reject["index"] == 1
     assert reject["offset"] == body.index(record)
+    assert reject["line"] == (3 if lines else None)
+    assert reject["raw"] == record[:1024]
     assert reason in reject["reason"]
 
 
@@ -100,6 +108,20 @@ def test_first_ten_rejects(app: Any) -> None:
     problem = call(app, b"\n".join([EVENT.encode(), *[b"x"] * 25])).problem
     assert problem["rejected"] == 25
     assert [reject["index"] for reject in problem["rejects"]] == list(range(1, 11))
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip", "zstd"])
+def test_rejects_of_any_encoding_have_their_places(app: Any, encoding: str) -> None:
+    bad = ["x" * 3000, '{"id": "\u00e9"}', "", "   ", "null"]
+    body = "\ufeff\r\n" + "".join(f"{line}\r\n{EVENT}\n" for line in bad)
+    data = {"": bytes, "gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}[encoding](body.encode())
+    rejects = call(app, data, **({"HTTP_CONTENT_ENCODING": encoding} if encoding else {})).problem["rejects"]
+    assert [(reject["line"], reject["index"], reject["raw"]) for reject in rejects] == [
+        (2, 0, "x" * 1024),
+        (4, 2, '{"id": "\u00e9"}'),
+        (10, 6, "null"),
+    ]
+    assert [reject["offset"] for reject in rejects] == [body.encode().index(bad[k].encode()) for k in (0, 1, 4)]
 
 
 BROKEN = {
@@ -146,10 +168,11 @@ def test_millions_of_rejects_are_given_up(app: Any) -> None:
 def test_too_large(tmp_path: Path) -> None:
     assert call(build_app(tmp_path / "a", Settings(max_body_bytes=len(SAMPLE))), SAMPLE).status == 200
     assert call(build_app(tmp_path / "b", Settings(max_body_bytes=len(SAMPLE) - 1)), SAMPLE).problem["status"] == 413
-    bomb = gzip.compress(b" " * 1_000_000)
-    assert len(bomb) < 2000
     app = build_app(tmp_path / "c", Settings(max_body_bytes=2000))
-    assert call(app, bomb, HTTP_CONTENT_ENCODING="gzip").problem["status"] == 413
+    for encoding, compress in (("gzip", gzip.compress), ("zstd", zstandard.ZstdCompressor().compress)):
+        bomb = compress(b" " * 1_000_000)
+        assert len(bomb) < 2000
+        assert call(app, bomb, HTTP_CONTENT_ENCODING=encoding).problem["status"] == 413
     assert call(app, SAMPLE, CONTENT_LENGTH="9" * 300).problem["status"] == 413
 
 
@@ -193,6 +216,20 @@ def test_what_a_body_looks_like_is_said(app: Any) -> None:
 @pytest.mark.parametrize("body", [b"no", gzip.compress(SAMPLE)[:-9], gzip.compress(SAMPLE) + b"junk"])
 def test_broken_gzip(app: Any, body: bytes) -> None:
     assert call(app, body, HTTP_CONTENT_ENCODING="gzip").problem["status"] == 400
+
+
+ZSTD = zstandard.ZstdCompressor(write_checksum=True).compress(SAMPLE)
+
+
+@pytest.mark.parametrize("body", [b"", b"no", ZSTD[:-1], ZSTD[: len(ZSTD) // 2], ZSTD + b"junk", gzip.compress(SAMPLE)])
+def test_broken_zstd(app: Any, body: bytes) -> None:
+    problem = call(app, body, HTTP_CONTENT_ENCODING="zstd").problem
+    assert problem["status"] == 400
+    assert "zstd" in problem["detail"]
+
+
+def test_an_empty_body_is_no_gzip(app: Any) -> None:
+    assert "empty" in call(app, b"", HTTP_CONTENT_ENCODING="gzip").problem["detail"]
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3", "\u0661"])
@@ -395,16 +432,17 @@ BODIES = st.one_of(
     RECORDS.map(lambda records: "\n".join(records).encode()),
     RECORDS.map(lambda records: f"[{','.join(records)}]".encode()),
     RECORDS.map(lambda records: gzip.compress("\n".join(records).encode())),
+    RECORDS.map(lambda records: zstandard.ZstdCompressor().compress("\n".join(records).encode())),
 )
 LATIN = st.text(st.characters(max_codepoint=255), max_size=10)  # as WSGI has it
 HEADERS = st.fixed_dictionaries(
     {},
     optional={
-        "HTTP_CONTENT_ENCODING": st.sampled_from(["gzip", "identity", "br", "gzip, gzip", "\xe9", ""]),
+        "HTTP_CONTENT_ENCODING": st.sampled_from(["gzip", "zstd", "identity", "br", "gzip, gzip", "\xe9", ""]),
         "CONTENT_LENGTH": st.one_of(st.integers(-1, 300).map(str), LATIN),
         "CONTENT_TYPE": LATIN,
         "HTTP_AUTHORIZATION": LATIN,
-        "QUERY_STRING": LATIN,
+        "QUERY_STRING": st.one_of(LATIN, st.sampled_from(["time_zone=UTC", "rejects=skip&x", "deduplicate=true"])),
     },
 )
 

@@ -1,0 +1,210 @@
+"""What a request may set: checked as by the command line, the server's options as defaults, a graph for each set."""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+import pipeline.serving.slots
+from pipeline.batch.run import PreparedJob
+from pipeline.cli.options import parse_options
+from pipeline.errors import UsageError
+from pipeline.model.hours import zone_names
+from pipeline.serving.settings import USUAL_REPORT, ReportSettings, Settings, parse_settings
+from tests import oracle
+from tests.serving_support import EVENT, REPORT, SAMPLE, Answer, build_app, call
+from tests.support import NO_DOWNLOAD
+
+ROWS = oracle.read(SAMPLE).events
+AUTUMN = [("a", "impressions", 1635638400 + second) for second in (-1, 0, 3599, 3600, 7199, 7200)]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return build_app(tmp_path_factory.mktemp("server"))
+
+
+def lines(rows: list[tuple[str, str, int]]) -> bytes:
+    return "".join(
+        json.dumps(dict(zip(("id", "event", "timestamp"), row, strict=True))) + "\n" for row in rows
+    ).encode()
+
+
+def ask(app: Any, body: bytes = SAMPLE, **options: str) -> Answer:
+    return call(app, body, QUERY_STRING=urlencode(options))
+
+
+def summary(answer: Answer) -> Any:
+    return json.loads(answer.headers["X-Report-Summary"])
+
+
+@pytest.mark.parametrize(("offset", "minutes"), [("+05:30", 330), ("-03:30", -210), ("+00:00", 0), ("+18:00", 1080)])
+def test_utc_offset(app: Any, offset: str, minutes: int) -> None:
+    assert ask(app, utc_offset=offset).body.decode() == oracle.report(ROWS, minutes)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", "Asia/Kolkata", "America/St_Johns", "UTC"])
+def test_time_zone(app: Any, zone: str) -> None:
+    assert ask(app, lines(AUTUMN), time_zone=zone).body.decode() == oracle.report(AUTUMN, zone)
+
+
+def test_impressions_factor(app: Any) -> None:
+    body = lines(AUTUMN * 3)
+    assert ask(app, body, impressions_factor="0.35").body.decode() == oracle.report(AUTUMN * 3, factor="0.35")
+
+
+def test_deduplicate(app: Any) -> None:
+    for events in (ROWS, AUTUMN, ROWS):  # the same graph again: nothing of the last body is left in it
+        answer = ask(app, lines(events * 3), deduplicate="true")
+        assert answer.body.decode() == oracle.report(events)
+        count = len(events)
+        assert {**summary(answer), "hours": 0} == {
+            "read": 3 * count, "counted": count, "rejected": 0, "hours": 0, "duplicate": 2 * count
+        }  # fmt: skip
+
+
+def test_rejects_are_skipped(app: Any) -> None:
+    body = b"x\n" + lines(ROWS) + b"[]\n"
+    answer = ask(app, body, rejects="skip")
+    assert (answer.status, answer.body.decode()) == (200, REPORT)
+    assert summary(answer) == {"read": 8, "counted": 6, "rejected": 2, "hours": 3}
+    assert ask(app, body, rejects="refuse").problem["rejected"] == 2
+
+
+def test_no_number_of_rejects_is_too_many_to_skip(app: Any) -> None:
+    """All are counted: where they refuse the body, reading ends at 100,000."""
+    answer = ask(app, b"x\n" * 150_000 + lines(ROWS), rejects="skip")
+    assert summary(answer) == {"read": 150_006, "counted": 6, "rejected": 150_000, "hours": 3}
+
+
+def test_a_broken_array_is_not_skipped(app: Any) -> None:
+    assert ask(app, SAMPLE[:-3], rejects="skip").problem["status"] == 400
+
+
+def test_all_at_once(app: Any) -> None:
+    options = {"time_zone": "Asia/Kolkata", "impressions_factor": "2", "deduplicate": "true", "rejects": "skip"}
+    answer = ask(app, b"x\n" + lines(AUTUMN * 2), **options)
+    assert answer.body.decode() == oracle.report(AUTUMN, "Asia/Kolkata", "2")
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("utc_offset=%2B1", "UTC offset '+1' is not of the form +01:00"),
+        ("utc_offset=+01:00", "+ is written %2B"),
+        ("utc_offset=%2B19:00", "up to 18:00"),
+        ("utc_offset=", "UTC offset ''"),
+        ("time_zone=Europe/Pariss", "was Europe/Paris meant?"),
+        ("time_zone=..%2F..%2Fetc%2Fpasswd", "unknown time zone"),
+        ("time_zone=Australia/Lord_Howe", "less than whole hours (+10:00, +10:30, "),
+        ("time_zone=UTC&utc_offset=%2B01:00", "only one of them"),
+        ("impressions_factor=-1", "not a plain decimal number"),
+        ("impressions_factor=1e9", "not a plain decimal number"),
+        ("impressions_factor=NaN", "not a plain decimal number"),
+        ("deduplicate=yes", "deduplicate must be true or false, not 'yes'"),
+        ("deduplicate", "deduplicate must be true or false, not ''"),
+        ("rejects=keep", "rejects must be skip or refuse, not 'keep'"),
+        ("rejects_output=x", "unknown parameter 'rejects_output': there are utc_offset, time_zone"),
+        ("time_zone=UTC&time_zone=UTC", "the parameter 'time_zone' stands twice"),
+        ("=", "unknown parameter ''"),
+        ("time_zone=%FF%00", "unknown time zone"),
+        ("utc_offset=" + "x" * 5000, "UTC offset 'xxx"),
+        ("impressions_factor=" + "1" * 5000, "factor '111"),
+        ("x" * 5000, "unknown parameter 'xxx"),
+    ],
+)  # fmt: skip
+def test_bad_parameters(app: Any, query: str, reason: str) -> None:
+    problem = call(app, SAMPLE, QUERY_STRING=query).problem
+    assert problem["status"] == 400
+    assert reason in problem["detail"]
+    assert len(problem["detail"]) < 300
+
+
+def reason_of(check: Any) -> str | None:
+    try:
+        check()
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("name", ["utc_offset", "time_zone", "impressions_factor"])
+@pytest.mark.parametrize("value", ["+05:30", "-18:00", "+25:00", "UTC", "utc", "Asia/Kolkata", "0.1", "1,5", ""])
+def test_checks_are_those_of_the_command_line(name: str, value: str) -> None:
+    arguments = ["--input", "x", f"--{name}={value}"]
+    expected = reason_of(lambda: parse_options(arguments))
+    assert reason_of(lambda: USUAL_REPORT.asked(f"{name}={quote(value)}")) == expected
+    assert (expected is None) == (
+        (name == "utc_offset" and value in ("+05:30", "-18:00"))
+        or (name == "time_zone" and value in zone_names())
+        or (name == "impressions_factor" and value == "0.1")
+    )
+
+
+def test_every_zone_is_taken_or_refused_with_a_reason() -> None:
+    refused = {name for name in zone_names() if reason_of(lambda name=name: USUAL_REPORT.asked(f"time_zone={name}"))}
+    assert "Australia/Lord_Howe" in refused
+    assert len(refused) < len(zone_names()) / 5
+
+
+def test_options_of_the_server_are_the_defaults(tmp_path: Path) -> None:
+    arguments = ["--time_zone", "Asia/Kolkata", "--impressions_factor", "2", "--rejects", "skip", "--deduplicate"]
+    app = build_app(tmp_path, parse_settings(arguments))
+    body = b"x\n" + lines(AUTUMN * 2)
+    assert call(app, body).body.decode() == oracle.report(AUTUMN, "Asia/Kolkata", "2")
+    answer = ask(app, body, utc_offset="+01:00", deduplicate="false")
+    assert answer.body.decode() == oracle.report(AUTUMN * 2, factor="2")
+    assert ask(app, body, rejects="refuse").problem["rejected"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--time_zone", "Mars"], "unknown time zone"),
+        (["--utc_offset", "1"], "UTC offset"),
+        (["--utc_offset", "+01:00", "--time_zone", "UTC"], "only one of them"),
+        (["--impressions_factor", "x"], "factor"),
+        (["--rejects", "keep"], "rejects must be skip or refuse"),
+    ],
+)
+def test_bad_options_of_the_server(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse_settings(arguments)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_graph_is_built_once_for_equal_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[ReportSettings] = []
+
+    class Counted(PreparedJob):
+        def __init__(self, job: Any, options: Any) -> None:
+            made.append(job.time_zone or job.utc_offset)
+            super().__init__(job, options)
+
+    monkeypatch.setattr(pipeline.serving.slots, "PreparedJob", Counted)
+    monkeypatch.setattr(pipeline.serving.slots, "_KEPT", 2)
+    app = build_app(tmp_path)
+    threads = threading.active_count()
+    asked = ["UTC", "UTC", "Europe/Paris", "UTC", "Asia/Kolkata", "UTC", "Europe/Paris"]
+    for zone in asked:
+        assert ask(app, time_zone=zone).body.decode() == oracle.report(ROWS, zone)
+    # Of the usual one, UTC and Paris the first was used before the others; then Paris before UTC.
+    assert made == ["+01:00", "UTC", "Europe/Paris", "Asia/Kolkata", "Europe/Paris"]
+    assert call(app, SAMPLE, QUERY_STRING="utc_offset=%2B01:00").body.decode() == REPORT
+    assert threading.active_count() <= threads + 8
+
+
+def test_defaults_said_aloud_need_no_graph_of_their_own() -> None:
+    query = "utc_offset=%2B01:00&impressions_factor=0.1&deduplicate=false&rejects=refuse"
+    assert USUAL_REPORT.asked(query) == USUAL_REPORT.asked("") == Settings().report
+
+
+def test_options_on_another_runner(tmp_path: Path) -> None:
+    app = build_app(tmp_path, None, "--runner=DirectRunner", NO_DOWNLOAD)
+    answer = ask(app, b"x\n" + lines(AUTUMN), time_zone="Europe/Paris", rejects="skip")
+    assert answer.body.decode() == oracle.report(AUTUMN, "Europe/Paris")
+    assert ask(app, EVENT.encode(), time_zone="x").problem["status"] == 400
