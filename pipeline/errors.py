@@ -1,11 +1,26 @@
 """The errors a user can cause. Each message is one line that says where and why."""
 
+import re
 from typing import Any
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def one_line(error: BaseException) -> str:
     """An error's message on one line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def printable(text: str, but: str = "") -> str:
+    """A text whose control characters, which would command a terminal, and bytes of no UTF-8 are as `\\x1b`, `\\xe9`.
+
+    but: characters to keep.
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in but else _escaped(ord(found[0])), text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code & 0xFF:02x}" if code < 0xA0 or 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 class PipelineError(Exception):

@@ -7,7 +7,7 @@ import stat
 import sys
 from typing import BinaryIO
 
-from pipeline.errors import InputError, OutputError, UsageError
+from pipeline.errors import InputError, OutputError, UsageError, printable
 from pipeline.storage.files import InputFile, shown
 
 STANDARD = "-"
@@ -27,7 +27,7 @@ def check_standard(reads: bool, writes: bool) -> None:
 def say(text: str) -> None:
     """Prints a line on stderr, if it can be: whether somebody looks must not change how a run ends."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=sys.stderr)
+        print(printable(text, but="\n"), file=sys.stderr)
 
 
 def print_file(path: str) -> None:

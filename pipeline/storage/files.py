@@ -10,7 +10,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 
-from pipeline.errors import UsageError, one_line
+from pipeline.errors import UsageError, one_line, printable
 from pipeline.storage.patterns import has_magic
 
 _EXTRAS = {"gs": "gcp", "s3": "aws"}
@@ -39,8 +39,8 @@ def is_local(path: str) -> bool:
 
 
 def shown(path: str) -> str:
-    """A path as text for messages and files: bytes that are not UTF-8 as `\\xe9`."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A path as text for messages and files: bytes that are not UTF-8 as `\\xe9`, control characters as `\\x1b`."""
+    return printable(path)
 
 
 def file_system(path: str) -> Any:

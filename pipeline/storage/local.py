@@ -21,21 +21,20 @@ def temporary_path(path: str, token: str) -> str:
 def new_file(path: str, token: str | None = None) -> Iterator[Any]:
     """Bytes written to it appear under path when the block ends; not at all if the block raises.
 
-    They are compressed as the suffix says. An earlier file is replaced and its mode kept; of a symbolic link, the file
-    that it leads to. token: the run's.
+    They are compressed as the suffix says. An earlier file is replaced; its mode is kept, its owner and group where
+    that is allowed; of a symbolic link, the file that it leads to. token: the run's.
 
     Raises:
       OSError: it cannot be written, or there is something else than a file.
     """
     token = token or new_token()
     target = os.path.realpath(path)
-    mode = _mode(target)
+    earlier = _earlier(target)
     descriptor, temporary = create_locked(lambda: temporary_path(target, token))
     try:
         with open(descriptor, "wb") as stream:
-            if mode is not None:
-                with contextlib.suppress(PermissionError):  # of a file system without modes
-                    os.fchmod(descriptor, mode)
+            if earlier:
+                _take_over(descriptor, earlier)
             with compressing(path, stream) as compressed:
                 yield compressed
             stream.flush()
@@ -47,15 +46,24 @@ def new_file(path: str, token: str | None = None) -> Iterator[Any]:
         raise
 
 
-def _mode(target: str) -> int | None:
-    """The mode of an earlier file; OSError for what must not be replaced, such as a device."""
+def _earlier(target: str) -> os.stat_result | None:
+    """What an earlier file is; OSError for what must not be replaced, such as a device."""
     try:
-        mode = os.stat(target).st_mode
+        status = os.stat(target)
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(mode):
-        raise OSError(f"{path_kind(mode)}, not a file")
-    return stat.S_IMODE(mode)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path_kind(status.st_mode)}, not a file")
+    return status
+
+
+def _take_over(descriptor: int, earlier: os.stat_result) -> None:
+    """Gives a file the owner, group and mode of an earlier one, as far as this user and its file system can."""
+    for owner, group in ((-1, earlier.st_gid), (earlier.st_uid, -1)):
+        with contextlib.suppress(OSError):
+            os.fchown(descriptor, owner, group)
+    with contextlib.suppress(PermissionError):  # of a file system without modes
+        os.fchmod(descriptor, stat.S_IMODE(earlier.st_mode))
 
 
 def path_kind(mode: int) -> str:

@@ -419,8 +419,8 @@ def test_an_output_that_is_no_file_is_refused(capsys: pytest.CaptureFixture[str]
 
 def test_a_message_is_one_line_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/a\nb.jsonl").write_bytes(b"x\n")
-    rejected(call(capsys, "--input", "in/a\nb.jsonl"), "1 of 1", "in/a b.jsonl:1: not JSON")
-    failed(call(capsys, "--input", "in/c\nd.jsonl"), 2, "in/c d.jsonl: no such file")
+    rejected(call(capsys, "--input", "in/a\nb.jsonl"), "1 of 1", r"in/a\\x0ab.jsonl:1: not JSON")
+    failed(call(capsys, "--input", "in/c\nd.jsonl"), 2, r"in/c\\x0ad.jsonl: no such file")
 
 
 def test_a_failed_rename_leaves_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -596,6 +596,16 @@ def test_large_outputs_in_a_folder_that_is_not_utf_8(
 def test_a_reject_of_a_name_that_is_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/bad\udce9.jsonl").write_bytes(b"x\n")
     rejected(call(capsys, "--input", "in"), "1 of 7", r"in/bad\\xe9.jsonl:1: not JSON")
+
+
+@pytest.mark.parametrize("option", ["--input", "--output", "--ids_output", "--rejects_output"])
+def test_a_name_does_not_command_a_terminal(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name = f"\x1b[31m\udce9.{'csv' if option == '--rejects_output' else 'json'}"
+    Path(name).write_text("x\n")
+    result = call(capsys, "--input", "in", option, name)
+    assert result.status != 0
+    assert "\\x1b[31m\\xe9" in result.err
+    assert "\x1b" not in result.err
 
 
 def test_ids_that_hold_line_breaks_or_begin_with_quotes_are_read_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,33 @@ def test_the_mode_of_an_earlier_file_is_kept(write: Write, mode: int, tmp_path: 
 
 
 @both
+def test_the_owner_of_an_earlier_file_is_kept_where_that_is_allowed(write: Write, tmp_path: Path) -> None:
+    path = tmp_path / "report.csv"
+    path.touch(0o600)
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65533)
+    before = path.stat()
+    write(path)
+    after = path.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+    assert after.st_ino != before.st_ino
+
+
+@both
+def test_an_owner_that_cannot_be_kept_is_no_error(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, os.strerror(1))
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    path = tmp_path / "report.csv"
+    path.touch(0o640)
+    write(path)
+    assert (stat.S_IMODE(path.stat().st_mode), path.read_text()) == (0o640, EXAMPLE_REPORT)
+
+
+@both
 def test_a_new_file_has_the_usual_mode(write: Write, tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

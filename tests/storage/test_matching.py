@@ -106,9 +106,12 @@ def test_names_that_look_like_patterns(name: str) -> None:
     assert names(f"folder {name}") == [f"folder {name}/inside.json"]
 
 
-def test_a_name_that_is_not_utf_8_is_shown_by_its_bytes() -> None:
-    make("a\udce9.json")
-    assert [file.name for file in find_files(["*.json"])] == ["a\\xe9.json"]
+@pytest.mark.parametrize(
+    ("name", "shown"), [("a\udce9", "a\\xe9"), ("\x1b[2J\n", "\\x1b[2J\\x0a"), ("é\x9b", "é\\x9b")]
+)
+def test_a_name_is_shown_by_its_bytes_where_it_is_not_utf_8_or_would_command_a_terminal(name: str, shown: str) -> None:
+    make(f"{name}.json")
+    assert [file.name for file in find_files(["*.json"])] == [f"{shown}.json"]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,7 @@ def test_what_is_no_file_is_not_read_among_others() -> None:
 
 
 def test_a_zero_byte_in_a_name() -> None:
-    refused("a\0: cannot be looked at: embedded null byte", "a\0")
+    refused("a\\x00: cannot be looked at: embedded null byte", "a\0")
 
 
 def test_a_watch_is_told_and_finds_the_others() -> None:
