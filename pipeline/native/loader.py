@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
-_SOURCES = ("compiler.py", "memory.py", "strings.py", "values.py", "scanner.py", "id_sets.py")
+_SOURCES = ("compiler.py", "memory.py", "strings.py", "names.py", "values.py", "scanner.py", "id_sets.py")
 _MODULES = {
     "pipeline.native.scanner": ("scan", "last_comma"),
     "pipeline.native.id_sets": ("mark_ids", "place_ids", "find_ids", "gather_ids", "join_lines"),
@@ -73,15 +73,22 @@ def _engine(module: str) -> Any:
     import llvmlite
     import llvmlite.binding as llvm
 
+    cpu, features = _processor()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
     code = _kept_or_built(module, f"{llvmlite.__version__} {machine.triple} {cpu} {features}", machine)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine
+
+
+def _processor() -> tuple[str, str]:
+    """This machine's, and what it can do, in LLVM's words."""
+    import llvmlite.binding as llvm
+
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 def _kept_or_built(module: str, target: str, machine: Any) -> bytes:

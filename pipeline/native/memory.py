@@ -66,3 +66,25 @@ def lowest_bit(typing_context, word):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.uint64), generate
+
+
+LANES = 32
+"""Bytes that are compared at once."""
+
+
+@intrinsic
+def marks(typing_context, address, index):
+    """Which of the LANES bytes at address + index are not plain in a JSON string, the first one lowest, as a uint64.
+
+    Plain are printable ASCII characters but the quote and the backslash.
+    """
+
+    def generate(context, builder, signature, args):
+        kind = ir.VectorType(ir.IntType(8), LANES)
+        text = builder.load(builder.inttoptr(builder.add(args[0], args[1]), kind.as_pointer()), align=1)
+        quotes, backslashes, spaces = (ir.Constant(kind, [code] * LANES) for code in (34, 92, 32))
+        ends = builder.or_(builder.icmp_signed("==", text, quotes), builder.icmp_signed("==", text, backslashes))
+        found = builder.or_(ends, builder.icmp_signed("<", text, spaces))  # bytes from 128 on are negative
+        return builder.zext(builder.bitcast(found, ir.IntType(LANES)), ir.IntType(64))
+
+    return types.uint64(types.intp, types.intp), generate

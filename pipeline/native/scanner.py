@@ -3,80 +3,32 @@
 It is a complete strict JSON reader (RFC 8259: escapes, UTF-8, numbers, nesting) that takes a
 record only when it understands all of it *and* the record is a valid event. Every other record is handed back as
 a span of bytes ("odd") for the strict Python decoder in `decoding.py`, which alone decides what is rejected and why.
-So the scanner can be fast and never has to be clever; `tests/test_decoding_property.py` holds the two together.
+So the scanner can be fast and never has to be clever; `tests/formats/test_decoding_property.py` holds the two together.
 
-Compiled ahead and called through `native.py`; importing this module imports numba (0.4 s).
+Compiled ahead and called through `loader.py`; importing this module imports numba (0.4 s).
 """
-
-from typing import Any
 
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.loader import SCRATCH_WORDS
 from pipeline.native.memory import byte, load, store, store_byte
+from pipeline.native.names import event_at, field_at, known
 from pipeline.native.strings import QUOTE, string_end, string_skip, unescape
 from pipeline.native.values import (
     CLOSE,
     CLOSE_LIST,
     COLON,
     COMMA,
-    NINE,
     OPEN,
     OPEN_LIST,
-    ZERO,
     member_value,
     spaces,
+    timestamp,
     value_end,
 )
-from pipeline.schema import EVENT_TYPES, FIELDS, MAX_TIMESTAMP
 
-_NAME_BYTES = 16  # of the longest name known here, with its quote
-_TEXT_BYTES = 8 * (SCRATCH_WORDS - 2)  # of scratch memory for a name or event type without its escapes
-assert _TEXT_BYTES >= 6 * _NAME_BYTES + 1
-
-
-def _table(names: tuple[str, ...]) -> Any:
-    """A row a name with its closing quote: two words (uint64), which of their bits count, its length in bytes."""
-    rows = []
-    for name in names:
-        quoted = name.encode() + b'"'
-        mask = b"\xff" * len(quoted)
-        cells = (quoted.ljust(_NAME_BYTES, b"\0") + mask.ljust(_NAME_BYTES, b"\0"), len(quoted).to_bytes(8, "little"))
-        rows.append(np.frombuffer(b"".join(cells), "<u8"))
-    return np.array(rows)
-
-
-_NAMES = _table(FIELDS + EVENT_TYPES)
-# Of a type of their own: for a literal number numba would compile the callee once more.
-_ZERO_INDEX, _FIELD_COUNT, _NAME_COUNT = np.int64(0), np.int64(len(FIELDS)), np.int64(len(_NAMES))
-
-
-@compiled
-def _match(d, i, end, first, last):
-    """Which of the rows first to last of _NAMES stands at i, or -1; -2 so near the end that words cannot be loaded."""
-    if i + _NAME_BYTES > end:
-        return -2
-    low, high = load(d, i), load(d, i + 8)
-    for k in range(first, last):
-        if low & _NAMES[k, 2] == _NAMES[k, 0] and high & _NAMES[k, 3] == _NAMES[k, 1]:
-            return k
-    return -1
-
-
-@compiled
-def _known(d, i, end, first, last, text):
-    """(which of the rows first to last of _NAMES the string from i on is, or -1; index after it, or -1)."""
-    k = _match(d, i, end, first, last)
-    if k >= 0:
-        return k, i + np.int64(_NAMES[k, 4])
-    stop, escaped = string_end(d, i, end)
-    if k == -2 or stop < 0:
-        return -1, np.int64(-1)
-    if escaped and stop - i < _TEXT_BYTES:
-        store_byte(text, unescape(d, i, stop, text, _ZERO_INDEX), QUOTE)
-        k = _match(text, _ZERO_INDEX, np.int64(_TEXT_BYTES), first, last)
-    return k, stop + 1
+# Of a type of its own: for a literal number numba would compile the callee once more.
+_ZERO_INDEX = np.int64(0)
 
 
 @compiled
@@ -98,19 +50,6 @@ def copy(source, start, stop, size, out, w, room):
 
 
 @compiled
-def _timestamp(d, i):
-    """(index after the whole number at i, its value), or (-1, _) where it is none or out of range."""
-    start = i
-    value = 0
-    while ZERO <= byte(d, i) <= NINE and i - start < 13:
-        value = value * 10 + (byte(d, i) - 48)
-        i += 1
-    if i == start or value >= MAX_TIMESTAMP or (byte(d, start) == ZERO and i - start > 1):
-        return -1, value
-    return i, value
-
-
-@compiled
 def _member(d, i, end, newlines):
     """Index after the member of no interest whose name's quote is at i, or -1."""
     i = member_value(d, i, end, newlines)
@@ -129,7 +68,7 @@ def _record(d, i, end, newlines, text):
         i = spaces(d, i + 1, end, newlines)
         if byte(d, i) != QUOTE:
             break
-        field, after = _known(d, i + 1, end, _ZERO_INDEX, _FIELD_COUNT, text)
+        field, after = known(d, i + 1, end, field_at, text)
         if after < 0:
             break
         if field < 0:
@@ -141,11 +80,11 @@ def _record(d, i, end, newlines, text):
             seen |= 1 << field
             i = spaces(d, i + 1, end, newlines)
             if field == 2:
-                i, time = _timestamp(d, i)
+                i, time = timestamp(d, i, end)
             elif byte(d, i) != QUOTE:
                 break
             elif field == 1:
-                code, i = _known(d, i + 1, end, _FIELD_COUNT, _NAME_COUNT, text)
+                code, i = known(d, i + 1, end, event_at, text)
                 if code < 0:
                     break
             else:
@@ -156,7 +95,7 @@ def _record(d, i, end, newlines, text):
             break
         i = spaces(d, i, end, newlines)
         if byte(d, i) == CLOSE and seen == 7:
-            return i + 1, code - _FIELD_COUNT, time, start, stop, escaped
+            return i + 1, code, time, start, stop, escaped
         if byte(d, i) != COMMA:
             break
     return -1, code, time, start, stop, escaped

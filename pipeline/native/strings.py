@@ -3,12 +3,9 @@
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.memory import byte, load, lowest_bit, store_byte
+from pipeline.native.memory import LANES, byte, lowest_bit, marks, store_byte
 
 QUOTE, BACKSLASH = 34, 92
-
-_ONES, _HIGHS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
-_QUOTES, _BACKSLASHES, _BLANKS = (np.uint64(c) * _ONES for c in (QUOTE, BACKSLASH, 32))
 
 # What a byte means inside a string: 0 itself, 1 the end, 2 an escape, 3 not allowed, 4-6 lead byte of so many - 2.
 _KIND = np.zeros(256, dtype=np.uint8)
@@ -87,15 +84,12 @@ def _multibyte(d, i, length):
 
 @compiled
 def _plain(d, i, end):
-    """Index of the first byte from i on that is not plain ASCII inside a string, or one before it."""
-    while i + 8 <= end:
-        word = load(d, i)
-        quotes, backslashes = word ^ _QUOTES, word ^ _BACKSLASHES
-        special = ((quotes - _ONES) & ~quotes) | ((backslashes - _ONES) & ~backslashes) | ((word - _BLANKS) & ~word)
-        special = (special | word) & _HIGHS
-        if special:
-            return i + (lowest_bit(special) >> 3)
-        i += 8
+    """Index of the first byte from i on that is not plain in a string, or one before it: near the end, i itself."""
+    while i + LANES <= end:
+        found = marks(d, i)
+        if found:
+            return i + lowest_bit(found)
+        i += LANES
     return i
 
 
@@ -147,17 +141,7 @@ def unescape(d, i, stop, out, w):
 @compiled
 def string_skip(d, i, end):
     """Index after the string whose opening quote is at i, valid or not; at least end where it is open."""
-    i += 1
-    while i < end:
-        if i + 8 <= end:
-            word = load(d, i)
-            quotes, backslashes = word ^ _QUOTES, word ^ _BACKSLASHES
-            special = (((quotes - _ONES) & ~quotes) | ((backslashes - _ONES) & ~backslashes)) & _HIGHS
-            if special == 0:
-                i += 8
-                continue
-            i += lowest_bit(special) >> 3
-        if byte(d, i) == QUOTE:
-            return i + 1
-        i += 2 if byte(d, i) == BACKSLASH else 1
+    i = _plain(d, i + 1, end)
+    while i < end and byte(d, i) != QUOTE:
+        i = _plain(d, i + (2 if byte(d, i) == BACKSLASH else 1), end)
     return i + 1

@@ -1,10 +1,13 @@
-"""Strict JSON values, compiled: where they end (RFC 8259; depth is limited)."""
+"""Strict JSON values, compiled: where they end (RFC 8259; depth is limited), and a timestamp's number."""
+
+from typing import Any
 
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.memory import byte
+from pipeline.native.memory import byte, load
 from pipeline.native.strings import QUOTE, string_end
+from pipeline.schema import MAX_TIMESTAMP
 
 COMMA, COLON, ZERO, NINE = 44, 58, 48, 57
 OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 123, 125, 91, 93
@@ -131,3 +134,42 @@ def value_end(d, i, end, newlines):
             i = member_value(d, i, end, newlines)
             if i < 0:
                 return -1
+
+
+def _each(*parts: int) -> Any:
+    """A word of equal parts, the first one lowest."""
+    bits = 64 // len(parts)
+    return np.uint64(sum(part << bits * k for k, part in enumerate(parts)))
+
+
+_DIGITS, _ABOVE, _HIGHS = (_each(*[code] * 8) for code in (ZERO, 127 - NINE, 128))
+_PAIRS = _each(255, 255)
+_FIRST, _SECOND = _each(100, 10**6), _each(1, 10**4)
+
+
+@compiled
+def _eight_digits(d, i):
+    """The number that the eight characters at i are, or -1 where they are not all digits."""
+    word = load(d, i)
+    digits = word - _DIGITS
+    if (digits | (word + _ABOVE)) & _HIGHS:
+        return np.int64(-1)
+    pairs = digits * np.uint64(10) + (digits >> np.uint64(8))  # in every second byte
+    fours = (pairs & _PAIRS) * _FIRST + ((pairs >> np.uint64(16)) & _PAIRS) * _SECOND
+    return np.int64(fours >> np.uint64(32))
+
+
+@compiled
+def timestamp(d, i, end):
+    """(index after the whole number at i, its value), or (-1, _) where it is none or out of range."""
+    start = i
+    value = _eight_digits(d, i) if i + 8 <= end else np.int64(-1)
+    if value >= 0:
+        i += 8
+    value = max(value, np.int64(0))
+    while ZERO <= byte(d, i) <= NINE and i - start < 13:
+        value = value * 10 + (byte(d, i) - 48)
+        i += 1
+    if i == start or value >= MAX_TIMESTAMP or (byte(d, start) == ZERO and i - start > 1):
+        return -1, value
+    return i, value

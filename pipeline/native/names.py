@@ -1,0 +1,85 @@
+"""The names of fields and event types, compiled: which of them a string is."""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.native.compiler import compiled
+from pipeline.native.loader import SCRATCH_WORDS
+from pipeline.native.memory import load, store_byte
+from pipeline.native.strings import QUOTE, string_end, unescape
+from pipeline.schema import EVENT_TYPES, FIELDS
+
+_NAME_BYTES = 16  # of the longest name known here, with its quote
+_TEXT_BYTES = 8 * (SCRATCH_WORDS - 2)  # of scratch memory for a name or event type without its escapes
+assert _TEXT_BYTES >= 6 * _NAME_BYTES + 1
+
+_SLOTS = 16  # of the table of event types
+
+
+def _row(number: int, name: str) -> Any:
+    """A name and its closing quote as two words, which of their bits count, how many bytes it has, its number."""
+    quoted = name.encode() + b'"'
+    mask = b"\xff" * len(quoted)
+    cells = quoted.ljust(_NAME_BYTES, b"\0") + mask.ljust(_NAME_BYTES, b"\0")
+    return [*np.frombuffer(cells, "<u8"), np.uint64(len(quoted)), np.uint64(number)]
+
+
+def _slots(names: tuple[str, ...], factor: int) -> list[int]:
+    """A slot for each name by its first word."""
+    return [(int(_row(0, name)[0]) * factor % 2**64) >> 60 for name in names]
+
+
+_FACTOR = next(f for f in range(1, 2**64, 2**32 + 2) if len(set(_slots(EVENT_TYPES, f))) == len(EVENT_TYPES))
+_FIELD_ROWS = np.array([_row(number, name) for number, name in enumerate(FIELDS)], np.uint64)
+_EVENT_ROWS = np.full((_SLOTS, _FIELD_ROWS.shape[1]), 2**64 - 1, np.uint64)  # where there is none, a number below 0
+_EVENT_ROWS[_slots(EVENT_TYPES, _FACTOR)] = [_row(number, name) for number, name in enumerate(EVENT_TYPES)]
+_HASH_FACTOR = np.uint64(_FACTOR)
+# Of a type of its own: for a literal number numba would compile the callee once more.
+_ZERO_INDEX = np.int64(0)
+
+
+@compiled
+def _differs(rows, k, low, high):
+    return ((low ^ rows[k, 0]) & rows[k, 2]) | ((high ^ rows[k, 1]) & rows[k, 3])
+
+
+@compiled
+def field_at(d, i):
+    """(which of FIELDS stands at i with its closing quote, or -1; its length). Reads _NAME_BYTES.
+
+    Found by comparing, which the processor foresees, so that what follows need not wait for a table.
+    """
+    low, high = load(d, i), load(d, i + 8)
+    for k in range(len(_FIELD_ROWS)):
+        if not _differs(_FIELD_ROWS, k, low, high):
+            return k, np.int64(_FIELD_ROWS[k, 4])
+    return np.int64(-1), _ZERO_INDEX
+
+
+@compiled
+def event_at(d, i):
+    """As field_at, of EVENT_TYPES. Found in a table: which one it is nobody can foresee."""
+    low, high = load(d, i), load(d, i + 8)
+    slot = (low * _HASH_FACTOR) >> np.uint64(60)
+    if _differs(_EVENT_ROWS, slot, low, high):
+        return np.int64(-1), _ZERO_INDEX
+    return np.int64(_EVENT_ROWS[slot, 5]), np.int64(_EVENT_ROWS[slot, 4])
+
+
+@compiled
+def known(d, i, end, find, text):
+    """(which name that `find` knows the string from i on is, or -1; index after it, or -1)."""
+    in_place = i + _NAME_BYTES <= end
+    if in_place:
+        k, length = find(d, i)
+        if k >= 0:
+            return k, i + length
+    k = np.int64(-1)
+    stop, escaped = string_end(d, i, end)
+    if stop > 0 and (escaped or not in_place) and stop - i < _TEXT_BYTES:
+        size = unescape(d, i, stop, text, _ZERO_INDEX)
+        store_byte(text, size, QUOTE)
+        k, length = find(text, _ZERO_INDEX)
+        k = k if length == size + 1 else np.int64(-1)  # a quote may be of the name
+    return k, stop + 1 if stop > 0 else stop
