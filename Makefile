@@ -3,7 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 REPORT ?= report.csv
 
-.PHONY: run test check bench bench-http bench-stream integration clean requirements
+.PHONY: help run test check bench bench-http bench-stream integration clean requirements
+
+help:  ## these lines
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 run: .venv/ready  ## the report of the sample
 	@mkdir -p $(dir $(REPORT))
@@ -23,7 +26,7 @@ bench: .venv/ready .venv-bench/ready  ## against DuckDB, Polars, pandas and stoc
 	.venv-bench/bin/python -m bench.run --python $(BIN)/python --markdown docs/benchmarks.md $(BENCH)
 
 bench-http: .venv/ready .venv-http/ready  ## the server against FastAPI with pandas, in one run
-	$(BIN)/python -m bench.http --rival_python .venv-http/bin/python $(BENCH)
+	$(BIN)/python -m bench.http --rival_python .venv-http/bin/python --markdown docs/benchmarks-http.md $(BENCH)
 
 bench-stream: .venv/ready build/tools/ready  ## a watched folder at rising rates: what is sustained, delays, memory; needs Go
 	$(BIN)/python -m bench.stream --prism build/tools/prism --markdown docs/benchmarks-stream.md $(BENCH)
@@ -81,5 +84,5 @@ requirements: .venv/ready  ## pins anew from the ranges in pyproject.toml
 	  --no-emit-index-url --python-version 3.10 --extra server --extra test --extra gcp --extra aws pyproject.toml \
 	  tests/integration/requirements.in --constraint requirements.txt --output-file tests/integration/requirements.txt
 
-clean:
+clean:  ## removes environments, builds and the report
 	rm -rf .venv .venv-bench .venv-http .venv-integration .venv-browser .venv-cloud build dist *.egg-info report.csv

@@ -17,9 +17,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from bench.measuring import PROJECT, BenchError, resident
 from bench.page import cpu_model
@@ -31,6 +32,11 @@ PACKAGES = {
     RIVAL: ("fastapi", "uvicorn", "uvloop", "pydantic", "pandas"),
 }
 EVENTS, CLIENTS = (6, 10_000, 1_000_000), (1, 16)
+HEADING = """# The server's benchmark
+
+Made by `make bench-http`: the server beside one of FastAPI, pydantic and pandas, in one run, answers compared. Ratios
+are times by the rival's.
+"""
 TURNS = 3  # of each server in a cell of the table, so that a slow moment of the machine hits both
 STARTS = 3
 SOAK_CLIENTS, SOAK_STOPS = 8, (0.02, 0.1, 0.5, 1.0)  # memory is read after these parts of the requests
@@ -252,21 +258,44 @@ def main() -> None:
     parser.add_argument("--events", type=int, nargs="+", default=list(EVENTS), help="of the bodies")
     parser.add_argument("--seconds", type=float, default=9, help="of requests to each server in a row of the table")
     parser.add_argument("--soak", type=int, default=10_000, metavar="REQUESTS", help="while memory is watched")
+    parser.add_argument("--markdown", type=Path, default=Path(os.devnull), help="also written there")
     options = parser.parse_args()
-    lines = commands(options.rival_python)
     try:
-        show_machine(options.rival_python)
-        show_starts(lines)
-        with serving(OURS, lines[OURS]) as ours, serving(RIVAL, lines[RIVAL]) as rival:
-            time.sleep(3)  # both have loaded what they load late
-            print()
-            show_times((ours, rival), options.events, options.seconds)
-        with serving(OURS, lines[OURS]) as ours:
-            print()
-            show_memory(ours, options.soak)
-        print(f"\nLoad of the machine after: {os.getloadavg()[0]:.1f}")
+        with options.markdown.open("w") as page, redirect_stdout(Both(sys.stdout, page)):  # type: ignore[type-var]
+            measure(options)
     except BenchError as error:
         sys.exit(f"bench: {error}")
+
+
+class Both:
+    """Writes text to two streams."""
+
+    def __init__(self, one: TextIO, other: TextIO) -> None:
+        self._streams = one, other
+
+    def write(self, text: str) -> None:
+        for stream in self._streams:
+            stream.write(text)
+
+    def flush(self) -> None:
+        for stream in self._streams:
+            stream.flush()
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Prints all tables."""
+    lines = commands(options.rival_python)
+    print(HEADING)
+    show_machine(options.rival_python)
+    show_starts(lines)
+    with serving(OURS, lines[OURS]) as ours, serving(RIVAL, lines[RIVAL]) as rival:
+        time.sleep(3)  # both have loaded what they load late
+        print()
+        show_times((ours, rival), options.events, options.seconds)
+    with serving(OURS, lines[OURS]) as ours:
+        print()
+        show_memory(ours, options.soak)
+    print(f"\nLoad of the machine after: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

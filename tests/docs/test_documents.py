@@ -1,0 +1,165 @@
+"""Every command and example of the README and of docs/, run as written in a clone."""
+
+import doctest
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.options import parse_options
+from tests.support import ROOT
+
+DOCUMENTS = {path.name: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Blocks of code of a language, each with its document's name."""
+    pattern = rf"^```{language}\n(.*?)^```"
+    return [
+        (name, block)
+        for name, text in DOCUMENTS.items()
+        for block in re.findall(pattern, text, re.DOTALL | re.MULTILINE)
+    ]
+
+
+def numbered(items: list[tuple[str, str]]) -> list[object]:
+    return [pytest.param(text, id=f"{name}-{number}") for number, (name, text) in enumerate(items)]
+
+
+def console(block: str) -> Iterator[tuple[str, str]]:
+    """The commands of a console block, each with the output shown."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield command, output
+
+
+def shell_commands() -> list[tuple[str, str]]:
+    """The commands of all sh blocks, continued lines joined."""
+    lines = ((name, line) for name, block in blocks("sh") for line in block.replace("\\\n", " ").splitlines())
+    return [(name, line.split("#")[0].strip().removesuffix("&").strip()) for name, line in lines if line.strip()]
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a clone holds, as it is in this tree."""
+    clone = tmp_path_factory.mktemp("files") / "clone"
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    return clone
+
+
+@pytest.fixture
+def clone(files: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(files, tmp_path / "clone"))
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def without_seconds(text: str) -> str:
+    return re.sub(r"\d+\.\d s:", "N s:", text)
+
+
+@pytest.mark.parametrize("block", numbered(blocks("console")))
+def test_console(block: str, clone: Path) -> None:
+    server: subprocess.Popen[str] | None = None
+    try:
+        for command, expected in console(block.replace("8080", str(free_port()))):
+            if command.endswith("&"):
+                arguments = [sys.executable, *shlex.split(command[:-1])[1:]]
+                server = subprocess.Popen(arguments, cwd=clone, env=environment(), stderr=subprocess.PIPE, text=True)
+                assert server.stderr is not None
+                assert server.stderr.readline() == expected
+                continue
+            done = subprocess.run(
+                command, shell=True, cwd=clone, env=environment(), capture_output=True, text=True, check=False
+            )
+            output = done.stdout + ("\n" if done.stdout[-1:] not in ("", "\n") else "") + done.stderr
+            assert without_seconds(output) == without_seconds(expected), command
+            assert (done.returncode == 0) == (not expected.startswith("error:"))
+    finally:
+        if server is not None:
+            server.send_signal(signal.SIGTERM)
+            server.communicate()
+
+
+@pytest.mark.parametrize("block", numbered(blocks("pycon")))
+def test_python(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = doctest.DocTestParser().get_doctest(block, {}, "document", "document", 0)
+    result = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF).run(example)
+    assert result.attempted > 3
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("command", numbered([c for c in shell_commands() if c[1].startswith("python -m pipeline")]))
+def test_options_of_commands_that_need_a_cloud_are_known(command: str) -> None:
+    """Those that name buckets and projects cannot be run here; their options are parsed and checked as in a run."""
+    options = parse_options(shlex.split(command)[3:])
+    assert options.input or options.subscription
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for text in DOCUMENTS.values():
+        for target in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_links_lead_somewhere() -> None:
+    for name, text in DOCUMENTS.items():
+        folder = ROOT if name == "README.md" else ROOT / "docs"
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert (folder / target).exists(), (name, target)
+
+
+def test_tables_of_options_match_the_help() -> None:
+    help_ = {}
+    for document, program in {"cli.md": ["-m", "pipeline"], "http.md": ["server.py"]}.items():
+        command = [sys.executable, *program, "--help"]
+        help_[document] = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    help_["streaming.md"] = help_["cli.md"]
+    told = "".join(DOCUMENTS[name] for name in help_)
+    for document, text in help_.items():
+        for option in re.findall(r"^\| .*?`(--\w+)", DOCUMENTS[document], re.MULTILINE):
+            assert option in text or option in BEAMS, (document, option)
+        for option in re.findall(r"^  (--\w+)", text, re.MULTILINE):
+            assert f"`{option}" in told, f"{option} is in the help and in no document"
+
+
+BEAMS = ("--runner", "--temp_location", "--prism_location")
+
+
+def test_the_readme_is_short() -> None:
+    assert len(DOCUMENTS["README.md"].split()) <= 1200
+
+
+def test_every_direct_dependency_is_in_the_table_and_pinned() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    declared = project[project.index("dependencies = [") : project.index("[project.scripts]")]
+    names = set(re.findall(r'"([a-z-]+)[\[><=]', declared))
+    assert len(names) > 10
+    pins = (ROOT / "requirements.txt").read_text()
+    table = DOCUMENTS["design.md"][DOCUMENTS["design.md"].index("## Dependencies") :]
+    for name in names:
+        assert re.search(rf"^{name}==", pins, re.MULTILINE), name
+        assert re.search(rf"^\|.*\b{name}\b.*\|", table, re.MULTILINE), name
