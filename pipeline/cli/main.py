@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
-        standard.say(short_usage())
+        logs.say(short_usage())
         return 2
     try:
         options = parse_options(arguments)
@@ -72,7 +72,7 @@ def _run(options: ReportOptions, folder: str) -> None:
     if dataflow.is_dataflow(options):
         dataflow.prepare(options, [*options.input, *job.outputs], folder)
         if dataflow.is_detached(options):
-            standard.say(dataflow.launch(build_job(job, options.for_engine()), options))
+            logs.say(dataflow.launch(build_job(job, options.for_engine()), options))
             return
     with progress.shown(sum(file.size for file in job.files)):
         summary = _run_job(job, options)
@@ -100,17 +100,17 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
         dataflow.prepare(options, [*(options.input or ()), *outputs], folder)
     job = make_stream_job(options)
     if dataflow.is_dataflow(options) and dataflow.is_detached(options):
-        standard.say(dataflow.launch(build_stream(job, options.for_engine()), options))
+        logs.say(dataflow.launch(build_stream(job, options.for_engine()), options))
         return
     summary = run_stream(job, options.for_engine())
-    standard.say(
+    logs.say(
         f"{_counts(summary, job)}, {summary.late} late, "
         f"{time.monotonic() - start:.1f} s: reports in {shown(job.output)}{_others(job)}"
     )
 
 
 def _print_summary(summary: Summary, job: Job, report: str, seconds: float) -> None:
-    standard.say(f"{_counts(summary, job)}, {summary.hours} hours, {seconds:.1f} s: report in {report}{_others(job)}")
+    logs.say(f"{_counts(summary, job)}, {summary.hours} hours, {seconds:.1f} s: report in {report}{_others(job)}")
 
 
 def _counts(summary: Summary, job: Job | StreamJob) -> str:
@@ -125,7 +125,7 @@ def _others(job: Job | StreamJob) -> str:
 
 def _fail(status: int, message: str, *more: str) -> int:
     """Says why, on one line and perhaps more lines."""
-    standard.say("\n".join([f"error: {' '.join(message.split())}", *more]))
+    logs.say("\n".join([f"error: {' '.join(message.split())}", *more]))
     return status
 
 

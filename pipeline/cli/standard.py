@@ -7,7 +7,7 @@ import stat
 import sys
 from typing import BinaryIO
 
-from pipeline.errors import InputError, OutputError, UsageError, printable
+from pipeline.errors import InputError, OutputError, UsageError
 from pipeline.storage.files import InputFile, shown
 
 STANDARD = "-"
@@ -22,12 +22,6 @@ def check_standard(reads: bool, writes: bool) -> None:
         raise UsageError("standard input (-) is closed")
     if writes and sys.stdout is None:
         raise UsageError("standard output (-) is closed")
-
-
-def say(text: str) -> None:
-    """Prints a line on stderr, if it can be: whether somebody looks must not change how a run ends."""
-    with contextlib.suppress(OSError, ValueError):
-        print(printable(text, but="\n"), file=sys.stderr)
 
 
 def print_file(path: str) -> None:

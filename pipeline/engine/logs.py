@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any, TextIO
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, printable
 
 _SAID_ELSEWHERE = (
     "apitools not found",
@@ -74,6 +74,13 @@ def _is_users_traceback(text: str) -> bool:
 def _log_thread(failure: threading.ExceptHookArgs) -> None:
     """The end of a thread: Beam's threads end so when an engine is lost, which the run itself reports."""
     logging.getLogger(__name__).debug("a thread ended", exc_info=failure.exc_value)
+
+
+def say(text: str) -> None:
+    """Prints a line on stderr, if it can be: whether somebody looks must not change how a program ends."""
+    if sys.stderr:  # where there is none, print() would take standard output
+        with contextlib.suppress(OSError, ValueError):
+            print(printable(text, but="\n"), file=sys.stderr, flush=True)
 
 
 class Filtered:

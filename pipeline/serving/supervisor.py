@@ -4,13 +4,13 @@ import multiprocessing
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
+from pipeline.engine import logs
 from pipeline.serving.folders import runtime_folder
 from pipeline.serving.settings import Settings
 
@@ -44,7 +44,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _fail(status: int, message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    logs.say(f"error: {message}")
     return status
 
 
@@ -120,7 +120,7 @@ class Supervisor:
         self._crashes = 0
         if not self._announced:
             host, port = self._listener.getsockname()[:2]
-            print(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}/", file=sys.stderr, flush=True)
+            logs.say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}/")
         self._announced = True
 
     def _replace(self, place: int, wake: socket.socket) -> bool:
@@ -129,7 +129,7 @@ class Supervisor:
         self._crashes += not worker.is_ready
         if self._crashes >= _CRASHES:
             return False
-        print(f"WARNING: a worker ended with status {worker.process.exitcode}; starting another", file=sys.stderr)
+        logs.say(f"WARNING: a worker ended with status {worker.process.exitcode}; starting another")
         if connection.wait([wake], _PAUSE_SECONDS):
             return False
         shutil.rmtree(worker.folder, ignore_errors=True)

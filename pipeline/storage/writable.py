@@ -4,7 +4,7 @@ import os
 
 from pipeline.errors import UsageError
 from pipeline.storage.files import NewFile, check_file_system, delete_file, explain, is_io_error, is_local, shown
-from pipeline.storage.locks import new_token
+from pipeline.storage.locks import create_locked, new_token
 from pipeline.storage.temporary import temporary_name
 
 
@@ -21,7 +21,7 @@ def check_writable(path: str) -> None:
     if is_local(path) and (not path or (os.path.exists(path) and not os.path.isfile(path))):
         raise UsageError(f"{shown(path)}: cannot be written: it is no file")
     try:
-        _write_probe(temporary_name(path, new_token()))
+        _write_probe(path)
     except Exception as error:
         if not is_io_error(error):
             raise
@@ -43,11 +43,13 @@ def check_folder(path: str) -> None:
 
 
 def _write_probe(path: str) -> None:
-    if is_local(path):
-        with open(path, "xb"):  # Beam would make a folder that is missing
-            pass
-        os.remove(path)
+    token = new_token()
+    if is_local(path):  # Beam would make a folder that is missing
+        descriptor, probe = create_locked(lambda: temporary_name(path, token))
+        os.remove(probe)
+        os.close(descriptor)
     else:
-        with NewFile(path):
+        probe = temporary_name(path, token)
+        with NewFile(probe):
             pass
-        delete_file(path)
+        delete_file(probe)

@@ -107,24 +107,27 @@ def test_any_name(write: Write, name: str, tmp_path: Path) -> None:
 
 
 @both
-def test_many_writers_at_once(write: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [["report.csv"] * 4, ["a.csv", "b.csv", "a.csv.gz", "link.csv"]])
+def test_many_writers_at_once(write: Write, names: list[str], tmp_path: Path) -> None:
+    """Of one file and of several in one folder; each is there whenever one of its writers has returned."""
+    (tmp_path / "link.csv").symlink_to("b.csv")
     failed: list[BaseException] = []
 
-    def work() -> None:
+    def work(path: Path) -> None:
         try:
             for _ in range(50):
-                write(tmp_path / "report.csv")
+                write(path)
+                assert (_decompressed(path) if path.suffix == ".gz" else path.read_text()) == EXAMPLE_REPORT
         except BaseException as error:
             failed.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=work, args=(tmp_path / name,)) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert failed == []
-    assert os.listdir(tmp_path) == ["report.csv"]
-    assert (tmp_path / "report.csv").read_text() == EXAMPLE_REPORT
+    assert set(os.listdir(tmp_path)) == {*names, "link.csv"}
 
 
 def _decompressed(path: Path) -> str:

@@ -16,6 +16,7 @@ from pipeline.storage import locks
 from pipeline.storage.local import new_file, temporary_path
 from pipeline.storage.locks import held, new_token, prefix, remove_dead, remove_of
 from pipeline.storage.scratch import scratch_folder
+from pipeline.storage.writable import check_writable
 from tests.serving_support import await_true
 from tests.support import ROOT
 
@@ -131,25 +132,38 @@ def test_a_folder_that_is_missing_or_shut_is_no_error_of_the_lock(tmp_path: Path
         pass
 
 
-def test_files_made_and_removed_at_once_are_never_lost(tmp_path: Path) -> None:
-    """A cleaner may take a file for a dead one's between its making and its lock: then it is made again."""
+@contextmanager
+def cleaned_all_the_time(folder: Path) -> Iterator[None]:
     stop = threading.Event()
 
     def clean() -> None:
         while not stop.is_set():
-            remove_dead(str(tmp_path))
+            remove_dead(str(folder))
 
     cleaner = threading.Thread(target=clean)
     cleaner.start()
     try:
+        yield
+    finally:
+        stop.set()
+        cleaner.join()
+
+
+def test_files_made_and_removed_at_once_are_never_lost(tmp_path: Path) -> None:
+    """A cleaner may take a file for a dead one's between its making and its lock: then it is made again."""
+    with cleaned_all_the_time(tmp_path):
         for number in range(300):
             with new_file(str(tmp_path / "report.csv")) as stream:
                 stream.write(b"%d" % number)
             assert (tmp_path / "report.csv").read_bytes() == b"%d" % number
-    finally:
-        stop.set()
-        cleaner.join()
     assert os.listdir(tmp_path) == ["report.csv"]
+
+
+def test_an_output_can_be_written_whatever_other_runs_clean(tmp_path: Path) -> None:
+    with cleaned_all_the_time(tmp_path):
+        for _ in range(2000):
+            check_writable(str(tmp_path / "report.csv"))
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "\udce9" * 255, "short"])
