@@ -25,6 +25,11 @@ _FRAMING = 64 * 1024  # bytes that frame chunks, and as many more as ...
 _FRAMING_A_BYTE = 16  # ... this for each byte of the body: chunks of one byte need five
 _SLOWEST = 2000  # bytes a second that a body must reach on average, after the first seconds
 
+_REQUEST_LINE = re.compile(rb"[^ \r\n]+ [^ \r\n]+( HTTP/[0-9]\.[0-9])?[ \t]*\r\n")
+_COSTLY = re.compile(rb"[ \t]{64}|\n[ \t]")
+"""What waitress's patterns take seconds to refuse (20 s for 30 KB of blanks): long runs, and folded lines, which make
+them. HTTP lets servers refuse folded lines."""
+
 _CONTROL = re.compile(rb"([0-9A-Fa-f]{1,16})(;[^\r\n]*)?\r\n")
 
 
@@ -60,6 +65,8 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
         if header_plus.count(b"\r\n") > HEADER_LINES:
             self.fail(Problem(431, f"the head of the request has more than {HEADER_LINES} lines"))
             return
+        if not _REQUEST_LINE.match(header_plus) or _COSTLY.search(header_plus):
+            raise waitress.parser.ParsingError("the request line is wrong, or a line is folded or mostly blanks")
         try:
             super().parse_header(header_plus)
         except ValueError as error:  # a number of 5,000 digits, the target http://[
