@@ -137,9 +137,9 @@ class Server:
         connection.settimeout(60)
         return connection
 
-    def post(self, body: bytes = SAMPLE, **headers: str) -> Answer:
+    def post(self, body: bytes = SAMPLE, path: str = "/", **headers: str) -> Answer:
         with self.connect() as connection:
-            connection.sendall(head(len(body), **headers) + body)
+            connection.sendall(head(len(body), path=path, **headers) + body)
             return receive(connection)
 
     def stop(self) -> int:

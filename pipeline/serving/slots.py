@@ -48,9 +48,10 @@ class Slot:
 
     def _rehearse(self, settings: ReportSettings) -> None:
         """Makes a report of nothing: the first run takes 0.1 s, which no request need wait for."""
+        job = self._prepare(settings)
         with contextlib.suppress(OSError, PipelineError):  # a full disk, for which each request gets its own answer
             self.body.touch()
-            self.run(settings)
+            job.run()
         self.clear()
 
     def run(self, settings: ReportSettings) -> Summary:

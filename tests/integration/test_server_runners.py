@@ -38,6 +38,16 @@ def test_reports(server: Server) -> None:
         assert json.loads(answer.headers["X-Report-Summary"]) == {"read": 6, "counted": 6, "rejected": 0, "hours": 3}
 
 
+def test_options_of_a_request(server: Server) -> None:
+    path = "/?time_zone=Asia/Kolkata&impressions_factor=2&deduplicate=true&rejects=skip"
+    event = EVENT.replace("video_25", "impressions").encode() + b"\n"
+    answer = server.post(event + b"x\n" + event, path)
+    assert answer.body.decode() == HEADER + "2021-04-03T01:00:00+05:30,1,0,0,0,0,0,2\n", server.log
+    summary = {"read": 3, "counted": 1, "rejected": 1, "hours": 1, "duplicate": 1}
+    assert json.loads(answer.headers["X-Report-Summary"]) == summary
+    assert "Mars" in server.post(path="/?time_zone=Mars").problem["detail"]
+
+
 def test_a_large_body(server: Server) -> None:
     answer = server.post((EVENT + "\n").encode() * 20_000)
     assert answer.body.decode() == HEADER + "2021-04-02T20:00:00+01:00,0,0,20000,0,0,0,0.0\n", server.log

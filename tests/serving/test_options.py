@@ -13,9 +13,9 @@ from pipeline.batch.run import PreparedJob
 from pipeline.cli.options import parse_options
 from pipeline.errors import UsageError
 from pipeline.model.hours import zone_names
-from pipeline.serving.settings import USUAL_REPORT, ReportSettings, Settings, parse_settings
+from pipeline.serving.settings import PARAMETERS, USUAL_REPORT, ReportSettings, Settings, parse_settings
 from tests import oracle
-from tests.serving_support import EVENT, REPORT, SAMPLE, Answer, build_app, call
+from tests.serving_support import EVENT, REPORT, ROOT, SAMPLE, Answer, build_app, call
 from tests.support import NO_DOWNLOAD
 
 ROWS = oracle.read(SAMPLE).events
@@ -144,10 +144,13 @@ def test_checks_are_those_of_the_command_line(name: str, value: str) -> None:
     )
 
 
-def test_every_zone_is_taken_or_refused_with_a_reason() -> None:
-    refused = {name for name in zone_names() if reason_of(lambda name=name: USUAL_REPORT.asked(f"time_zone={name}"))}
-    assert "Australia/Lord_Howe" in refused
-    assert len(refused) < len(zone_names()) / 5
+def test_openapi_tells_of_the_parameters() -> None:
+    described = json.loads((ROOT / "pipeline/serving/openapi.json").read_text())["paths"]["/"]["post"]["parameters"]
+    assert tuple(parameter["name"] for parameter in described) == PARAMETERS
+    for parameter in described:
+        values = [example["value"] for example in parameter["examples"].values()] + parameter["schema"].get("enum", [])
+        for value in values:
+            assert USUAL_REPORT.asked(urlencode({parameter["name"]: value}))
 
 
 def test_options_of_the_server_are_the_defaults(tmp_path: Path) -> None:
