@@ -16,6 +16,7 @@ gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 from pipeline.batch.job import Job
 from pipeline.batch.run import build_job, run_job
 from pipeline.cli import standard
+from pipeline.cli.heap import keep_freed_memory
 from pipeline.cli.options import ReportOptions, is_stream, make_job, parse_options, short_usage
 from pipeline.cli.rejects import describe_rejects
 from pipeline.cli.standard import STANDARD
@@ -74,6 +75,7 @@ def _run(options: ReportOptions, folder: str) -> None:
         if dataflow.is_detached(options):
             logs.say(dataflow.launch(build_job(job, options.for_engine()), options))
             return
+    keep_freed_memory()
     with progress.shown(sum(file.size for file in job.files)):
         summary = _run_job(job, options)
     if to_stdout:
