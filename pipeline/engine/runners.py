@@ -2,12 +2,13 @@
 
 import argparse
 import difflib
+import functools
 import sys
 from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, SetupOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
 
 from pipeline.errors import OptionError, UsageError, one_line
@@ -31,6 +32,11 @@ LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
 """Runners that see this machine's files and temporary folders."""
 
 
+_FOR_EVER = 10 * 365 * 86400  # seconds
+_TIMEOUT_NAMES = ("--job_server_timeout", "--job-server-timeout")
+_ENDPOINT_SECONDS = 60  # for a job server that is just being started
+
+
 class Parser(argparse.ArgumentParser):
     """Reports a wrong option as UsageError, not by printing its whole usage."""
 
@@ -49,7 +55,7 @@ def complete(options: PipelineOptions, arguments: Sequence[str], others: Collect
     """Sets the defaults of Beam's own options, and checks them.
 
     arguments: Beam's own. others: names of options that are not Beam's, to suggest. Raises:
-      UsageError: an unknown option, a bad value, or a runner that is not there or not fit.
+      UsageError: an unknown option, a bad value, or a runner or its job server that is not there.
     """
     FileSystems.set_options(options)  # inputs are listed before Beam does it
     if arguments:
@@ -64,6 +70,30 @@ def complete(options: PipelineOptions, arguments: Sequence[str], others: Collect
         create_runner(standard.runner)
     except (ValueError, ImportError, AttributeError) as error:
         raise OptionError(f"runner {standard.runner}: {one_line(error)}") from None
+    _let_jobs_last(options.view_as(PortableOptions), arguments)
+
+
+def _let_jobs_last(portable: PortableOptions, arguments: Sequence[str]) -> None:
+    """Lifts the timeout of requests to a job server, unless the user set it: Beam ends each job by it (issue 35867).
+
+    It was also how long a wrong endpoint was waited for, so that is tried here.
+    """
+    if portable.job_endpoint and portable.job_endpoint != "embed":
+        _check_endpoint(portable.job_endpoint)
+    if not any(argument.startswith(_TIMEOUT_NAMES) for argument in arguments):
+        portable.job_server_timeout = _FOR_EVER
+
+
+@functools.cache
+def _check_endpoint(endpoint: str) -> None:
+    """UsageError where no job server answers. It is asked once; errors are not kept."""
+    import grpc
+
+    with grpc.insecure_channel(endpoint) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_ENDPOINT_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise UsageError(f"no job server answers at {endpoint}") from None
 
 
 def has_servers() -> bool:

@@ -1,0 +1,89 @@
+"""Runs on Prism that last longer than the timeout of Beam's requests, which is lowered to seconds for it."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import support
+from tests.integration.servers import TOOLS, prism
+from tests.integration.test_prism_streaming import until
+
+TIMEOUT = 3
+
+PROGRAM = f"""
+import argparse, sys
+from apache_beam.options.pipeline_options import PortableOptions
+
+parse = PortableOptions._add_argparse_args.__func__
+
+def lowered(cls, parser):
+    parse(cls, parser)
+    parser.set_defaults(job_server_timeout={TIMEOUT})
+
+PortableOptions._add_argparse_args = classmethod(lowered)
+from pipeline.cli.main import run_program
+sys.exit(run_program())
+"""
+"""The command line with another default of Beam's."""
+
+
+@pytest.fixture(params=["PrismRunner", "PortableRunner"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[str]]:
+    if request.param == "PrismRunner":
+        yield [f"--prism_location={TOOLS / 'prism'}"]
+        return
+    with prism(tmp_path) as address:
+        yield ["--runner=PortableRunner", f"--job_endpoint={address}", "--environment_type=LOOPBACK"]
+
+
+@contextlib.contextmanager
+def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    (folder / "in").mkdir()
+    arguments = ["--streaming", f"--input={folder}/in/*", f"--output={folder}/out", "--early_firing_seconds=1"]
+    command = [sys.executable, "-c", PROGRAM, *arguments, *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=support.ROOT, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def put(folder: Path, name: str) -> None:
+    (folder / f".{name}").write_bytes(support.line() + b"\n")
+    (folder / f".{name}").rename(folder / "in" / name)
+
+
+def reported(folder: Path) -> int:
+    rows = [path.read_text().splitlines()[1] for path in (folder / "out").glob("*.csv")]
+    return sum(int(cell) for row in rows for cell in row.split(",")[1:-1])
+
+
+def test_a_stream_outlives_the_timeout(engine: list[str], tmp_path: Path) -> None:
+    with running(tmp_path, *engine) as process:
+        put(tmp_path, "first")
+        until(lambda: reported(tmp_path) == 1, process)
+        beyond = time.monotonic() + 2 * TIMEOUT
+        until(lambda: time.monotonic() > beyond, process)
+        put(tmp_path, "second")
+        until(lambda: reported(tmp_path) == 2, process)
+        process.send_signal(signal.SIGTERM)
+        stderr = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, stderr
+        assert stderr.splitlines()[-1].startswith("2 events read, 2 counted")
+
+
+def test_who_sets_the_timeout_has_it(tmp_path: Path) -> None:
+    options = [f"--prism_location={TOOLS / 'prism'}", f"--job_server_timeout={TIMEOUT}"]
+    with running(tmp_path, *options) as process:
+        assert process.wait(60) == 1
+        assert process.stderr
+        assert "DEADLINE_EXCEEDED" in process.stderr.read()
