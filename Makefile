@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REPORT ?= report.csv
 
-.PHONY: help run test check bench bench-http bench-stream integration clean requirements
+.PHONY: help run test check bench bench-http bench-stream soak integration clean requirements
 
 help:  ## these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -30,6 +30,9 @@ bench-http: .venv/ready .venv-http/ready  ## the server against FastAPI with pan
 
 bench-stream: .venv/ready build/tools/ready  ## a watched folder at rising rates: what is sustained, delays, memory; needs Go
 	$(BIN)/python -m bench.stream --prism build/tools/prism --markdown docs/benchmarks-stream.md $(BENCH)
+
+soak: .venv/ready build/tools/ready  ## a stream with default options, 15 minutes at 50,000 events/s, its inputs deleted after use; needs Go
+	$(BIN)/python -m bench.soak --prism build/tools/prism --markdown docs/soak.md $(SOAK)
 
 integration: .venv/ready .venv-integration/ready .venv-browser/ready .venv-cloud/ready build/tools/ready  ## a fuzzer, the page in a real browser, servers of clouds
 	.ci/schemathesis $(BIN)/python .venv-integration/bin/schemathesis

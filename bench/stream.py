@@ -8,6 +8,7 @@ The reports are read all the while; at the end they must be what was sent, to th
 import argparse
 import contextlib
 import dataclasses
+import datetime
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from bench.page import header, table
 
 RATES, FILES_A_SECOND = (50_000, 100_000, 200_000, 400_000), 20
 HOURS, START = 3, 1617231600  # 2021-04-01T00:00:00+01:00
+ZONE = datetime.timezone(datetime.timedelta(hours=1))
 POOL = 20  # different files, which are sent again and again
 PATIENCE = 120  # seconds without any new event in the reports
 LOOK_SECONDS = 0.02
@@ -43,30 +45,31 @@ class Sample:
     counts: Counts
 
 
-def make_pool(folder: Path, events: int) -> list[Sample]:
-    """Different files of so many events each, of which the stream makes HOURS hours."""
+def make_pool(folder: Path, events: int, start: int = START) -> list[Sample]:
+    """Different files of so many events each, of which the stream makes HOURS hours, the first at start."""
     folder.mkdir()
-    return [_make_file(folder / f"{number}.jsonl", events, number) for number in range(POOL)]
+    return [_make_file(folder / f"{number}.jsonl", events, number, start) for number in range(POOL)]
 
 
-def _make_file(path: Path, events: int, seed: int) -> Sample:
+def _make_file(path: Path, events: int, seed: int, start: int) -> Sample:
     counts = Counts()
     with path.open("wb") as file:
         for batch in batches(events, seed):
             since = batch.timestamp % np.uint64(HOURS * 3600)
-            file.write(records(dataclasses.replace(batch, timestamp=since + np.uint64(START)), "jsonl", "\n"))
+            file.write(records(dataclasses.replace(batch, timestamp=since + np.uint64(start)), "jsonl", "\n"))
             counts.update(zip((since // np.uint64(3600)).tolist(), batch.event.tolist(), strict=True))
     return Sample(path, counts)
 
 
-def reports_of(counts: Counts) -> dict[str, str]:
+def reports_of(counts: Counts, start: int = START) -> dict[str, str]:
     """The files of reports that are right."""
     found = {}
     for hour in sorted({hour for hour, _ in counts}):
         numbers = [counts[hour, code] for code in range(len(EVENT_TYPES))]
-        cells = [f"2021-04-01T{hour:02}:00:00+01:00", *map(str, numbers), f"{numbers[0] // 10}.{numbers[0] % 10}"]
+        label = datetime.datetime.fromtimestamp(start + hour * 3600, ZONE).isoformat()
+        cells = [label, *map(str, numbers), f"{numbers[0] // 10}.{numbers[0] % 10}"]
         head = ",".join(("hour", *EVENT_TYPES, "impressions_scaled"))
-        found[f"2021-04-01T{hour:02}+0100.csv"] = f"{head}\n{','.join(cells)}\n"
+        found[f"{label[:13]}+0100.csv"] = f"{head}\n{','.join(cells)}\n"
     return found
 
 
@@ -76,6 +79,7 @@ class Stream:
 
     process: subprocess.Popen[bytes]
     folder: Path
+    start: int = START
     sent: Counts = dataclasses.field(default_factory=Counts)
     arrivals: list[tuple[float, int]] = dataclasses.field(default_factory=list)  # of files: time, events sent by then
     delays: list[float] = dataclasses.field(default_factory=list)
@@ -121,27 +125,34 @@ class Stream:
 
     def memory(self) -> dict[str, float]:
         """MiB of resident memory by program; keeps the peaks."""
-        found: dict[str, float] = {}
-        for process in tree(self.process.pid):
-            name = Path(f"/proc/{process}/comm").read_text().strip()
-            found[name] = found.get(name, 0.0) + resident(process)
+        found = self._by_program(resident)
         self.peaks = {name: max(found.get(name, 0.0), self.peaks.get(name, 0.0)) for name in {*found, *self.peaks}}
         return found
 
-    def cpu_seconds(self) -> float:
-        """Processor time of all its processes so far."""
-        stats = (
-            Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split() for process in tree(self.process.pid)
-        )
-        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / TICKS
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor time so far by program."""
+        return self._by_program(_cpu_seconds)
+
+    def _by_program(self, measure: Callable[[int], float]) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for process in tree(self.process.pid):
+            name = Path(f"/proc/{process}/comm").read_text().strip()
+            found[name] = found.get(name, 0.0) + measure(process)
+        return found
 
     def stop(self) -> None:
         """Stops it as a user does, and compares its reports. Raises BenchError where they are not what was sent."""
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(PATIENCE)
         found = {path.name: path.read_text() for path in (self.folder / "out").glob("*.csv")}
-        if status or found != reports_of(self.sent):
-            raise BenchError(f"status {status}, reports {found}, sent {reports_of(self.sent)}")
+        wanted = reports_of(self.sent, self.start)
+        if status or found != wanted:
+            raise BenchError(f"status {status}, reports {found}, sent {wanted}")
+
+
+def _cpu_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def tree(process: int) -> list[int]:
@@ -153,15 +164,15 @@ def tree(process: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def streaming(folder: Path, prism: Path, pool: list[Sample]) -> Iterator[Stream]:
-    """A stream that has reported its first file."""
+def streaming(folder: Path, prism: Path, pool: list[Sample], *options: str, start: int = START) -> Iterator[Stream]:
+    """A stream that has reported its first file. options: beside inputs, outputs and engine."""
     (folder / "in").mkdir()
     line = [sys.executable, "-m", "pipeline", "--streaming", f"--input={folder}/in/*.jsonl", f"--output={folder}/out"]
-    options = ["--early_firing_seconds=1", f"--prism_location={prism}"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*line, *options], cwd=PROJECT, stderr=log, start_new_session=True)
+        command = [*line, f"--prism_location={prism}", *options]
+        process = subprocess.Popen(command, cwd=PROJECT, stderr=log, start_new_session=True)
     try:
-        stream = Stream(process, folder)
+        stream = Stream(process, folder, start)
         stream.send(pool[0])
         stream.drain()
         yield stream
@@ -171,18 +182,23 @@ def streaming(folder: Path, prism: Path, pool: list[Sample]) -> Iterator[Stream]
         process.wait()
 
 
+def percentile(values: list[float], percent: int) -> float:
+    """Of values in ascending order."""
+    return values[(len(values) - 1) * percent // 100]
+
+
 def measure_rate(rate: int, options: argparse.Namespace, folder: Path) -> list[str]:
     """A row of the table."""
     pool = make_pool(folder / "pool", rate // FILES_A_SECOND)
-    with streaming(folder, options.prism, pool) as stream:
-        cpu, before, start = stream.cpu_seconds(), stream.sent.total(), time.perf_counter()
+    with streaming(folder, options.prism, pool, "--early_firing_seconds=1") as stream:
+        cpu, before, start = sum(stream.cpu_seconds().values()), stream.sent.total(), time.perf_counter()
         stream.offer(pool, options.seconds)
         seconds, events = stream.drain() - start, stream.sent.total() - before
         stream.memory()
-        cpu = stream.cpu_seconds() - cpu
+        cpu = sum(stream.cpu_seconds().values()) - cpu
         stream.stop()
     delays = sorted(stream.delays[1:])
-    p50, p99 = (delays[(len(delays) - 1) * percent // 100] for percent in (50, 99))
+    p50, p99 = percentile(delays, 50), percentile(delays, 99)
     memory = ", ".join(f"{name} {mib:.0f}" for name, mib in sorted(stream.peaks.items()))
     figures = [
         f"{events:,}",
@@ -195,28 +211,12 @@ def measure_rate(rate: int, options: argparse.Namespace, folder: Path) -> list[s
     return [f"{rate:,}", *figures, memory]
 
 
-def measure_soak(options: argparse.Namespace, folder: Path) -> list[list[str]]:
-    """Rows of memory, one a minute."""
-    pool, rows = make_pool(folder / "pool", options.soak_rate // FILES_A_SECOND), []
-    with streaming(folder, options.prism, pool) as stream:
-        for minute in range(options.soak_minutes):
-            stream.offer(pool, 60)
-            memory = ", ".join(f"{name} {mib:.0f}" for name, mib in sorted(stream.memory().items()))
-            rows.append([str(minute + 1), f"{len(stream.arrivals):,}", f"{stream.sent.total():,}", memory])
-            print("soak:", *rows[-1], file=sys.stderr, flush=True)
-        stream.drain()
-        stream.stop()
-    return rows
-
-
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.stream", description="Measures a stream on Prism.")
     parser.add_argument("--prism", type=Path, required=True, help="Beam's local engine, a program")
     parser.add_argument("--rates", type=int, nargs="*", default=list(RATES), help="offered events a second")
     parser.add_argument("--seconds", type=float, default=20, help="of each rate")
-    parser.add_argument("--soak_minutes", type=int, default=5, help="while memory is watched; 0: not")
-    parser.add_argument("--soak_rate", type=int, default=20_000, help="events a second then")
     parser.add_argument("--markdown", type=Path, help="file to write the results to")
     options = parser.parse_args()
     options.prism = options.prism.resolve()
@@ -239,13 +239,8 @@ def measure(options: argparse.Namespace, folder: Path) -> list[str]:
         "Made by `make bench-stream`; [how it is measured](../bench/README.md#a-stream).",
         "",
     ]
-    soak = [["minute", "files", "events", "MiB"]]
-    if options.soak_minutes:
-        (folder / "soak").mkdir()
-        soak += measure_soak(options, folder / "soak")
     how = f"- {options.seconds:g} s and one run of each rate; --early_firing_seconds 1"
-    lines += [*header(load, PACKAGES), how, "", *table(rows)]
-    return [*lines, "", f"Memory at {options.soak_rate:,} events/s:", "", *table(soak)] if soak[1:] else lines
+    return [*lines, *header(load, PACKAGES), how, "", *table(rows)]
 
 
 def main() -> None:
