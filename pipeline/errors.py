@@ -61,3 +61,7 @@ class RejectsError(PipelineError):
 
 class MismatchError(PipelineError):
     """The invariant read == counted + rejected does not hold: a defect of this program."""
+
+
+class StoppedError(PipelineError):
+    """The user ended a run before it was through."""

@@ -22,7 +22,7 @@ from pipeline.cli.rejects import describe_rejects
 from pipeline.cli.standard import STANDARD
 from pipeline.engine import dataflow, progress
 from pipeline.engine.runners import has_servers
-from pipeline.errors import OptionError, PipelineError, RejectsError, UsageError, one_line
+from pipeline.errors import OptionError, PipelineError, RejectsError, StoppedError, UsageError, one_line
 from pipeline.model.tally import Summary
 from pipeline.storage.files import shown
 from pipeline.storage.scratch import scratch_folder
@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(2, f"--{error}")
     except UsageError as error:
         return _fail(2, str(error))
+    except StoppedError as error:
+        return _fail(_INTERRUPTED, str(error))
     except RejectsError as error:
         return _fail(1, *str(error).split("\n"), _HINT)
     except PipelineError as error:
@@ -93,13 +95,14 @@ def _run_job(job: Job, options: ReportOptions) -> Summary:
 
 
 def _run_stream(options: ReportOptions, folder: str) -> None:
-    from pipeline.cli.stream_options import make_stream_job
+    from pipeline.cli.stream_options import find_engine, make_stream_job
     from pipeline.stream.run import build_stream, run_stream
 
     start = time.monotonic()
     if dataflow.is_dataflow(options):
         outputs = filter(None, (options.output, options.ids_output, options.rejects_output))
         dataflow.prepare(options, [*(options.input or ()), *outputs], folder)
+    find_engine(options)
     job = make_stream_job(options)
     if dataflow.is_dataflow(options) and dataflow.is_detached(options):
         logs.say(dataflow.launch(build_stream(job, options.for_engine()), options))

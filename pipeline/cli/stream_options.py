@@ -8,6 +8,7 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
 
+from pipeline.engine.prism import find_prism
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
 from pipeline.errors import UsageError
 from pipeline.storage.files import check_file_system, is_local
@@ -83,6 +84,14 @@ def _advice(topic: bool) -> str:
     if topic:
         return "Use --runner DataflowRunner (or, to try it out, DirectRunner: it loses messages when it stops)"
     return f"Use --runner {STREAM_RUNNER}, or leave --runner out"
+
+
+def find_engine(options: Any) -> None:
+    """UsageError where Prism is to run the stream and is not to be had; before any folder is made."""
+    try:
+        find_prism(options)
+    except UsageError as error:
+        raise UsageError(f"{error} (--prism_location names its program)") from None
 
 
 def make_stream_job(options: Any) -> StreamJob:

@@ -1,16 +1,63 @@
 """Prism, Beam's local runner for streams, as a service of this process."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    PortableOptions,
+    PrismRunnerOptions,
+    StandardOptions,
+)
+
+from pipeline.errors import UsageError, one_line
+
+
+def is_prism(options: PipelineOptions) -> bool:
+    """Whether Prism is the runner, and is started for the job."""
+    return options.view_as(StandardOptions).runner == "PrismRunner" and not (
+        options.view_as(PortableOptions).job_endpoint
+    )
+
+
+def find_prism(options: PipelineOptions) -> None:
+    """Finds Prism's program where it will be needed, or downloads it, so that the job need not; sets its place.
+
+    Raises:
+      UsageError: it is not to be had.
+    """
+    if not is_prism(options):
+        return
+    from apache_beam.runners.portability.prism_runner import PrismJobServer
+
+    prism = options.view_as(PrismRunnerOptions)
+    if prism.prism_location and os.path.isdir(prism.prism_location):
+        raise UsageError(f"{prism.prism_location} is a folder, not Prism's program")
+    try:
+        (prism.prism_location, *_), _ = PrismJobServer(options).subprocess_cmd_and_endpoint()
+    except Exception as error:
+        raise UsageError(f"Prism, Beam's local engine, is not at hand: {one_line(error)}") from None
+
+
+def end_prism() -> None:
+    """Ends each Prism of this process whose jobs are over. Beam would send SIGINT five times, a second each.
+
+    A stream's Prism ignores that one, so that Ctrl-C in a terminal is for its launcher alone.
+    """
+    from apache_beam.utils.subprocess_server import SubprocessServer
+
+    for entry in list(SubprocessServer._cache._cache.values()):
+        process, _ = entry.obj
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager
 def running_prism(options: PipelineOptions) -> Iterator[None]:
     """Runs Prism while the block runs, where it is the runner. Beam itself can start it in a main thread only."""
-    if options.view_as(StandardOptions).runner != "PrismRunner" or options.view_as(PortableOptions).job_endpoint:
+    if not is_prism(options):
         yield
         return
     from apache_beam.runners.portability.prism_runner import PrismRunner

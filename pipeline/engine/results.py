@@ -1,10 +1,17 @@
 """How a run ended: users' errors out of those of runners, and jobs that go on elsewhere."""
 
 import re
+import time
 from typing import Any
+
+import grpc
+from apache_beam.runners.runner import PipelineState
 
 from pipeline import errors
 from pipeline.errors import PipelineError
+
+_CANCEL_SECONDS, _LOOK_SECONDS = 10, 0.1
+_ENDED = (PipelineState.DONE, PipelineState.FAILED, PipelineState.CANCELLED, PipelineState.UPDATED)
 
 
 def user_error(error: Exception) -> PipelineError | None:
@@ -16,11 +23,35 @@ def user_error(error: Exception) -> PipelineError | None:
     return getattr(errors, found[-1][0])(found[-1][1]) if found else None
 
 
-def tell_if_it_goes_on(result: Any) -> None:
-    """PipelineError where what was interrupted was the waiting, not the job; says how to end that."""
+def tell_if_it_goes_on(result: Any, verb: str = "cancel") -> None:
+    """PipelineError where what was interrupted was the waiting, not the job; says how to end that.
+
+    verb: of gcloud; "drain" writes what a stream holds, "cancel" drops it.
+    """
     if goes_on(result):
-        end = f"gcloud dataflow jobs cancel {result.job_id()}"
+        end = f"gcloud dataflow jobs {verb} {result.job_id()}"
         raise PipelineError(f"interrupted; the job goes on: `{end}` with its project and region ends it") from None
+
+
+def cancel(result: Any) -> None:
+    """Ends a job at once. PipelineError where its engine let it run on, as Flink's job server does."""
+    job = getattr(result, "_job_id", None)
+    result.cancel()
+    if job is None:
+        return
+    deadline = time.monotonic() + _CANCEL_SECONDS
+    while (state := _state(result)) not in _ENDED:
+        if time.monotonic() > deadline:
+            raise PipelineError(f"the engine was told to cancel job {job}, which is still {state}: end it there")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _state(result: Any) -> str:
+    """A job's state; one whose engine does not answer any more has ended with it."""
+    try:
+        return str(result.state)
+    except grpc.RpcError:
+        return str(PipelineState.CANCELLED)
 
 
 def goes_on(result: Any) -> bool:

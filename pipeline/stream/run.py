@@ -11,9 +11,10 @@ from apache_beam.options.pipeline_options import PipelineOptions, PortableOption
 
 from pipeline.engine import counters
 from pipeline.engine.metrics import METRICS, summarize, summary_of
-from pipeline.engine.results import tell_if_it_goes_on, user_error
+from pipeline.engine.prism import end_prism, is_prism
+from pipeline.engine.results import cancel, tell_if_it_goes_on, user_error
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER
-from pipeline.errors import MismatchError
+from pipeline.errors import MismatchError, StoppedError
 from pipeline.model.tally import Summary, check_counts
 from pipeline.storage import locks
 from pipeline.storage.files import is_local
@@ -30,6 +31,7 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
     the first where a topic is read or other processes work, ends the run at once.
 
     Raises:
+      StoppedError: files were not read to their end.
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left on this machine.
     """
     with locks.held(filter(is_local, job.outputs), job.token):
@@ -51,10 +53,14 @@ def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
         with _on_signals(watching.stopping.set, on_interrupt=signal.SIG_IGN):
             result = pipeline.run()
         drained = _wait(result, stoppable=bool(job.patterns) and _in_this_process(options))
+        if job.patterns and not drained:
+            raise StoppedError("stopped before all was read: a new run over the same files reports them whole")
         return drained, summary_of(counters.totals) if _is_direct(options) else summarize(result, METRICS)
     except Exception as error:
         raise user_error(error) or error from None
     finally:
+        if is_prism(options):
+            end_prism()
         for folder in filter(is_local, job.outputs):
             locks.remove_of(folder, job.token)
 
@@ -101,8 +107,8 @@ def _wait(result: Any, stoppable: bool) -> bool:
             result.wait_until_finish()
         return True
     except KeyboardInterrupt:
-        tell_if_it_goes_on(result)
-        result.cancel()
+        tell_if_it_goes_on(result, "drain")
+        cancel(result)
         return False
 
 

@@ -8,8 +8,9 @@ from types import ModuleType
 import pytest
 from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
 
+from pipeline.cli.main import main
 from pipeline.cli.options import parse_options
-from pipeline.cli.stream_options import KEEP_BUNDLES_WHOLE, make_stream_job
+from pipeline.cli.stream_options import KEEP_BUNDLES_WHOLE, find_engine, make_stream_job
 from pipeline.errors import UsageError
 from pipeline.stream.job import StreamJob
 
@@ -140,3 +141,19 @@ def test_a_bucket_that_is_watched_is_no_output(monkeypatch: pytest.MonkeyPatch) 
         options = parse_options(["--streaming", "--input", pattern, "--output", "gs://b/in/"])
         with pytest.raises(UsageError, match="gs://b/in/ is watched as an input and an output"):
             make_stream_job(options)
+
+
+def test_without_prism_no_folder_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--streaming", f"--input={tmp_path}", f"--output={tmp_path}/out", f"--prism_location={tmp_path}/no"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: Prism, Beam's local engine, is not at hand: ")
+    assert error.endswith("(--prism_location names its program)\n")
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_prism_is_no_folder(tmp_path: Path) -> None:
+    options = parse_options(["--streaming", "--input=x", f"--prism_location={tmp_path}"])
+    with pytest.raises(UsageError, match=f"{tmp_path} is a folder, not Prism's program"):
+        find_engine(options)

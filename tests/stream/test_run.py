@@ -48,7 +48,7 @@ class DataflowResult:
         return self
 
 
-INTERRUPTED = "interrupted; the job goes on: `gcloud dataflow jobs cancel 2026-11-24_01` with its project and region"
+INTERRUPTED = "interrupted; the job goes on: `gcloud dataflow jobs {} 2026-11-24_01` with its project and region"
 
 
 def test_a_stream_on_dataflow_goes_on_when_its_launcher_is_interrupted(
@@ -56,7 +56,7 @@ def test_a_stream_on_dataflow_goes_on_when_its_launcher_is_interrupted(
 ) -> None:
     result = DataflowResult()
     monkeypatch.setattr(stream_run, "build_stream", lambda job, options: result)
-    with pytest.raises(PipelineError, match=INTERRUPTED):
+    with pytest.raises(PipelineError, match=INTERRUPTED.format("drain")):
         stream_run.run_stream(StreamJob(str(tmp_path), ("in",)), PipelineOptions(["--runner=DataflowRunner"]))
     assert not result.cancelled
 
@@ -73,6 +73,8 @@ def test_a_job_on_dataflow_keeps_its_temporary_files_when_its_launcher_is_interr
             return DataflowResult(end)
 
         monkeypatch.setattr(report, "build_job", build)
-        with pytest.raises(KeyboardInterrupt if ended else PipelineError, match=None if ended else INTERRUPTED):
+        with pytest.raises(
+            KeyboardInterrupt if ended else PipelineError, match=None if ended else INTERRUPTED.format("cancel")
+        ):
             report.run_job(job, PipelineOptions([]))
         assert left.exists() is not ended

@@ -77,3 +77,11 @@ def test_a_poll_whose_work_was_split_off_yields_nothing(tmp_path: Path) -> None:
     assert not tracker.try_claim([b"a"])
     assert tracker.current_restriction() == Seen()
     assert tracker.try_split(0) is None
+
+
+def test_a_poll_tells_its_progress() -> None:
+    tracker = watching._SeenTracker(Seen())
+    progress = ThreadsafeRestrictionTracker(tracker).current_progress()
+    assert (progress.completed_work, progress.remaining_work) == (0, 1)
+    tracker.try_split(0)
+    assert tracker.current_progress().fraction_completed == 1

@@ -1,0 +1,59 @@
+"""How a stream on Prism ends: when it is told once, twice, and while polls take long."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_prism_streaming import EVENTS_A_FILE, Sender, Watcher, stream, until
+
+
+def test_told_twice(tmp_path: Path) -> None:
+    sender, watcher = Sender(tmp_path / "in"), Watcher(tmp_path / "output")
+    sender.send()
+    with stream(sender, tmp_path) as process:
+        until(lambda: watcher.look() == EVENTS_A_FILE, process)
+        os.kill(process.pid, signal.SIGTERM)
+        os.kill(process.pid, signal.SIGINT)
+        stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, stderr
+    last = "error: stopped before all was read: a new run over the same files reports them whole"
+    assert stderr.splitlines()[-1] == last, stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_stop_is_quick_and_ends_prism(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sender, watcher = Sender(tmp_path / "in"), Watcher(tmp_path / "output")
+    with stream(sender, tmp_path) as process:
+        for _ in range(20):
+            sender.send()
+        until(lambda: watcher.look() == len(sender.on_time), process)
+        children = [
+            int(child)
+            for path in Path(f"/proc/{process.pid}/task").glob("*/children")
+            for child in path.read_text().split()
+        ]
+        start = time.monotonic()
+        os.kill(process.pid, signal.SIGTERM)
+        stderr = process.communicate(timeout=60)[1]
+        with capsys.disabled():
+            print(f"\nstopped in {time.monotonic() - start:.1f} s")
+    assert process.returncode == 0, stderr
+    assert len(children) == 1
+    assert not Path(f"/proc/{children[0]}").exists()
+
+
+def test_long_polls_make_no_traceback(tmp_path: Path) -> None:
+    sender, watcher = Sender(tmp_path / "in"), Watcher(tmp_path / "output")
+    for number in range(20_000):  # a listing takes longer than 100 ms, from which on Beam asks for progress
+        (sender.folder / f"empty-{number}.jsonl").touch()
+    sender.send()
+    with stream(sender, tmp_path) as process:
+        until(lambda: watcher.look() == EVENTS_A_FILE, process)
+        os.kill(process.pid, signal.SIGTERM)
+        stderr = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, stderr
+    assert "Traceback" not in stderr
+    assert "NotImplementedError" not in stderr
