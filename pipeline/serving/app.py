@@ -1,5 +1,6 @@
 """The WSGI application: POST / makes a report; the page and openapi.json are read once at the start."""
 
+import html
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ _FILES = {
     "/style.css": ("page/style.css", "text/css; charset=utf-8"),
     "/openapi.json": ("openapi.json", "application/json"),
 }
+_KNOWN = '<meta name="server" content="{}">'
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -37,7 +39,7 @@ WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 def make_app(settings: Settings, slots: Slots) -> bottle.Bottle:
     """The WSGI application."""
     app = bottle.Bottle()
-    pages = {path: _page(name, kind) for path, (name, kind) in _FILES.items()}
+    pages = {path: _page(_content(name, settings), kind) for path, (name, kind) in _FILES.items()}
 
     def answer(path: str) -> bottle.HTTPResponse:
         environ = bottle.request.environ
@@ -57,8 +59,21 @@ def make_app(settings: Settings, slots: Slots) -> bottle.Bottle:
     return app
 
 
-def _page(name: str, kind: str) -> Callable[[], bottle.HTTPResponse]:
-    content = (_ROOM / name).read_bytes()
+def _content(name: str, settings: Settings) -> bytes:
+    """A file; the page's own with what it must know of the server."""
+    report = settings.report
+    known = {
+        "limit": settings.max_body_bytes,
+        "zone": report.time_zone or report.utc_offset,
+        "factor": report.impressions_factor,
+        "skip": report.skip_rejects,
+        "deduplicate": report.deduplicate,
+    }
+    content = (_ROOM / name).read_text("utf-8")
+    return content.replace(_KNOWN.format("{}"), _KNOWN.format(html.escape(json.dumps(known)))).encode()
+
+
+def _page(content: bytes, kind: str) -> Callable[[], bottle.HTTPResponse]:
     headers = {
         "Content-Type": kind,
         "Cache-Control": "no-cache",

@@ -4,6 +4,7 @@ CHROMIUM names the browser, /usr/bin/chromium by default.
 """
 
 import gzip
+import io
 import json
 import os
 import re
@@ -12,7 +13,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
@@ -109,7 +113,8 @@ def paste(page: Page, text: str) -> None:
 
 def expect_report(page: Page, read: str, hours: str) -> None:
     expect(page.get_by_role("heading", name="Report", exact=True)).to_be_focused(timeout=60_000)
-    expect(page.get_by_role("definition")).to_have_text([read, read, "0", hours])
+    for key, value in (("read", read), ("counted", read), ("rejected", "0"), ("hours", hours)):
+        expect(page.locator(f"[data-key={key}]")).to_have_text(value)
     expect(page.get_by_role("status")).to_have_text("The report is ready.")
     expect(page.get_by_role("alert").get_by_role("heading")).to_have_count(0)
 
@@ -121,8 +126,17 @@ def expect_problem(page: Page, title: str) -> None:
 
 def table(page: Page) -> str:
     """The table as CSV."""
-    rows = page.locator("tr").evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.textContent))")
+    rows = page.locator("#report tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
     return "".join(",".join(cell.replace(",", "") for cell in row) + "\n" for row in rows)
+
+
+def rejects(page: Page) -> list[list[str]]:
+    """The table of invalid records, with its head."""
+    rows = page.get_by_role("alert").locator("tr")
+    cells: list[list[str]] = rows.evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.textContent))")
+    return cells
 
 
 def as_shown(report: str) -> str:
@@ -214,6 +228,48 @@ def test_gzip_is_declared(page: Page, name: str) -> None:
     expect_report(page, "6", "3")
 
 
+def test_zstd_is_declared(page: Page) -> None:
+    with page.expect_request(lambda request: request.method == "POST") as request:
+        upload(page, pa.compress(SAMPLE.read_bytes(), "zstd", asbytes=True))
+    assert request.value.headers["content-encoding"] == "zstd"
+    expect_report(page, "6", "3")
+
+
+def test_parquet(page: Page) -> None:
+    data = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(json.loads(SAMPLE.read_text())["mock_for_test"]), data)
+    upload(page, data.getvalue(), "events.parquet")
+    expect_report(page, "6", "3")
+    assert table(page) == as_shown(REPORT.read_text())
+
+
+def test_options_of_a_report(page: Page) -> None:
+    data = event("impressions", 1617393003) + b"nonsense\n" + event("impressions", 1617393003) * 2
+    expect(page.get_by_label("Time zone")).to_have_value("+01:00")
+    page.get_by_label("Time zone").fill("Europe/Paris")
+    page.get_by_label("Impressions scaled by").fill("0.25")
+    page.get_by_label("Leave out invalid records").check()
+    with page.expect_request(lambda request: request.method == "POST") as request:
+        upload(page, data)
+    query = "?time_zone=Europe%2FParis&impressions_factor=0.25&rejects=skip"
+    assert request.value.url.endswith(query)
+    expect(page.locator("[data-key=rejected]")).to_have_text("1", timeout=60_000)
+    expect(page.locator("tbody#rows tr").first).to_contain_text(re.compile("^2021-04-02 21:00300000"))
+    expect(page.locator("tbody#rows tr").first).to_contain_text("0.75")
+    page.get_by_label("Time zone").fill("+05:30")
+    page.get_by_label("Count duplicates once").check()
+    page.get_by_role("button", name="Make the report again").click()
+    expect(page.locator("tbody#rows tr").first).to_contain_text("2021-04-03 01:00", timeout=60_000)
+    expect(page.locator("[data-key=counted]")).to_have_text("1")
+
+
+def test_an_option_that_does_not_work(page: Page) -> None:
+    page.get_by_label("Time zone").fill("Europe/Pari")
+    paste(page, SAMPLE.read_text())
+    expect_problem(page, "This option does not work")
+    expect(page.get_by_role("alert")).to_contain_text("Europe/Pari")
+
+
 def test_plain_is_not_declared_as_gzip(page: Page) -> None:
     with page.expect_request(lambda request: request.method == "POST") as request:
         upload(page, SAMPLE.read_bytes())
@@ -244,14 +300,40 @@ def test_rejects_with_their_index(page: Page) -> None:
     )
     expect_problem(page, "Some records are not events")
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("2 of 3 records are no events")
-    expect(alert.get_by_role("listitem")).to_contain_text([re.compile("Index 0.*unknown event 'click'"), "Index 1"])
+    expect(alert).to_contain_text("2 of 3 records are invalid")
+    assert rejects(page) == [
+        ["Index", "Byte", "Reason", "Record"],
+        ["0", ANY, ANY, '{"id": "a", "event": "click", "timestamp": 1}'],
+        ["1", ANY, ANY, '{"id": 5}'],
+    ]
+    expect(alert.get_by_role("row")).to_contain_text(["Reason", "unknown event 'click'", "missing event and timestamp"])
+
+
+@pytest.mark.parametrize(
+    ("line", "mark"),
+    [
+        ('{"id": "a", "event": "click", "timestamp": 1}', "click"),
+        ('{"id": 5, "event": "video_25", "timestamp": 1}', '"id": 5'),
+        ('{"id": "a", "event": "video_25", "timestamp": "1"}', '"timestamp": "1"'),
+        ('{"id": "a", "event": "video_25"}', '{"id": "a", "event": "video_25"}'),
+        ('{"id": "a", "event": "video_25", "timestamp": 1,}', "}"),
+        ('{"id": "a", "event": "<b>x</b>", "timestamp": 1}', "<b>x</b>"),
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_rejects_with_their_line_and_the_text_marked(
+    page: Page, line: str, mark: str, pack: Callable[[bytes], bytes]
+) -> None:
+    upload(page, pack(event("video_25", 1) + b"\n" + line.encode() + b"\n"))
+    expect_problem(page, "Some records are not events")
+    assert rejects(page) == [["Line", "Byte", "Reason", "Record"], ["3", ANY, ANY, line]]
+    expect(page.get_by_role("alert").locator("mark")).to_have_text(mark)
 
 
 def test_rejects_beyond_the_first_ten(page: Page) -> None:
     upload(page, b"nonsense\n" * 25)
     expect_problem(page, "Some records are not events")
-    expect(page.get_by_role("listitem")).to_have_count(10)
+    expect(page.locator("#rejects tr")).to_have_count(10)
     expect(page.get_by_text("And 15 more.")).to_be_visible()
 
 
@@ -265,7 +347,7 @@ def test_broken_array(page: Page) -> None:
 def test_text_of_the_server_is_no_markup(page: Page) -> None:
     paste(page, '{"id": "a", "event": "<img src=x onerror=alert(1)>", "timestamp": 1}')
     expect_problem(page, "Some records are not events")
-    expect(page.get_by_role("listitem")).to_contain_text("<img src=x onerror=alert(1)>")
+    expect(page.locator("#rejects")).to_contain_text("<img src=x onerror=alert(1)>")
     expect(page.get_by_role("alert").locator("img")).to_have_count(0)
 
 
@@ -281,10 +363,14 @@ def test_a_report_takes_the_place_of_an_error_and_the_other_way_round(page: Page
 def test_too_large(open_page: Open, tmp_path: Path) -> None:
     with running(tmp_path / "tmp", "--processes", "1", "--max_body_bytes", "1000") as server:
         page = open_page(server.address)
+        expect(page.get_by_text("up to 1,000 bytes (also when unpacked)")).to_be_visible()
+        with page.expect_request(lambda request: request.method == "POST"):
+            upload(page, gzip.compress(b" " * 9000))
+        expect_problem(page, "This is too large")
+        page.on("request", lambda request: pytest.fail("sent"))
         upload(page, month(30))
         expect_problem(page, "This is too large")
-        upload(page, gzip.compress(month(30)))
-        expect_problem(page, "This is too large")
+        expect(page.get_by_role("alert")).to_contain_text("the limit of this server is 1,000 bytes")
 
 
 @pytest.mark.parametrize(
@@ -487,6 +573,8 @@ def test_keyboard_only(page: Page, tmp_path: Path) -> None:
     tab_to("Choose a file")
     tab_to("Or paste events")
     page.keyboard.insert_text(SAMPLE.read_text())
+    for option in ("Time zone", "Impressions scaled by", "Leave out invalid", "Count duplicates"):
+        tab_to(option)
     tab_to("Try the sample")
     tab_to("Make report")
     page.keyboard.press("Enter")

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import html
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 import pipeline.serving.slots
 from pipeline.errors import UsageError
 from pipeline.serving import bodies
-from pipeline.serving.settings import Settings, parse_settings
+from pipeline.serving.settings import ReportSettings, Settings, parse_settings
 from tests.serving_support import (
     EVENT,
     HEADER,
@@ -275,7 +276,6 @@ def test_options(app: Any) -> None:
 
 
 FILES = {
-    "/": ("pipeline/serving/page/index.html", "text/html; charset=utf-8"),
     "/app.js": ("pipeline/serving/page/app.js", "text/javascript; charset=utf-8"),
     "/style.css": ("pipeline/serving/page/style.css", "text/css; charset=utf-8"),
     "/openapi.json": ("pipeline/serving/openapi.json", "application/json"),
@@ -290,6 +290,20 @@ def test_files(app: Any, path: str) -> None:
     assert answer.body == (ROOT / name).read_bytes()
     assert answer.headers["Content-Type"] == kind
     assert call(app, method="HEAD", path=path) == (200, answer.headers, b"")
+
+
+def test_the_page_knows_the_server(tmp_path: Path) -> None:
+    report = ReportSettings(None, "Europe/Paris", "0.2", deduplicate=True, skip_rejects=True)
+    answer = call(build_app(tmp_path, Settings(max_body_bytes=5000, report=report)), method="GET")
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    (known,) = re.findall('<meta name="server" content="(.*)">', answer.body.decode())
+    assert json.loads(html.unescape(known)) == {
+        "limit": 5000,
+        "zone": "Europe/Paris",
+        "factor": "0.2",
+        "skip": True,
+        "deduplicate": True,
+    }
 
 
 def test_the_page_may_do_little(app: Any) -> None:

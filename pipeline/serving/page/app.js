@@ -19,6 +19,8 @@ const percent = new Intl.NumberFormat("en", { style: "percent" });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const hidden = new Set(); // names of the event types that the legend has turned off
+const server = JSON.parse(document.querySelector("meta[name=server]").content); // its limit, and how it makes reports
+const megabytes = (bytes) => (bytes < 1e5 ? `${integer.format(bytes)} bytes` : `${(bytes / 1e6).toFixed(1)} MB`);
 let running = null; // the request under way
 let sent = null; // what "Send again" sends
 let token = "";
@@ -34,18 +36,19 @@ async function send(name, body) {
   showRunning(true);
   showProgress(`Sending ${name} …`, 0);
   try {
-    const [first, second] = new Uint8Array(await body.slice(0, 2).arrayBuffer());
+    const encoding = encodingOf(new Uint8Array(await body.slice(0, 4).arrayBuffer()));
     if (running !== request) return;
-    request.open("POST", "./");
+    if (body.size > server.limit) return void finish(() => showProblem(tooLarge(body.size)));
+    request.open("POST", `./${query()}`);
     request.responseType = "blob";
-    if (first === 0x1f && second === 0x8b) request.setRequestHeader("Content-Encoding", "gzip");
+    if (encoding) request.setRequestHeader("Content-Encoding", encoding);
     if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
   } catch (error) {
     if (running === request) finish(() => showProblem(refusedBefore(error)));
     return;
   }
   request.upload.onprogress = ({ loaded, total }) =>
-    showProgress(`Sending ${name} …`, loaded / total, `${percent.format(loaded / total)} of ${(total / 1e6).toFixed(1)} MB`);
+    showProgress(`Sending ${name} …`, loaded / total, `${percent.format(loaded / total)} of ${megabytes(total)}`);
   request.upload.onload = () => showProgress("Making the report …");
   request.onerror = () => finish(() => showProblem(WORDS.network));
   request.onload = async () => {
@@ -58,6 +61,35 @@ async function send(name, body) {
 function showAnswer(request, text) {
   if (request.status === 200 && text.startsWith("hour,")) showReport(request, text);
   else showProblem(explain(request, text));
+}
+
+// Parquet and bzip2 the server tells by itself.
+function encodingOf([first, second, third, fourth]) {
+  if (first === 0x1f && second === 0x8b) return "gzip";
+  return first === 0x28 && second === 0xb5 && third === 0x2f && fourth === 0xfd ? "zstd" : "";
+}
+
+// What differs from how the server makes reports anyway.
+function query() {
+  const zone = find("time-zone").value.trim();
+  const factor = find("factor").value.trim();
+  const asked = new URLSearchParams();
+  if (zone && zone !== server.zone) asked.set(/^[+-]\d/.test(zone) ? "utc_offset" : "time_zone", zone);
+  if (factor && factor !== server.factor) asked.set("impressions_factor", factor);
+  if (find("skip").checked !== server.skip) asked.set("rejects", find("skip").checked ? "skip" : "refuse");
+  if (find("once").checked !== server.deduplicate) asked.set("deduplicate", find("once").checked);
+  return asked.size ? `?${asked}` : "";
+}
+
+function showOptions() {
+  find("time-zone").value = server.zone;
+  find("factor").value = server.factor;
+  find("skip").checked = server.skip;
+  find("once").checked = server.deduplicate;
+  find("limit").textContent = `, up to ${megabytes(server.limit)} (also when unpacked)`;
+  const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const zones = new Set([server.zone, own, "+01:00", "UTC", ...(Intl.supportedValuesOf?.("timeZone") ?? [])]);
+  find("zones").replaceChildren(...[...zones].map((value) => element("option", { value })));
 }
 
 function sendFiles(files) {
@@ -86,6 +118,7 @@ function cancel() {
 function showRunning(on) {
   const focused = [find("make"), find("cancel")].includes(document.activeElement);
   document.body.classList.toggle("running", on);
+  find("apply").hidden = on || !sent;
   find("make").hidden = on;
   find("cancel").hidden = !on;
   if (focused) find(on ? "cancel" : "make").focus();
@@ -106,7 +139,7 @@ function say(phase, share = "") {
 // ---- What went wrong
 
 const WORDS = {
-  400: ["Some records are not events", "A report is made only when every record is an event. Correct these, then send it once more."],
+  400: ["Some records are not events", "A report is made only when every record is an event. Correct these and send it once more, or leave out invalid records."],
   401: ["This server asks for a token", "Enter the token that you were given. It is kept until you leave this page."],
   413: ["This is too large", "Send it in smaller parts. The limit also holds for what a .gz file unpacks to."],
   415: ["The server does not read this compression", "Send the events as they are, or compressed with gzip."],
@@ -127,10 +160,13 @@ function explain(request, text) {
   let [title, advice] = WORDS[status] ?? (status >= 500 ? WORDS.failed : [`The server answered with status ${status}`, ""]);
   if (status === 401 && token) title = "The server does not accept this token";
   if (status === 400 && !problem.rejects) [title, advice] = ["This could not be read", ""];
+  if (!problem.rejects && /\b(time zone|UTC offset|factor|parameter)\b/.test(problem.detail)) title = "This option does not work";
   const wait = request.getResponseHeader("Retry-After");
   if (status === 503) advice += ` Try again in ${/^\d+$/.test(wait) ? `${wait} s` : "a moment"}.`;
   return [title, advice, problem, status];
 }
+
+const tooLarge = (size) => [...WORDS[413], { detail: `It has ${megabytes(size)}; the limit of this server is ${megabytes(server.limit)}.` }, 413];
 
 function refusedBefore(error) {
   return error.name === "NotReadableError" || error.name === "NotFoundError"
@@ -145,7 +181,7 @@ function showProblem([title, advice, problem = {}, status]) {
   find("problem-title").textContent = title;
   find("problem-advice").textContent = advice;
   find("problem-detail").textContent = problem.detail ?? "";
-  find("rejects").replaceChildren(...rejects.map(rejectItem));
+  showRejects(rejects);
   const left = problem.rejected - rejects.length;
   find("more-rejects").textContent = left > 0 ? `And ${integer.format(left)} more.` : "";
   find("token-field").hidden = status !== 401;
@@ -154,9 +190,35 @@ function showProblem([title, advice, problem = {}, status]) {
   reveal("problem", status === 401 ? "token" : "problem-title");
 }
 
-function rejectItem({ index, offset, reason }) {
-  const place = [element("b", {}, `Index ${index ?? "unknown"}`), element("small", {}, offset == null ? "" : `byte ${offset}`)];
-  return element("li", {}, element("div", {}, ...place), element("div", {}, reason));
+// Line, index and byte are columns where at least one record has them.
+function showRejects(rejects) {
+  const places = [["Line", "line"], ["Index", "index"], ["Byte", "offset"]].filter(([, key]) => rejects.some((reject) => reject[key] != null));
+  const head = (name) => element("th", { scope: "col" }, name);
+  const row = (reject) => {
+    const numbers = places.map(([, key]) => element("td", {}, reject[key] == null ? "–" : integer.format(reject[key])));
+    return element("tr", {}, ...numbers, element("td", { class: "reason" }, reject.reason), element("td", { class: "raw" }, ...marked(reject)));
+  };
+  find("rejects-head").replaceChildren(...[...places.map(([name]) => name), "Reason", "Record"].map(head));
+  find("rejects").replaceChildren(...rejects.map(row));
+  find("rejects-box").hidden = !rejects.length;
+}
+
+// The record's text with what the reason is about marked: a place, a quoted name or value, or the member that it names.
+function marked({ reason, raw }) {
+  if (typeof raw !== "string") return ["–"];
+  const [start, end] = faulty(reason, raw);
+  return [raw.slice(0, start), element("mark", {}, raw.slice(start, end)), raw.slice(end)];
+}
+
+function faulty(reason, raw) {
+  const whole = [0, raw.length];
+  const place = /at character (\d+)/.exec(reason);
+  if (place) return +place[1] < raw.length ? [+place[1], +place[1] + 1] : whole;
+  const quoted = /(['"])(.+)\1/.exec(reason)?.[2];
+  if (quoted && raw.includes(quoted)) return [raw.lastIndexOf(quoted), raw.lastIndexOf(quoted) + quoted.length];
+  const name = /\b(id|event|timestamp)\b/.exec(reason)?.[1];
+  const member = new RegExp(`"${name}"\\s*:\\s*("(?:[^"\\\\]|\\\\.)*"|[^\\s,}\\]]+)`).exec(raw);
+  return member ? [member.index, member.index + member[0].length] : whole;
 }
 
 // ---- The report
@@ -457,6 +519,7 @@ find("sample").onclick = () => {
   if (!find("text").value.trim()) find("text").value = SAMPLE;
   send("the sample", new Blob([SAMPLE]));
 };
+find("apply").onclick = () => send(sent.name, sent.body);
 find("again").onsubmit = (event) => {
   event.preventDefault();
   token = find("token").value.trim();
@@ -484,3 +547,4 @@ find("chart").onkeydown = moveByKey;
 find("chart").onfocus = () => select(chart.selected ?? 0);
 find("chart").onblur = () => select(null);
 new ResizeObserver(draw).observe(find("chart"));
+showOptions();
