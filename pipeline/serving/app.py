@@ -99,6 +99,11 @@ def _report(environ: dict[str, Any], headers: dict[str, str], settings: Settings
         return _respond(Problem(400, str(error)))
     except ProblemError as error:
         return _respond(error.problem)
+    except Exception as error:
+        short = bodies.shortage(error)
+        if short is None:
+            raise
+        return _respond(short.problem)
 
 
 def _run(slot: Slot, asked: ReportSettings) -> bottle.HTTPResponse:
@@ -108,6 +113,8 @@ def _run(slot: Slot, asked: ReportSettings) -> bottle.HTTPResponse:
         with open(slot.body, "rb") as body:
             return _respond(reject_problem(error, body))
     except InputError as error:
+        if bodies.shortage(error):
+            raise
         return _respond(Problem(400, str(error)))
     except OutputError:
         raise ProblemError(507, "the server has no room for the report", Retry_After="60") from None

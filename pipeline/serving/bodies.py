@@ -2,13 +2,16 @@
 
 import errno
 import io
+import logging
 import os
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from pipeline.errors import one_line
 from pipeline.serving.problems import ProblemError
 from pipeline.storage.compression import MAGIC_BYTES, Codec, DamagedError, codec_of_content
 
+_log = logging.getLogger(__name__)
 _COPY_BYTES = 1024 * 1024
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -33,7 +36,7 @@ def spool(stream: BinaryIO, length: int, path: Path, limit: int, sent: Codec | N
     except (EOFError, DamagedError) as error:
         raise ProblemError(400, f"the body is {f'not {sent.name}' if sent else 'damaged'}: {error}") from None
     except OSError as error:
-        raise no_room(error) or error from None
+        raise no_room(error) from None
     if source.left:
         raise ProblemError(400, f"the body breaks off: {source.left} bytes are missing")
 
@@ -91,12 +94,23 @@ def _link(stream: BinaryIO, length: int, path: Path) -> bool:
     return True
 
 
-def no_room(error: OSError | MemoryError) -> ProblemError | None:
-    """507 where a disk is full, 503 where memory or files are short for now; None where it is another error."""
+def no_room(error: OSError | MemoryError) -> ProblemError:
+    """507 where a disk is full, 503 where memory or files are short for now, or its folder is of no use."""
     if isinstance(error, MemoryError) or error.errno in _SHORT:
         return ProblemError(503, "the server is short of memory or files", Retry_After="5")
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return ProblemError(507, "the server has no room for the body", Retry_After="60") if full else None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ProblemError(507, "the server has no room for the body", Retry_After="60")
+    _log.error("a request's files: %s", one_line(error))
+    return ProblemError(503, "the server cannot use its folder for temporary files", Retry_After="5")
+
+
+def shortage(error: BaseException | None) -> ProblemError | None:
+    """What a run's failure is answered with where memory or files were short; None: that was not the reason."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORT):
+            return no_room(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 class _Body:

@@ -1,60 +1,85 @@
 """The folder of a running server: private, locked while it is used, removed at the end or by the next start."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import tempfile
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
-_PREFIX = "report-server-"
-_LOCK = "lock"
-_NEW_SECONDS = 60
+from pipeline.storage.locks import is_at, new_token, try_lock
+
+_PREFIX = "hourly-report-server."
 
 
 @contextlib.contextmanager
 def runtime_folder() -> Iterator[Path]:
-    """A new folder; removes before what servers left that were killed."""
-    remove_stale(Path(tempfile.gettempdir()))
-    while (held := _make()) is None:
-        pass
-    folder, lock = held
+    """A new folder; removes before what servers left that were killed. Raises OSError: there is no place for it."""
+    parent = Path(tempfile.gettempdir())
+    with contextlib.suppress(OSError):  # it may be written to, but not listed
+        remove_stale(parent)
+    folder = parent / f"{_PREFIX}{new_token()}"
+    hold = Hold(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        lock.close()
+        hold.release()
 
 
-def hold(folder: Path) -> IO[bytes]:
-    """Shares the lock of a folder, for as long as the file that is returned is open: nobody will remove it."""
-    lock = open(folder / _LOCK, "ab")  # noqa: SIM115
-    fcntl.flock(lock, fcntl.LOCK_SH)
-    return lock
+class Hold:
+    """Shares a lock on a folder itself, which other starts and systemd's cleaner of temporary folders respect.
+
+    The folder is made where there is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._descriptor = folder, -1
+        self._lock = threading.Lock()
+        self.renew()
+
+    def renew(self) -> None:
+        """Makes the folder again where it was removed all the same. Raises OSError, also where it is not ours."""
+        with self._lock:
+            while not (self._descriptor >= 0 and is_at(str(self._folder), self._descriptor)):
+                self.release()
+                with contextlib.suppress(FileNotFoundError):  # another start took it for a stale one
+                    self._descriptor = _share(self._folder)
+
+    def release(self) -> None:
+        """Gives back the lock."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
 
 
-def _make() -> tuple[Path, IO[bytes]] | None:
-    """A new folder and its lock; None where another start took it for a stale one before it was locked."""
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    with contextlib.suppress(FileNotFoundError):
-        lock = hold(folder)
-        if (folder / _LOCK).exists():
-            return folder, lock
-        lock.close()
-    return None
+def _share(folder: Path) -> int:
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(0o700)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    if os.fstat(descriptor).st_uid != os.geteuid():
+        os.close(descriptor)
+        raise PermissionError(errno.EACCES, "it is another user's", str(folder))
+    with contextlib.suppress(OSError):  # file systems without locks
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
 
 
 def remove_stale(parent: Path) -> None:
-    """Removes the folders of this user's servers that nobody holds any more."""
-    for folder in parent.glob(_PREFIX + "*"):
-        with contextlib.suppress(OSError):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                continue
-            if not (folder / _LOCK).exists() and time.time() - folder.stat().st_mtime > _NEW_SECONDS:
-                folder.rmdir()  # killed before it was locked
-            with open(folder / _LOCK, "rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
+    """Removes the folders of this user's servers that nobody holds any more; OSError: parent cannot be listed."""
+    for name in os.listdir(parent):
+        if name.startswith(_PREFIX):
+            with contextlib.suppress(OSError):
+                _remove_unheld(parent / name)
+
+
+def _remove_unheld(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid() and try_lock(descriptor):
+            shutil.rmtree(folder)
+    finally:
+        os.close(descriptor)

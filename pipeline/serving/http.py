@@ -9,6 +9,7 @@ import json
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import waitress.adjustments
@@ -16,7 +17,7 @@ import waitress.channel
 import waitress.server
 import waitress.task
 
-from pipeline.serving import admission
+from pipeline.serving import admission, limits
 from pipeline.serving.app import SUMMARY
 from pipeline.serving.parsing import HEAD_BYTES, Parser, is_slow
 from pipeline.serving.problems import Problem
@@ -28,7 +29,6 @@ were served no faster than one client (105 reports a second; so 140 to 196)."""
 
 _RECEIVE_BYTES = 256 * 1024
 _BODY_IN_MEMORY_BYTES = 256 * 1024
-_CONNECTIONS = 1000
 _UNSENT_BYTES = 64 * 1024  # of answers on a connection, with which no further request of it is begun
 
 _DETAILS = {
@@ -165,11 +165,16 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
 
 
 class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
-    """Serves an application on a listening socket that other processes may share."""
+    """Serves an application on a listening socket that other processes may share.
+
+    renew_folder: makes the folder for temporary files again where it is gone.
+    """
 
     channel_class = Channel
 
-    def __init__(self, application: Any, settings: Settings, listener: socket.socket) -> None:
+    def __init__(
+        self, application: Any, settings: Settings, listener: socket.socket, renew_folder: Callable[[], None]
+    ) -> None:
         adjustments = waitress.adjustments.Adjustments(
             sockets=[listener],
             threads=settings.slots + settings.queue + 2,  # those who run, wait, and say that all slots are busy
@@ -178,12 +183,12 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
             recv_bytes=_RECEIVE_BYTES,
             max_request_header_size=HEAD_BYTES,
             outbuf_high_watermark=sys.maxsize,  # else threads wait for clients; add_task() bounds what is unsent
-            connection_limit=_CONNECTIONS,
+            connection_limit=limits.connections(settings.slots),
             cleanup_interval=1,
             asyncore_use_poll=True,
             ident=None,
         )
-        adjustments.settings = settings
+        adjustments.settings, adjustments.renew_folder = settings, renew_folder
         info = (listener.family, listener.type, listener.proto, listener.getsockname())
         super().__init__(application, _sock=listener, adj=adjustments, bind_socket=False, sockinfo=info)
         self._settings, self._stopping = settings, False

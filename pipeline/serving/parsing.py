@@ -51,11 +51,8 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
         try:
             consumed = int(super().received(data))
         except (OSError, MemoryError) as error:
-            full = bodies.no_room(error)
-            if full is None:
-                raise
             consumed = len(data)
-            self.fail(full.problem)
+            self.fail(bodies.no_room(error).problem)
         self._check()
         self.completed_at = time.monotonic()
         return consumed
@@ -77,6 +74,8 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
             if "CONTENT_LENGTH" in self.headers:  # a proxy may have believed the other one
                 raise waitress.parser.ParsingError("both Content-Length and Transfer-Encoding")
             self.body_rcv = ChunkedBody(OverflowableBuffer(self.adj.inbuf_overflow))
+        if self.body_rcv is not None:
+            self.adj.renew_folder()
 
     def _check(self) -> None:
         settings: Settings = self.adj.settings

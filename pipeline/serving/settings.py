@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import ipaddress
-import os
 import socket
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from pipeline.errors import UsageError
 from pipeline.model.hours import DEFAULT_UTC_OFFSET, HourClock
 from pipeline.model.table import DEFAULT_FACTOR, parse_factor
+from pipeline.serving.limits import cores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8080
-    processes: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    processes: int = dataclasses.field(default_factory=cores)
     slots: int = 2
     queue: int = 32
     max_body_bytes: int = 256 * 1024 * 1024

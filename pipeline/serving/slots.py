@@ -17,6 +17,7 @@ from pipeline.batch.run import PreparedJob, run_job
 from pipeline.engine.runners import DEFAULT_RUNNER, beam_options
 from pipeline.errors import PipelineError
 from pipeline.model.tally import Summary
+from pipeline.serving.bodies import no_room
 from pipeline.serving.problems import ProblemError
 from pipeline.serving.settings import USUAL_REPORT, ReportSettings
 from pipeline.serving.staging import StagedJob, check_staging
@@ -37,7 +38,7 @@ class Slot:
     """
 
     def __init__(self, folder: Path, beam_arguments: Sequence[str], staging: str | None, usual: ReportSettings) -> None:
-        folder.mkdir(parents=True)
+        self._folder = folder
         self.body, self.report = folder / BODY, folder / "report.csv"
         self._options = beam_options(beam_arguments)
         self._prepared: OrderedDict[ReportSettings, PreparedJob] = OrderedDict()
@@ -50,6 +51,7 @@ class Slot:
         """Makes a report of nothing: the first run takes 0.1 s, which no request need wait for."""
         job = self._prepare(settings)
         with contextlib.suppress(OSError, PipelineError):  # a full disk, for which each request gets its own answer
+            self.clear()
             self.body.touch()
             job.run()
         self.clear()
@@ -80,7 +82,8 @@ class Slot:
         return report
 
     def clear(self) -> None:
-        """Removes what the last request left."""
+        """Removes what the last request left; makes the folder where there is none. Raises OSError: that fails."""
+        self._folder.mkdir(0o700, parents=True, exist_ok=True)
         for path in (self.body, self.report):
             path.unlink(missing_ok=True)
 
@@ -135,9 +138,11 @@ class Slots:
         """A slot for one request. Raises ProblemError 503: all are busy, and enough requests wait already."""
         slot = self._take()
         try:
+            _clear(slot)
             yield slot
         finally:
-            slot.clear()
+            with contextlib.suppress(ProblemError):  # the next request may be luckier
+                _clear(slot)
             self.add(slot)
 
     def _take(self) -> Slot:
@@ -160,6 +165,13 @@ class Slots:
                 return place.result()
             self._waiting.remove(place)
         raise _busy()
+
+
+def _clear(slot: Slot) -> None:
+    try:
+        slot.clear()
+    except OSError as error:
+        raise no_room(error) from None
 
 
 def _busy() -> ProblemError:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.engine import logs
 from pipeline.serving.folders import runtime_folder
+from pipeline.serving.limits import bound_memory
 from pipeline.serving.settings import Settings
 
 _BACKLOG = 1024
@@ -91,6 +92,7 @@ class Supervisor:
         signal.set_wakeup_fd(waker.fileno())
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
+        bound_memory()
         self._workers = [self._start() for _ in range(self._settings.processes)]
         try:
             return self._watch(wake)

@@ -18,6 +18,7 @@ from pipeline.serving.settings import Settings
 def adjustments() -> Any:
     adj = waitress.adjustments.Adjustments()
     adj.settings = Settings(max_body_bytes=100_000)
+    adj.renew_folder = lambda: None
     return adj
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline.serving.slots
-from pipeline.errors import UsageError
+from pipeline.errors import InputError, UsageError
 from pipeline.serving import bodies
 from pipeline.serving.settings import ReportSettings, Settings, parse_settings
 from tests.serving_support import (
@@ -401,6 +402,47 @@ def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> 
     assert answer.problem["status"] == 507
     assert answer.headers["Retry-After"]
     assert files_below(tmp_path) == []
+    assert call(app, SAMPLE).status == 200
+
+
+def test_the_folder_of_a_slot_is_made_again(tmp_path: Path) -> None:
+    """Systems clean their folder for temporary files."""
+    app = build_app(tmp_path / "slots")
+    shutil.rmtree(tmp_path / "slots")
+    assert call(app, SAMPLE).body.decode() == REPORT
+
+
+def test_no_slot_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise PermissionError(1, "Operation not permitted", str(tmp_path))
+
+    app = build_app(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fail)
+        assert call(app, SAMPLE).problem["status"] == 503
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fail)
+        assert call(app, SAMPLE).problem["status"] == 503
+    assert call(app, SAMPLE).body.decode() == REPORT
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files", "/tmp/x"), MemoryError()], ids=repr)
+def test_files_or_memory_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """That is no defect, nor the body's."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        try:
+            raise error
+        except (OSError, MemoryError) as reason:
+            raise InputError("cannot be read") from reason
+
+    app = build_app(tmp_path)
+    for target in ((pipeline.serving.slots.Slot, "run"), (pipeline.serving.slots.Slot, "take_report")):
+        with monkeypatch.context() as patch:
+            patch.setattr(*target, fail)
+            answer = call(app, SAMPLE)
+        assert answer.problem["status"] == 503
+        assert answer.headers["Retry-After"]
     assert call(app, SAMPLE).status == 200
 
 
