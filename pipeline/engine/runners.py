@@ -8,7 +8,13 @@ from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    PortableOptions,
+    SetupOptions,
+    StandardOptions,
+    TypeOptions,
+)
 from apache_beam.runners.runner import create_runner
 
 from pipeline.errors import OptionError, UsageError, one_line
@@ -64,6 +70,8 @@ def complete(options: PipelineOptions, arguments: Sequence[str], others: Collect
     setup.save_main_session = bool(setup.save_main_session)  # Beam would pickle `__main__`, which no worker needs
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or (STREAM_RUNNER if standard.streaming else DEFAULT_RUNNER)
+    if standard.runner == DEFAULT_RUNNER:
+        options.view_as(TypeOptions).pipeline_type_check = False  # 45 ms; the tests check the graphs
     if standard.runner == "BundleBasedDirectRunner" and not standard.streaming:
         raise OptionError(f"runner {standard.runner} cannot read files in parts: use {DEFAULT_RUNNER}")
     try:

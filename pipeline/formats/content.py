@@ -44,7 +44,6 @@ _LOOKS: tuple[tuple[bytes, str], ...] = (
     (rb"\xff\xfe\0\0|\0\0\xfe\xff|[^\0]\0\0\0|\0\0\0[^\0]", "UTF-32 text, must be UTF-8"),
     (rb"\xff\xfe|\xfe\xff|([^\0]\0){2}|(\0[^\0]){2}", "UTF-16 text, must be UTF-8"),
 )
-_EXPRESSIONS = [(re.compile(magic, re.DOTALL), what) for magic, what in _LOOKS]
 _TABLES = ((b",", "CSV"), (b";", "CSV, with semicolons"), (b"\t", "CSV, with tabs"))
 
 
@@ -66,10 +65,12 @@ def form_of_content(head: bytes) -> Form:
 
 def looks_like(head: bytes) -> str | None:
     """What a source that is no JSON seems to be by its first bytes, in words; None where nothing is known."""
+    if head.lstrip()[:1] in (b"{", b"[") and 0 not in head[:4]:
+        return None
     codec = codec_of_content(head)
     if codec:
         return codec.name
-    return next((what for magic, what in _EXPRESSIONS if magic.match(head)), None) or _table(head)
+    return next((what for magic, what in _LOOKS if re.match(magic, head, re.DOTALL)), None) or _table(head)
 
 
 def _table(head: bytes) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engine import logs
+from pipeline.engine.imports import lean
 from pipeline.serving.folders import runtime_folder
 from pipeline.serving.limits import bound_memory
 from pipeline.serving.settings import Settings
@@ -52,7 +53,8 @@ def _fail(status: int, message: str) -> int:
 def _work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
     """The first thing a worker runs; only it loads Beam, the parent never does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
-    from pipeline.serving import worker
+    with lean([*settings.beam_arguments, settings.staging or ""]):
+        from pipeline.serving import worker
 
     worker.work(settings, listener, folder, ready)
 
