@@ -12,6 +12,7 @@ import dataclasses
 import apache_beam as beam
 
 from pipeline.batch.job import Job
+from pipeline.model.balance import expected
 from pipeline.model.ids import partitions_for
 from pipeline.storage.files import is_local
 from pipeline.transforms.count import HourlyTable, ScaleImpressions
@@ -42,7 +43,8 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         if job.deduplicate:
             batches = batches | "Drop duplicates" >> DropDuplicates((job.output, job.token))
         refuse = not (job.rejects_output or job.skip_rejects)
-        tables = batches | "Count" >> HourlyTable(job.utc_offset, job.time_zone, refuse)
+        balance = expected(file.path for file in job.files)
+        tables = batches | "Count" >> HourlyTable(job.utc_offset, job.time_zone, refuse, balance)
         written = []
         if job.ids_output:
             # A bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there.

@@ -1,5 +1,6 @@
 """Cutting a stream of bytes into blocks of whole records, whatever the shape, in bounded memory."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -34,8 +35,8 @@ def is_array(head: bytes) -> bool:
 def head_of(stream: BinaryIO) -> "_Buffer":
     """A stream read to its first HEAD_BYTES that are not white space throughout: what tells its shape."""
     buffer = _Buffer(stream)
-    while not buffer.fill(HEAD_BYTES).ended and not bytes(buffer.rest).strip(_SPACE):
-        buffer.take(HEAD_BYTES)
+    while not buffer.fill(HEAD_BYTES + 1).ended and not buffer.head.strip(_SPACE):
+        buffer.skip(HEAD_BYTES)
     return buffer
 
 
@@ -52,6 +53,7 @@ class _Buffer:
         self.start = start  # bytes of the stream before rest
         self.rest = memoryview(b"")
         self.ended = False
+        self._skipped = 0
 
     def fill(self, count: int) -> "_Buffer":
         """Reads until rest has count bytes, or the stream ends. (A read from a bucket may return less than asked.)"""
@@ -77,6 +79,16 @@ class _Buffer:
         self.start += count
         return taken
 
+    def skip(self, count: int) -> None:
+        """Passes over the next count bytes, which belong to the block that begins behind them."""
+        self.take(count)
+        self._skipped += count
+
+    def skipped(self) -> int:
+        """How many bytes were skipped since this was asked."""
+        count, self._skipped = self._skipped, 0
+        return count
+
     def find_newline(self, at: int) -> int:
         """Index of the first newline in rest from index at on, or -1."""
         for begin in range(max(at, 0), len(self.rest), HEAD_BYTES):
@@ -97,7 +109,7 @@ def read_blocks(
     buffer = head or head_of(stream)
     opening = _ARRAY.match(buffer.head)
     if opening:
-        buffer.take(opening.end())
+        buffer.skip(opening.end())
         return _array_blocks(buffer, source, block_bytes, in_object=opening.group(2) is not None)
     return _line_blocks(LineReader(stream, source, block_bytes, buffer))
 
@@ -121,7 +133,7 @@ class LineReader:
     ) -> None:
         self._stream, self._source, self._cell_bytes = stream, source, cell_bytes
         self._buffer = buffer or _Buffer(stream)
-        self._skipping = False  # inside a line that belongs to an earlier cell, or is too long
+        self._skipping = False  # inside a line that belongs to an earlier cell
         self._next = 0
 
     @property
@@ -132,7 +144,12 @@ class LineReader:
     @property
     def position(self) -> int:
         """Bytes of the stream that were read."""
-        return self._buffer.start + len(self._buffer.rest)
+        return self.stop + len(self._buffer.rest)
+
+    @property
+    def stop(self) -> int:
+        """Where the next line begins that is in no block yet."""
+        return self._buffer.start
 
     def read_cell(self, cell: int) -> Iterator[Block]:
         """The lines of a cell: one block, or more where a line is too long, or none."""
@@ -183,43 +200,66 @@ class LineReader:
         """The line from begin on is too long: what is before it, then its beginning; the rest is skipped."""
         if begin:
             yield self._block(begin)
-        yield Block(self._buffer.rest[:RAW_BYTES], Shape.TOO_LONG, self._source, self._buffer.start)
+        start, head = self._buffer.start, bytes(self._buffer.rest[:RAW_BYTES])
         self._skipping = True
+        while self._skipping and not self.at_end:
+            self._skip_line()
+        behind = self._buffer.start - start - len(head)
+        yield Block(head, Shape.TOO_LONG, self._source, start, behind=behind)
 
     def _block(self, count: int) -> Block:
-        offset = self._buffer.start
+        offset, ahead, behind = self._buffer.start, self._buffer.skipped(), 0
         data = self._buffer.take(count)
         if offset == 0 and bytes(data[: len(_BOM)]) == _BOM:
-            data, offset = data[len(_BOM) :], len(_BOM)
+            data, offset, ahead = data[len(_BOM) :], len(_BOM), len(_BOM)
         if bytes(data[-1:]) != b"\n":
-            data = memoryview(bytes(data) + b"\n")
-        return Block(data, Shape.LINES, self._source, offset)
+            data, behind = memoryview(bytes(data) + b"\n"), -1
+        return Block(data, Shape.LINES, self._source, offset, ahead=ahead, behind=behind)
 
 
 def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: bool) -> Iterator[Block]:
     """Blocks of elements cut at commas; only the last comma of a chunk is looked for, nothing is parsed here."""
-    index, wanted = 0, block_bytes
+    index, wanted, end = 0, block_bytes, -1
     while not buffer.fill(wanted + 1).ended:
         cut, count, end = _last_comma(buffer.rest)
-        if cut < 0:
-            if (end if end >= 0 else len(buffer.rest)) > MAX_RECORD_BYTES:
-                raise InputError(f"{source}: byte {buffer.start}: an element is longer than {MAX_RECORD_BYTES} bytes")
-            wanted = min(2 * wanted, MAX_RECORD_BYTES) if end < 0 else 2 * wanted
-            continue
-        wanted = block_bytes
-        yield _elements(buffer, cut, source, index)
-        index += count
-    size = _size_without_closing(buffer, source, in_object)
-    if index or bytes(buffer.rest[:size]).strip(_SPACE):
-        yield _elements(buffer, size, source, index)
+        if end >= 0:
+            break
+        if cut >= 0:
+            wanted = block_bytes
+            yield _elements(buffer, cut, source, index, count)
+            index += count
+        elif len(buffer.rest) > MAX_RECORD_BYTES:
+            raise InputError(f"{source}: byte {buffer.start}: an element is longer than {MAX_RECORD_BYTES} bytes")
+        else:
+            wanted = min(2 * wanted, MAX_RECORD_BYTES)
+    last = _elements(buffer, _closing(buffer, end, source, in_object), source, index)
+    if not index and not bytes(last.data).strip(_SPACE):
+        last = dataclasses.replace(last, shape=Shape.LINES)  # an array without elements is as a blank line
+    yield dataclasses.replace(last, behind=_skip_tail(buffer, source, in_object))
 
 
-def _elements(buffer: _Buffer, size: int, source: str, index: int) -> Block:
+def _elements(buffer: _Buffer, size: int, source: str, index: int, records: int | None = None) -> Block:
     """The next size bytes as a block; the comma or bracket behind them becomes the newline that ends a block."""
-    offset = buffer.start
+    offset, ahead = buffer.start, buffer.skipped()
     data = buffer.take(size + 1)
     data[-1] = _NEWLINE
-    return Block(data, Shape.ELEMENTS, source, offset, index)
+    return Block(data, Shape.ELEMENTS, source, offset, index, records=records, ahead=ahead)
+
+
+def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
+    """How many bytes are behind the array's bracket: white space, and the bracket of the object that holds it."""
+    start = buffer.start
+    while buffer.fill(HEAD_BYTES).rest:
+        head = buffer.head
+        rest = head.lstrip(_SPACE)
+        if in_object and rest[:1] == b"}":
+            in_object, rest = False, rest[1:].lstrip(_SPACE)
+        buffer.take(len(head) - len(rest))
+        if rest:
+            break
+    if buffer.rest or in_object:
+        raise InputError(_broken_off(source, buffer.start))
+    return buffer.start - start
 
 
 def _last_comma(data: memoryview) -> tuple[int, int, int]:
@@ -247,12 +287,16 @@ def _last_comma_plain(data: bytes) -> tuple[int, int, int]:
     return comma, count, -1
 
 
-def _size_without_closing(buffer: _Buffer, source: str, in_object: bool) -> int:
-    """The bytes of the last elements, without the brackets that must close them."""
-    rest = bytes(buffer.rest).rstrip(_SPACE)
-    for closing in (b"}", b"]") if in_object else (b"]",):
-        if not rest.endswith(closing):
-            at = buffer.start + len(rest)
-            raise InputError(f"{source}: byte {at}: the array breaks off, or something stands after it")
-        rest = rest[:-1] if closing == b"]" else rest[:-1].rstrip(_SPACE)
-    return len(rest)
+def _closing(buffer: _Buffer, end: int, source: str, in_object: bool) -> int:
+    """The index of the array's bracket; end: of the one that closes more than was opened, -1 where it is not known."""
+    if end < 0:  # the stream has ended
+        rest = bytes(buffer.rest).rstrip(_SPACE)
+        rest = rest[:-1].rstrip(_SPACE) if in_object and rest[-1:] == b"}" else rest
+        end = len(rest) - 1 if rest[-1:] == b"]" else len(rest)
+    if bytes(buffer.rest[end : end + 1]) != b"]":
+        raise InputError(_broken_off(source, buffer.start + end))
+    return end
+
+
+def _broken_off(source: str, at: int) -> str:
+    return f"{source}: byte {at}: the array breaks off, or something stands after it"

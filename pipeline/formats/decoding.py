@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import EventError, InputError
+from pipeline.formats.counting import count_elements, count_lines
 from pipeline.model.events import NO_IDS, Batch, Ids, Reject
 from pipeline.native import loader as native
 from pipeline.schema import FIELDS, RAW_BYTES, Event, check_event
@@ -45,20 +46,35 @@ class AnyBlock:
 
     source: what rejects call it. arrived: when its file was last written, or its messages published (Unix seconds);
     0 where nobody asks. offset, index: bytes or records before it in its source, None where they are not known.
+    balance: what it adds to its source, as balance.py has it; 0 where nobody checks.
     """
 
     source: str
     arrived: int
     offset: int | None = None
     index: int | None = None
+    balance: int = 0
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory it takes."""
         raise NotImplementedError
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where it begins and stops (not included) in its source: bytes, or rows."""
+        raise NotImplementedError
+
     def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
         """Its events and rejects, as the function decode; InputError where it is not a run of records."""
+        batch = self._decode(want_ids, max_rejects)
+        return dataclasses.replace(batch, read=self._count(), balance=batch.balance + self.balance)
+
+    def _decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+        raise NotImplementedError
+
+    def _count(self) -> int:
+        """How many records it has, by another way than `_decode`, once that found it to be a run of records."""
         raise NotImplementedError
 
 
@@ -66,7 +82,9 @@ class AnyBlock:
 class Block(AnyBlock):
     """A run of whole records, a few MiB of bytes; ends with a newline that need not be the source's own.
 
-    offset: bytes before the block in the (decompressed) source. index: records before it, 0 in JSON Lines.
+    offset: bytes before the block in the (decompressed) source. index: records before it, 0 in JSON Lines. records: how
+    many it has, where who cut it knows. ahead, behind: how many of the source's bytes around it belong to no record,
+    and to no other block; behind is -1 where the newline at its end is not the source's own.
     """
 
     data: bytes | memoryview
@@ -75,36 +93,56 @@ class Block(AnyBlock):
     offset: int = 0
     index: int = 0
     arrived: int = 0
+    records: int | None = None
+    ahead: int = 0
+    behind: int = 0
+    balance: int = 0
 
     @property
     def nbytes(self) -> int:
         return len(self.data)
 
-    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
-        return decode(self, want_ids, max_rejects)
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.offset - self.ahead, self.offset + len(self.data) + self.behind
+
+    def _decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+        return _decode(self, want_ids, max_rejects)
+
+    def _count(self) -> int:
+        if self.records is not None or self.shape is Shape.TOO_LONG:
+            return self.records or 1
+        return count_lines(self.data) if self.shape is Shape.LINES else count_elements(self.data)
 
     def __reduce__(self) -> Any:  # a view cannot be pickled; a runner that ships blocks ships their bytes
-        return Block, (bytes(self.data), self.shape, self.source, self.offset, self.index, self.arrived)
+        _, *rest = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return Block, (bytes(self.data), *rest)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BrokenBlock(AnyBlock):
     """The rest of a source, or of a split of it, that cannot be read, as one reject.
 
-    reason: an InputError's message. offset: about how many bytes are before it.
+    reason: an InputError's message. offset: about how many bytes are before it. in_part: whether others read other
+    parts of the source, so that nobody knows whether all of it was read.
     """
 
     source: str
     reason: str
     arrived: int = 0
     offset: int = 0
+    balance: int = 0
+    in_part: bool = False
 
     @property
     def nbytes(self) -> int:
         return len(self.reason)
 
-    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+    def _decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
         return _with_rejects(Batch.of([]), 1, [Reject(self.source, self.offset, None, self.reason, "")])
+
+    def _count(self) -> int:
+        return 1
 
 
 class NotJsonError(ValueError):
@@ -121,6 +159,10 @@ def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) 
     Raises:
       InputError: a block of array elements is not JSON. (A bad line of JSON Lines is a reject.)
     """
+    return block.decode(want_ids, max_rejects)
+
+
+def _decode(block: Block, want_ids: bool, max_rejects: int | None) -> Batch:
     if block.shape is Shape.TOO_LONG:
         return _with_rejects(Batch.of([]), 1, [_reject(block, 0, len(block.data), None, "line is too long")])
     if len(block.data) <= SMALL_BLOCK or not native.works("scan"):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pipeline.errors import EventError, InputError
 from pipeline.formats.blocks import is_array, read_blocks
+from pipeline.formats.counting import count_lines
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, NotJsonError, decode, parse
 from pipeline.model.events import Batch, Reject
 
@@ -40,7 +41,8 @@ class MessageBlock(AnyBlock):
         return sum(len(message.data) for message in self.messages)
 
     def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
-        return decode_messages(self.messages, want_ids, max_rejects)
+        batch = decode_messages(self.messages, want_ids, max_rejects)
+        return dataclasses.replace(batch, balance=self.balance + batch.balance - len(self.messages))
 
 
 def group_messages(messages: Iterable[Message]) -> list[MessageBlock]:
@@ -57,7 +59,7 @@ def group_messages(messages: Iterable[Message]) -> list[MessageBlock]:
 def decode_messages(messages: Iterable[Message], want_ids: bool = True, max_rejects: int | None = None) -> Batch:
     """The events and rejects of messages, whatever they hold. Rejects have their message's name as source.
 
-    A message that is a broken array gives one reject.
+    A message that is a broken array gives one reject. The batch's balance is how many messages it is made of.
     """
     lines: list[Message] = []
     batches = []
@@ -72,9 +74,10 @@ def decode_messages(messages: Iterable[Message], want_ids: bool = True, max_reje
 def _decode_array(message: Message, want_ids: bool, max_rejects: int | None) -> Batch:
     try:
         blocks = read_blocks(io.BytesIO(message.data), message.name)
-        return Batch.concat([Batch.of([]), *(decode(block, want_ids, max_rejects) for block in blocks)])
+        batch = Batch.concat([Batch.of([]), *(decode(block, want_ids, max_rejects) for block in blocks)])
+        return dataclasses.replace(batch, balance=1)
     except InputError as error:
-        return BrokenBlock(message.name, str(error)).decode(want_ids, max_rejects)
+        return BrokenBlock(message.name, str(error), balance=1).decode(want_ids, max_rejects)
 
 
 def _as_lines(data: bytes) -> bytes:
@@ -100,4 +103,5 @@ def _decode_lines(messages: list[Message], want_ids: bool, max_rejects: int | No
         number = bisect.bisect_right(starts, reject.offset or 0) - 1
         return dataclasses.replace(reject, source=messages[number].name, offset=(reject.offset or 0) - starts[number])
 
-    return dataclasses.replace(batch, rejects=tuple(map(named, batch.rejects)))
+    read = sum(count_lines(message.data + b"\n") for message in messages)
+    return dataclasses.replace(batch, rejects=tuple(map(named, batch.rejects)), read=read, balance=len(messages))

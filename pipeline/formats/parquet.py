@@ -35,13 +35,21 @@ class RowBlock(AnyBlock):
     source: str
     index: int
     arrived: int = 0
+    balance: int = 0
 
     @property
     def nbytes(self) -> int:
         return int(self.rows.nbytes)
 
-    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.index, self.index + self._count()
+
+    def _decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
         return decode_rows(self.rows, self.source, self.index, want_ids, max_rejects)
+
+    def _count(self) -> int:
+        return int(self.rows.num_rows)
 
 
 class Span(NamedTuple):
@@ -142,19 +150,27 @@ class GroupBlock(AnyBlock):
     source: str
     index: int
     arrived: int = 0
+    balance: int = 0
 
     @property
     def nbytes(self) -> int:
         return sum(span.size for span in self.spans)
 
-    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.index, self.index + self._count()
+
+    def _count(self) -> int:
+        return int(self.metadata.row_group(self.group).num_rows)
+
+    def _decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
         if not (want_ids or self.ids_needed):
-            batch = self._decode(FIELDS[1:], False, 0)
+            batch = self._decode_columns(FIELDS[1:], False, 0)
             if not batch.rejected:  # they are shown with their ids
                 return batch
-        return self._decode(FIELDS, want_ids, max_rejects)
+        return self._decode_columns(FIELDS, want_ids, max_rejects)
 
-    def _decode(self, columns: tuple[str, ...], want_ids: bool, max_rejects: int | None) -> Batch:
+    def _decode_columns(self, columns: tuple[str, ...], want_ids: bool, max_rejects: int | None) -> Batch:
         try:
             # Reading ahead would also read what is between the columns.
             with self.file.open() as stream, self._open(stream) as file:
@@ -174,7 +190,7 @@ class GroupBlock(AnyBlock):
         if isinstance(file, LocalFile):
             with file.open() as stream:
                 file = Pieces.read(stream, self.spans, stream.size())
-        more = (self.metadata, self.group, self.source, self.index, self.arrived)
+        more = (self.metadata, self.group, self.source, self.index, self.arrived, self.balance)
         return GroupBlock, (file, self.spans, self.ids_needed, *more)
 
 
@@ -224,6 +240,11 @@ class ParquetReader:
     def groups(self) -> int:
         """How many row groups the file has."""
         return int(self._file.num_row_groups)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the file has, as its metadata says."""
+        return int(self._file.metadata.num_rows)
 
     def read_all(self) -> Iterator[AnyBlock]:
         """The rows of all row groups."""

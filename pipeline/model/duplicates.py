@@ -100,7 +100,8 @@ def split_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
         first_rejects(batch.rejects),
         batch.rejected,
         batch.duplicate + count - moved,
-        batch.moved + moved,
+        batch.read,
+        batch.balance,
     )
     return stays, pieces
 
@@ -109,7 +110,7 @@ def merge_events(packed: bytes) -> Batch:
     """The different events among the packed keys of one partition, in an order of their own."""
     came = _count(packed)
     events = key_events(merge(packed))
-    return replace(events, duplicate=came - len(events.codes), moved=-came)
+    return replace(events, duplicate=came - len(events.codes))
 
 
 def _count(packed: bytes) -> int:

@@ -79,8 +79,9 @@ class Batch:
 
     codes: uint8[n], index into EVENT_TYPES. timestamps: int64[n], Unix seconds, UTC. ids: n ids in the same order, or
     NO_IDS where nobody wants them. rejected: how many records were none, of which rejects may hold only the first.
-    duplicate: how many events were dropped as duplicates. moved: how many of the events read here went to other
-    batches; negative where events came from others.
+    duplicate: how many events were dropped as duplicates. read: how many records the block has, counted by another way
+    than the one that made the columns; 0 in a batch of other blocks' events. balance: what the block adds to its
+    source, as balance.py has it.
     """
 
     codes: npt.NDArray[np.uint8]
@@ -89,17 +90,13 @@ class Batch:
     rejects: tuple[Reject, ...] = ()
     rejected: int = 0
     duplicate: int = 0
-    moved: int = 0
+    read: int = 0
+    balance: int = 0
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory it takes, rejects aside."""
         return self.codes.nbytes + self.timestamps.nbytes + self.ids.ends.nbytes + self.ids.data.nbytes
-
-    @property
-    def read(self) -> int:
-        """Records read: events and rejects."""
-        return len(self.codes) + self.rejected + self.duplicate + self.moved
 
     def select(self, mask: npt.NDArray[np.bool_]) -> "Batch":
         """The events where mask is true, and all rejects."""
@@ -113,7 +110,7 @@ class Batch:
         codes = np.fromiter((row.event for row in rows), dtype=np.uint8, count=len(rows))
         timestamps = np.fromiter((row.timestamp for row in rows), dtype=np.int64, count=len(rows))
         ids = Ids.of(row.id.encode() for row in rows) if want_ids else NO_IDS
-        return cls(codes, timestamps, ids)
+        return cls(codes, timestamps, ids, read=len(rows))
 
     @classmethod
     def concat(cls, parts: "Sequence[Batch]") -> "Batch":
@@ -125,7 +122,8 @@ class Batch:
             tuple(reject for part in parts for reject in part.rejects),
             sum(part.rejected for part in parts),
             sum(part.duplicate for part in parts),
-            sum(part.moved for part in parts),
+            sum(part.read for part in parts),
+            sum(part.balance for part in parts),
         )
 
 

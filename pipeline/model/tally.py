@@ -15,7 +15,7 @@ SHOWN = 10
 class Tally(NamedTuple):
     """read, rejected and duplicate count records; first holds the first SHOWN rejects by source and offset.
 
-    partial: reading was given up, so there may be more of all.
+    partial: reading was given up, so there may be more of all. balance: of the blocks, as balance.py has it.
     """
 
     read: int = 0
@@ -23,11 +23,13 @@ class Tally(NamedTuple):
     first: tuple[Reject, ...] = ()
     partial: bool = False
     duplicate: int = 0
+    balance: int = 0
 
 
 def tally_batch(batch: Batch) -> Tally:
     """A batch's tally."""
-    return Tally(batch.read, batch.rejected, first_rejects(batch.rejects), duplicate=batch.duplicate)
+    first = first_rejects(batch.rejects)
+    return Tally(batch.read, batch.rejected, first, duplicate=batch.duplicate, balance=batch.balance)
 
 
 def merge_tallies(tallies: Iterable[Tally]) -> Tally:
@@ -40,6 +42,7 @@ def merge_tallies(tallies: Iterable[Tally]) -> Tally:
         first_rejects(rejects),
         any(t.partial for t in items),
         sum(t.duplicate for t in items),
+        sum(t.balance for t in items),
     )
 
 
@@ -72,6 +75,15 @@ def check_counts(read: int, counted: int, rejected: int, duplicate: int = 0) -> 
         dropped = f" and dropped {duplicate} duplicates" if duplicate else ""
         raise MismatchError(
             f"read {read} records but counted {counted} and rejected {rejected}{dropped}: please report this"
+        )
+
+
+def check_balance(found: int, expected: int) -> None:
+    """Raises MismatchError where the blocks that were read do not add up to the inputs."""
+    if found != expected:
+        raise MismatchError(
+            "the blocks that were read do not add up to the inputs: something was left out or read twice; "
+            "please report this"
         )
 
 

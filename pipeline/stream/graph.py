@@ -125,9 +125,9 @@ class _DecodeStream(ThreadedDoFn):
 
     def emit(self, result: tuple[AnyBlock, Batch, Batch]) -> Iterator[Any]:
         block, batch, late = result
-        self._counts["read"] += batch.read + late.read
+        self._counts["read"] += batch.read
         self._counts["rejected"] += batch.rejected
-        self._counts["late"] += late.read
+        self._counts["late"] += len(late.codes)
         rejects = (*batch.rejects, *late_rejects(late, block, self._clock))
         if rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, rejects)

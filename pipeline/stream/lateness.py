@@ -14,7 +14,7 @@ from pipeline.schema import EVENT_TYPES, RAW_BYTES
 
 
 def split_late(batch: Batch, arrived: int, allowed: int, clock: HourClock) -> tuple[Batch, Batch]:
-    """A batch's events that are in time, with its rejects, and those that are late.
+    """A batch's events that are in time, with its rejects and the number of its records; and those that are late.
 
     arrived: Unix seconds. allowed: how long after its end an hour stays open, in seconds.
     """

@@ -26,7 +26,7 @@ from pipeline.model.table import (
     scale_impressions,
     split_hours,
 )
-from pipeline.model.tally import Tally, check_counts, merge_tallies, refuse_rejects, tally_batch
+from pipeline.model.tally import Tally, check_balance, check_counts, merge_tallies, refuse_rejects, tally_batch
 
 _COUNTS_A_MERGE = 32  # partial counts held by a bundle before they are added up
 
@@ -113,8 +113,8 @@ class HourTables(beam.PTransform):  # type: ignore[misc]
 
 
 class _Pivot(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, clock: HourClock, refuse: bool) -> None:
-        self._clock, self._refuse = clock, refuse
+    def __init__(self, clock: HourClock, refuse: bool, balance: int | None) -> None:
+        self._clock, self._refuse, self._balance = clock, refuse, balance
 
     def process(self, _: bytes, partials: Iterable[tuple[int, Partial]]) -> Iterator[Table]:
         hours: dict[int, Any] = dict(partials)
@@ -124,6 +124,8 @@ class _Pivot(beam.DoFn):  # type: ignore[misc]
         table = pivot(hours.items(), self._clock)
         counted = count_table(table)
         check_counts(tally.read, counted, tally.rejected, tally.duplicate)
+        if self._balance is not None:
+            check_balance(tally.balance, self._balance)
         totals = {
             "read": tally.read,
             "counted": counted,
@@ -141,18 +143,20 @@ class HourlyTable(beam.PTransform):  # type: ignore[misc]
     """Counts events: PCollection[Batch] -> PCollection[Table], one table, also where there are no events.
 
     utc_offset, time_zone: at most one, as HourClock.parse takes it. refuse_rejects: RejectsError where a batch has any.
-    Raises MismatchError where the table does not count all that was read and not rejected.
+    balance: of the sources that were read, as balance.py expects it. Raises MismatchError where the table does not
+    count all that was read and not rejected, or the blocks do not add up to the sources.
     """
 
     utc_offset: str | None = None
     time_zone: str | None = None
     refuse_rejects: bool = False
+    balance: int | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Table]:
         clock = HourClock.parse(self.utc_offset, self.time_zone)
         gathered = beam.pvalue.AsIter(batches | "Count" >> CountHours(clock, with_tally=True))
         # By a side input: half the stages of a global combine, and a table without events too.
-        pivoted = beam.ParDo(_Pivot(clock, self.refuse_rejects), gathered).with_output_types(Table)
+        pivoted = beam.ParDo(_Pivot(clock, self.refuse_rejects, self.balance), gathered).with_output_types(Table)
         return batches.pipeline | "Once" >> beam.Impulse() | "Pivot" >> pivoted
 
 

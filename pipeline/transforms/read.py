@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
@@ -21,7 +21,8 @@ from pipeline.engine import (
 from pipeline.errors import InputError, PipelineError
 from pipeline.formats.blocks import BLOCK_BYTES, LineReader, first_bytes, head_of, is_array, read_blocks
 from pipeline.formats.content import JSON, PARQUET, check_form, check_json, form_of_name
-from pipeline.formats.decoding import AnyBlock, BrokenBlock
+from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
+from pipeline.model.balance import Ledger
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, is_io_error, is_local
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
@@ -30,11 +31,15 @@ LARGE_BYTES = 256 * 1024 * 1024
 
 
 class Reader(NamedTuple):
-    """An open file: how many parts it has, what part k holds, and how far (bytes) it was read."""
+    """An open file: how many parts it has, what part k holds, and how far (bytes) it was read.
+
+    size: of what it holds, in the unit of its blocks' spans, once its last part was read; known without the blocks.
+    """
 
     parts: int
     read_part: Callable[[int], Iterator[AnyBlock]]
     position: Callable[[], int]
+    size: Callable[[], int]
 
 
 @contextmanager
@@ -88,10 +93,12 @@ def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int, array: bool) -> 
         if not (head and head.rest):
             raise InputError(f"{file.name}: cannot be read: it is empty, not even the header of a compressed file")
         stream.seek(0)
-        plain = form.codec.open(stream)
-        return Reader(1, lambda _: _blocks_within(plain, file.name, cell_bytes), stream.tell)
+        plain = _Counted(form.codec.open(stream))
+        blocks = _blocks_within(plain, file.name, cell_bytes)  # type: ignore[arg-type]
+        return Reader(1, lambda _: _to_the_end(blocks, stream, file), stream.tell, lambda: plain.count)
     if head and (not file.size or is_array(head.head)):  # without a size: of a file system that does not tell it
-        return Reader(1, lambda _: read_blocks(stream, file.name, cell_bytes, head), stream.tell)
+        blocks = read_blocks(stream, file.name, cell_bytes, head)
+        return Reader(1, lambda _: _to_the_end(blocks, stream, file), stream.tell, stream.tell)
     return _lines_reader(LineReader(stream, file.name, cell_bytes, head), stream, file, cell_bytes)
 
 
@@ -102,8 +109,34 @@ def _parquet_reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reade
     path = file.path if file.size and is_local(file.path) else None
     parquet = ParquetReader(stream if file.size else io.BytesIO(stream.read()), file.name, path)
     if file.size <= cell_bytes:
-        return Reader(1, lambda _: parquet.read_all(), stream.tell)
-    return Reader(parquet.groups, parquet.read_group, stream.tell)
+        return Reader(1, lambda _: parquet.read_all(), stream.tell, lambda: parquet.rows)
+    return Reader(parquet.groups, parquet.read_group, stream.tell, lambda: parquet.rows)
+
+
+class _Counted(io.RawIOBase):
+    """A stream that knows how many bytes were read from it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        got: int = self._stream.readinto(target)
+        self.count += got
+        return got
+
+
+def _to_the_end(blocks: Iterator[AnyBlock], stream: BinaryIO, file: InputFile) -> Iterator[AnyBlock]:
+    yield from blocks
+    _check_size(file, stream.tell())
+
+
+def _check_size(file: InputFile, position: int) -> None:
+    if position < file.size:
+        raise InputError(f"{file.name}: ends at byte {position}, had {file.size} when the run began")
 
 
 def _blocks_within(plain: BinaryIO, source: str, cell_bytes: int) -> Iterator[AnyBlock]:
@@ -116,10 +149,11 @@ def _blocks_within(plain: BinaryIO, source: str, cell_bytes: int) -> Iterator[An
 def _lines_reader(lines: LineReader, stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
     def read_part(part: int) -> Iterator[AnyBlock]:
         yield from lines.read_cell(part)
-        if lines.at_end and lines.position < file.size:
-            raise InputError(f"{file.name}: ends at byte {lines.position}, had {file.size} when the run began")
+        if lines.at_end:
+            _check_size(file, lines.position)
 
-    return Reader(-(-file.size // cell_bytes), read_part, stream.tell)
+    # A file may have grown since it was listed: what its last part has read of that counts.
+    return Reader(-(-file.size // cell_bytes), read_part, stream.tell, lambda: max(file.size, lines.stop))
 
 
 class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
@@ -161,24 +195,54 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         file: InputFile,
         tracker: OffsetRestrictionTracker = beam.DoFn.RestrictionParam(),
     ) -> Iterator[AnyBlock]:
-        parts, split = _claims(tracker), tracker.current_restriction()
+        parts, split, ledger = _claims(tracker), tracker.current_restriction(), Ledger(file.path)
+        offset = split.start * self._cell_bytes
         try:
-            yield from self._read(file, split, parts)
+            with open_file(file, self._cell_bytes, array=split.stop == 1) as reader:
+                blocks = _read(reader, parts, offset)
+                yield from _balanced(blocks, file, ledger, lambda: _end(reader, tracker, ledger))
         except PipelineError as error:
             if not self._keep_broken:
                 raise
-            yield BrokenBlock(file.name, str(error), file.modified, split.start * self._cell_bytes)
+            alone = split == OffsetRange(0, 1)
+            balance = ledger.give_up() if alone else 0
+            yield BrokenBlock(file.name, str(error), file.modified, offset, balance, in_part=not alone)
             for _ in parts:
                 pass
 
-    def _read(self, file: InputFile, restriction: OffsetRange, parts: Iterator[int]) -> Iterator[AnyBlock]:
-        with open_file(file, self._cell_bytes, array=restriction.stop == 1) as reader:
-            seen = restriction.start * self._cell_bytes
-            for part in parts:
-                for block in reader.read_part(part):
-                    progress.add(progress.READING, max(0, reader.position() - seen))
-                    seen = reader.position()
-                    yield dataclasses.replace(block, arrived=file.modified)  # type: ignore[type-var]
+
+def _read(reader: Reader, parts: Iterator[int], seen: int) -> Iterator[AnyBlock]:
+    for part in parts:
+        for block in reader.read_part(part):
+            progress.add(progress.READING, max(0, reader.position() - seen))
+            seen = reader.position()
+            yield block
+
+
+def _end(reader: Reader, tracker: OffsetRestrictionTracker, ledger: Ledger) -> int:
+    """What the end of a file adds to its balance, by who has read its last part."""
+    return ledger.end(reader.size()) if tracker.current_restriction().stop == reader.parts else 0
+
+
+def _balanced(
+    blocks: Iterator[AnyBlock], file: InputFile, ledger: Ledger, end: Callable[[], int]
+) -> Iterator[AnyBlock]:
+    """The blocks with what they add to the balance of their file; the last one also with what its end adds."""
+    held: AnyBlock | None = None
+    try:
+        for block in blocks:
+            if held:
+                yield held
+            held = dataclasses.replace(block, arrived=file.modified, balance=ledger.add(*block.span))  # type: ignore[type-var]
+    except Exception:
+        if held:
+            yield held
+        raise
+    rest = end()
+    if rest and not held:
+        held = Block(b"", Shape.LINES, file.name, arrived=file.modified)
+    if held:
+        yield dataclasses.replace(held, balance=held.balance + rest)  # type: ignore[type-var]
 
 
 def _is_compressed(path: str) -> bool:

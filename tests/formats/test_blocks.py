@@ -1,5 +1,6 @@
 """Cutting streams into blocks: every record once, at its right place, in bounded memory."""
 
+import contextlib
 import io
 import itertools
 import tracemalloc
@@ -245,6 +246,65 @@ def test_an_array_of_one_line_is_read_in_bounded_memory() -> None:
     assert count >= 47
     assert total == len(data) - 1
     assert peak < 8 << 20
+
+
+class Blanks(io.RawIOBase):
+    """A text, then so many blanks, then a text; not in memory."""
+
+    def __init__(self, head: bytes, blanks: int, tail: bytes) -> None:
+        self._parts = [io.BytesIO(head), blanks, io.BytesIO(tail)]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        head, blanks, tail = self._parts
+        assert isinstance(blanks, int)
+        if (got := head.readinto(buffer)) or not blanks:  # type: ignore[union-attr]
+            return got or tail.readinto(buffer)  # type: ignore[union-attr]
+        got = min(blanks, len(buffer))
+        buffer[:got] = b" " * got
+        self._parts[1] = blanks - got
+        return got
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "right"),
+    [
+        (b"[%s]", b"", True),
+        (b"[%s]", b"\n", True),
+        (b"[%s]", b"]", False),
+        (b"[%s]", b"}", False),
+        (b'{"mock_for_test": [%s]', b"}", True),
+        (b'{"mock_for_test": [%s]}', b"", True),
+        (b'{"mock_for_test": [%s]', b"", False),
+        (b'{"mock_for_test": [%s]}', b"}", False),
+        (b'{"mock_for_test": [%s]', b', "more": 1}', False),
+    ],
+)
+@pytest.mark.parametrize("elements", [0, 100])
+def test_blanks_behind_an_array_take_no_memory(elements: int, head: bytes, tail: bytes, right: bool) -> None:
+    text = head % b",".join([support.line()] * elements)
+    blanks = 40 << 20
+    list(read_blocks(io.BytesIO(b"[1,2]"), "warm-up", 1))
+    tracemalloc.start()
+    with contextlib.nullcontext() if right else pytest.raises(InputError, match="the array breaks off, or something"):
+        found = list(read_blocks(Blanks(text, blanks, tail), "s", 1 << 20))  # type: ignore[arg-type]
+        assert sum(len(decode(block).codes) for block in found) == elements
+        assert (found[0].span[0], found[-1].span[1]) == (0, len(text) + blanks + len(tail))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+@settings(max_examples=200)
+@given(documents.LINES | documents.ARRAYS, st.sampled_from((1, 2, 3, 7, 64, 300, 1 << 22)))
+def test_blocks_lie_side_by_side(text: bytes, size: int) -> None:
+    for ahead in (20, 128, 1 << 16):
+        with mock.patch.object(blocks, "HEAD_BYTES", ahead):
+            spans = [block.span for block in read_blocks(io.BytesIO(b" \n" * 50 + text), "s", size)]
+        assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])]
+        assert spans[-1][1] == len(text) + 100
 
 
 def test_an_array_is_read_no_further_than_asked() -> None:

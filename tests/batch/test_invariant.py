@@ -1,0 +1,100 @@
+"""Whatever is dropped or doubled on its way ends a batch with an error, and without a report."""
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.formats import decoding
+from tests import faults
+from tests.support import call, event, json_lines
+
+EVENTS = [event(f"id-{k}", "video_25", 1617393003 + 900 * (k % 9)) for k in range(100)]
+MISMATCH = "please report this"
+
+
+def _write(folder: Path) -> dict[str, str]:
+    """The events in each format, by its name."""
+    lines = json_lines(EVENTS)
+    array = b"[" + lines.strip().replace(b"\n", b",\n") + b"]\n"
+    files = {
+        "a.jsonl": lines,
+        "a.json": array,
+        "b.json": b'{"mock_for_test": ' + array + b"}",
+        "a.jsonl.gz": gzip.compress(lines),
+        "empty.jsonl": b"",
+        "blank.jsonl": b" \n",
+        "none.json": b" [ ]\n",
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    pq.write_table(pa.Table.from_pylist(EVENTS), folder / "a.parquet", row_group_size=9)
+    return {name: str(folder / name) for name in (*files, "a.parquet")}
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Files in cells of 300 bytes; the working folder is empty."""
+    faults.split_everywhere(monkeypatch)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    return _write(tmp_path / "in")
+
+
+CASES = [
+    *(("a.jsonl", name, plant) for name, plant in {**faults.LINES, **faults.ANY, **faults.JSON}.items()),
+    *(("a.json", name, plant) for name, plant in {**faults.ANY, **faults.JSON}.items()),
+    *(("b.json", name, plant) for name, plant in {**faults.ANY, **faults.JSON}.items()),
+    *(("a.jsonl.gz", name, plant) for name, plant in {**faults.ANY, **faults.JSON}.items()),
+    *(("a.parquet", name, plant) for name, plant in {**faults.ANY, **faults.ROWS}.items()),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "plant"), [(kind, plant) for kind, _, plant in CASES], ids=[f"{k}: {n}" for k, n, _ in CASES]
+)
+def test_what_is_dropped_or_doubled_ends_the_run(
+    kind: str,
+    plant: faults.Plant,
+    inputs: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plant(monkeypatch)
+    run = call(capsys, inputs[kind])
+    assert (run.status, run.out, list(Path().iterdir())) == (1, "", [])
+    assert run.err.startswith("error: ")
+    assert MISMATCH in run.err
+
+
+@pytest.mark.parametrize("shape", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize("name", faults.JSON)
+def test_events_lost_by_compiled_code(
+    name: str, shape: str, inputs: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(decoding, "SMALL_BLOCK", 0)
+    faults.JSON[name](monkeypatch)
+    run = call(capsys, inputs[shape])
+    assert (run.status, MISMATCH in run.err, list(Path().iterdir())) == (1, True, [])
+
+
+@pytest.mark.parametrize("name", faults.FILES)
+@pytest.mark.parametrize("last", ["a.json", "a.parquet", "empty.jsonl", "blank.jsonl", "none.json"])
+def test_a_file_that_is_not_read_once(
+    last: str, name: str, inputs: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one without events: nothing tells before it was read that it has none."""
+    faults.FILES[name](monkeypatch)
+    run = call(capsys, inputs[last], inputs["a.jsonl.gz"])
+    assert (run.status, MISMATCH in run.err, list(Path().iterdir())) == (1, True, [])
+
+
+@pytest.mark.parametrize("more", [(), ("--deduplicate",), ("--ids_output", "ids.txt"), ("--rejects_output", "r.jsonl")])
+def test_without_a_fault_everything_adds_up(
+    more: tuple[str, ...], inputs: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = call(capsys, *inputs.values(), *more)
+    assert (run.status, "500 events read" in run.err) == (0, True), run.err

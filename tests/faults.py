@@ -1,0 +1,121 @@
+"""Faults that are planted to see the invariant catch them: something is dropped or doubled, once or everywhere.
+
+They replace functions of modules, since a graph that is set up already keeps the methods of its DoFns.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.batch import graph
+from pipeline.formats import decoding, parquet
+from pipeline.formats.blocks import LineReader
+from pipeline.model.events import Batch
+from pipeline.model.tally import Tally, merge_tallies
+from pipeline.transforms import count, read
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+LINE_BYTES = 76
+"""At least as long as a line of the inputs."""
+
+
+def split_everywhere(patch: pytest.MonkeyPatch) -> None:
+    """Files are cut in cells of 300 bytes, each read by itself; before a graph is built."""
+    patch.setattr(read, "_PARTS_A_SPLIT", 1)
+    patch.setattr(graph, "ReadBlocks", functools.partial(read.ReadBlocks, cell_bytes=300))
+
+
+def _without_first(items: Iterable[Any]) -> Iterator[Any]:
+    yield from list(items)[1:]
+
+
+def _without_last(items: Iterable[Any]) -> Iterator[Any]:
+    yield from list(items)[:-1]
+
+
+def _first_twice(items: Iterable[Any]) -> Iterator[Any]:
+    for number, item in enumerate(items):
+        yield item
+        if number == 0:
+            yield item
+
+
+def _wrap(owner: Any, name: str, change: Callable[[Any], Any]) -> Plant:
+    """What a function returns is changed."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        sound = getattr(owner, name)
+        patch.setattr(owner, name, lambda *arguments, **named: change(sound(*arguments, **named)))
+
+    return plant
+
+
+def _in_first_with_events(change: Callable[[Batch], Batch]) -> Callable[[Batch], Batch]:
+    return lambda batch: change(batch) if len(batch.codes) else batch
+
+
+@_in_first_with_events
+def _event_lost(batch: Batch) -> Batch:
+    return batch.select(np.arange(len(batch.codes)) > 0)
+
+
+@_in_first_with_events
+def _event_twice(batch: Batch) -> Batch:
+    return Batch.concat([batch, batch.select(np.arange(len(batch.codes)) == 0)])
+
+
+def _line_lost_at_splits(patch: pytest.MonkeyPatch) -> None:
+    sound = LineReader._seek
+
+    def seek(reader: LineReader, cell: int) -> None:
+        sound(reader, cell)
+        while reader._skipping and not reader.at_end:
+            reader._skip_line()
+        reader._skipping = True
+
+    patch.setattr(LineReader, "_seek", seek)
+
+
+def _line_twice_at_splits(patch: pytest.MonkeyPatch) -> None:
+    sound = LineReader._take_lines
+    patch.setattr(LineReader, "_take_lines", lambda reader, limit: sound(reader, limit + LINE_BYTES))
+
+
+LINES: dict[str, Plant] = {"line lost at splits": _line_lost_at_splits, "line twice at splits": _line_twice_at_splits}
+"""For plain JSON Lines."""
+
+ANY: dict[str, Plant] = {
+    "first block lost": _wrap(read, "_read", _without_first),
+    "last block lost": _wrap(read, "_read", _without_last),
+    "block twice": _wrap(read, "_read", _first_twice),
+    "first block lost on its way": _wrap(read, "_balanced", _without_first),
+    "last block lost on its way": _wrap(read, "_balanced", _without_last),
+    "block twice on its way": _wrap(read, "_balanced", _first_twice),
+    "partial count lost": _wrap(count, "split_hours", _without_first),
+    "partial count twice": _wrap(count, "split_hours", _first_twice),
+    "tally lost": _wrap(count, "tally_batch", lambda _: Tally()),
+    "tally twice": _wrap(count, "tally_batch", lambda tally: merge_tallies([tally, tally])),
+}
+"""For inputs of any format."""
+
+JSON: dict[str, Plant] = {
+    "event lost": _wrap(decoding, "_decode", _event_lost),
+    "event twice": _wrap(decoding, "_decode", _event_twice),
+}
+"""For JSON in any shape."""
+
+ROWS: dict[str, Plant] = {
+    "row lost": _wrap(parquet, "decode_rows", _event_lost),
+    "row twice": _wrap(parquet, "decode_rows", _event_twice),
+}
+"""For Parquet."""
+
+FILES: dict[str, Plant] = {
+    "file lost": _wrap(read._List, "process", _without_first),
+    "file twice": _wrap(read._List, "process", _first_twice),
+}
+"""For several files."""
