@@ -57,7 +57,7 @@ class Spill(beam.DoFn):  # type: ignore[misc]
         path = temporary_name(self._path, self._token)
         stored = []
         start = 0
-        with explained(path), NewFile(path) as stream:
+        with explained(self._path), NewFile(path) as stream:
             for key, pieces in self._held.items():
                 stream.write(b"".join(pieces))
                 size = sum(map(len, pieces))

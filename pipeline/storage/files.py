@@ -92,7 +92,7 @@ def explain(error: BaseException) -> str:
             break
         error = inner
     code: Any = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    return _ANSWERS.get(code) or one_line(error)
+    return _ANSWERS.get(code) or getattr(error, "strerror", None) or one_line(error)  # without the temporary names
 
 
 class NewFile:

@@ -17,6 +17,17 @@ def temporary_path(path: str, token: str) -> str:
     return os.path.join(folder, prefix(name, token) + uuid.uuid4().hex)
 
 
+def earlier_file(target: str) -> os.stat_result | None:
+    """What an earlier file is; OSError for what must not be replaced, such as a device."""
+    try:
+        status = os.stat(target)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path_kind(status.st_mode)}, not a file")
+    return status
+
+
 @contextlib.contextmanager
 def new_file(path: str, token: str | None = None) -> Iterator[Any]:
     """Bytes written to it appear under path when the block ends; not at all if the block raises.
@@ -29,7 +40,7 @@ def new_file(path: str, token: str | None = None) -> Iterator[Any]:
     """
     token = token or new_token()
     target = os.path.realpath(path)
-    earlier = _earlier(target)
+    earlier = earlier_file(target)
     descriptor, temporary = create_locked(lambda: temporary_path(target, token))
     try:
         with open(descriptor, "wb") as stream:
@@ -44,17 +55,6 @@ def new_file(path: str, token: str | None = None) -> Iterator[Any]:
         with contextlib.suppress(OSError):  # the first error is the one to tell
             os.remove(temporary)
         raise
-
-
-def _earlier(target: str) -> os.stat_result | None:
-    """What an earlier file is; OSError for what must not be replaced, such as a device."""
-    try:
-        status = os.stat(target)
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(f"{path_kind(status.st_mode)}, not a file")
-    return status
 
 
 def _take_over(descriptor: int, earlier: os.stat_result) -> None:

@@ -4,6 +4,7 @@ import os
 
 from pipeline.errors import UsageError
 from pipeline.storage.files import NewFile, check_file_system, delete_file, explain, is_io_error, is_local, shown
+from pipeline.storage.local import earlier_file
 from pipeline.storage.locks import create_locked, new_token
 from pipeline.storage.temporary import temporary_name
 
@@ -13,21 +14,21 @@ def is_same(one: str, other: str) -> bool:
 
 
 def check_writable(path: str) -> None:
-    """UsageError where an output is a folder, pipe or device, or no file can be made beside it."""
+    """UsageError where an output is a folder, pipe, device or loop of links, or no file can be made beside it."""
+    if not path:
+        raise UsageError("cannot be written: the name is empty")
     if not is_local(path):
         check_file_system(path)
-    if os.path.isdir(path) or path.endswith("/"):
-        raise UsageError(f"{shown(path)}: cannot be written: it is a folder")
-    if is_local(path) and (not path or (os.path.exists(path) and not os.path.isfile(path))):
-        raise UsageError(f"{shown(path)}: cannot be written: it is no file")
+    if path.endswith("/"):
+        raise UsageError(f"{shown(path)}: cannot be written: it is a folder, not a file")
     try:
+        if is_local(path):
+            earlier_file(os.path.realpath(path))
         _write_probe(path)
     except Exception as error:
         if not is_io_error(error):
             raise
-        raise UsageError(
-            f"{shown(path)}: cannot be written: {getattr(error, 'strerror', None) or explain(error)}"
-        ) from None
+        raise UsageError(f"{shown(path)}: cannot be written: {explain(error)}") from None
 
 
 def check_folder(path: str) -> None:

@@ -372,8 +372,8 @@ def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]
         (["--input", "in", "--output", "in/events.json/x"], "in/events.json/x: cannot be written: Not a directory"),
         (["--input", "in", "--output", "in"], "in: cannot be written: it is a folder"),
         (["--input", "in", "--output", "in/"], "in/: cannot be written: it is a folder"),
+        (["--input", "in", "--output", ""], "--output cannot be written: the name is empty"),
         (["--input", "in", "--output", "."], "cannot be written"),
-        (["--input", "in", "--output", ""], "cannot be written"),
         (["--input", "in", "--ids_output", "missing/ids.txt"], "missing/ids.txt: cannot be written"),
         (["--input", "in", "--rejects_output", "missing/r.jsonl"], "missing/r.jsonl: cannot be written"),
         (["--input", "in", "--output", "x", "--ids_output", "x"], "two outputs have the same name: x"),
@@ -415,6 +415,12 @@ def test_an_output_that_is_no_file_is_refused(capsys: pytest.CaptureFixture[str]
     result = call(capsys, "--input", "in", "--output", "pipe")
     assert Path("pipe").is_fifo()
     failed(result, 2, "pipe: cannot be written", ("pipe",))
+
+
+def test_a_loop_of_links_as_an_output_is_found_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    os.symlink("loop", "loop")
+    reason = "--ids_output loop: cannot be written: Too many levels of symbolic links"
+    fails(capsys, 2, reason, "--input", "in", "--ids_output", "loop", outs=("loop",))
 
 
 def test_a_message_is_one_line_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -631,7 +637,7 @@ def test_the_report_appears_after_all_other_outputs(
     result = call(capsys, "--input", "in", *EVERY)
     assert (result.status, result.err) == (
         1,
-        f"error: {failing}: cannot be written: [Errno 28] No space left on device\n",
+        f"error: {failing}: cannot be written: No space left on device\n",
     )
     assert Path("report.csv").read_text() == EARLIER
     assert not [name for name in outputs() if name.startswith(".")]
