@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,6 +54,17 @@ BROKEN = "broken"
 """The outcome of a source that is an error as a whole."""
 
 Outcome = tuple[list[oracle.Event], list[oracle.Place]] | str
+
+
+def copy_of_clone(target: Path) -> Path:
+    """Copies what a clone holds, as it is in this tree; the target."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+    return target
 
 
 @contextlib.contextmanager

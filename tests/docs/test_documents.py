@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.options import parse_options
-from tests.support import ROOT
+from tests.support import ROOT, copy_of_clone
 
 DOCUMENTS = {path.name: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
 
@@ -49,15 +49,7 @@ def shell_commands() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a clone holds, as it is in this tree."""
-    clone = tmp_path_factory.mktemp("files") / "clone"
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
-    for name in filter(None, listed):
-        if (ROOT / name).is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, clone / name)
-    return clone
+    return copy_of_clone(tmp_path_factory.mktemp("files") / "clone")
 
 
 @pytest.fixture
