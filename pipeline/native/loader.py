@@ -18,9 +18,20 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).parent
-_SOURCES = ("compiler.py", "memory.py", "strings.py", "names.py", "values.py", "scanner.py", "lines.py", "id_sets.py")
+_SOURCES = (
+    "compiler.py",
+    "memory.py",
+    "strings.py",
+    "names.py",
+    "values.py",
+    "scanner.py",
+    "elements.py",
+    "lines.py",
+    "id_sets.py",
+)
 _MODULES = {
-    "pipeline.native.scanner": ("scan", "last_comma"),
+    "pipeline.native.scanner": ("scan",),
+    "pipeline.native.elements": ("last_comma",),
     "pipeline.native.lines": ("count_lines",),
     "pipeline.native.id_sets": ("mark_ids", "place_ids", "find_ids", "gather_ids", "join_lines"),
 }

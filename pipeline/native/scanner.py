@@ -189,32 +189,3 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, odd, found):
     store(found, 0, odds)
     store(found, 8, error)
     return n
-
-
-@compiled
-def last_comma(d, end, found):
-    """The index of the last comma between elements, or -1; d begins with an element of an array and has end bytes.
-
-    found, two int64, takes how many such commas there are, and the index of the array's end or -1.
-    """
-    depth = i = count = _ZERO_INDEX
-    comma = array_end = np.int64(-1)
-    while i < end:
-        c = byte(d, i)
-        if c == QUOTE:
-            i = string_skip(d, i, end)
-            continue
-        if c == OPEN or c == OPEN_LIST:
-            depth += 1
-        elif c == CLOSE or c == CLOSE_LIST:
-            depth -= 1
-            if depth < 0:
-                array_end = i
-                break
-        elif c == COMMA and depth == 0:
-            comma = i
-            count += 1
-        i += 1
-    store(found, 0, count)
-    store(found, 8, array_end)
-    return comma
