@@ -54,7 +54,7 @@ _MEMORY_RATIO = Target("peak memory / duckdb_sql", lambda cases: cases[OURS].pea
 _PARQUET = Target(
     "(time - import apache_beam) / duckdb_sql",
     lambda cases: (cases[OURS].seconds - cases[IMPORT].seconds) / cases[DUCKDB].seconds,
-    2.0,
+    1.5,
 )
 _DUCKDB = (OURS, DUCKDB)
 _GROWTH = (OURS, DUCKDB, POLARS)

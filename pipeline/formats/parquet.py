@@ -59,56 +59,59 @@ class Span(NamedTuple):
     size: int
 
 
-class LocalFile(NamedTuple):
-    """A file on this machine, to be read where it is decoded. identity: what tells that it is still the same."""
+class LocalFile:
+    """A file on this machine, open as long as blocks need it, to be read where they are decoded."""
 
-    path: str
-    identity: tuple[int, ...]
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = os.dup(descriptor)
+        self.size = os.fstat(descriptor).st_size
 
-    def open(self) -> pa.NativeFile:
-        """OSError where it is gone, or another one."""
-        if _identity(os.stat(self.path)) != self.identity:
-            raise OSError("the file has changed since it was opened")
-        return pa.OSFile(os.fsencode(self.path), "r")
+    def __del__(self) -> None:
+        os.close(self._descriptor)
 
-    def start(self, span: Span) -> bytes:
-        """The first bytes of a column chunk."""
-        with open(self.path, "rb") as stream:
-            stream.seek(span.offset)
-            return stream.read(min(span.size, HEAD_BYTES))
-
-
-def _identity(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    def read_at(self, offset: int, count: int) -> bytes:
+        """So many bytes from there on; fewer at the end."""
+        data = os.pread(self._descriptor, count, offset)
+        while (
+            data and len(data) < count and (more := os.pread(self._descriptor, count - len(data), offset + len(data)))
+        ):
+            data += more
+        return data
 
 
-class Pieces(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Pieces:
     """A file of which some pieces are here, by their offsets. size: the file's."""
 
     pieces: tuple[tuple[int, bytes], ...]
     size: int
 
     @classmethod
-    def read(cls, stream: Any, spans: tuple[Span, ...], size: int) -> "Pieces":
-        """Reads column chunks of a stream."""
-        pieces = []
+    def read(cls, file: LocalFile | BinaryIO, spans: tuple[Span, ...]) -> "Pieces":
+        """Reads column chunks."""
+        if isinstance(file, LocalFile):
+            return cls(
+                tuple((span.offset, file.read_at(span.offset, span.size + _PADDING)) for span in spans), file.size
+            )
+        size, pieces = file.seek(0, os.SEEK_END), []
         for span in spans:
-            stream.seek(span.offset)
-            pieces.append((span.offset, stream.read(span.size + _PADDING)))
+            file.seek(span.offset)
+            pieces.append((span.offset, file.read(span.size + _PADDING)))
         return cls(tuple(pieces), size)
 
-    def open(self) -> "_PiecesStream":
-        return _PiecesStream(self)
+    def read_at(self, offset: int, count: int) -> bytes:
+        """So many bytes from there on. Raises OSError where no piece has them."""
+        for start, data in self.pieces:
+            at = offset - start
+            if at >= 0 and at + count <= len(data):
+                return data[at : at + count]
+        raise OSError(f"nothing to read at byte {offset}")
 
-    def start(self, span: Span) -> bytes:
-        """The first bytes of a column chunk."""
-        return dict(self.pieces)[span.offset][:HEAD_BYTES]
 
+class _Stream(io.RawIOBase):
+    """Reads a file, with a position of its own."""
 
-class _PiecesStream(io.RawIOBase):
-    """Reads as the file; OSError where no piece is."""
-
-    def __init__(self, file: Pieces) -> None:
+    def __init__(self, file: LocalFile | Pieces) -> None:
         self._file, self._at = file, 0
 
     def readable(self) -> bool:
@@ -125,13 +128,9 @@ class _PiecesStream(io.RawIOBase):
         return self._at
 
     def read(self, count: int = -1) -> bytes:
-        for start, data in self._file.pieces:
-            at = self._at - start
-            if at >= 0 and at + max(count, 1) <= len(data):
-                taken = data[at:] if count < 0 else data[at : at + count]
-                self._at += len(taken)
-                return taken
-        raise OSError(f"nothing to read at byte {self._at}")
+        data = self._file.read_at(self._at, count if count >= 0 else max(0, self._file.size - self._at))
+        self._at += len(data)
+        return data
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -172,24 +171,24 @@ class GroupBlock(AnyBlock):
 
     def _decode_columns(self, columns: tuple[str, ...], want_ids: bool, max_rejects: int | None) -> Batch:
         try:
-            # Reading ahead would also read what is between the columns.
-            with self.file.open() as stream, self._open(stream) as file:
-                blocks = _row_blocks(file, self.group, columns, self.source, self.index)
-                return Batch.concat([Batch.of([]), *(block.decode(want_ids, max_rejects) for block in blocks)])
+            blocks = _row_blocks(self._open(), self.group, columns, self.source, self.index)
+            return Batch.concat([Batch.of([]), *(block.decode(want_ids, max_rejects) for block in blocks)])
         except OSError as error:
             raise damaged(self.source, self.index, error) from None
 
-    def _open(self, stream: Any) -> pq.ParquetFile:
-        event, column = FIELDS.index("event"), _columns(self.metadata, self.group)["event"]
-        as_dictionary = read_as_dictionary(self.file.start(self.spans[event]), column)
-        dictionaries = ["event"] if as_dictionary else None
-        return pq.ParquetFile(stream, metadata=self.metadata, read_dictionary=dictionaries, pre_buffer=False)
+    def _open(self) -> pq.ParquetFile:
+        offset, size = self.spans[FIELDS.index("event")]
+        start, column = self.file.read_at(offset, min(size, HEAD_BYTES)), _columns(self.metadata, self.group)["event"]
+        # Reading ahead would also read what is between the columns.
+        dictionaries = ["event"] if read_as_dictionary(start, column) else None
+        return pq.ParquetFile(
+            _Stream(self.file), metadata=self.metadata, read_dictionary=dictionaries, pre_buffer=False
+        )
 
     def __reduce__(self) -> Any:  # a runner that ships blocks ships their bytes
         file = self.file
         if isinstance(file, LocalFile):
-            with file.open() as stream:
-                file = Pieces.read(stream, self.spans, stream.size())
+            file = Pieces.read(file, self.spans)
         more = (self.metadata, self.group, self.source, self.index, self.arrived, self.balance)
         return GroupBlock, (file, self.spans, self.ids_needed, *more)
 
@@ -215,12 +214,14 @@ def _columns(metadata: pq.FileMetaData, group: int) -> dict[str, pq.ColumnChunkM
 class ParquetReader:
     """Reads the three columns of a Parquet file, a row group at a time.
 
-    path: of a file on this machine, which is then read in the threads that decode it. Raises:
+    is_local: whether it is a file on this machine, which is then read in the threads that decode it. Raises:
       InputError: it is not Parquet, or a column is missing or of another type.
     """
 
-    def __init__(self, stream: BinaryIO, source: str, path: str | None = None) -> None:
+    def __init__(self, stream: BinaryIO, source: str, is_local: bool = False) -> None:
         self._stream, self._source = stream, source
+        self.position = 0
+        """Where the columns end, in bytes, of the last row group that was read."""
         try:
             self._file = pq.ParquetFile(stream)
             if any(pa.types.is_dictionary(kind) for kind in self._file.schema_arrow.types):
@@ -234,7 +235,7 @@ class ParquetReader:
         metadata = self._file.metadata
         rows = [metadata.row_group(group).num_rows for group in range(self.groups)]
         self._starts = np.cumsum([0, *rows]).tolist()
-        self._local = LocalFile(path, _identity(os.fstat(stream.fileno()))) if path else None
+        self._local = LocalFile(stream.fileno()) if is_local else None
 
     @property
     def groups(self) -> int:
@@ -257,12 +258,13 @@ class ParquetReader:
         if index == end:
             return
         columns = _columns(self._file.metadata, group)
+        spans = tuple(_span(columns[field]) for field in FIELDS)
+        self.position = max(span.offset + span.size for span in spans)
         size = sum(max(c.total_compressed_size, c.total_uncompressed_size) for c in columns.values())
         if end - index > GROUP_ROWS or size > GROUP_BYTES:
             yield from _row_blocks(self._file, group, FIELDS, self._source, index)
             return
-        spans = tuple(_span(columns[field]) for field in FIELDS)
-        file = self._local or Pieces.read(self._stream, spans, self._stream.seek(0, os.SEEK_END))
+        file = self._local or Pieces.read(self._stream, spans)
         ids_needed = not never_empty(columns["id"], self._leaves["id"])
         yield GroupBlock(file, spans, ids_needed, self._file.metadata, group, self._source, index)
 

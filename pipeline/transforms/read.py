@@ -34,12 +34,14 @@ class Reader(NamedTuple):
     """An open file: how many parts it has, what part k holds, and how far (bytes) it was read.
 
     size: of what it holds, in the unit of its blocks' spans, once its last part was read; known without the blocks.
+    is_compressed: by its name or its content.
     """
 
     parts: int
     read_part: Callable[[int], Iterator[AnyBlock]]
     position: Callable[[], int]
     size: Callable[[], int]
+    is_compressed: bool = False
 
 
 @contextmanager
@@ -95,7 +97,9 @@ def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int, array: bool) -> 
         stream.seek(0)
         plain = _Counted(form.codec.open(stream))
         blocks = _blocks_within(plain, file.name, cell_bytes)  # type: ignore[arg-type]
-        return Reader(1, lambda _: _to_the_end(blocks, stream, file), stream.tell, lambda: plain.count)
+        return Reader(
+            1, lambda _: _to_the_end(blocks, stream, file), stream.tell, lambda: plain.count, is_compressed=True
+        )
     if head and (not file.size or is_array(head.head)):  # without a size: of a file system that does not tell it
         blocks = read_blocks(stream, file.name, cell_bytes, head)
         return Reader(1, lambda _: _to_the_end(blocks, stream, file), stream.tell, stream.tell)
@@ -106,11 +110,12 @@ def _parquet_reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reade
     from pipeline.formats.parquet import ParquetReader  # 50 ms
 
     stream.seek(0)
-    path = file.path if file.size and is_local(file.path) else None
-    parquet = ParquetReader(stream if file.size else io.BytesIO(stream.read()), file.name, path)
+    has_size = file.size > 0
+    whole = stream if has_size else io.BytesIO(stream.read())
+    parquet = ParquetReader(whole, file.name, has_size and is_local(file.path))
     if file.size <= cell_bytes:
-        return Reader(1, lambda _: parquet.read_all(), stream.tell, lambda: parquet.rows)
-    return Reader(parquet.groups, parquet.read_group, stream.tell, lambda: parquet.rows)
+        return Reader(1, lambda _: parquet.read_all(), lambda: parquet.position, lambda: parquet.rows)
+    return Reader(parquet.groups, parquet.read_group, lambda: parquet.position, lambda: parquet.rows)
 
 
 class _Counted(io.RawIOBase):
@@ -164,22 +169,26 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
 
     def initial_restriction(self, file: InputFile) -> OffsetRange:
         try:
-            parts = self._parts(file)
+            parts, is_compressed = self._parts(file)
         except PipelineError:
             if not self._keep_broken:
                 raise
             return OffsetRange(0, 1)  # process says what is wrong
         if parts == 1 and file.size > LARGE_BYTES:
-            reason = "it is compressed" if _is_compressed(file.path) else "it is one JSON array, or one row group"
+            reason = "it is compressed" if is_compressed else "it is one JSON array, or one row group"
             logging.getLogger(__name__).warning("%s is read by one worker: %s", file.name, reason)
         return OffsetRange(0, parts)
 
-    def _parts(self, file: InputFile) -> int:
-        """How many parts a file has. Small ones are not opened for it: there may be thousands, each a round trip."""
-        if 0 <= file.size <= self._cell_bytes or _is_compressed(file.path):
-            return 1
+    def _parts(self, file: InputFile) -> tuple[int, bool]:
+        """How many parts a file has, and whether it is compressed.
+
+        Small ones are not opened for it: there may be thousands, each a round trip.
+        """
+        is_compressed = _is_compressed(file.path)
+        if is_compressed or 0 <= file.size <= self._cell_bytes:
+            return 1, is_compressed
         with open_file(file, self._cell_bytes) as reader:
-            return reader.parts
+            return reader.parts, reader.is_compressed
 
     def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
         return OffsetRestrictionTracker(restriction)

@@ -134,6 +134,7 @@ def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, tmp_path: Path) -> None:
     [
         ("a.jsonl.gz", sources.LARGE_BYTES + 1, "a.jsonl.gz is read by one worker: it is compressed"),
         ("a.jsonl.gz", sources.LARGE_BYTES, ""),
+        ("a.gzip", sources.LARGE_BYTES + 1, "a.gzip is read by one worker: it is compressed"),
         ("a.json", sources.LARGE_BYTES + 1, "a.json is read by one worker: it is one JSON array, or one row group"),
         ("a.jsonl", sources.LARGE_BYTES + 1, ""),
     ],
@@ -141,7 +142,8 @@ def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, tmp_path: Path) -> None:
 def test_a_warning_names_a_large_file_that_is_not_split(
     name: str, size: int, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / name).write_bytes(b"[" if name == "a.json" else line())
+    data = {"a.json": b"[", "a.gzip": gzip.compress(line())}
+    (tmp_path / name).write_bytes(data.get(name, line()))
     sources.ReadBlocks()._do_fn.initial_restriction(InputFile(str(tmp_path / name), size, name))
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == ([("WARNING", said)] if said else [])
 
