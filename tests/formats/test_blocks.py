@@ -302,9 +302,12 @@ def test_blanks_behind_an_array_take_no_memory(elements: int, head: bytes, tail:
 def test_blocks_lie_side_by_side(text: bytes, size: int) -> None:
     for ahead in (20, 128, 1 << 16):
         with mock.patch.object(blocks, "HEAD_BYTES", ahead):
-            spans = [block.span for block in read_blocks(io.BytesIO(b" \n" * 50 + text), "s", size)]
-        assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])]
-        assert spans[-1][1] == len(text) + 100
+            whole, spans = False, []
+            with contextlib.suppress(InputError):
+                spans += (block.span for block in read_blocks(io.BytesIO(b" \n" * 50 + text), "s", size))
+                whole = True
+        assert [start for start, _ in spans] == [0, *(stop for _, stop in spans)][: len(spans)]
+        assert not whole or spans[-1][1] == len(text) + 100
 
 
 def test_an_array_is_read_no_further_than_asked() -> None:
