@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from pipeline.batch import graph
+from pipeline.engine.spill import Spill
 from pipeline.formats import decoding, parquet
 from pipeline.formats.blocks import LineReader
+from pipeline.model import duplicates, ids
 from pipeline.model.events import Batch
 from pipeline.model.tally import Tally, merge_tallies
-from pipeline.transforms import count, read
+from pipeline.transforms import count, deduplicate, read
+from pipeline.transforms import ids as distinct
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -119,3 +122,27 @@ FILES: dict[str, Plant] = {
     "file twice": _wrap(read._List, "process", _first_twice),
 }
 """For several files."""
+
+
+IDS: dict[str, Plant] = {
+    "partition lost": _wrap(ids, "_parts", _without_first),
+    "partition twice": _wrap(ids, "_parts", _first_twice),
+    "piece lost in the shuffle": _wrap(distinct, "fetch", lambda data: data[:0]),
+    "piece twice from the shuffle": _wrap(distinct, "fetch", lambda data: data * 2),
+    "set lost": _wrap(distinct._MergeIds, "emit", _without_first),
+    "set twice": _wrap(distinct._MergeIds, "emit", _first_twice),
+    "spilled value lost": _wrap(Spill, "finish_bundle", _without_first),
+    "spilled value twice": _wrap(Spill, "finish_bundle", _first_twice),
+}
+"""For ids."""
+
+_PICKLE = b"\x80"
+
+EVENTS: dict[str, Plant] = {
+    "partition lost": _wrap(duplicates, "counted_pieces", _without_first),
+    "partition twice": _wrap(duplicates, "counted_pieces", _first_twice),
+    "piece lost in the shuffle": _wrap(deduplicate, "fetch", lambda data: data if data.startswith(_PICKLE) else b""),
+    "set lost": _wrap(deduplicate._MergeEvents, "emit", _without_first),
+    "set twice": _wrap(deduplicate._MergeEvents, "emit", _first_twice),
+}
+"""For duplicates."""

@@ -18,7 +18,7 @@ from pipeline.storage.files import is_local
 from pipeline.transforms.count import HourlyTable, ScaleImpressions
 from pipeline.transforms.decode import REJECTS, DecodeBlocks
 from pipeline.transforms.deduplicate import DropDuplicates
-from pipeline.transforms.format import FormatCsv, FormatIds, FormatRejects
+from pipeline.transforms.format import FormatCsv, FormatIds, FormatRejects, check_ids
 from pipeline.transforms.ids import DistinctIds
 from pipeline.transforms.read import ListFiles, ReadBlocks
 from pipeline.transforms.write import WriteFile, WritePiece
@@ -51,7 +51,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
             spill = (job.ids_output, job.token) if is_local(job.ids_output) else None
             partitions = job.id_partitions or partitions_for(sum(file.size for file in job.files))
             ids = batches | "Unique ids" >> DistinctIds(spill, partitions) | "Id lines" >> FormatIds()
-            written.append(ids | "Write ids" >> WriteFile(job.ids_output, job.token, after=tables))
+            written.append(ids | "Write ids" >> WriteFile(job.ids_output, job.token, tables, check_ids))
         if job.rejects_output:
             rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
             written.append(rejects | "Write rejects" >> WriteFile(job.rejects_output, job.token))

@@ -72,6 +72,11 @@ def in_global_window(value: Any) -> WindowedValue:
     return WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
 
 
+def size_of(stored: Stored) -> int:
+    """How many bytes they are."""
+    return len(stored) if isinstance(stored, bytes) else stored[2]
+
+
 def fetch(stored: Stored) -> bytes:
     """The bytes themselves.
 

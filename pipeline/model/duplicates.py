@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pipeline.model.events import NO_IDS, Batch, Ids
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import SMALL_MERGE, SMALL_SET, hash_id, merge, partition, unpack
+from pipeline.model.ids import SMALL_SET, counted_pieces, hash_id, merge_pieces
 from pipeline.model.tally import first_rejects
 from pipeline.native.loader import call, works
 from pipeline.schema import EVENT_TYPES
@@ -90,35 +90,25 @@ def _is_id(ends: npt.NDArray[np.int64], size: int) -> _Mask:
 
 
 def split_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
-    """What stays of a batch, its counts and first rejects, and (partition, packed keys) of its events."""
-    pieces = list(partition(event_keys(batch)))
-    count, moved = len(batch.codes), sum(_count(packed) for _, packed in pieces)
+    """What stays of a batch, its counts and first rejects, and (partition, piece) of the keys of its events."""
     stays = Batch(
         batch.codes[:0],
         batch.timestamps[:0],
         NO_IDS,
         first_rejects(batch.rejects),
         batch.rejected,
-        batch.duplicate + count - moved,
+        batch.duplicate,
         batch.read,
         batch.balance,
     )
-    return stays, pieces
+    return stays, list(counted_pieces(event_keys(batch)))
 
 
-def merge_events(packed: bytes) -> Batch:
-    """The different events among the packed keys of one partition, in an order of their own."""
-    came = _count(packed)
-    events = key_events(merge(packed))
+def merge_events(pieces: bytes) -> Batch:
+    """The different events of the pieces of one partition, in an order of their own, and how many were duplicates."""
+    keys, came = merge_pieces(pieces)
+    events = key_events(keys)
     return replace(events, duplicate=came - len(events.codes))
-
-
-def _count(packed: bytes) -> int:
-    """How many keys are packed."""
-    if len(packed) <= SMALL_MERGE or not works("find_ids"):
-        return sum(1 for _ in unpack(packed))
-    starts, stops, hashes = (np.empty(len(packed) // 2, np.int64) for _ in range(3))
-    return call("find_ids", np.frombuffer(packed, np.uint8), len(packed), starts, stops, hashes)
 
 
 def split_hours(batch: Batch, clock: HourClock) -> Iterator[tuple[Place, KeySet]]:

@@ -3,6 +3,8 @@
 The order of ids is by (64-bit hash, bytes): the same for every run, split and number of partitions.
 """
 
+import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -24,6 +26,8 @@ SMALL_SET = 2000
 
 SMALL_MERGE = 20 * SMALL_SET
 """Packed bytes up to which plain Python merges them."""
+
+_FRAME = struct.Struct("<QQ")  # before the packed ids of a piece: how many came, bytes of the packed ones
 
 _K1, _K2, _MASK = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 2**64 - 1
 
@@ -49,27 +53,52 @@ def partition(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int, byt
 
     partitions: a power of two from 2 to MAX_PARTITIONS.
     """
+    return ((number, packed) for number, _, packed in _parts(ids, partitions))
+
+
+def counted_pieces(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int, bytes]]:
+    """As partition, but pieces say how many ids came to them, so that in the end none is missing; see merge_pieces."""
+    return ((number, _FRAME.pack(came, len(packed)) + packed) for number, came, packed in _parts(ids, partitions))
+
+
+def merge_pieces(data: bytes) -> tuple[Ids, int]:
+    """The different ids of a partition's counted pieces, joined, as merge has them; and how many came to these."""
+    view, packed, at, total = memoryview(data), [], 0, 0
+    while at < len(data):
+        came, size = _FRAME.unpack_from(data, at)
+        at += _FRAME.size + size
+        packed.append(view[at - size : at])
+        total += came
+    return merge(b"".join(packed)), total
+
+
+def _parts(ids: Ids, partitions: int) -> Iterator[tuple[int, int, bytes]]:
+    """Partitions with how many ids came to them, and those packed, most of them once."""
     shift = 65 - partitions.bit_length()
     if len(ids.ends) <= SMALL_SET or not works("mark_ids"):
+        items = ids.to_list()
+        numbers = {item: hash_id(item) >> shift for item in items}
+        came = Counter(numbers[item] for item in items)
         parts: dict[int, list[bytes]] = {}
-        for item in set(ids.to_list()):
-            parts.setdefault(hash_id(item) >> shift, []).append(item)
-        return ((number, pack(parts[number])) for number in sorted(parts))
+        for item, number in numbers.items():
+            parts.setdefault(number, []).append(item)
+        return ((number, came[number], pack(parts[number])) for number in sorted(parts))
     return _partition_compiled(ids, shift)
 
 
-def _partition_compiled(ids: Ids, shift: int) -> Iterator[tuple[int, bytes]]:
+def _partition_compiled(ids: Ids, shift: int) -> Iterator[tuple[int, int, bytes]]:
     count, size, ends, data = len(ids.ends), len(ids.data), ids.ends, ids.data
     mask = (1 << count.bit_length() + 1) - 1
     hashes, table = np.empty(count, np.uint64), np.zeros(mask + 1, np.int64)
     kept, sizes = np.empty(count, np.uint8), np.zeros(1 << 64 - shift, np.int64)
     call("mark_ids", data, size, ends, count, shift, hashes, table, mask, kept, sizes)
+    came = np.bincount((hashes >> np.uint64(shift)).view(np.int64), minlength=len(sizes)).tolist()
     bounds = np.concatenate([[0], np.cumsum(sizes)])
     packed = np.empty(bounds[-1], np.uint8)
     call("place_ids", data, size, ends, count, shift, hashes, kept, bounds[:-1].copy(), packed)
     for number, (start, stop) in enumerate(pairwise(bounds.tolist())):
         if start < stop:
-            yield number, packed[start:stop].tobytes()
+            yield number, came[number], packed[start:stop].tobytes()
 
 
 def distinct(ids: Ids) -> bytes:

@@ -30,16 +30,11 @@ _STAY = -1  # the partition of what stays of batches: with the events, since a F
 
 
 class _SplitEvents(ThreadedDoFn):
-    def __init__(self) -> None:
-        super().__init__()
-        self._duplicate = counter("duplicate")
-
     def work(self, batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
         return split_events(batch)
 
     def emit(self, result: tuple[Batch, list[tuple[int, bytes]]]) -> Iterator[tuple[int, bytes]]:
         stays, pieces = result
-        self._duplicate.inc(stays.duplicate)
         yield _STAY, pickle.dumps(stays)
         yield from pieces
 
@@ -56,8 +51,7 @@ class _MergeEvents(ThreadedDoFn):
 
     def emit(self, result: tuple[int, Batch]) -> Iterator[Batch]:
         number, batch = result
-        if number != _STAY:
-            self._duplicate.inc(batch.duplicate)
+        self._duplicate.inc(batch.duplicate if number != _STAY else 0)
         yield batch
 
 

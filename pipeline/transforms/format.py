@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
 
+from pipeline.errors import MismatchError
 from pipeline.model import ids as id_sets
 from pipeline.model.events import Ids, Reject
-from pipeline.model.table import Table, csv_text
+from pipeline.model.table import Table, count_table, csv_text
+from pipeline.transforms.ids import Share
 
 Piece = tuple[Any, bytes]  # a part of a file: its place in the order, its bytes
 
@@ -21,10 +24,28 @@ class FormatCsv(beam.PTransform):  # type: ignore[misc]
 
 
 class FormatIds(beam.PTransform):  # type: ignore[misc]
-    """Sets of ids as lines: PCollection[tuple[int, Ids]] -> PCollection[Piece], in the order of partitions."""
+    """Sets of ids as lines: PCollection[tuple[Share, Ids]] -> PCollection[Piece], in the order of partitions.
 
-    def expand(self, sets: beam.PCollection[tuple[int, Ids]]) -> beam.PCollection[Piece]:
-        return sets | "Format" >> beam.MapTuple(lambda key, ids: (key, id_sets.id_lines(ids))).with_output_types(Piece)
+    A piece's place: its partition, the ids of how many events came to that, how many bytes it has.
+    """
+
+    def expand(self, sets: beam.PCollection[tuple[Share, Ids]]) -> beam.PCollection[Piece]:
+        return sets | "Format" >> beam.MapTuple(_id_piece).with_output_types(Piece)
+
+
+def _id_piece(share: Share, ids: Ids) -> Piece:
+    lines = id_sets.id_lines(ids)
+    return (*share, len(lines)), lines
+
+
+def check_ids(pieces: Sequence[tuple[Any, int]], tables: Iterable[Table]) -> None:
+    """Raises MismatchError where pieces of FormatIds are not the ids of all events that tables count.
+
+    pieces: the place of each, and how many bytes there are of it.
+    """
+    counted, came = sum(map(count_table, tables)), sum(place[1] for place, _ in pieces)
+    if came != counted or any(size != place[2] for place, size in pieces):
+        raise MismatchError(f"counted {counted} events but the ids are those of {came}: please report this")
 
 
 class FormatRejects(beam.PTransform):  # type: ignore[misc]

@@ -11,6 +11,9 @@ from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model import ids as id_sets
 from pipeline.model.events import Batch, Ids
 
+Share = tuple[int, int]
+"""A hash partition of ids, and the ids of how many events came to it."""
+
 
 class _PartitionIds(ThreadedDoFn):
     """Makes a set of a batch's ids, so that an id is shuffled once a block however often it comes."""
@@ -20,7 +23,7 @@ class _PartitionIds(ThreadedDoFn):
         self._partitions = partitions
 
     def work(self, batch: Batch) -> list[tuple[int, bytes]]:
-        return list(id_sets.partition(batch.ids, self._partitions))
+        return list(id_sets.counted_pieces(batch.ids, self._partitions))
 
     def emit(self, pieces: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
         yield from pieces
@@ -31,16 +34,16 @@ class _MergeIds(ThreadedDoFn):
         super().__init__()
         self._partitions = partitions
 
-    def work(self, partition: tuple[int, Iterable[Stored]]) -> tuple[int, Ids]:
+    def work(self, partition: tuple[int, Iterable[Stored]]) -> tuple[Share, Ids]:
         number, pieces = partition
-        merged = id_sets.merge(b"".join(map(fetch, pieces)))
+        merged, came = id_sets.merge_pieces(b"".join(map(fetch, pieces)))
         progress.add(progress.MERGING, 1, self._partitions)
-        return number, merged
+        return (number, came), merged
 
 
 @dataclasses.dataclass
 class DistinctIds(beam.PTransform):  # type: ignore[misc]
-    """Unique ids: PCollection[Batch] -> PCollection[tuple[int, Ids]], a set for each hash partition that has ids.
+    """Unique ids: PCollection[Batch] -> PCollection[tuple[Share, Ids]], a set for each hash partition that has ids.
 
     spill: an output's path and the run's token, to shuffle many ids by temporary files beside the output (global
     window only), which `temporary.remove_leftovers` removes. partitions: how many, a power of two.
@@ -49,13 +52,13 @@ class DistinctIds(beam.PTransform):  # type: ignore[misc]
     spill: tuple[str, str] | None = None
     partitions: int = id_sets.PARTITIONS
 
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Ids]]:
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[Share, Ids]]:
         pieces = batches | "Partition by hash" >> beam.ParDo(_PartitionIds(self.partitions)).with_output_types(
             tuple[int, bytes]
         )
         if self.spill:
             pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
-        merge = beam.ParDo(_MergeIds(self.partitions)).with_output_types(tuple[int, Ids])
+        merge = beam.ParDo(_MergeIds(self.partitions)).with_output_types(tuple[Share, Ids])
         return pieces | "Group partitions" >> beam.GroupByKey() | "Merge" >> merge
 
 

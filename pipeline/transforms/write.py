@@ -7,25 +7,32 @@ the service and a deletion: an upload that breaks off may still be completed by 
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import apache_beam as beam
 
 from pipeline.engine import progress
-from pipeline.engine.spill import Spill, Stored, fetch
+from pipeline.engine.spill import Spill, Stored, fetch, size_of
 from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import shown
 from pipeline.transforms.format import Piece
 
+Check = Callable[[Sequence[tuple[Any, int]], Iterable[Any]], None]
+"""Raises PipelineError where pieces (the place of each, and its bytes) do not fit what must be there before them."""
+
 
 class _PublishAll(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, path: str, token: str) -> None:
-        self._path, self._token = path, token
+    def __init__(self, path: str, token: str, check: Check | None) -> None:
+        self._path, self._token, self._check = path, token, check
 
     def process(self, _: bytes, pieces: Iterable[tuple[Any, Stored]], *after: Any) -> Iterator[str]:
+        ordered = sorted(pieces, key=lambda piece: piece[0])
+        if self._check:
+            self._check([(place, size_of(stored)) for place, stored in ordered], chain(*after))
         with atomic_file(self._path, self._token) as stream:
-            for _, stored in sorted(pieces, key=lambda piece: piece[0]):
+            for _, stored in ordered:
                 piece = fetch(stored)
                 stream.write(piece)
                 progress.add(progress.WRITING, len(piece))
@@ -47,18 +54,20 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
     """Writes one file from many pieces: PCollection[Piece] -> PCollection[str], its path once it is there.
 
     Pieces are (place in the order, bytes); without pieces the file is empty. token: the run's. after: a PCollection
-    that must be there first; where it fails, nothing is written. A retry writes the same file again.
+    that must be there first; where it fails, nothing is written. check: of the pieces, before they are written. A retry
+    writes the same file again.
     """
 
     path: str
     token: str
     after: beam.PCollection[Any] | None = None
+    check: Check | None = None
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
         spill = beam.ParDo(Spill(self.path, self.token)).with_output_types(tuple[Any, Stored])
         side_inputs = [beam.pvalue.AsIter(pieces | "Spill pieces" >> spill)]
         side_inputs += [beam.pvalue.AsIter(self.after)] if self.after else []
-        publish = beam.ParDo(_PublishAll(self.path, self.token), *side_inputs).with_output_types(str)
+        publish = beam.ParDo(_PublishAll(self.path, self.token, self.check), *side_inputs).with_output_types(str)
         return pieces.pipeline | "Once" >> beam.Impulse() | "Publish" >> publish
 
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.engine import spill
 from pipeline.formats import decoding
 from tests import faults
 from tests.support import call, event, json_lines
@@ -67,6 +68,36 @@ def test_what_is_dropped_or_doubled_ends_the_run(
     run = call(capsys, inputs[kind])
     assert (run.status, run.out, list(Path().iterdir())) == (1, "", [])
     assert run.err.startswith("error: ")
+    assert MISMATCH in run.err
+
+
+OF_OPTIONS = [
+    *(("--ids_output", "ids.txt", name, plant) for name, plant in faults.IDS.items()),
+    *(("--deduplicate", "", name, plant) for name, plant in faults.EVENTS.items()),
+    *(("--deduplicate", "", name, plant) for name, plant in faults.ANY.items()),
+]
+
+
+@pytest.mark.parametrize("spilled", [False, True])
+@pytest.mark.parametrize(
+    ("option", "value", "plant"),
+    [(o, v, p) for o, v, _, p in OF_OPTIONS],
+    ids=[f"{o}: {n}" for o, _, n, _ in OF_OPTIONS],
+)
+def test_what_is_shuffled(
+    option: str,
+    value: str,
+    plant: faults.Plant,
+    spilled: bool,
+    inputs: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if spilled:
+        monkeypatch.setattr(spill, "_INLINE_BYTES", 0)
+    plant(monkeypatch)
+    run = call(capsys, inputs["a.jsonl"], *filter(None, (option, value)))
+    assert (run.status, run.out, list(Path().iterdir())) == (1, "", [])
     assert MISMATCH in run.err
 
 

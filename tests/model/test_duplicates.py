@@ -75,7 +75,6 @@ def _implementation(request: pytest.FixtureRequest) -> Iterator[None]:
             (id_sets, "SMALL_SET"),
             (id_sets, "SMALL_MERGE"),
             (duplicates, "SMALL_SET"),
-            (duplicates, "SMALL_MERGE"),
         ):
             stack.enter_context(mock.patch.object(module, name, request.param))
         yield

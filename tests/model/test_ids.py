@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from pipeline.errors import EventError
 from pipeline.model import ids as id_sets
 from pipeline.model.events import NO_IDS, Ids
-from pipeline.model.ids import hash_id, id_lines, merge, pack, partition, unique_ids, unpack
+from pipeline.model.ids import (
+    counted_pieces,
+    hash_id,
+    id_lines,
+    merge,
+    merge_pieces,
+    pack,
+    partition,
+    unique_ids,
+    unpack,
+)
 from tests import oracle
 from tests.support import EXAMPLE_EVENTS, event
 
@@ -176,3 +186,15 @@ def test_an_id_with_a_line_break_or_a_first_quote_is_a_json_string(item: str) ->
 def test_partitions_grow_with_the_input() -> None:
     sizes = {0: 128, 2**30: 128, 32 * 2**30: 128, 32 * 2**30 + 1: 256, 2**40: 4096, 2**60: 65536}
     assert {size: id_sets.partitions_for(size) for size in sizes} == sizes
+
+
+@both
+@given(st.lists(ITEMS, max_size=4), st.sampled_from((2, 128)))
+def test_pieces_say_how_many_ids_came(parts: list[list[bytes]], partitions: int) -> None:
+    pieces: dict[int, bytes] = {}
+    for part in parts:
+        for number, piece in counted_pieces(Ids.of(part), partitions):
+            pieces[number] = pieces.get(number, b"") + piece
+    merged = {number: merge_pieces(data) for number, data in pieces.items()}
+    assert sum(came for _, came in merged.values()) == sum(map(len, parts))
+    assert sorted(item for ids, _ in merged.values() for item in ids.to_list()) == sorted({i for p in parts for i in p})
