@@ -131,13 +131,13 @@ def impressions(*timestamps: int) -> list[oracle.Event]:
     return [(f"id-{t}", "impressions", t) for t in timestamps]
 
 
-def check(outcome: Outcome, scenario: "Scenario") -> None:
+def check(outcome: Outcome, scenario: "Scenario", late_at_once: bool = False) -> None:
     """All panes, the last files, and counts that account for all that came."""
     events = impressions(*scenario.times)
     panes: dict[str, list[int]] = {}
     for name, held in outcome.versions:
         panes.setdefault(name, []).append(held)
-    assert panes == scenario.panes
+    assert panes == (scenario.at_once if late_at_once and scenario.at_once else scenario.panes)
     assert outcome.reports == reports_of(events, scenario.zone)
     assert outcome.ids == ids_of(events, scenario.zone)
     assert [reject["reason"].startswith("late: came ") for reject in outcome.rejects] == [True] * scenario.late
@@ -148,7 +148,8 @@ class Scenario(NamedTuple):
     """A stream to play, and what must come of it on any engine.
 
     times: of the impressions that are counted. panes: how many events of an hour each of its reports counts, in turn.
-    late: how many events are not counted. job: fields of StreamJob.
+    late: how many events are not counted. job: fields of StreamJob. at_once: panes where late events are
+    reported as they come, if others.
     """
 
     steps: Sequence[Step]
@@ -157,6 +158,7 @@ class Scenario(NamedTuple):
     late: int = 0
     zone: oracle.Zone = 60
     job: dict[str, Any] = {}  # noqa: RUF012
+    at_once: dict[str, list[int]] | None = None
 
 
 _HALF, _END = HOUR + 1800, HOUR + 3600
@@ -184,10 +186,14 @@ SCENARIOS = {
             arrive(block(HOUR + 6)),
             watermark(_END),  # on time
             arrive(block(HOUR + 7)),  # late
-            arrive(block(HOUR + 8, HOUR + 9)),  # late
+            wait(61),
+            arrive(block(HOUR + 8)),  # late
+            wait(30),
+            arrive(block(HOUR + 9)),  # late, with the one before
         ],
         range(HOUR + 1, HOUR + 10),
         {"2021-04-02T20+0100.csv": [3, 5, 6, 7, 9]},
+        at_once={"2021-04-02T20+0100.csv": [3, 5, 6, 7, 8, 9]},
     ),
     "out of order": Scenario([watermark(HOUR - 7200), *(arrive(block(time)) for time in _MIXED)], _MIXED, _MIXED_PANES),
     "a jump over empty hours": Scenario(

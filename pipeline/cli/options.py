@@ -47,7 +47,8 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             "--id_partitions",
             type=_integer,
             metavar="N",
-            help="in which ids are shuffled, a power of two (default by the input's size; each must fit in memory)",
+            help="in which ids are shuffled, a power of two (default by the input's size; each must fit in memory); "
+            "of a stream: files of ids an hour",
         )
         add("--rejects_output", metavar="FILE", help="write records that are no events there and go on")
         add("--utc_offset", metavar="+HH:MM", help=f"the report's hours (default {DEFAULT_UTC_OFFSET})")
@@ -151,6 +152,9 @@ def is_stream(options: PipelineOptions) -> bool:
 def _check_values(options: ReportOptions) -> None:
     HourClock.parse(options.utc_offset, options.time_zone)
     parse_factor(options.impressions_factor)
+    partitions = options.id_partitions
+    if partitions is not None and (not 2 <= partitions <= MAX_PARTITIONS or partitions.bit_count() > 1):
+        raise UsageError(f"--id_partitions {partitions}: must be a power of two from 2 to {MAX_PARTITIONS}")
     outputs = [options.output, options.ids_output, options.rejects_output]
     for one, other in itertools.combinations(filter(None, outputs), 2):
         if is_same(one, other):
@@ -163,9 +167,6 @@ def _check_batch(options: ReportOptions) -> None:
             raise UsageError(f"--{name} needs --streaming")
     if not options.input:
         raise UsageError("--input is missing: a file, glob or folder, or - for standard input")
-    partitions = options.id_partitions
-    if partitions is not None and (not 2 <= partitions <= MAX_PARTITIONS or partitions.bit_count() > 1):
-        raise UsageError(f"--id_partitions {partitions}: must be a power of two from 2 to {MAX_PARTITIONS}")
     if STANDARD in (options.ids_output, options.rejects_output):
         raise UsageError("only --output can be standard output (-)")
     uses_standard = options.output == STANDARD or STANDARD in options.input

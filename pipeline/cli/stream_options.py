@@ -9,7 +9,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
 
 from pipeline.engine.prism import find_prism
-from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
+from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
 from pipeline.errors import UsageError
 from pipeline.storage.files import check_file_system, is_local
 from pipeline.storage.patterns import has_magic
@@ -25,6 +25,8 @@ STREAM_OPTIONS = (
 )
 
 DEFAULT_FOLDER = "reports"
+
+_REMOTE_PARTS = 16
 
 KEEP_BUNDLES_WHOLE = "prism_disable_sdf_split"
 """Prism splits a bundle without progress for 100 ms, and forgets that keys have state: both parts may work on one key,
@@ -44,8 +46,6 @@ def check_stream(options: Any) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} must be at least {least}")
-    if options.id_partitions is not None:
-        raise UsageError("--id_partitions does not go with --streaming: ids are kept by the hour")
     if options.input and (options.timestamp_attribute or options.id_attribute):
         raise UsageError("--timestamp_attribute and --id_attribute belong to --subscription")
     standard = options.view_as(StandardOptions)
@@ -114,6 +114,8 @@ def make_stream_job(options: Any) -> StreamJob:
         options.timestamp_attribute,
         options.id_attribute,
         options.deduplicate,
+        options.id_partitions or _id_parts(options),
+        options.view_as(StandardOptions).runner in DIRECT_RUNNERS,
     )
     watched = [_watched(pattern) for pattern in job.patterns]
     for folder in job.outputs:
@@ -121,6 +123,11 @@ def make_stream_job(options: Any) -> StreamJob:
             raise UsageError(f"{folder} is watched as an input and an output")
         check_folder(folder)
     return job
+
+
+def _id_parts(options: Any) -> int:
+    """Files of ids an hour: what Dataflow keeps of a key must stay below 80 MB, which some 4 million ids are."""
+    return 1 if options.view_as(StandardOptions).runner in (STREAM_RUNNER, *LOCAL_RUNNERS) else _REMOTE_PARTS
 
 
 def _watched(pattern: str) -> str:

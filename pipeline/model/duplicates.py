@@ -119,7 +119,7 @@ def split_hours(batch: Batch, clock: HourClock) -> Iterator[tuple[Place, KeySet]
     hours = clock.numbers(batch.timestamps)[first]
     keys, hashes = keys.select(first), hashes[first]
     order = np.lexsort((hashes, hours))
-    keys, hashes, hours = _take(keys, order), hashes[order], hours[order]
+    keys, hashes, hours = keys.take(order), hashes[order], hours[order]
     parts = (hashes >> np.uint64(64 - _STREAM_BITS)).astype(np.int64)
     starts = np.flatnonzero(np.diff(hours, prepend=-(10**9)) | np.diff(parts, prepend=-1)).tolist()
     begun = clock.starts(hours[starts]).tolist()
@@ -150,19 +150,11 @@ def _first_ones(keys: Ids, hashes: _Hashes) -> _Mask:
     return first
 
 
-def _take(keys: Ids, order: npt.NDArray[np.int64]) -> Ids:
-    """The keys in another order."""
-    lengths = np.diff(keys.ends, prepend=0)
-    ends = np.cumsum(lengths[order])
-    shifts = (keys.ends - lengths)[order] - (ends - lengths[order])
-    return Ids(ends, keys.data[np.arange(len(keys.data)) + np.repeat(shifts, lengths[order])])
-
-
 def as_one(sets: Sequence[KeySet]) -> KeySet:
     """Sets without a key in common as one."""
     hashes = np.concatenate([one.hash_column() for one in sets])
     order = np.argsort(hashes)
-    return KeySet.of(_take(Ids.concat([one.keys() for one in sets]), order), hashes[order])
+    return KeySet.of(Ids.concat([one.keys() for one in sets]).take(order), hashes[order])
 
 
 def unseen(piece: KeySet, seen: Iterable[KeySet]) -> KeySet:

@@ -64,6 +64,13 @@ class Ids(NamedTuple):
         lengths = np.diff(self.ends, prepend=0)
         return Ids(np.cumsum(lengths[mask]), self.data[np.repeat(mask, lengths)])
 
+    def take(self, order: npt.NDArray[np.int64]) -> "Ids":
+        """The ids at these places, in this order."""
+        lengths = np.diff(self.ends, prepend=0)
+        ends = np.cumsum(lengths[order])
+        shifts = (self.ends - lengths)[order] - (ends - lengths[order])
+        return Ids(ends, self.data[np.arange(ends[-1] if len(ends) else 0) + np.repeat(shifts, lengths[order])])
+
     def to_list(self) -> list[bytes]:
         """Each id as bytes."""
         data, ends = self.data.tobytes(), self.ends.tolist()

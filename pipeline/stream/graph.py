@@ -24,7 +24,7 @@ from pipeline.engine.threads import ThreadedDoFn
 from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
 from pipeline.model.events import Batch, Reject
-from pipeline.model.hour_ids import ids_by_hour, union
+from pipeline.model.hour_ids import Place, ids_by_hour, union
 from pipeline.model.hours import HOUR, HourClock
 from pipeline.model.ids import id_lines, merge
 from pipeline.model.table import (
@@ -47,19 +47,22 @@ from pipeline.transforms.deduplicate import DropStreamDuplicates
 from pipeline.transforms.format import FormatRejects
 from pipeline.transforms.read import ReadBlocks
 
+_HELD_BYTES = 64 * 1024 * 1024  # of ids, by a bundle
 _FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no word for ever, its time ends in 294247
 
 
-def hour_windows(clock: HourClock, early_firing_seconds: int) -> beam.WindowInto:
-    """Hours of event time that are reported early, when the watermark passes their end, and with each late event.
+def hour_windows(clock: HourClock, early_firing_seconds: int, late_at_once: bool = False) -> beam.WindowInto:
+    """Hours of event time that are reported early, when the watermark passes their end, and as often as that later on.
 
-    Panes hold what is new, RunningTotals adds them up: of windows that accumulate, Prism
-    keeps each element for ever and works on all of them in each pane. Nothing is too late for a window: what is too
-    late for the job was sorted out before, since a runner would drop it without a word.
+    Late events come for weeks and in any number of files: with a pane for each, a report would be written again and
+    again. Panes hold what is new, RunningTotals adds them up: of windows that accumulate, Prism keeps each element for
+    ever and works on all of them in each pane. Nothing is too late for a window: what is too late for the job was
+    sorted out before, since a runner would drop it without a word.
     """
+    late = AfterCount(1) if late_at_once else AfterProcessingTime(early_firing_seconds)
     return beam.WindowInto(
         FixedWindows(HOUR, offset=-clock.phase % HOUR),
-        trigger=AfterWatermark(early=AfterProcessingTime(early_firing_seconds), late=AfterCount(1)),
+        trigger=AfterWatermark(early=AfterProcessingTime(early_firing_seconds), late=late),
         accumulation_mode=AccumulationMode.DISCARDING,
         allowed_lateness=_FOREVER,
     )
@@ -76,24 +79,24 @@ class _AddToTotal(beam.DoFn):  # type: ignore[misc]
     def __init__(self, add: Callable[[list[Any]], Any]) -> None:
         self._add = add
 
-    def process(self, pane: tuple[int, Any], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[tuple[int, Any]]:
-        hour, new = pane
+    def process(self, pane: tuple[Any, Any], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[tuple[Any, Any]]:
+        key, new = pane
         before = total.read()
         now = new if before is None else self._add([before, new])
         total.write(now)
-        yield hour, now
+        yield key, now
 
 
 @dataclasses.dataclass
 class RunningTotals(beam.PTransform):  # type: ignore[misc]
-    """The sum of an hour's panes so far, with each pane: PCollection[tuple[int, T]] -> PCollection[tuple[int, T]].
+    """The sum of a key's panes so far, with each pane: PCollection[tuple[K, T]] -> PCollection[tuple[K, T]].
 
     add: what adds up values of T; the order of panes does not matter. They are to be in the global window.
     """
 
     add: Callable[[list[Any]], Any]
 
-    def expand(self, panes: beam.PCollection[tuple[int, Any]]) -> beam.PCollection[tuple[int, Any]]:
+    def expand(self, panes: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Any]]:
         totals = panes | "Add" >> beam.ParDo(_AddToTotal(self.add))
         totals.element_type = panes.element_type
         return totals
@@ -165,31 +168,59 @@ class _LogRejects(beam.DoFn):  # type: ignore[misc]
 
 
 class _IdsByHour(ThreadedDoFn):
-    def __init__(self, clock: HourClock) -> None:
+    """Ids of a bundle, united: a bundle may be hundreds of small files."""
+
+    def __init__(self, clock: HourClock, parts: int) -> None:
         super().__init__()
-        self._clock = clock
+        self._clock, self._parts = clock, parts
 
-    def work(self, batch: Batch) -> list[tuple[int, bytes]]:
-        return list(ids_by_hour(batch, self._clock))
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._clear()
 
-    def emit(self, hours: list[tuple[int, bytes]]) -> Iterator[WindowedValue]:
-        for hour, packed in hours:
-            yield WindowedValue((hour, packed), hour, (GlobalWindow(),))
+    def _clear(self) -> None:
+        self._held: dict[Place, list[bytes]] = {}
+        self._size = 0
+
+    def work(self, batch: Batch) -> list[tuple[Place, bytes]]:
+        return list(ids_by_hour(batch, self._clock, self._parts))
+
+    def emit(self, places: list[tuple[Place, bytes]]) -> Iterator[WindowedValue]:
+        for place, packed in places:
+            self._held.setdefault(place, []).append(packed)
+            self._size += len(packed)
+        if self._size > _HELD_BYTES:
+            yield from self._united()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        yield from super().finish_bundle()
+        yield from self._united()
+
+    def _united(self) -> Iterator[WindowedValue]:
+        held = self._held
+        self._clear()
+        for place, pieces in held.items():
+            yield WindowedValue((place, union(pieces)), place[0], (GlobalWindow(),))
 
 
 @dataclasses.dataclass
 class HourIds(beam.PTransform):  # type: ignore[misc]
-    """Unique ids per hour: PCollection[Batch] -> PCollection[tuple[int, bytes]], an hour's start and its packed ids."""
+    """Unique ids per hour: PCollection[Batch] -> PCollection[tuple[Place, bytes]], each place's packed ids so far.
+
+    parts: of an hour, each of which is kept, and shuffled, by itself.
+    """
 
     clock: HourClock
     windows: beam.WindowInto
+    parts: int = 1
 
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, bytes]]:
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[Place, bytes]]:
+        kind: Any = tuple[Place, bytes]
         return (
             batches
-            | "Ids by hour" >> beam.ParDo(_IdsByHour(self.clock)).with_output_types(tuple[int, bytes])
+            | "Ids by hour" >> beam.ParDo(_IdsByHour(self.clock, self.parts)).with_output_types(kind)
             | "Hours" >> self.windows
-            | "Union" >> beam.CombinePerKey(union).with_output_types(tuple[int, bytes])
+            | "Union" >> beam.CombinePerKey(union).with_output_types(kind)
             | "No window" >> without_windows()
             | "Total" >> RunningTotals(union)
         )
@@ -203,9 +234,10 @@ def _report_version(table: Table) -> Version:
     return f"{hour_name(table[0]['hour'])}.csv", (count_table(table), csv_text(table).encode())
 
 
-def _ids_version(hour: tuple[int, bytes], clock: HourClock) -> Version:
-    ids = merge(hour[1])
-    return f"{hour_name(clock.label(hour[0]))}.txt", (len(ids.ends), id_lines(ids))
+def _ids_version(place: tuple[Place, bytes], clock: HourClock, parts: int) -> Version:
+    (hour, part), packed = place
+    ids, which = merge(packed), f"-{part:0{len(str(parts))}}-of-{parts}" if parts > 1 else ""
+    return f"{hour_name(clock.label(hour))}{which}.txt", (len(ids.ends), id_lines(ids))
 
 
 @dataclasses.dataclass
@@ -216,7 +248,7 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> beam.PCollection[str]:
         job, clock = self.job, HourClock.parse(self.job.utc_offset, self.job.time_zone)
-        early = job.early_firing_seconds
+        seconds, at_once = job.early_firing_seconds, job.late_at_once
         want_ids = bool(job.ids_output or job.rejects_output) or job.deduplicate
         decoded = blocks | "Decode" >> DecodeStream(want_ids, clock, job.allowed_lateness_seconds)
         self._keep_rejects(decoded[REJECTS])
@@ -225,12 +257,12 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
             drop = DropStreamDuplicates(clock, job.allowed_lateness_seconds)
             batches, dropped = batches | "Drop duplicates" >> drop
         if job.ids_output:
-            ids = batches | "Unique ids" >> HourIds(clock, hour_windows(clock, early))
-            lines = ids | "Id lines" >> beam.Map(_ids_version, clock).with_output_types(Version)
+            ids = batches | "Unique ids" >> HourIds(clock, hour_windows(clock, seconds, at_once), job.id_parts)
+            lines = ids | "Id lines" >> beam.Map(_ids_version, clock, job.id_parts).with_output_types(Version)
             _ = lines | "Write ids" >> WriteHours(job.ids_output, job.token)
         counts = (
             batches
-            | "Count" >> CountHours(clock, windows=hour_windows(clock, early))
+            | "Count" >> CountHours(clock, windows=hour_windows(clock, seconds, at_once))
             | "No window" >> without_windows()
         )
         panes = counts | "Counted" >> beam.Map(_count_pane).with_output_types(Counted)

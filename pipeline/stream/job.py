@@ -14,8 +14,9 @@ class StreamJob:
 
     patterns: watched files; or subscription: of Pub/Sub. utc_offset, time_zone: at most one, as HourClock.parse takes
     it. early_firing_seconds: between the reports of an hour that goes on. allowed_lateness_seconds: how long an hour
-    stays open, None: for ever. deduplicate: events equal in id, event and timestamp count once. token: names temporary
-    files.
+    stays open, None: for ever. deduplicate: events equal in id, event and timestamp count once. id_parts: files of ids
+    an hour, by the ids' hashes, a power of two. late_at_once: late events are reported as they come, since DirectRunner
+    loses timers of late panes. token: names temporary files.
     """
 
     output: str
@@ -31,6 +32,8 @@ class StreamJob:
     timestamp_attribute: str | None = None
     id_attribute: str | None = None
     deduplicate: bool = False
+    id_parts: int = 1
+    late_at_once: bool = False
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property

@@ -35,6 +35,7 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         (f"--streaming --subscription {SUBSCRIPTION} --runner FnApiRunner", "Use --runner DataflowRunner"),
         (f"--streaming --subscription {SUBSCRIPTION} --runner DirectRunner --id_attribute x", "needs DataflowRunner"),
         ("--streaming --input a --output b --rejects_output b", "two outputs have the same name"),
+        ("--streaming --input a --id_partitions 3", "must be a power of two"),
         ("--streaming --input a --utc_offset 1", "UTC offset"),
         ("--streaming --input a --time_zone Asia/Tehran", "less than whole hours"),
         ("--streaming --input a --time_zone UTC --utc_offset +00:00", "only one of them"),
@@ -68,6 +69,14 @@ def test_prism_is_not_to_split_bundles_with_state(engine: str, whole: bool) -> N
     assert options.experiments == ["one", *([KEEP_BUNDLES_WHOLE] if whole else [])]
 
 
+@pytest.mark.parametrize(
+    ("more", "parts"), [("", 1), ("--runner DataflowRunner", 16), ("--runner DataflowRunner --id_partitions 64", 64)]
+)
+def test_files_of_ids_an_hour(more: str, parts: int, tmp_path: Path) -> None:
+    options = parse_options(f"--streaming --input {tmp_path} --output {tmp_path}/out {more}".split())
+    assert make_stream_job(options).id_parts == parts
+
+
 def test_a_job_has_all_options(tmp_path: Path) -> None:
     options = parse_options(
         f"--streaming --runner DataflowRunner --subscription {SUBSCRIPTION} --output {tmp_path}/out --deduplicate "
@@ -82,6 +91,7 @@ def test_a_job_has_all_options(tmp_path: Path) -> None:
         timestamp_attribute="when",
         id_attribute="number",
         deduplicate=True,
+        id_parts=16,
         token="",
     )
 

@@ -216,5 +216,5 @@ def test_any_zone_event_by_event(name: str, others: list[int]) -> None:
     for identity, _, moment in rows:
         hours.setdefault(oracle.hour(moment, name), set()).add(identity.encode())
     batch = Batch.of([Event(identity, 0, moment) for identity, _, moment in rows])
-    found = [(zone(name).label(start), set(unpack(packed))) for start, packed in ids_by_hour(batch, zone(name))]
+    found = [(zone(name).label(start), set(unpack(packed))) for (start, _), packed in ids_by_hour(batch, zone(name))]
     assert found == list(hours.items())

@@ -25,7 +25,7 @@ NAME = "2021-04-02T20+0100.csv"
 
 
 def play(folder: Path, *steps: Step, **job: Any) -> Outcome:
-    return streams.play(folder, steps, DIRECT, **job)
+    return streams.play(folder, steps, DIRECT, late_at_once=True, **job)
 
 
 def check(outcome: Outcome, timestamps: Sequence[int], minutes: int = 60) -> None:
@@ -40,7 +40,7 @@ def check(outcome: Outcome, timestamps: Sequence[int], minutes: int = 60) -> Non
 @pytest.mark.parametrize("name", streams.SCENARIOS)
 def test_panes(name: str, tmp_path: Path) -> None:
     scenario = streams.SCENARIOS[name]
-    streams.check(play(tmp_path, *scenario.steps, **scenario.job), scenario)
+    streams.check(play(tmp_path, *scenario.steps, **scenario.job), scenario, late_at_once=True)
 
 
 def test_early_panes_come_as_often_as_told(tmp_path: Path) -> None:
@@ -128,6 +128,14 @@ def test_ids_are_unique_within_the_hour(tmp_path: Path) -> None:
     outcome = play(tmp_path, watermark(HOUR), arrive(first), wait(61), arrive(second), arrive(first))
     assert outcome.ids == {"2021-04-02T20+0100.txt": ["a"], "2021-04-02T21+0100.txt": ["a"]}
     assert outcome.summary.counted == 6
+
+
+def test_ids_of_an_hour_in_parts(tmp_path: Path) -> None:
+    times = [HOUR + k for k in range(40)]
+    steps = [step for k in range(0, 40, 10) for step in (arrive(block(*times[k : k + 10])), wait(61))]
+    outcome = play(tmp_path, watermark(HOUR), *steps, id_parts=4)
+    assert sorted(outcome.ids) == [f"2021-04-02T20+0100-{part}-of-4.txt" for part in range(4)]
+    assert sorted(line for lines in outcome.ids.values() for line in lines) == [f"id-{time}" for time in times]
 
 
 def arrangement(events: list[dict[str, Any]], random: Random) -> list[Step]:

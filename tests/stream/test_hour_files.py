@@ -51,13 +51,13 @@ def test_ids_by_hour(events: list[tuple[str, int]], offset: int) -> None:
         hour = (timestamp + offset) // 3600 * 3600 - offset
         wanted.setdefault(hour, set()).add(name.encode())
     found = list(ids_by_hour(batch(events), support.clock(offset)))
-    assert [hour for hour, _ in found] == sorted(wanted)
-    assert {hour: set(unpack(packed)) for hour, packed in found} == wanted
+    assert [hour for (hour, _), _ in found] == sorted(wanted)
+    assert {hour: set(unpack(packed)) for (hour, _), packed in found} == wanted
 
 
 def test_ids_by_hour_of_many_events() -> None:
     events = [(f"id-{k % 5000}", k) for k in range(20_000)]
-    found = {hour: set(unpack(packed)) for hour, packed in ids_by_hour(batch(events), support.clock(0))}
+    found = {hour: set(unpack(packed)) for (hour, _), packed in ids_by_hour(batch(events), support.clock(0))}
     assert found == {
         h * 3600: {f"id-{k % 5000}".encode() for k in range(h * 3600, min(h * 3600 + 3600, 20_000))} for h in range(6)
     }
