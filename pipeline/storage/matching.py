@@ -219,8 +219,10 @@ def _match_objects(pattern: str) -> list[InputFile]:
         if not (is_io_error(error) or isinstance(error, ValueError)):
             raise
         raise UsageError(f"{pattern}: cannot be listed: {explain(error)}") from None
-    literal = [file for file in listed if file.path == pattern] or _in_folder(listed, pattern)
-    return literal or [file for file in listed if whole_expression(pattern).fullmatch(file.path)]
+    literal = [file for file in listed if file.path == pattern]
+    if literal or any(file.path.startswith(f"{pattern.rstrip('/')}/") for file in listed):
+        return literal or _in_folder(listed, pattern)
+    return [file for file in listed if whole_expression(pattern).fullmatch(file.path)]
 
 
 def _object(path: str) -> list[InputFile]:

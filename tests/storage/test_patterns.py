@@ -3,12 +3,15 @@
 import os
 import re
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
+from pipeline.storage import matching
+from pipeline.storage.files import InputFile
 from pipeline.storage.matching import match_files
 from pipeline.storage.patterns import literal_prefix, parse, whole_expression
 
@@ -87,3 +90,29 @@ def test_a_walk_finds_what_the_expression_matches(
         return
     found = {os.path.relpath(file.path, folder) for file in match_files(f"{folder}/{pattern}")}
     assert found == {path for path in made if expression.fullmatch(path)}
+
+
+def in_a_bucket(names: set[str], pattern: str) -> set[str]:
+    """What a pattern finds in a bucket of objects with these names."""
+    objects = [InputFile(f"gs://bucket/{name}", 0, name) for name in sorted(names)]
+    with (
+        mock.patch.object(matching, "check_file_system"),
+        mock.patch.object(matching, "list_objects", lambda prefix: [o for o in objects if o.path.startswith(prefix)]),
+        mock.patch.object(matching, "_object", lambda path: [o for o in objects if o.path == path]),
+    ):
+        return {file.path.removeprefix("gs://bucket/") for file in match_files(f"gs://bucket/{pattern}")}
+
+
+@settings(max_examples=400)
+@given(st.sets(PATHS, max_size=12), PATTERNS | PATHS, st.sampled_from(["", "/"]))
+def test_a_disk_and_a_bucket_agree(
+    tmp_path_factory: pytest.TempPathFactory, paths: set[str], pattern: str, end: str
+) -> None:
+    folder = tmp_path_factory.mktemp("tree")
+    made = make(folder, paths)
+    try:
+        whole_expression(pattern)
+    except UsageError:
+        return
+    on_disk = {os.path.relpath(file.path, folder) for file in match_files(f"{folder}/{pattern}{end}")}
+    assert on_disk == in_a_bucket(made, pattern + end)
