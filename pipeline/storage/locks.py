@@ -12,7 +12,7 @@ import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 
-_TEMPORARY = re.compile(r"\..*\.([0-9a-f]{32})-(?:[0-9a-f]{32}|lock)", re.DOTALL)
+TEMPORARY = re.compile(r"\..*\.([0-9a-f]{32})-(?:[0-9a-f]{32}|lock)", re.DOTALL)
 _LONGEST = 60  # bytes of a name: some encrypted file systems have room for 143 in all
 
 
@@ -23,9 +23,14 @@ def new_token() -> str:
 
 def prefix(name: str, token: str) -> str:
     """How the hidden names of a run's temporary files for an output begin."""
+    return f"{start(name)}{token}-"
+
+
+def start(name: str) -> str:
+    """How the hidden names of any run's temporary files for an output begin."""
     while len(os.fsencode(name)) > _LONGEST:
         name = name[:-1]
-    return f".{name}.{token}-"
+    return f".{name}."
 
 
 def create_locked(make_path: Callable[[], str], flags: int = os.O_WRONLY, mode: int = 0o666) -> tuple[int, str]:
@@ -92,7 +97,7 @@ def remove_dead(folder: str) -> None:
     """
     dead: dict[str, list[str]] = {}
     for name in os.listdir(folder):
-        found = _TEMPORARY.fullmatch(name)
+        found = TEMPORARY.fullmatch(name)
         if found:
             dead.setdefault(found.group(1), []).append(os.path.join(folder, name))
     for token, paths in dead.items():
@@ -109,7 +114,7 @@ def remove_dead(folder: str) -> None:
 def remove_of(folder: str, token: str) -> None:
     """Removes a run's own temporary files, but not its lock; OSError where that fails."""
     for name in os.listdir(folder):
-        found = _TEMPORARY.fullmatch(name)
+        found = TEMPORARY.fullmatch(name)
         if found and found.group(1) == token and not name.endswith("-lock"):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(folder, name))

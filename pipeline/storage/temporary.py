@@ -3,13 +3,17 @@
 import contextlib
 import os
 import posixpath
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from pipeline.errors import OutputError
 from pipeline.storage import locks
 from pipeline.storage.files import delete_file, explain, is_io_error, is_local, list_objects, shown
 from pipeline.storage.local import temporary_path
+
+LONGEST_RUN_SECONDS = 14 * 24 * 3600
+"""Dataflow ends a batch after ten days; a stream needs each of its temporary objects for seconds."""
 
 
 def temporary_name(path: str, token: str) -> str:
@@ -33,12 +37,33 @@ def explained(path: str) -> Iterator[None]:
         raise OutputError(f"{shown(path)}: cannot be written: {explain(error)}") from None
 
 
-def held(paths: Iterable[str], token: str) -> contextlib.AbstractContextManager[None]:
+def held(paths: Collection[str], token: str) -> contextlib.AbstractContextManager[None]:
     """Marks a run's temporary files beside outputs here as those of a living one; removes those of dead ones.
 
-    In buckets nothing tells the dead from the living: what killed runs leave there stays.
+    In buckets only their age tells the dead from the living.
     """
+    for path in paths:
+        if not is_local(path):
+            folder, name = posixpath.split(path)
+            _remove_old(f"{folder}/{locks.start(name)}")
     return locks.held((os.path.dirname(os.path.realpath(path)) for path in filter(is_local, paths)), token)
+
+
+def held_folders(folders: Collection[str], token: str) -> contextlib.AbstractContextManager[None]:
+    """As held, for a run that writes any files in folders."""
+    for folder in folders:
+        if not is_local(folder):
+            _remove_old(f"{folder.rstrip('/')}/.")
+    return locks.held(filter(is_local, folders), token)
+
+
+def _remove_old(prefix: str) -> None:
+    """Removes temporary objects that no run can need any more, of paths that begin so (a folder, part of a name)."""
+    with contextlib.suppress(Exception):  # where it fails, writing tells why
+        for file in list_objects(prefix):
+            is_temporary = locks.TEMPORARY.fullmatch(file.path[prefix.rindex("/") + 1 :])
+            if is_temporary and file.modified and time.time() - file.modified > LONGEST_RUN_SECONDS:
+                delete_file(file.path)
 
 
 def remove_leftovers(path: str, token: str) -> None:

@@ -18,6 +18,7 @@ from pipeline.errors import MismatchError, StoppedError
 from pipeline.model.tally import Summary, check_counts
 from pipeline.storage import locks
 from pipeline.storage.files import is_local
+from pipeline.storage.temporary import held_folders
 from pipeline.stream import hour_files
 from pipeline.stream import watch as watching
 from pipeline.stream.graph import HourlyStream, ReadStream
@@ -34,7 +35,7 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
       StoppedError: files were not read to their end.
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left on this machine.
     """
-    with locks.held(filter(is_local, job.outputs), job.token):
+    with held_folders(job.outputs, job.token):
         drained, summary = _run(job, options)
     if drained:
         check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)

@@ -6,16 +6,19 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from pipeline.storage import locks
+from pipeline.storage import locks, temporary
+from pipeline.storage.files import InputFile
 from pipeline.storage.local import new_file, temporary_path
 from pipeline.storage.locks import held, new_token, prefix, remove_dead, remove_of
 from pipeline.storage.scratch import scratch_folder
+from pipeline.storage.temporary import LONGEST_RUN_SECONDS
 from pipeline.storage.writable import check_writable
 from tests.serving_support import await_true
 from tests.support import ROOT
@@ -170,7 +173,7 @@ def test_an_output_can_be_written_whatever_other_runs_clean(tmp_path: Path) -> N
 def test_temporary_names_are_short(name: str) -> None:
     made = os.path.basename(temporary_path(f"/nowhere/{name}", new_token()))
     assert len(os.fsencode(made)) <= 143
-    assert locks._TEMPORARY.fullmatch(made)
+    assert locks.TEMPORARY.fullmatch(made)
     assert made.startswith(prefix(name, made.split(".")[-1].split("-")[0]))
 
 
@@ -234,3 +237,32 @@ def test_a_temporary_folder_that_cannot_be_listed_will_do(tmp_path: Path, monkey
     monkeypatch.setattr("pipeline.storage.scratch.os.listdir", refuse)
     with scratch_folder() as folder:
         assert os.path.isdir(folder)
+
+
+def test_in_a_bucket_what_no_run_can_need_any_more_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    token, now = new_token(), int(time.time())
+    names = {
+        f".r.csv.{token}-{'0' * 32}": now - LONGEST_RUN_SECONDS - 60,
+        f".r.csv.{token}-{'1' * 32}": now - LONGEST_RUN_SECONDS + 60,
+        f".r.csv.{token}-{'2' * 32}": 0,  # nobody knows
+        f".other.csv.{token}-{'0' * 32}": 1,
+        ".r.csv.bak": 1,
+        "r.csv": 1,
+    }
+    objects = [InputFile(f"gs://bucket/out/{name}", 0, name, modified) for name, modified in names.items()]
+    removed: list[str] = []
+    monkeypatch.setattr(temporary, "list_objects", lambda prefix: [o for o in objects if o.path.startswith(prefix)])
+    monkeypatch.setattr(temporary, "delete_file", removed.append)
+    with temporary.held(["gs://bucket/out/r.csv"], new_token()):
+        pass
+    assert removed == [objects[0].path]
+    with temporary.held_folders(["gs://bucket/out/"], new_token()):
+        pass
+    assert removed == [objects[k].path for k in (0, 0, 3)]
+
+
+def test_a_bucket_that_cannot_be_listed_is_not_the_business_of_locks() -> None:
+    with temporary.held(["nowhere://bucket/r.csv"], new_token()):
+        pass
+    with temporary.held_folders(["nowhere://bucket/r"], new_token()):
+        pass

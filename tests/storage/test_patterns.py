@@ -116,3 +116,10 @@ def test_a_disk_and_a_bucket_agree(
         return
     on_disk = {os.path.relpath(file.path, folder) for file in match_files(f"{folder}/{pattern}{end}")}
     assert on_disk == in_a_bucket(made, pattern + end)
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_literal_folder_that_holds_only_folders_comes_first_too(end: str, tmp_path: Path) -> None:
+    made = make(tmp_path, {"[a]/deeper/b", "a"})
+    assert match_files(f"{tmp_path}/[a]{end}") == []
+    assert in_a_bucket(made, f"[a]{end}") == set()
