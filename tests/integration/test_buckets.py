@@ -82,7 +82,7 @@ def test_rejects_leave_nothing_behind(store: Store) -> None:
     done = run(store, "--input", path, "--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt")
     assert done.returncode == 1
     first, reject, hint = done.stderr.splitlines()
-    assert (first, reject[: len(path) + 6]) == ("error: 1 of 11 records rejected", f"  {path}:11: ")
+    assert (first, reject[: len(path) + 7]) == ("error: 1 of 11 records rejected", f"  {path}:11: ")
     assert hint.startswith("hint: ")
     assert store.names("rejects/") == ["rejects/bad.jsonl"]
 
