@@ -16,6 +16,7 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 from pipeline.serving.app import make_app
+from pipeline.serving.journal import Journal
 from pipeline.serving.settings import Settings
 from pipeline.serving.slots import Slots, slot_maker
 
@@ -56,7 +57,9 @@ def build_app(folder: Path, settings: Settings | None = None, *beam_arguments: s
     make_slot = slot_maker(folder, beam_arguments, usual=settings.report)
     for _ in range(slots):
         pool.add(make_slot())
-    app = make_app(settings, pool)
+    journal = Journal(settings.log_format)
+    journal.load()
+    app = make_app(settings, pool, journal)
     app.config["slots"] = pool
     return app
 
@@ -140,6 +143,11 @@ class Server:
     def post(self, body: bytes = SAMPLE, path: str = "/", **headers: str) -> Answer:
         with self.connect() as connection:
             connection.sendall(head(len(body), path=path, **headers) + body)
+            return receive(connection)
+
+    def get(self, path: str = "/", **headers: str) -> Answer:
+        with self.connect() as connection:
+            connection.sendall(head(0, "GET", path, **headers))
             return receive(connection)
 
     def stop(self) -> int:

@@ -9,8 +9,10 @@ from pipeline.storage.compression import GZIP, ZSTD, Codec
 
 _READ = "GET, HEAD, OPTIONS"
 ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", "/openapi.json": _READ, "/app.js": _READ, "/style.css": _READ}
+ALLOWED |= {"/healthz": _READ, "/metrics": _READ}
 """Every path there is, with its methods."""
 
+_KINDS = {"/healthz": "health", "/metrics": "metrics"}
 _ENCODINGS = {"": None, "identity": None, "gzip": GZIP, "x-gzip": GZIP, "zstd": ZSTD}
 
 
@@ -21,8 +23,15 @@ def refuse(method: str, path: str, headers: Mapping[str, str], settings: Setting
     if method not in ALLOWED[path].split(", "):
         return Problem(405, "POST events to /", headers={"Allow": ALLOWED[path]})
     if method != "POST":
-        return None
+        return _unauthorized(headers, settings.token) if path == "/metrics" and method != "OPTIONS" else None
     return _unauthorized(headers, settings.token) or _unacceptable(headers, settings.max_body_bytes)
+
+
+def kind(method: str, path: str) -> str:
+    """What a request is for: report, page, file (of the page), health, metrics, or other."""
+    if path == "/":
+        return "report" if method == "POST" else "page"
+    return _KINDS.get(path, "file" if path in ALLOWED else "other")
 
 
 def _unauthorized(headers: Mapping[str, str], token: str | None) -> Problem | None:

@@ -13,6 +13,7 @@ import bottle
 from pipeline.errors import InputError, OutputError, RejectsError, UsageError
 from pipeline.model.tally import Summary
 from pipeline.serving import admission, bodies
+from pipeline.serving.journal import METRICS_TYPE, Journal
 from pipeline.serving.problems import SAFE_HEADERS, Problem, ProblemError, reject_problem
 from pipeline.serving.settings import ReportSettings, Settings
 from pipeline.serving.slots import Slot, Slots
@@ -36,10 +37,14 @@ _PAGE_POLICY = (
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-def make_app(settings: Settings, slots: Slots) -> bottle.Bottle:
-    """The WSGI application."""
+def make_app(
+    settings: Settings, slots: Slots, journal: Journal, is_stopping: Callable[[], bool] = lambda: False
+) -> bottle.Bottle:
+    """The WSGI application. is_stopping: whether the server is."""
     app = bottle.Bottle()
     pages = {path: _page(_content(name, settings), kind) for path, (name, kind) in _FILES.items()}
+    pages["/healthz"] = lambda: _health(slots, is_stopping())
+    pages["/metrics"] = lambda: _metrics(slots, journal)
 
     def answer(path: str) -> bottle.HTTPResponse:
         environ = bottle.request.environ
@@ -81,6 +86,26 @@ def _page(content: bytes, kind: str) -> Callable[[], bottle.HTTPResponse]:
         **SAFE_HEADERS,
     }
     return lambda: bottle.HTTPResponse(content, 200, {**headers, "Content-Length": str(len(content))})
+
+
+def _health(slots: Slots, is_stopping: bool) -> bottle.HTTPResponse:
+    if is_stopping or not slots.total:
+        state = "stopping" if is_stopping else "starting"
+        return _respond(Problem(503, f"the server is {state}", headers={"Retry-After": "2"}))
+    return _text(b"ok\n", "text/plain; charset=utf-8")
+
+
+def _metrics(slots: Slots, journal: Journal) -> bottle.HTTPResponse:
+    journal.slots(slots.busy, slots.total, slots.waiting)
+    content = journal.exposition()
+    if content is None:
+        return _respond(Problem(503, "the server is starting", headers={"Retry-After": "2"}))
+    return _text(content, METRICS_TYPE)
+
+
+def _text(content: bytes, kind: str) -> bottle.HTTPResponse:
+    headers = {"Content-Type": kind, "Cache-Control": "no-store", **SAFE_HEADERS}
+    return bottle.HTTPResponse(content, 200, {**headers, "Content-Length": str(len(content))})
 
 
 def _headers(environ: dict[str, Any]) -> dict[str, str]:

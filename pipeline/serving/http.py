@@ -4,7 +4,6 @@ Waitress reads a whole request, into a nameless temporary file if it is large, b
 client costs a socket and no thread. What it has no option for is done here in subclasses, at the places it has for it.
 """
 
-import contextlib
 import json
 import socket
 import sys
@@ -17,8 +16,9 @@ import waitress.channel
 import waitress.server
 import waitress.task
 
-from pipeline.serving import admission, limits
+from pipeline.serving import admission, resources
 from pipeline.serving.app import SUMMARY
+from pipeline.serving.journal import Answer, Journal
 from pipeline.serving.parsing import HEAD_BYTES, Parser, is_slow
 from pipeline.serving.problems import Problem
 from pipeline.serving.settings import Settings
@@ -40,7 +40,7 @@ _DETAILS = {
 
 
 class _Logged:
-    """Mixin for waitress's tasks: a line on stderr for each answer."""
+    """Mixin for waitress's tasks: each answer goes to the journal."""
 
     def service(self: Any) -> None:
         try:
@@ -50,16 +50,19 @@ class _Logged:
 
 
 def _log(task: Any) -> None:
-    request, now = task.request, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    request = task.request
     summary = next((value for name, value in task.response_headers if name.lower() == SUMMARY.lower()), "{}")
     method = request.command if request.command in ("GET", "HEAD", "POST", "OPTIONS") else "-"
-    milliseconds = (time.monotonic() - request.completed_at) * 1000
-    line = (
-        f"{now} {method} {task.status[:3]} bytes={request.body_bytes_received} "
-        f"events={json.loads(summary).get('read', 0)} ms={milliseconds:.0f}\n"
+    task.channel.server.journal.answered(
+        Answer(
+            method,
+            admission.kind(method, request.path),
+            int(task.status[:3]),
+            request.body_bytes_received,
+            json.loads(summary).get("read", 0),
+            time.monotonic() - request.completed_at,
+        )
     )
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-        sys.stderr.write(line)
 
 
 class _Task(_Logged, waitress.task.WSGITask):  # type: ignore[misc]
@@ -167,13 +170,19 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
 class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
     """Serves an application on a listening socket that other processes may share.
 
-    renew_folder: makes the folder for temporary files again where it is gone.
+    renew_folder: makes the folder for temporary files again where it is gone. on_second: called each second.
     """
 
     channel_class = Channel
 
     def __init__(
-        self, application: Any, settings: Settings, listener: socket.socket, renew_folder: Callable[[], None]
+        self,
+        application: Any,
+        settings: Settings,
+        listener: socket.socket,
+        journal: Journal,
+        renew_folder: Callable[[], None],
+        on_second: Callable[[], None] = lambda: None,
     ) -> None:
         adjustments = waitress.adjustments.Adjustments(
             sockets=[listener],
@@ -183,7 +192,7 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
             recv_bytes=_RECEIVE_BYTES,
             max_request_header_size=HEAD_BYTES,
             outbuf_high_watermark=sys.maxsize,  # else threads wait for clients; add_task() bounds what is unsent
-            connection_limit=limits.connections(settings.slots),
+            connection_limit=resources.connections(settings.slots),
             cleanup_interval=1,
             asyncore_use_poll=True,
             ident=None,
@@ -191,7 +200,8 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         adjustments.settings, adjustments.renew_folder = settings, renew_folder
         info = (listener.family, listener.type, listener.proto, listener.getsockname())
         super().__init__(application, _sock=listener, adj=adjustments, bind_socket=False, sockinfo=info)
-        self._settings, self._stopping = settings, False
+        self._on_second = on_second
+        self._settings, self.journal, self.stopping = settings, journal, False
 
     def add_task(self, channel: Channel) -> None:
         """Has a thread serve a connection's next request, unless the answers before it are still to be sent."""
@@ -202,18 +212,19 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
 
     def maintenance(self, now: float) -> None:
         """Called by waitress each second."""
+        self._on_second()
         for channel in list(self.active_channels.values()):
             if not channel.requests or channel.deferred:
                 channel.cut_off(now, self._settings.timeout)
 
     def stop(self) -> None:
         """Makes serve() end. May be called by a signal handler or another thread."""
-        self._stopping = True
+        self.stopping = True
         self.pull_trigger()
 
     def serve(self) -> None:
         """Serves until stop() is called; then finishes what runs, for as long as the settings grant."""
-        while not self._stopping:
+        while not self.stopping:
             self._turn()
         self.accepting = False
         self.del_channel(self._map)

@@ -112,10 +112,14 @@ def slot_maker(
 
 
 class Slots:
-    """Hands out slots, one to a request, first come first served. queue: requests that may wait for one."""
+    """Hands out slots, one to a request, first come first served. queue: requests that may wait for one.
+
+    total: slots there are.
+    """
 
     def __init__(self, queue: int) -> None:
         self._queue = queue
+        self.total = 0
         self._free: list[Slot] = []
         self._waiting: deque[Future[Slot]] = deque()
         self._lock = threading.Lock()
@@ -125,8 +129,18 @@ class Slots:
         """Requests that wait for a slot now."""
         return len(self._waiting)
 
+    @property
+    def busy(self) -> int:
+        """Slots that make a report now."""
+        return self.total - len(self._free)
+
     def add(self, slot: Slot) -> None:
-        """Puts a slot in, new or used."""
+        """Puts a new slot in."""
+        with self._lock:
+            self.total += 1
+        self._give_back(slot)
+
+    def _give_back(self, slot: Slot) -> None:
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().set_result(slot)
@@ -143,7 +157,7 @@ class Slots:
         finally:
             with contextlib.suppress(ProblemError):  # the next request may be luckier
                 _clear(slot)
-            self.add(slot)
+            self._give_back(slot)
 
     def _take(self) -> Slot:
         with self._lock:

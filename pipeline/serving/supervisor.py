@@ -10,10 +10,10 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine import logs
 from pipeline.engine.imports import lean
-from pipeline.serving.folders import runtime_folder
-from pipeline.serving.limits import bound_memory
+from pipeline.errors import PipelineError, UsageError
+from pipeline.serving import journal
+from pipeline.serving.resources import bound_memory, runtime_folder
 from pipeline.serving.settings import Settings
 
 _BACKLOG = 1024
@@ -21,17 +21,21 @@ _CRASHES = 3  # of workers that never got ready, in a row: it would not get bett
 _PAUSE_SECONDS = 1.0  # before a worker is started anew
 
 
-def serve(settings: Settings) -> int:
-    """Serves until SIGTERM or SIGINT. The status: 0 stopped, 1 workers crash, 2 wrong usage."""
+def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises UsageError: the address cannot be had, or a worker says what is wrong. PipelineError: workers crash, or there
+    is no folder for temporary files.
+    """
     try:
         listener = _listen(settings.host, settings.port)
     except OSError as error:
-        return _fail(2, f"--host {settings.host} --port {settings.port}: {error.strerror or error}")
+        raise UsageError(f"host {settings.host}, port {settings.port}: {error.strerror or error}") from None
     try:
         with runtime_folder() as folder:
-            return Supervisor(settings, listener, folder).run()
+            Supervisor(settings, listener, folder).run()
     except OSError as error:
-        return _fail(1, f"no folder for temporary files: {error.strerror or error}")
+        raise PipelineError(f"no folder for temporary files: {error.strerror or error}") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -43,11 +47,6 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.bind(address)
     listener.listen(_BACKLOG)
     return listener
-
-
-def _fail(status: int, message: str) -> int:
-    logs.say(f"error: {message}")
-    return status
 
 
 def _work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
@@ -69,10 +68,10 @@ class _Worker:
         self.process.start()
         child.close()
 
-    def hear(self) -> str | None:
+    def hear(self) -> UsageError | str | None:
         """What it said: "" ready, None nothing."""
         try:
-            said = str(self.ready.recv()) if self.ready.poll() else None
+            said: UsageError | str | None = self.ready.recv() if self.ready.poll() else None
         except EOFError:  # it crashed before it said anything
             return None
         self.is_ready = self.is_ready or said == ""
@@ -87,8 +86,8 @@ class Supervisor:
         self._workers: list[_Worker] = []
         self._crashes, self._announced = 0, False
 
-    def run(self) -> int:
-        """Runs until a signal comes or it makes no sense; the status of the program."""
+    def run(self) -> None:
+        """Runs until a signal comes; raises as serve() where it makes no sense."""
         wake, waker = socket.socketpair()
         waker.setblocking(False)
         signal.set_wakeup_fd(waker.fileno())
@@ -97,34 +96,37 @@ class Supervisor:
         bound_memory()
         self._workers = [self._start() for _ in range(self._settings.processes)]
         try:
-            return self._watch(wake)
+            self._watch(wake)
         finally:
             self._stop()
 
     def _start(self) -> _Worker:
+        self._folder.mkdir(0o700, exist_ok=True)  # it may have been cleaned
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         return _Worker(self._settings, self._listener, folder)
 
-    def _watch(self, wake: socket.socket) -> int:
+    def _watch(self, wake: socket.socket) -> None:
         while True:
             waiting = [worker.ready for worker in self._workers if not worker.is_ready]
             ended = [worker.process.sentinel for worker in self._workers]
             if wake in connection.wait([wake, *waiting, *ended]):
-                return 0
+                return
             for place, worker in enumerate(self._workers):
                 complaint = None if worker.is_ready else worker.hear()
-                if complaint:
-                    return _fail(2, complaint)
+                if isinstance(complaint, UsageError):
+                    raise complaint
                 if complaint == "":
                     self._announce()
                 elif not worker.process.is_alive() and not self._replace(place, wake):
-                    return 0 if wake in connection.wait([wake], 0) else _fail(1, "the workers crash")
+                    if wake in connection.wait([wake], 0):
+                        return
+                    raise PipelineError("the workers crash")
 
     def _announce(self) -> None:
         self._crashes = 0
         if not self._announced:
             host, port = self._listener.getsockname()[:2]
-            logs.say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}/")
+            self._say("info", f"listening on http://{f'[{host}]' if ':' in host else host}:{port}/")
         self._announced = True
 
     def _replace(self, place: int, wake: socket.socket) -> bool:
@@ -133,12 +135,16 @@ class Supervisor:
         self._crashes += not worker.is_ready
         if self._crashes >= _CRASHES:
             return False
-        logs.say(f"WARNING: a worker ended with status {worker.process.exitcode}; starting another")
+        self._say("warning", f"a worker ended with status {worker.process.exitcode}; starting another")
         if connection.wait([wake], _PAUSE_SECONDS):
             return False
         shutil.rmtree(worker.folder, ignore_errors=True)
+        journal.forget_process(self._folder / journal.FOLDER, worker.process.pid or 0)
         self._workers[place] = self._start()
         return True
+
+    def _say(self, level: str, text: str) -> None:
+        journal.say(self._settings.log_format, level, text)
 
     def _stop(self) -> None:
         """Refuses new connections, lets the workers finish, kills those that do not."""

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -22,11 +21,12 @@ logs.configure()
 
 from pipeline.engine.prism import running_prism
 from pipeline.engine.runners import beam_options
-from pipeline.errors import OptionError, UsageError, one_line
+from pipeline.errors import UsageError, one_line
 from pipeline.formats.decoding import SMALL_BLOCK, Block, decode
+from pipeline.serving import journal
 from pipeline.serving.app import make_app
-from pipeline.serving.folders import Hold
 from pipeline.serving.http import Server
+from pipeline.serving.resources import Hold
 from pipeline.serving.settings import Settings
 from pipeline.serving.slots import Slot, Slots, slot_maker
 
@@ -37,8 +37,9 @@ _AGAIN_SECONDS = 30
 def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
     """Serves until SIGTERM, or until the parent is gone. folder: for its files, in the server's own.
 
-    ready: gets "" before the first request, or what is wrong.
+    ready: gets "" once a report can be made, or the UsageError.
     """
+    journal.configure(settings.log_format)
     hold = Hold(folder.parent)
 
     def renew_folder() -> None:
@@ -51,19 +52,17 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
         try:
             until_the_end.enter_context(running_prism(beam_options(settings.beam_arguments)))
             make_slot = slot_maker(folder, settings.beam_arguments, settings.staging, settings.report)
-            slots = Slots(settings.queue)
-            slots.add(make_slot())
-            server = Server(make_app(settings, slots), settings, listener, renew_folder)
         except UsageError as error:
-            ready.send(f"--{error}" if isinstance(error, OptionError) else str(error))
+            ready.send(error)
             return
-        except Exception as error:
-            _log.error("a worker cannot start: %s", one_line(error))
-            _log.debug("the reason", exc_info=True)
-            sys.exit(1)
+        notes = journal.Journal(settings.log_format, folder.parent / journal.FOLDER)
+        slots = Slots(settings.queue)
+        app = make_app(settings, slots, notes, lambda: server.stopping)
+        server = Server(
+            app, settings, listener, notes, renew_folder, lambda: notes.slots(slots.busy, slots.total, slots.waiting)
+        )
         _stop_on_signals(server)
-        ready.send("")
-        _start(_warm_up, make_slot, slots, settings.slots - 1)
+        _start(_get_ready, make_slot, slots, settings.slots, notes, ready)
         server.serve()
         threading.excepthook = lambda _: None  # what still runs loses its files now
     os._exit(0)  # a run that outlived its grace, or is not wanted any more, must not hold the process
@@ -85,16 +84,37 @@ def _start(function: Callable[..., object], *arguments: Any) -> None:
     threading.Thread(target=function, args=arguments, daemon=True).start()
 
 
-def _warm_up(make_slot: Callable[[], Slot], slots: Slots, more: int) -> None:
-    """What the first request need not wait for: the other slots, and the compiled scanner that large bodies use."""
+def _get_ready(
+    make_slot: Callable[[], Slot], slots: Slots, count: int, notes: journal.Journal, ready: connection.Connection
+) -> None:
+    """Makes the slots; requests that come before wait for one, and are told to come again if it takes too long."""
+    try:
+        slots.add(make_slot())
+    except UsageError as error:
+        ready.send(error)
+        return
+    except Exception as error:
+        _log.error("a worker cannot start: %s", one_line(error))
+        os._exit(1)
+    ready.send("")
+    _warm_up(make_slot, slots, count - 1, notes)
+
+
+def _warm_up(make_slot: Callable[[], Slot], slots: Slots, more: int, notes: journal.Journal) -> None:
+    """What the first request need not wait for: the other slots, metrics, the compiled scanner of large bodies."""
     for _ in range(more):
         _add_slot(make_slot, slots)
-    try:
-        decode(Block(b" " * SMALL_BLOCK + b"\n"), want_ids=False)
-    except Exception as error:
-        _log.warning("large bodies will be slow, or refused: %s", one_line(error))
+    _try(notes.load, "there are no metrics")
+    _try(lambda: decode(Block(b" " * SMALL_BLOCK + b"\n"), want_ids=False), "large bodies will be slow, or refused")
     gc.collect()
     gc.freeze()  # Beam makes half a million objects, which no collection should visit again
+
+
+def _try(action: Callable[[], object], otherwise: str) -> None:
+    try:
+        action()
+    except Exception as error:
+        _log.warning("%s: %s", otherwise, one_line(error))
 
 
 def _add_slot(make_slot: Callable[[], Slot], slots: Slots) -> None:

@@ -11,9 +11,10 @@ import pytest
 import pipeline.serving.slots
 from pipeline.batch.run import PreparedJob
 from pipeline.cli.options import parse_options
+from pipeline.cli.server_options import parse_settings
 from pipeline.errors import UsageError
 from pipeline.model.hours import zone_names
-from pipeline.serving.settings import PARAMETERS, USUAL_REPORT, ReportSettings, Settings, parse_settings
+from pipeline.serving.settings import PARAMETERS, USUAL_REPORT, ReportSettings, Settings
 from tests import oracle
 from tests.serving_support import EVENT, REPORT, ROOT, SAMPLE, Answer, build_app, call
 from tests.support import NO_DOWNLOAD

@@ -18,9 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline.serving.slots
+from pipeline.cli.server_options import parse_settings
 from pipeline.errors import InputError, UsageError
 from pipeline.serving import bodies
-from pipeline.serving.settings import ReportSettings, Settings, parse_settings
+from pipeline.serving.app import make_app
+from pipeline.serving.journal import Journal
+from pipeline.serving.settings import ReportSettings, Settings
+from pipeline.serving.slots import Slots, slot_maker
 from tests.serving_support import (
     EVENT,
     HEADER,
@@ -328,6 +332,29 @@ def test_token(tmp_path: Path, shown: str | None) -> None:
     assert call(app, SAMPLE, HTTP_AUTHORIZATION="Bearer secret").status == 200
     assert call(app, SAMPLE, HTTP_AUTHORIZATION="bearer secret").status == 200
     assert call(app, method="GET").status == 200
+
+
+def test_health_while_the_server_starts_and_stops(tmp_path: Path) -> None:
+    settings, slots, stopping = Settings(), Slots(0), [False]
+    app = make_app(settings, slots, Journal(), lambda: stopping[0])
+    assert call(app, method="GET", path="/healthz").problem["detail"] == "the server is starting"
+    assert call(app, method="GET", path="/metrics").problem["status"] == 503
+    slots.add(slot_maker(tmp_path, [])())
+    assert call(app, method="GET", path="/healthz").body == b"ok\n"
+    stopping[0] = True
+    answer = call(app, method="GET", path="/healthz")
+    assert answer.problem["detail"] == "the server is stopping"
+    assert answer.headers["Retry-After"]
+
+
+def test_metrics_need_the_token(tmp_path: Path) -> None:
+    """They tell of the use that is made of the server; its health does not."""
+    app = build_app(tmp_path, Settings(token="secret"))
+    assert call(app, method="GET", path="/metrics").problem["status"] == 401
+    assert (
+        b"hourly_report_slots 1.0" in call(app, method="GET", path="/metrics", HTTP_AUTHORIZATION="Bearer secret").body
+    )
+    assert call(app, method="GET", path="/healthz").status == 200
 
 
 class Blocked(io.BytesIO):

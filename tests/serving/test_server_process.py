@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.serving.http import REQUESTS_A_CONNECTION
 from tests.serving_support import (
@@ -56,11 +57,65 @@ def test_report(server: Server) -> None:
 def test_access_log(server: Server) -> None:
     server.post()
     server.post(b"[")
-    await_true(lambda: "POST 400" in server.log)
+    await_true(lambda: "POST report 400" in server.log)
     time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
-    assert re.search(rf"^{time} POST 200 bytes={len(SAMPLE)} events=6 ms=\d+$", server.log, re.MULTILINE)
-    assert re.search(rf"^{time} POST 400 bytes=1 events=0 ms=\d+$", server.log, re.MULTILINE)
+    assert re.search(rf"^{time} POST report 200 bytes={len(SAMPLE)} events=6 ms=\d+$", server.log, re.MULTILINE)
+    assert re.search(rf"^{time} POST report 400 bytes=1 events=0 ms=\d+$", server.log, re.MULTILINE)
     assert "c8e3" not in server.log
+
+
+def test_health_and_metrics(server: Server) -> None:
+    """Metrics are those of all processes, whichever answers."""
+    assert server.get("/healthz").body == b"ok\n"
+    await_true(lambda: server.get("/metrics").status == 200)
+    before = metrics(server)
+    for _ in range(5):
+        server.post()
+    server.post(b"[")
+    names = {
+        'hourly_report_requests_total{kind="report",status="200"}': 5,
+        'hourly_report_requests_total{kind="report",status="400"}': 1,
+        'hourly_report_request_seconds_count{kind="report"}': 6,
+        "hourly_report_events_total": 30,
+        "hourly_report_body_bytes_total": 5 * len(SAMPLE) + 1,
+    }
+    await_true(lambda: {name: metrics(server)[name] - before.get(name, 0) for name in names} == names)
+    await_true(lambda: metrics(server)["hourly_report_slots"] == 4)
+    await_true(lambda: metrics(server)["hourly_report_slots_busy"] == 0)
+
+
+def metrics(server: Server) -> dict[str, float]:
+    answer = server.get("/metrics")
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = text_string_to_metric_families(answer.body.decode())
+    return {
+        sample.name + ("{" + ",".join(f'{k}="{v}"' for k, v in sample.labels.items()) + "}") * bool(sample.labels): (
+            sample.value
+        )
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_json_log(tmp_path: Path) -> None:
+    with running(tmp_path / "tmp", "--processes", "1", "--log_format", "json") as server:
+        assert server.get("/healthz").status == 200
+        assert server.post().status == 200
+        (worker,) = server.workers
+        os.kill(worker, signal.SIGKILL)
+        await_true(lambda: "starting another" in server.log)
+        assert server.post().status == 200
+        await_true(lambda: server.log.count('"report"') == 2)
+        lines = [json.loads(line) for line in server.log.splitlines()]
+    assert {(line["level"], line.get("kind"), line.get("status")) for line in lines} == {
+        ("info", None, None),
+        ("warning", None, None),
+        ("info", "health", 200),
+        ("info", "report", 200),
+    }
+    (line, _) = [line for line in lines if line.get("kind") == "report"]
+    assert (line["method"], line["bytes"], line["events"]) == ("POST", len(SAMPLE), 6)
+    assert line["ms"] > 0
 
 
 def chunked(body: bytes, size: int) -> bytes:
@@ -373,7 +428,7 @@ def test_a_crashed_worker_is_replaced(tmp_path: Path) -> None:
         await_true(lambda: "starting another" in server.log)
         assert server.post().status == 200
         assert server.workers != [worker]
-        await_true(lambda: len([path for path in server.temporary.glob("*/*") if path.is_dir()]) == 1)
+        await_true(lambda: len(list(server.temporary.glob("*/*/slot-0"))) == 1)
 
 
 def test_token(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 import pipeline.serving.worker
+from pipeline.serving.journal import Journal
 from pipeline.serving.slots import Slot, Slots
 
 
@@ -25,11 +26,14 @@ def test_a_warm_up_that_fails_says_so_and_goes_on(
     monkeypatch.setattr(pipeline.serving.worker, "_AGAIN_SECONDS", 0)
     monkeypatch.setattr(pipeline.serving.worker, "decode", fail)
     monkeypatch.setattr("gc.freeze", lambda: None)
+    monkeypatch.setattr(Journal, "load", fail)
     slots = Slots(0)
     with caplog.at_level(logging.WARNING):
-        pipeline.serving.worker._warm_up(make_slot, slots, 1)
+        pipeline.serving.worker._warm_up(make_slot, slots, 1, Journal())
     assert slots._free == made[2:]
+    assert slots.total == 1
     assert [record.message for record in caplog.records] == [
         *["a slot cannot be made, trying again in 0 s: [Errno 28] No space left on device"] * 2,
+        "there are no metrics: no compiler",
         "large bodies will be slow, or refused: no compiler",
     ]

@@ -5,13 +5,13 @@ import resource
 
 import pytest
 
-from pipeline.serving import limits
+from pipeline.serving import resources
 
 
 def test_cores_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """As macOS."""
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert limits.cores() == os.cpu_count()
+    assert resources.cores() == os.cpu_count()
 
 
 @pytest.mark.parametrize(
@@ -32,5 +32,5 @@ def test_connections(
     set_to: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _, values: set_to.append(values))
-    assert limits.connections(slots=2) == connections
+    assert resources.connections(slots=2) == connections
     assert set_to == ([] if raised is None else [(raised, hard)])

@@ -1,0 +1,182 @@
+"""What a server tells of itself: a line for each answer, warnings, metrics; as text or as JSON."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from pipeline.engine import logs
+
+FORMATS = ("text", "json")
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+FOLDER = "metrics"
+"""In the folder of the server: the numbers of all its processes."""
+
+_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # where its library has the numbers of several processes
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_PREFIX = "hourly_report_"
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """An answer, for log and metrics. kind: of the path; bytes: of the request's body; events: that were read."""
+
+    method: str
+    kind: str
+    status: int
+    bytes: int
+    events: int
+    seconds: float
+
+
+class Journal:
+    """Writes the access log and keeps the metrics. form: of FORMATS. folder: where several processes keep metrics.
+
+    The library of the metrics takes 0.08 s to load, for which no answer waits: load() does it, and counts what was
+    answered before.
+    """
+
+    def __init__(self, form: str = "text", folder: Path | None = None) -> None:
+        self._form, self._folder = form, folder
+        self._uncounted: deque[Answer] = deque()
+        self._metrics: _Metrics | None = None
+        self._slots = (0, 0, 0)
+
+    def answered(self, answer: Answer) -> None:
+        """Writes the line of an answer, and counts it."""
+        self._uncounted.append(answer)
+        if self._metrics:
+            self._count(self._metrics)
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            sys.stderr.write(_json_line(answer) if self._form == "json" else _text_line(answer))
+
+    def slots(self, busy: int, total: int, waiting: int) -> None:
+        """Takes down how many slots are busy, how many there are, and how many requests wait for one."""
+        self._slots = busy, total, waiting
+        if self._metrics:
+            self._metrics.set_slots(*self._slots)
+
+    def load(self) -> None:
+        """Makes metrics available."""
+        metrics = _Metrics(self._folder)
+        metrics.set_slots(*self._slots)
+        self._metrics = metrics
+        self._count(metrics)
+
+    def exposition(self) -> bytes | None:
+        """The metrics of all processes in Prometheus' text form; None before load()."""
+        return self._metrics.exposition() if self._metrics else None
+
+    def _count(self, metrics: "_Metrics") -> None:
+        with contextlib.suppress(IndexError):  # another thread counts too
+            while True:
+                metrics.count(self._uncounted.popleft())
+
+
+class _Metrics:
+    def __init__(self, folder: Path | None) -> None:
+        if folder:
+            folder.mkdir(exist_ok=True)
+            os.environ[_VARIABLE] = str(folder)  # before the library is loaded
+        import prometheus_client
+
+        self._folder, self._library = folder, prometheus_client
+        self._registry = prometheus_client.CollectorRegistry()
+        common: dict[str, Any] = {"registry": self._registry}
+        self._requests = prometheus_client.Counter(
+            f"{_PREFIX}requests", "Requests that were answered", ["kind", "status"], **common
+        )
+        self._seconds = prometheus_client.Histogram(
+            f"{_PREFIX}request_seconds",
+            "Seconds from the last byte of a request to the answer",
+            ["kind"],
+            buckets=_SECONDS,
+            **common,
+        )
+        self._bytes = prometheus_client.Counter(f"{_PREFIX}body_bytes", "Bytes of requests' bodies", **common)
+        self._events = prometheus_client.Counter(f"{_PREFIX}events", "Events that reports were made of", **common)
+        self._slots = [
+            prometheus_client.Gauge(f"{_PREFIX}{name}", text, multiprocess_mode="livesum", **common)
+            for name, text in (
+                ("slots_busy", "Slots that make a report now"),
+                ("slots", "Slots there are"),
+                ("waiting", "Requests that wait for a slot now"),
+            )
+        ]
+
+    def count(self, answer: Answer) -> None:
+        self._requests.labels(answer.kind, str(answer.status)).inc()
+        self._seconds.labels(answer.kind).observe(answer.seconds)
+        self._bytes.inc(answer.bytes)
+        self._events.inc(answer.events)
+
+    def set_slots(self, *values: int) -> None:
+        for gauge, value in zip(self._slots, values, strict=True):
+            gauge.set(value)
+
+    def exposition(self) -> bytes:
+        registry = self._registry
+        if self._folder:
+            from prometheus_client.multiprocess import MultiProcessCollector
+
+            self._folder.mkdir(exist_ok=True)  # it may have been cleaned
+            registry = self._library.CollectorRegistry()
+            MultiProcessCollector(registry, str(self._folder))  # type: ignore[no-untyped-call]
+        return self._library.generate_latest(registry)
+
+
+def forget_process(folder: Path, process: int) -> None:
+    """Drops the gauges of a process that has ended; its counters stay."""
+    for path in folder.glob(f"gauge_live*_{process}.db"):
+        path.unlink(missing_ok=True)
+
+
+def configure(form: str) -> None:
+    """Gives log messages of this process the form."""
+    if form == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(_JsonFormatter())
+
+
+def say(form: str, level: str, text: str) -> None:
+    """Prints a message on stderr. level: info, warning or error."""
+    if form == "json":
+        logs.say(_json_message(level, text))
+    else:
+        logs.say(text if level == "info" else f"{level if level == 'error' else level.upper()}: {text}")
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return _json_message(record.levelname.lower(), text)
+
+
+def _json_message(level: str, text: str) -> str:
+    return json.dumps({"time": _now(), "level": level, "message": text})
+
+
+def _text_line(answer: Answer) -> str:
+    return (
+        f"{_now()} {answer.method} {answer.kind} {answer.status} bytes={answer.bytes} "
+        f"events={answer.events} ms={answer.seconds * 1000:.0f}\n"
+    )
+
+
+def _json_line(answer: Answer) -> str:
+    values = dataclasses.asdict(answer)
+    milliseconds = round(values.pop("seconds") * 1000, 1)
+    return json.dumps({"time": _now(), "level": "info", **values, "ms": milliseconds}) + "\n"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
