@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import Mapping
 
+from pipeline.errors import UsageError
 from pipeline.serving.problems import Problem
 from pipeline.serving.settings import Settings
 from pipeline.storage.compression import GZIP, ZSTD, Codec
@@ -53,6 +54,15 @@ def _unacceptable(headers: Mapping[str, str], limit: int) -> Problem | None:
         return Problem(400, "Content-Length is not a number")
     if len(length) > 18 or int(length) > limit:
         return too_large(limit)
+    return None
+
+
+def refuse_options(query: str, settings: Settings) -> Problem | None:
+    """The reason not to make a report as a POST's query string asks, or None."""
+    try:
+        settings.report.asked(query)
+    except UsageError as error:
+        return Problem(400, str(error))
     return None
 
 

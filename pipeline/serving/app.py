@@ -135,8 +135,7 @@ def _run(slot: Slot, asked: ReportSettings) -> bottle.HTTPResponse:
     try:
         summary = slot.run(asked)
     except RejectsError as error:
-        with open(slot.body, "rb") as body:
-            return _respond(reject_problem(error, body))
+        return _respond(reject_problem(error, slot.body))
     except InputError as error:
         if bodies.shortage(error):
             raise

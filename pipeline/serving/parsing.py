@@ -85,6 +85,8 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
             self._admitted = True
             headers = {"CONTENT_LENGTH": "0", **self.headers} if self.chunked else self.headers
             refused = admission.refuse(self.command, self.path, headers, settings)
+            if self.command == "POST":
+                refused = refused or admission.refuse_options(self.query, settings)
             ends_here = self.completed and ("CONTENT_LENGTH" in headers or self.command != "POST")
             if refused and not ends_here:  # if it does, the application answers, and keeps the connection
                 self.fail(refused)

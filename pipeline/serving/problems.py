@@ -1,14 +1,21 @@
 """Every answer that is not what was asked for: problem documents by RFC 9457, without internals."""
 
+import contextlib
 import dataclasses
 import http
+import itertools
 import json
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
-from pipeline.errors import RejectsError
+from pipeline.errors import PipelineError, RejectsError
+from pipeline.formats.decoding import MANY_REJECTS
 from pipeline.formats.places import places
 from pipeline.model.events import Reject
+from pipeline.model.tally import SHOWN, Tally, merge_tallies, tally_batch
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile
+from pipeline.transforms.read import open_file
 
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 """On every answer."""
@@ -54,18 +61,30 @@ class ProblemError(Exception):
         self.problem = Problem(status, detail, headers={k.replace("_", "-"): v for k, v in headers.items()})
 
 
-def reject_problem(error: RejectsError, body: BinaryIO) -> Problem:
+def reject_problem(error: RejectsError, body: Path) -> Problem:
     """400 with the first rejects and how many there are. body: plain, to find the lines of JSON Lines."""
-    tally = error.tally
-    if tally is None:  # an engine in another process
+    tally = error.tally or _tally(body)
+    if not tally.rejected:
         return Problem(400, str(error))
     first: tuple[Reject, ...] = tally.first
-    lines = places(body, [reject.offset or 0 for reject in first if reject.index is None])
-    rejects = [_shown(reject, *_place(reject, lines)) for reject in first]
+    with open(body, "rb") as stream:
+        lines = places(stream, [reject.offset or 0 for reject in first if reject.index is None])
+        rejects = [_shown(reject, *_place(reject, lines)) for reject in first]
     least = "at least " if tally.partial else ""
     detail = f"{least}{tally.rejected} of {tally.read} records are invalid"
     members = {"rejected": tally.rejected, "read": tally.read, "complete": not tally.partial, "rejects": rejects}
     return Problem(400, detail, members)
+
+
+def _tally(body: Path) -> Tally:
+    """A body's tally, found again: of an engine in another process only a text comes back. Empty where it fails."""
+    tally = Tally()
+    with contextlib.suppress(PipelineError), open_file(InputFile(str(body), SIZE_UNKNOWN, body.name)) as reader:
+        for block in itertools.chain.from_iterable(map(reader.read_part, range(reader.parts))):
+            tally = merge_tallies([tally, tally_batch(block.decode(False, SHOWN))])
+            if tally.rejected >= MANY_REJECTS:
+                return tally._replace(partial=True)
+    return tally
 
 
 def _place(reject: Reject, lines: Iterator[tuple[int, int]]) -> tuple[int | None, int | None]:

@@ -53,6 +53,15 @@ def test_a_large_body(server: Server) -> None:
     assert answer.body.decode() == HEADER + "2021-04-02T20:00:00+01:00,0,0,20000,0,0,0,0.0\n", server.log
 
 
+def test_rejects_have_their_places(server: Server) -> None:
+    """Found again here where the engine is in another process."""
+    problem = server.post(EVENT.encode() + b"\n\n" + b"x\n" * 20).problem
+    assert (problem["read"], problem["rejected"], problem["complete"]) == (21, 20, True), server.log
+    assert [reject["line"] for reject in problem["rejects"]] == list(range(3, 13))
+    assert [reject["index"] for reject in problem["rejects"]] == list(range(1, 11))
+    assert {reject["raw"] for reject in problem["rejects"]} == {"x"}
+
+
 @pytest.mark.parametrize(
     ("body", "detail"),
     [(b"x\n" + EVENT.encode(), "1 of 2 records"), (b"[1", "body: byte 2: the array breaks off")],

@@ -162,6 +162,8 @@ EARLY = {
     "too large, waiting to go on": (head(10**9, Expect="100-continue"), 413),
     "unknown encoding": (head(1000, Content_Encoding="br"), 415),
     "unknown path": (head(1000, path="/x"), 404),
+    "bad option": (head(1000, path="/?time_zone=Mars"), 400),
+    "unknown option": (head(1000, path="/?x", Expect="100-continue"), 400),
     "unknown method": (head(1000, method="PUT"), 405),
     "bad length": (head("x"), 400),
     "two lengths": (head(5, Content_Length="6"), 400),
