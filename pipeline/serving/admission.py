@@ -9,8 +9,8 @@ from pipeline.serving.settings import Settings
 from pipeline.storage.compression import GZIP, ZSTD, Codec
 
 _READ = "GET, HEAD, OPTIONS"
-ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", "/openapi.json": _READ, "/app.js": _READ, "/style.css": _READ}
-ALLOWED |= {"/healthz": _READ, "/metrics": _READ}
+_READABLE = ("/openapi.json", "/app.js", "/chart.js", "/report.js", "/style.css", "/healthz", "/metrics")
+ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", **dict.fromkeys(_READABLE, _READ)}
 """Every path there is, with its methods."""
 
 _KINDS = {"/healthz": "health", "/metrics": "metrics"}

@@ -25,10 +25,11 @@ _ROOM = Path(__file__).resolve().parent
 _FILES = {
     "/": ("page/index.html", "text/html; charset=utf-8"),
     "/app.js": ("page/app.js", "text/javascript; charset=utf-8"),
+    "/chart.js": ("page/chart.js", "text/javascript; charset=utf-8"),
+    "/report.js": ("page/report.js", "text/javascript; charset=utf-8"),
     "/style.css": ("page/style.css", "text/css; charset=utf-8"),
     "/openapi.json": ("openapi.json", "application/json"),
 }
-_KNOWN = '<meta name="server" content="{}">'
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -75,7 +76,14 @@ def _content(name: str, settings: Settings) -> bytes:
         "deduplicate": report.deduplicate,
     }
     content = (_ROOM / name).read_text("utf-8")
-    return content.replace(_KNOWN.format("{}"), _KNOWN.format(html.escape(json.dumps(known)))).encode()
+    if name.endswith(".html"):
+        content = content.replace("{server}", html.escape(json.dumps(known)))
+        content = content.replace("{limit}", f", up to {_size(settings.max_body_bytes)} (also when unpacked)")
+    return content.encode()
+
+
+def _size(number: int) -> str:
+    return f"{number:,} bytes" if number < 100_000 else f"{number / 1e6:,.1f} MB"
 
 
 def _page(content: bytes, kind: str) -> Callable[[], bottle.HTTPResponse]:

@@ -5,11 +5,13 @@ CHROMIUM names the browser, /usr/bin/chromium by default.
 
 import gzip
 import io
+import itertools
 import json
+import math
 import os
 import re
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from unittest.mock import ANY
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.serving_support import await_true, running
@@ -111,8 +114,11 @@ def paste(page: Page, text: str) -> None:
     page.get_by_role("button", name="Make report").click()
 
 
+REPORT_HEADING = re.compile("^Report of ")
+
+
 def expect_report(page: Page, read: str, hours: str) -> None:
-    expect(page.get_by_role("heading", name="Report", exact=True)).to_be_focused(timeout=60_000)
+    expect(page.get_by_role("heading", name=REPORT_HEADING)).to_be_focused(timeout=60_000)
     for key, value in (("read", read), ("counted", read), ("rejected", "0"), ("hours", hours)):
         expect(page.locator(f"[data-key={key}]")).to_have_text(value)
     expect(page.get_by_role("status")).to_have_text("The report is ready.")
@@ -121,15 +127,14 @@ def expect_report(page: Page, read: str, hours: str) -> None:
 
 def expect_problem(page: Page, title: str) -> None:
     expect(page.get_by_role("alert").get_by_role("heading")).to_have_text(title, timeout=60_000)
-    expect(page.get_by_role("heading", name="Report", exact=True)).to_have_count(0)
+    expect(page.get_by_role("heading", name=REPORT_HEADING)).to_have_count(0)
 
 
 def table(page: Page) -> str:
-    """The table as CSV."""
-    rows = page.locator("#report tr").evaluate_all(
-        "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
-    )
-    return "".join(",".join(cell.replace(",", "") for cell in row) + "\n" for row in rows)
+    """The table's counts as CSV, without rates and totals."""
+    rows = page.locator("#columns, #rows tr")
+    cells = rows.evaluate_all("rows => rows.map(row => [...row.cells].slice(0, 8).map(cell => cell.textContent))")
+    return "".join(",".join(cell.replace(",", "") for cell in row) + "\n" for row in cells)
 
 
 def rejects(page: Page) -> list[list[str]]:
@@ -254,12 +259,12 @@ def test_options_of_a_report(page: Page) -> None:
     query = "?time_zone=Europe%2FParis&impressions_factor=0.25&rejects=skip"
     assert request.value.url.endswith(query)
     expect(page.locator("[data-key=rejected]")).to_have_text("1", timeout=60_000)
-    expect(page.locator("tbody#rows tr").first).to_contain_text(re.compile("^2021-04-02 21:00300000"))
-    expect(page.locator("tbody#rows tr").first).to_contain_text("0.75")
+    expect(page.locator("#rows tr").first).to_contain_text(re.compile("^2021-04-02 21:00300000"))
+    expect(page.locator("#rows tr").first).to_contain_text("0.75")
     page.get_by_label("Time zone").fill("+05:30")
     page.get_by_label("Count duplicates once").check()
     page.get_by_role("button", name="Make the report again").click()
-    expect(page.locator("tbody#rows tr").first).to_contain_text("2021-04-03 01:00", timeout=60_000)
+    expect(page.locator("#rows tr").first).to_contain_text("2021-04-03 01:00", timeout=60_000)
     expect(page.locator("[data-key=counted]")).to_have_text("1")
 
 
@@ -282,7 +287,7 @@ def test_download_is_the_answer_of_the_server(page: Page, address: str, tmp_path
     expect_report(page, "1,210", "100")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download CSV").click()
-    assert download.value.suggested_filename == "report.csv"
+    assert download.value.suggested_filename == "events.csv"
     download.value.save_as(tmp_path / "report.csv")
     with urllib.request.urlopen(address, data) as response:
         assert (tmp_path / "report.csv").read_bytes() == response.read()
@@ -326,7 +331,7 @@ def test_rejects_with_their_line_and_the_text_marked(
 ) -> None:
     upload(page, pack(event("video_25", 1) + b"\n" + line.encode() + b"\n"))
     expect_problem(page, "Some records are not events")
-    assert rejects(page) == [["Line", "Byte", "Reason", "Record"], ["3", ANY, ANY, line]]
+    assert rejects(page) == [["Line", "Index", "Byte", "Reason", "Record"], ["3", ANY, ANY, ANY, line]]
     expect(page.get_by_role("alert").locator("mark")).to_have_text(mark)
 
 
@@ -486,43 +491,53 @@ def test_cancel_by_escape_keeps_the_earlier_report(page: Page) -> None:
 def test_720_hours(page: Page) -> None:
     upload(page, month())
     expect_report(page, "9,000", "720")
-    expect(page.locator("tbody tr")).to_have_count(720)
+    expect(page.locator("#rows tr")).to_have_count(720)
     chart = page.get_by_role("slider", name="Hour in the chart")
     expect(chart).to_have_attribute("aria-valuemax", "720")
     box = page.get_by_role("region", name="Table")
     box.evaluate("box => box.scrollTo(0, 5000)")
-    header, frame = page.locator("thead th").first.bounding_box(), box.bounding_box()
+    header, frame = page.locator("#columns th").first.bounding_box(), box.bounding_box()
     assert header is not None
     assert frame is not None
     assert header["y"] == pytest.approx(frame["y"], abs=1)
     chart.press("End")
-    expect(page.locator("#readout")).to_have_text("30 Apr 2021, 23:00: 24 events")
+    expect(page.locator("#readout")).to_have_text("30 Apr 2021, 23:00: completion rate 100%")
 
 
 def test_more_hours_than_the_table_shows_at_once(page: Page) -> None:
     upload(page, b"".join(event("video_75", APRIL + 3600 * hour) for hour in range(2500)))
     expect_report(page, "2,500", "2,500")
-    expect(page.locator("tbody tr")).to_have_count(1000)
+    expect(page.locator("#rows tr")).to_have_count(1000)
     page.get_by_role("button", name="Show more").click()
     page.get_by_role("button", name="Show more").click()
-    expect(page.locator("tbody tr")).to_have_count(2500)
+    expect(page.locator("#rows tr")).to_have_count(2500)
     expect(page.get_by_role("button", name="Show more")).to_be_hidden()
 
 
 def test_values_on_hover(page: Page) -> None:
     page.get_by_role("button", name="Try the sample").click()
     expect_report(page, "6", "3")
-    readout = page.locator("#readout")
-    expect(readout).to_have_text("Whole report: 6 events")
+    readout, tip = page.locator("#readout"), page.locator("#tip")
+    expect(readout).to_have_text("Whole report: completion rate 100%")
+    expect(tip).to_be_hidden()
     chart = page.get_by_role("slider")
     width = chart.evaluate("chart => chart.clientWidth")
     chart.hover(position={"x": width - 60, "y": 100})
-    expect(readout).to_have_text("2 Apr 2021, 22:00: 3 events")
-    expect(page.get_by_role("button", name="video_50")).to_have_text(re.compile("1$"))
+    expect(readout).to_have_text("2 Apr 2021, 22:00: completion rate \N{EN DASH}")
+    expect(page.locator("#legend .toggle")).to_contain_text(list("001101"))
+    expect(tip.locator("b")).to_have_text("2 Apr 2021, 22:00")
     chart.hover(position={"x": 60, "y": 100})
-    expect(readout).to_have_text("2 Apr 2021, 18:00: 2 events")
+    expect(tip.locator("b")).to_have_text("2 Apr 2021, 18:00")
+    names = (*EVENT_TYPES, "impressions_scaled")
+    values = ("0", "1", "1100%", "00%", "00%", "00%", "0.0")  # counts, and rates behind those of stages
+    expect(tip.locator("tr")).to_have_text([name + value for name, value in zip(names, values, strict=True)])
+    box, plot = tip.bounding_box(), chart.bounding_box()
+    assert box is not None
+    assert plot is not None
+    assert 60 < box["x"] - plot["x"] < 300
     page.get_by_role("heading", name="Table").hover()
-    expect(readout).to_have_text("Whole report: 6 events")
+    expect(readout).to_have_text("Whole report: completion rate 100%")
+    expect(tip).to_be_hidden()
 
 
 def test_values_on_touch(open_page: Open) -> None:
@@ -532,12 +547,214 @@ def test_values_on_touch(open_page: Open) -> None:
     chart = page.get_by_role("slider")
     chart.tap(position={"x": chart.evaluate("chart => chart.clientWidth") - 40, "y": 100})
     expect(chart).to_be_focused()
-    expect(page.locator("#readout")).to_have_text("2 Apr 2021, 22:00: 3 events")
+    expect(page.locator("#tip b")).to_have_text("2 Apr 2021, 22:00")
+    tip = page.locator("#tip").bounding_box()
+    assert tip is not None
+    assert tip["x"] >= 0
+    assert tip["x"] + tip["width"] <= 360
+
+
+FUNNEL = b"".join(
+    event(kind, APRIL + 3600 * hour + number)
+    for hour, counts in enumerate([(10, 8, 6, 4, 3, 2), (5, 2, 2, 2, 1, 1), (0, 0, 0, 0, 0, 1)])
+    for kind, count in zip(EVENT_TYPES, counts, strict=True)
+    for number in range(count)
+)
+
+
+def open_funnel(page: Page) -> None:
+    upload(page, FUNNEL, "funnel.jsonl")
+    expect_report(page, "47", "3")
+
+
+def test_figures(page: Page) -> None:
+    open_funnel(page)
+    assert figures(page) == {
+        "Completion rate": "40%",
+        "Reached 25 %": "80%",
+        "Reached 50 %": "60%",
+        "Reached 75 %": "40%",
+        "Impressions": "15",
+        "Impressions scaled": "1.5",
+        "First hour": "2021-04-01 00:00",
+        "Last hour": "2021-04-01 02:00",
+    }
+
+
+def figures(page: Page) -> dict[str, str]:
+    pairs = page.locator("#figures > div").evaluate_all(
+        "divs => divs.map(div => [...div.children].map(e => e.innerText))"
+    )
+    return {label: value for label, value, _ in pairs}
+
+
+def test_rates_by_hour_and_totals(page: Page) -> None:
+    open_funnel(page)
+    rates = "#rows tr, #totals"
+    cells = page.locator(rates).evaluate_all("rows => rows.map(row => [...row.cells].slice(8).map(c => c.textContent))")
+    assert cells == [
+        ["75%", "50%", "37.5%", "25%"],
+        ["100%", "100%", "50%", "50%"],
+        ["\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}"],
+        ["80%", "60%", "40%", "40%"],
+    ]
+    expect(page.locator("#totals")).to_have_text(re.compile(r"^Total15108644" + re.escape("1.5")))
+
+
+def test_lines_are_the_default_and_stack_and_rates_a_choice(page: Page) -> None:
+    open_funnel(page)
+    expect(page.get_by_role("radio", name="Lines")).to_be_checked()
+    expect(page.locator("path.line")).to_have_count(6)
+    expect(page.locator("path.bar")).to_have_count(0)
+    page.get_by_text("Stack", exact=True).click()
+    expect(page.locator("path.bar")).to_have_count(6)
+    expect(page.locator("path.line")).to_have_count(0)
+    page.get_by_text("Rates", exact=True).click()
+    expect(page.locator("path.line")).to_have_count(4)
+    expect(page.locator("#chart")).to_contain_text("Share of video_start")
+    page.get_by_text("One each", exact=True).click()
+    expect(page.locator("#chart .title")).to_have_text([*EVENT_TYPES])
+    page.get_by_role("radio", name="One each").press("ArrowLeft")
+    expect(page.get_by_role("radio", name="Lines")).to_be_checked()
+
+
+def test_a_line_goes_down_to_zero_where_there_were_no_events(page: Page) -> None:
+    upload(page, event("impressions", APRIL) * 4 + event("impressions", APRIL + 10 * 3600) * 4)
+    expect_report(page, "8", "2")
+    path = page.locator("path.line.s0").get_attribute("d") or ""
+    heights = [float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", path)]
+    assert heights[0] == heights[-1] == 0
+    assert max(heights) == float(page.locator("#chart .band").get_attribute("height") or 0)
+
+
+def test_only_one_series(page: Page) -> None:
+    open_funnel(page)
+    page.get_by_role("button", name="Only video_75").click()
+    expect(page.locator("path.line")).to_have_class(["line s4"])
+    expect(page.get_by_role("button", name="Only video_75")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Only video_25").click()
+    expect(page.locator("path.line")).to_have_class(["line s2"])
+    page.get_by_role("button", name="Only video_25").click()
+    expect(page.locator("path.line")).to_have_count(6)
+
+
+def test_zoom_by_dragging(page: Page) -> None:
+    upload(page, month())
+    expect_report(page, "9,000", "720")
+    chart = page.get_by_role("slider")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box is not None
+    slot = (box["width"] - 56) / 720
+    page.mouse.move(box["x"] + 44 + 48.5 * slot, box["y"] + 90)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 44 + 60 * slot, box["y"] + 90)
+    page.mouse.move(box["x"] + 44 + 95.5 * slot, box["y"] + 90)
+    expect(page.locator(".brush")).to_be_visible()
+    page.mouse.up()
+    expect(page.locator("#zoomed")).to_contain_text("48 of 720 hours: 3 Apr 2021, 00:00 \N{EN DASH} 4 Apr 2021, 23:00")
+    expect(chart).to_have_attribute("aria-valuemax", "48")
+    assert figures(page)["First hour"] == "2021-04-03 00:00"
+    page.get_by_role("button", name="All hours").click()
+    expect(chart).to_have_attribute("aria-valuemax", "720")
+    assert figures(page)["First hour"] == "2021-04-01 00:00"
+
+
+def test_zoom_by_keyboard(page: Page) -> None:
+    upload(page, month(100))
+    expect_report(page, "1,210", "100")
+    chart = page.get_by_role("slider")
+    chart.press("End")
+    chart.press("+")
+    chart.press("+")
+    expect(page.locator("#zoomed")).to_contain_text("25 of 100 hours: 4 Apr 2021, 03:00 \N{EN DASH} 5 Apr 2021, 03:00")
+    expect(page.locator("#readout")).to_contain_text("5 Apr 2021, 03:00")
+    chart.press("Home")
+    chart.press("ArrowLeft")
+    expect(page.locator("#zoomed")).to_contain_text("25 of 100 hours: 3 Apr 2021, 15:00")
+    chart.press("-")
+    expect(chart).to_have_attribute("aria-valuemax", "50")
+    chart.press("0")
+    expect(page.locator("#zoomed")).to_have_text("All hours are shown.")
+    expect(chart).to_have_attribute("aria-valuemax", "100")
+
+
+def test_sorted_columns(page: Page) -> None:
+    open_funnel(page)
+    first = page.locator("#rows th")
+    expect(page.get_by_role("columnheader", name="hour")).to_have_attribute("aria-sort", "ascending")
+    page.get_by_role("button", name="Completion rate").click()
+    expect(page.get_by_role("columnheader", name="Completion rate")).to_have_attribute("aria-sort", "descending")
+    expect(page.get_by_role("button", name="Completion rate")).to_be_focused()
+    expect(first).to_have_text(["2021-04-01 01:00", "2021-04-01 00:00", "2021-04-01 02:00"])
+    page.get_by_role("button", name="Completion rate").click()
+    expect(first).to_have_text(["2021-04-01 00:00", "2021-04-01 01:00", "2021-04-01 02:00"])
+    page.get_by_role("button", name="impressions", exact=True).click()
+    page.get_by_role("button", name="impressions", exact=True).click()
+    expect(first).to_have_text(["2021-04-01 02:00", "2021-04-01 01:00", "2021-04-01 00:00"])
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_copy_table(page: Page, secure: bool) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    if not secure:  # as at an http:// address that is not this machine
+        page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    open_funnel(page)
+    page.get_by_role("button", name="Copy table").click()
+    expect(page.locator("#copied")).to_have_text("Copied 3 hours.")
+    lines = page.evaluate("navigator.clipboard.readText()").split("\n")
+    assert lines[1] == "2021-04-01T00:00:00+01:00\t10\t8\t6\t4\t3\t2\t1.0\t75%\t50%\t37.5%\t25%"
+    assert lines[-1] == "Total\t15\t10\t8\t6\t4\t4\t1.5\t80%\t60%\t40%\t40%"
+    assert len(lines) == 5
+
+
+def test_the_name_of_the_file(page: Page) -> None:
+    upload(page, gzip.compress(FUNNEL), "April of 2021.jsonl.gz")
+    expect_report(page, "47", "3")
+    expect(page.get_by_role("heading", name="Report of April of 2021.jsonl.gz")).to_be_visible()
+    expect(page).to_have_title("April of 2021.jsonl.gz \N{EN DASH} Hourly report")
+    expect(page.get_by_role("link", name="Download CSV")).to_have_attribute("download", "April-of-2021.csv")
+
+
+def test_the_hours_of_a_night_when_clocks_change(page: Page) -> None:
+    night = 1635634800  # 2021-10-31T01:00+02:00
+    page.get_by_label("Time zone").fill("Europe/Paris")
+    upload(page, b"".join(event("impressions", night + 3600 * hour) for hour in range(6)))
+    expect_report(page, "6", "6")
+    hours = page.locator("#rows th").all_text_contents()
+    assert [hour[11:] for hour in hours] == [
+        "01:00 +02:00",
+        "02:00 +02:00",
+        "02:00 +01:00",
+        "03:00 +01:00",
+        "04:00 +01:00",
+        "05:00 +01:00",
+    ]
+    places = page.locator("circle.s0").evaluate_all("dots => dots.map(dot => +dot.getAttribute('cx'))")
+    steps = [after - before for before, after in itertools.pairwise(places)]
+    assert steps == [pytest.approx(steps[0], abs=0.2)] * 5
+    page.get_by_role("slider").press("End")
+    expect(page.locator("#readout")).to_contain_text("31 Oct 2021, 05:00 (UTC+01:00)")
+
+
+def test_720_hours_on_a_phone(open_page: Open) -> None:
+    """Each event type has a panel of its own, as wide as the screen, with its own scale."""
+    page = open_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    upload(page, month())
+    expect_report(page, "9,000", "720")
+    expect(page.get_by_role("radio", name="One each")).to_be_checked()
+    expect(page.locator("#chart .title")).to_have_text([*EVENT_TYPES])
+    expect(page.get_by_text("To fit, each bar is 3 hours.")).to_be_visible()
+    boxes = page.locator("path.line").evaluate_all("lines => lines.map(line => line.getBoundingClientRect().width)")
+    assert min(boxes) > 230
+    sizes = page.locator("#chart text").evaluate_all("texts => texts.map(text => getComputedStyle(text).fontSize)")
+    assert set(sizes) == {"12px"}
 
 
 def test_time_axis_is_true_to_scale(page: Page) -> None:
     upload(page, event("video_25", APRIL) + event("video_25", APRIL + 3600) + event("video_25", APRIL + 10 * 3600))
     expect_report(page, "3", "3")
+    page.get_by_text("Stack", exact=True).click()
     starts = page.locator("path.bar.s2").evaluate(
         "path => path.getAttribute('d').match(/M[\\d.]+/g).map(x => +x.slice(1))"
     )
@@ -548,10 +765,10 @@ def test_huge_range(page: Page) -> None:
     upload(page, event("impressions", 0) + event("impressions", 253402297199))
     expect_report(page, "2", "2")
     expect(page.get_by_text("Not to scale")).to_be_visible()
-    expect(page.locator("path.bar")).to_have_count(6)
+    expect(page.locator("path.line")).to_have_count(6)
     chart = page.get_by_role("slider")
     chart.press("End")
-    expect(chart).to_have_attribute("aria-valuetext", "31 Dec 9999, 23:00: 1 event, impressions 1")
+    expect(chart).to_have_attribute("aria-valuetext", re.compile("^31 Dec 9999, 23:00: impressions 1,"))
 
 
 def test_years_of_hours(page: Page) -> None:
@@ -583,18 +800,24 @@ def test_keyboard_only(page: Page, tmp_path: Path) -> None:
     with page.expect_download() as download:
         page.keyboard.press("Enter")
     assert Path(download.value.path()).read_text() == REPORT.read_text()
+    tab_to("Lines")
+    tab_to("Zoom in")
     for kind in EVENT_TYPES:
-        tab_to(kind)
+        tab_to(f"^{kind}")
         if kind == "video_25":
             page.keyboard.press("Space")
             expect(page.locator(":focus")).to_have_attribute("aria-pressed", "false")
-    expect(page.locator("#readout")).to_have_text("Whole report: 3 events")
+        tab_to(f"Only {kind}")
+    expect(page.locator("path.line")).to_have_count(5)
     tab_to("Hour in the chart")
-    expect(page.locator(":focus")).to_have_attribute("aria-valuetext", "2 Apr 2021, 18:00: 1 event, video_start 1")
+    values = "impressions 0, video_start 1, video_50 0, video_75 0, video_completed 0, completion rate 0%"
+    expect(page.locator(":focus")).to_have_attribute("aria-valuetext", f"2 Apr 2021, 18:00: {values}")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    expect(page.locator("#readout")).to_have_text("2 Apr 2021, 22:00: 2 events")
+    expect(page.locator("#tip b")).to_have_text("2 Apr 2021, 22:00")
+    tab_to("Copy table")
     tab_to("Table")
+    page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Home")
     expect(page.locator(":focus")).to_have_attribute("aria-valuenow", "1")
@@ -636,9 +859,11 @@ def test_hovering_moves_nothing(open_page: Open) -> None:
     page = open_page(viewport={"width": 360, "height": 740})
     upload(page, month())
     expect_report(page, "9,000", "720")
+    page.locator("#chart").scroll_into_view_if_needed()
     before = page.locator("#chart").bounding_box()
     page.locator("#chart").hover(position={"x": 150, "y": 50})
     expect(page.locator("#readout")).not_to_contain_text("Whole report")
+    expect(page.locator("#tip")).to_be_visible()
     assert page.locator("#chart").bounding_box() == before
 
 
@@ -652,7 +877,13 @@ def test_contrast(open_page: Open, scheme: str) -> None:
     for text in ("h1", "header p", ".drop strong", "label", "#readout", "td", ".zero", "thead th"):
         assert contrast(colour(page, text, "color"), card) >= 4.5, text
     for number in range(6):
-        assert contrast(colour(page, f"#chart .s{number}", "fill"), card) >= 3, number
+        assert contrast(colour(page, f"#chart .line.s{number}", "stroke"), card) >= 3, number
+    series = [colour(page, f"#chart .line.s{number}", "stroke") for number in range(6)]
+    for one, other in itertools.pairwise(series):
+        assert contrast(one, other) >= 1.5, (one, other)
+    for name, sight in SIGHTS.items():
+        for one, other in itertools.combinations([perceived(rgb, sight) for rgb in series], 2):
+            assert math.dist(one, other) > 0.06, (name, one, other)
     assert contrast(colour(page, ".primary", "color"), colour(page, ".primary", "backgroundColor")) >= 4.5
 
 
@@ -661,9 +892,34 @@ def colour(page: Page, selector: str, name: str) -> list[float]:
     return [int(part) / 255 for part in re.findall(r"\d+", value)[:3]]
 
 
+SIGHTS = {
+    "full": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "protanopia": ((0.152, 1.053, -0.205), (0.115, 0.786, 0.099), (-0.004, -0.048, 1.052)),
+    "deuteranopia": ((0.367, 0.861, -0.228), (0.28, 0.673, 0.047), (-0.012, 0.043, 0.969)),
+    "tritanopia": ((1.256, -0.077, -0.179), (-0.078, 0.931, 0.148), (0.005, 0.691, 0.304)),
+}
+"""Of linear RGB, by Machado and others 2009."""
+
+
+def linear(rgb: list[float]) -> list[float]:
+    return [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb]
+
+
+def perceived(rgb: list[float], sight: Sequence[Sequence[float]]) -> list[float]:
+    """In Oklab, where distances are those that an eye sees."""
+    seen = apply(sight, linear(rgb))
+    cones = apply(((0.4122, 0.5363, 0.0514), (0.2119, 0.6807, 0.1074), (0.0883, 0.2817, 0.63)), seen)
+    roots = [max(0, cone) ** (1 / 3) for cone in cones]
+    return apply(((0.2105, 0.7936, -0.0041), (1.978, -2.4286, 0.4506), (0.0259, 0.7828, -0.8087)), roots)
+
+
+def apply(matrix: Sequence[Sequence[float]], vector: Sequence[float]) -> list[float]:
+    return [sum(x * y for x, y in zip(row, vector, strict=True)) for row in matrix]
+
+
 def luminance(rgb: list[float]) -> float:
     """By WCAG 2."""
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb)
+    red, green, blue = linear(rgb)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -680,3 +936,23 @@ def test_reduced_motion(open_page: Open, motion: str) -> None:
     page.get_by_role("progressbar").evaluate("bar => bar.removeAttribute('value')")  # as between upload and answer
     animations = page.evaluate("document.getAnimations().map(animation => animation.animationName)")
     assert ("sweep" in animations) == (motion == "no-preference")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_that_axe_finds(open_page: Open, scheme: str, width: int) -> None:
+    page = open_page(color_scheme=scheme, viewport={"width": width, "height": 740})
+    assert violations(page) == []
+    upload(page, b"nonsense\n" * 25)
+    expect_problem(page, "Some records are not events")
+    assert violations(page) == []
+    open_funnel(page)
+    page.get_by_role("slider").press("Home")
+    for mode in ("One each", "Stack", "Rates", "Lines"):
+        page.get_by_text(mode, exact=True).click()
+        assert violations(page) == []
+
+
+def violations(page: Page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [f"{each['id']} ({each['impact']}): {node['html']}" for each in found for node in each["nodes"]]

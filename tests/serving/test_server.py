@@ -284,6 +284,8 @@ def test_options(app: Any) -> None:
 
 FILES = {
     "/app.js": ("pipeline/serving/page/app.js", "text/javascript; charset=utf-8"),
+    "/chart.js": ("pipeline/serving/page/chart.js", "text/javascript; charset=utf-8"),
+    "/report.js": ("pipeline/serving/page/report.js", "text/javascript; charset=utf-8"),
     "/style.css": ("pipeline/serving/page/style.css", "text/css; charset=utf-8"),
     "/openapi.json": ("pipeline/serving/openapi.json", "application/json"),
 }
