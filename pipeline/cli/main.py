@@ -3,9 +3,11 @@
 import gc
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pipeline.engine import logs
 
@@ -29,10 +31,15 @@ from pipeline.storage.scratch import scratch_folder
 from pipeline.stream.job import StreamJob
 
 _INTERRUPTED = 130  # as shells say of a program that SIGINT ended: 128 + 2
+_TERMINATED = 143  # SIGTERM
 _HINT = "hint: --rejects_output FILE keeps them there and goes on"
 
 gc.freeze()
 gc.enable()
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a run as Ctrl-C does, with its temporary files removed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(1, str(error))
     except BrokenPipeError:  # `| head` has seen enough
         return 0
+    except _Terminated:
+        return _fail(_TERMINATED, "terminated")
     except KeyboardInterrupt:
         return _fail(_INTERRUPTED, "interrupted")
     except Exception as error:
@@ -138,8 +147,14 @@ def run_program() -> int:
     """Runs the command line as a program of its own; the status."""
     errors = logs.Filtered(sys.stderr)
     sys.stderr = errors  # type: ignore[assignment]
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return main()
     finally:
         standard.flush()
         errors.mute()
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise _Terminated

@@ -40,7 +40,7 @@ def is_local(path: str) -> bool:
 
 def shown(path: str) -> str:
     """A path as text for messages and files: bytes that are not UTF-8 as `\\xe9`, control characters as `\\x1b`."""
-    return printable(path)
+    return printable(path.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"))  # of any locale
 
 
 def file_system(path: str) -> Any:

@@ -746,6 +746,24 @@ def test_ctrl_c_at_any_moment(moment: str, tmp_path: Path) -> None:
     assert outputs() == []
 
 
+@pytest.mark.parametrize(("source", "moment"), [("-", "input-0"), ("in", "-lock")])
+def test_sigterm_leaves_nothing(source: str, moment: str, tmp_path: Path) -> None:
+    """While standard input is read, and while events are."""
+    Path("in/many.jsonl").write_bytes((line() + b"\n") * 1_000_000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", source, "--ids_output", "ids.txt"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    await_true(lambda: process.poll() is not None or re.search(moment, _in_use(process.pid)) is not None)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (143, b"error: terminated\n")
+    assert outputs() == []
+
+
 def _in_use(pid: int) -> str:
     """Names of a process's libraries and open files."""
     files = []

@@ -107,7 +107,8 @@ def test_names_that_look_like_patterns(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"), [("a\udce9", "a\\xe9"), ("\x1b[2J\n", "\\x1b[2J\\x0a"), ("é\x9b", "é\\x9b")]
+    ("name", "shown"),
+    [("a\udce9", "a\\xe9"), ("l\udcc3\udca9", "lé"), ("\x1b[2J\n", "\\x1b[2J\\x0a"), ("é\x9b", "é\\x9b")],
 )
 def test_a_name_is_shown_by_its_bytes_where_it_is_not_utf_8_or_would_command_a_terminal(name: str, shown: str) -> None:
     make(f"{name}.json")
