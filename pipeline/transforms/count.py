@@ -19,7 +19,9 @@ from pipeline.model.table import (
     HourCounts,
     Table,
     add_counts,
+    check_hours,
     count_batch,
+    count_hours,
     count_table,
     merge_counts,
     pivot,
@@ -60,6 +62,7 @@ class _CountBatches(beam.DoFn):  # type: ignore[misc]
             return
         counts = merge_counts(self._parts)
         if self._with_tally:
+            check_hours(count_hours(counts))  # before they are made elements
             self._counted.inc(int(counts[1].sum()))
         for hour, row in split_hours(counts, self._clock):
             yield WindowedValue((hour, row), hour, (GlobalWindow(),))
@@ -121,6 +124,7 @@ class _Pivot(beam.DoFn):  # type: ignore[misc]
         tally = hours.pop(NO_HOUR, Tally())
         if self._refuse:
             refuse_rejects(tally)
+        check_hours(len(hours))
         table = pivot(hours.items(), self._clock)
         counted = count_table(table)
         check_counts(tally.read, counted, tally.rejected, tally.duplicate)
@@ -144,7 +148,8 @@ class HourlyTable(beam.PTransform):  # type: ignore[misc]
 
     utc_offset, time_zone: at most one, as HourClock.parse takes it. refuse_rejects: RejectsError where a batch has any.
     balance: of the sources that were read, as balance.py expects it. Raises MismatchError where the table does not
-    count all that was read and not rejected, or the blocks do not add up to the sources.
+    count all that was read and not rejected, or the blocks do not add up to the sources; InputError where it would have
+    too many hours.
     """
 
     utc_offset: str | None = None

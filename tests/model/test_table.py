@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import EventError, UsageError
+from pipeline.errors import EventError, InputError, UsageError
+from pipeline.model import table as tables
 from pipeline.model.events import NO_IDS, Batch
 from pipeline.model.table import (
     COLUMNS,
@@ -90,6 +91,14 @@ def test_timestamps_may_be_whole_numbers_of_numpy(kind: Any) -> None:
 def test_what_else_numpy_has_is_no_timestamp(value: Any, reason: str) -> None:
     with pytest.raises(EventError, match=reason):
         hourly_table([event(timestamp=value)])
+
+
+def test_a_report_has_a_limit_of_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_HOURS", 3)
+    events = [event(kind=kind, timestamp=3600 * (k % 3)) for k, kind in enumerate(EVENT_TYPES * 2)]
+    assert len(hourly_table(events)) == 3
+    with pytest.raises(InputError, match="in more than 3 different hours, the most that a report may have"):
+        hourly_table([*events, event(timestamp=3 * 3600)])
 
 
 def test_no_events() -> None:

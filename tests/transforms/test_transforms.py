@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ from pipeline import (
 from pipeline.engine.runners import beam_options
 from pipeline.errors import EventError, InputError, MismatchError, RejectsError, UsageError
 from pipeline.formats.decoding import Shape
-from pipeline.model.events import Batch
+from pipeline.model import table as tables
+from pipeline.model.events import Batch, batch_events
 from pipeline.model.table import COLUMNS
 from pipeline.model.tally import Summary, Tally, check_counts, merge_tallies
 from pipeline.transforms import count as counting
@@ -177,6 +179,18 @@ def test_distinct_ids_are_in_the_order_of_the_plain_function() -> None:
 
     with support.beam_pipeline() as pipeline:
         assert_that(batches(pipeline, MANY) | DistinctIds() | FormatIds(), check)
+
+
+@pytest.mark.parametrize("bundles", [1, 2])
+def test_a_table_has_a_limit_of_hours(bundles: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_HOURS", 3)
+    for count in (3, 4):
+        events = [event(timestamp=3600 * k) for k in range(count)]
+        parts = [events] if bundles == 1 else [events[:2], events[2:]]
+        refused = pytest.raises(InputError, match="more than 3 different hours") if count > 3 else nullcontext()
+        with refused, support.beam_pipeline() as pipeline:
+            made = [pipeline | f"{k}" >> beam.Create([batch_events(part)]) for k, part in enumerate(parts)]
+            assert_that(made | beam.Flatten() | HourlyTable() | beam.Map(len), equal_to([count]))
 
 
 @on_both_runners
