@@ -125,7 +125,7 @@ def _report(environ: dict[str, Any], headers: dict[str, str], settings: Settings
     length, limit = int(headers["CONTENT_LENGTH"] or 0), settings.max_body_bytes
     try:
         asked = settings.report.asked(environ.get("QUERY_STRING", ""))
-        with slots.checkout() as slot:
+        with slots.checkout(asked) as slot:
             bodies.spool(environ["wsgi.input"], length, slot.body, limit, admission.codec(headers))
             return _run(slot, asked)
     except UsageError as error:

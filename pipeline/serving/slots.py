@@ -64,6 +64,10 @@ class Slot:
             return self._prepare(settings).run()
         return run_job(Job(self._files, str(self.report), **dataclasses.asdict(settings)), self._options)
 
+    def is_prepared(self, settings: ReportSettings) -> bool:
+        """Whether a report with these settings needs no new graph."""
+        return settings in self._prepared
+
     def _prepare(self, settings: ReportSettings) -> PreparedJob:
         """The graph of the settings; gives back the one that was not used for longest, where there are many."""
         if settings not in self._prepared:
@@ -148,9 +152,12 @@ class Slots:
                 self._free.append(slot)
 
     @contextlib.contextmanager
-    def checkout(self) -> Iterator[Slot]:
-        """A slot for one request. Raises ProblemError 503: all are busy, and enough requests wait already."""
-        slot = self._take()
+    def checkout(self, settings: ReportSettings) -> Iterator[Slot]:
+        """A slot for one request, prepared for its settings if one of the free ones is.
+
+        Raises ProblemError 503: all are busy, and enough requests wait already.
+        """
+        slot = self._take(settings)
         try:
             _clear(slot)
             yield slot
@@ -159,10 +166,11 @@ class Slots:
                 _clear(slot)
             self._give_back(slot)
 
-    def _take(self) -> Slot:
+    def _take(self, settings: ReportSettings) -> Slot:
         with self._lock:
             if self._free:
-                return self._free.pop()  # the one used last: its files are in the caches
+                last_first = range(len(self._free) - 1, -1, -1)  # of the one used last the files are in the caches
+                return self._free.pop(next((k for k in last_first if self._free[k].is_prepared(settings)), -1))
             if len(self._waiting) >= self._queue:
                 raise _busy()
             place: Future[Slot] = Future()

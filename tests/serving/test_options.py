@@ -202,6 +202,27 @@ def test_a_graph_is_built_once_for_equal_options(tmp_path: Path, monkeypatch: py
     assert threading.active_count() <= threads + 8
 
 
+def test_a_request_gets_the_slot_that_has_its_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    class Noted(PreparedJob):
+        def __init__(self, job: Any, options: Any) -> None:
+            made.append(job.impressions_factor)
+            super().__init__(job, options)
+
+    monkeypatch.setattr(pipeline.serving.slots, "PreparedJob", Noted)
+    app = build_app(tmp_path, slots=2)
+    pool = app.config["slots"]
+    for factor in ("1", "1", "2", "2", "1", "0.1"):
+        assert ask(app, impressions_factor=factor).body.decode() == oracle.report(ROWS, factor=factor)
+        first, second = (pool.checkout(USUAL_REPORT) for _ in range(2))
+        for slot in (first, second):
+            slot.__enter__()
+        for slot in (first, second):  # so that the slot of this report is not the last one that was used
+            slot.__exit__(None, None, None)
+    assert made == ["0.1", "0.1", "1", "2"]
+
+
 def test_defaults_said_aloud_need_no_graph_of_their_own() -> None:
     query = "utc_offset=%2B01:00&impressions_factor=0.1&deduplicate=false&rejects=refuse"
     assert USUAL_REPORT.asked(query) == USUAL_REPORT.asked("") == Settings().report
