@@ -16,6 +16,7 @@ from pipeline.formats.content import PARQUET, looks_like
 from pipeline.formats.decoding import AnyBlock
 from pipeline.formats.parquet_pages import never_empty, read_as_dictionary, without_arrow_types
 from pipeline.formats.parquet_rows import check_columns, damaged, decode_rows
+from pipeline.formats.readers import Reader, Source
 from pipeline.model.events import Batch
 from pipeline.schema import FIELDS
 
@@ -211,62 +212,66 @@ def _columns(metadata: pq.FileMetaData, group: int) -> dict[str, pq.ColumnChunkM
     return {column.path_in_schema: column for column in columns if column.path_in_schema in FIELDS}
 
 
-class ParquetReader:
-    """Reads the three columns of a Parquet file, a row group at a time.
+class ParquetReader(Reader):
+    """Reads the three columns of a Parquet file: a part is a row group, or all of them in a file of cell_bytes or less.
 
-    is_local: whether it is a file on this machine, which is then read in the threads that decode it. Raises:
+    A file on this machine is read in the threads that decode it. Raises:
       InputError: it is not Parquet, or a column is missing or of another type.
     """
 
-    def __init__(self, stream: BinaryIO, source: str, is_local: bool = False) -> None:
-        self._stream, self._source = stream, source
-        self.position = 0
-        """Where the columns end, in bytes, of the last row group that was read."""
+    def __init__(self, source: Source, cell_bytes: int = 0) -> None:
+        super().__init__(source if source.size else _in_memory(source))
+        stream, name = self._source.stream, source.name
+        self._position = 0  # where the columns end of the last row group that was read
         try:
             self._file = pq.ParquetFile(stream)
             if any(pa.types.is_dictionary(kind) for kind in self._file.schema_arrow.types):
                 self._file = pq.ParquetFile(stream, metadata=without_arrow_types(self._file.metadata))
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{source}: not a Parquet file: {_seen(stream) or one_line(error)}") from None
+            raise InputError(f"{name}: not a Parquet file: {_seen(stream) or one_line(error)}") from None
         schema = self._file.schema
         self._leaves = {schema.column(k).path: schema.column(k) for k in range(len(schema))}
         annotations = {name: leaf.logical_type.type for name, leaf in self._leaves.items()}
-        check_columns(self._file.schema_arrow, annotations, source)
+        check_columns(self._file.schema_arrow, annotations, name)
         metadata = self._file.metadata
-        rows = [metadata.row_group(group).num_rows for group in range(self.groups)]
+        self._groups = int(self._file.num_row_groups)
+        self.parts = 1 if source.size <= cell_bytes else self._groups
+        rows = [metadata.row_group(group).num_rows for group in range(self._groups)]
         self._starts = np.cumsum([0, *rows]).tolist()
-        self._local = LocalFile(stream.fileno()) if is_local else None
+        self._local = LocalFile(stream.fileno()) if self._source.is_local else None
 
-    @property
-    def groups(self) -> int:
-        """How many row groups the file has."""
-        return int(self._file.num_row_groups)
+    def position(self) -> int:
+        return self._position
 
-    @property
-    def rows(self) -> int:
+    def size(self) -> int:
         """How many rows the file has, as its metadata says."""
         return int(self._file.metadata.num_rows)
 
-    def read_all(self) -> Iterator[AnyBlock]:
-        """The rows of all row groups."""
-        for group in range(self.groups):
-            yield from self.read_group(group)
+    def read_part(self, part: int) -> Iterator[AnyBlock]:
+        for group in range(self._groups) if self.parts == 1 else (part,):
+            yield from self._read_group(group)
 
-    def read_group(self, group: int) -> Iterator[AnyBlock]:
+    def _read_group(self, group: int) -> Iterator[AnyBlock]:
         """The rows of a row group: one block, or blocks of ROWS_A_BLOCK where it is large."""
         index, end = self._starts[group : group + 2]
         if index == end:
             return
         columns = _columns(self._file.metadata, group)
         spans = tuple(_span(columns[field]) for field in FIELDS)
-        self.position = max(span.offset + span.size for span in spans)
+        self._position = max(span.offset + span.size for span in spans)
         size = sum(max(c.total_compressed_size, c.total_uncompressed_size) for c in columns.values())
         if end - index > GROUP_ROWS or size > GROUP_BYTES:
-            yield from _row_blocks(self._file, group, FIELDS, self._source, index)
+            yield from _row_blocks(self._file, group, FIELDS, self._source.name, index)
             return
-        file = self._local or Pieces.read(self._stream, spans)
+        file = self._local or Pieces.read(self._source.stream, spans)
         ids_needed = not never_empty(columns["id"], self._leaves["id"])
-        yield GroupBlock(file, spans, ids_needed, self._file.metadata, group, self._source, index)
+        yield GroupBlock(file, spans, ids_needed, self._file.metadata, group, self._source.name, index)
+
+
+def _in_memory(source: Source) -> Source:
+    """What a file system gives that tells no size, and so cannot be read from its end."""
+    source.stream.seek(0)
+    return source._replace(stream=io.BytesIO(source.stream.read()), is_local=False)
 
 
 def _span(column: pq.ColumnChunkMetaData) -> Span:

@@ -1,12 +1,11 @@
 """Sources: from file patterns on any Beam file system to blocks, split over workers where the format allows it."""
 
 import dataclasses
-import io
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import apache_beam as beam
 from apache_beam.io.filesystem import CompressionTypes
@@ -19,29 +18,16 @@ from pipeline.engine import (
     progress,
 )
 from pipeline.errors import InputError, PipelineError
-from pipeline.formats.blocks import BLOCK_BYTES, LineReader, first_bytes, head_of, is_array, read_blocks
-from pipeline.formats.content import JSON, PARQUET, check_form, check_json, form_of_name
+from pipeline.formats.blocks import BLOCK_BYTES
+from pipeline.formats.content import form_of_name
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
+from pipeline.formats.readers import Reader, Source, open_plain, open_reader
 from pipeline.model.balance import Ledger
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, is_io_error, is_local
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 LARGE_BYTES = 256 * 1024 * 1024
 """What is worth a warning if one worker reads it alone: about a second for JSON, several for what is compressed."""
-
-
-class Reader(NamedTuple):
-    """An open file: how many parts it has, what part k holds, and how far (bytes) it was read.
-
-    size: of what it holds, in the unit of its blocks' spans, once its last part was read; known without the blocks.
-    is_compressed: by its name or its content.
-    """
-
-    parts: int
-    read_part: Callable[[int], Iterator[AnyBlock]]
-    position: Callable[[], int]
-    size: Callable[[], int]
-    is_compressed: bool = False
 
 
 @contextmanager
@@ -52,113 +38,33 @@ def open_file(file: InputFile, cell_bytes: int = BLOCK_BYTES, array: bool = True
     it may be a JSON array; where it is known not to be one, its first bytes need not be fetched. Raises:
       InputError: it cannot be opened, or not read to its end; also while its parts are read.
     """
-    with _opened(file) as stream:
-        yield _reader(stream, _sized(stream, file), cell_bytes, array)
+    with _opened(file) as source:
+        yield open_reader(source, file.path, cell_bytes, array)
 
 
 @contextmanager
 def open_lines(file: InputFile) -> Iterator[BinaryIO]:
     """A file's decompressed bytes, from the first on. Raises InputError as open_file does."""
-    with _opened(file) as stream:
-        form = check_form(file.name, form_of_name(file.path), first_bytes(stream).head)
-        stream.seek(0)
-        yield io.BufferedReader(form.codec.open(stream)) if form and form.codec else stream  # type: ignore[type-var]
+    with _opened(file) as source:
+        yield open_plain(source, file.path)
 
 
 @contextmanager
-def _opened(file: InputFile) -> Iterator[BinaryIO]:
+def _opened(file: InputFile) -> Iterator[Source]:
     try:
         with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            yield stream
+            size = _size(stream) if file.size == SIZE_UNKNOWN else file.size
+            yield Source(stream, file.name, size, is_local(file.path))
     except Exception as error:
         if not is_io_error(error):
             raise
         raise InputError(f"{file.name}: cannot be read: {explain(error)}") from None
 
 
-def _sized(stream: BinaryIO, file: InputFile) -> InputFile:
-    if file.size != SIZE_UNKNOWN:
-        return file
+def _size(stream: BinaryIO) -> int:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    return file._replace(size=size)
-
-
-def _reader(stream: BinaryIO, file: InputFile, cell_bytes: int, array: bool) -> Reader:
-    form, head = form_of_name(file.path), None
-    if form != PARQUET and (array or form != JSON or not file.size):
-        head = head_of(stream) if array else first_bytes(stream)
-        form = check_form(file.name, form, head.head)
-    if form == PARQUET:
-        return _parquet_reader(stream, file, cell_bytes)
-    if form and form.codec:
-        if not (head and head.rest):
-            raise InputError(f"{file.name}: cannot be read: it is empty, not even the header of a compressed file")
-        stream.seek(0)
-        plain = _Counted(form.codec.open(stream))
-        blocks = _blocks_within(plain, file.name, cell_bytes)  # type: ignore[arg-type]
-        return Reader(
-            1, lambda _: _to_the_end(blocks, stream, file), stream.tell, lambda: plain.count, is_compressed=True
-        )
-    if head and (not file.size or is_array(head.head)):  # without a size: of a file system that does not tell it
-        blocks = read_blocks(stream, file.name, cell_bytes, head)
-        return Reader(1, lambda _: _to_the_end(blocks, stream, file), stream.tell, stream.tell)
-    return _lines_reader(LineReader(stream, file.name, cell_bytes, head), stream, file, cell_bytes)
-
-
-def _parquet_reader(stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
-    from pipeline.formats.parquet import ParquetReader  # 50 ms
-
-    stream.seek(0)
-    has_size = file.size > 0
-    whole = stream if has_size else io.BytesIO(stream.read())
-    parquet = ParquetReader(whole, file.name, has_size and is_local(file.path))
-    if file.size <= cell_bytes:
-        return Reader(1, lambda _: parquet.read_all(), lambda: parquet.position, lambda: parquet.rows)
-    return Reader(parquet.groups, parquet.read_group, lambda: parquet.position, lambda: parquet.rows)
-
-
-class _Counted(io.RawIOBase):
-    """A stream that knows how many bytes were read from it."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.count = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: Any) -> int:
-        got: int = self._stream.readinto(target)
-        self.count += got
-        return got
-
-
-def _to_the_end(blocks: Iterator[AnyBlock], stream: BinaryIO, file: InputFile) -> Iterator[AnyBlock]:
-    yield from blocks
-    _check_size(file, stream.tell())
-
-
-def _check_size(file: InputFile, position: int) -> None:
-    if position < file.size:
-        raise InputError(f"{file.name}: ends at byte {position}, had {file.size} when the run began")
-
-
-def _blocks_within(plain: BinaryIO, source: str, cell_bytes: int) -> Iterator[AnyBlock]:
-    """The blocks of a decompressed stream."""
-    head = head_of(plain)
-    check_json(source, head.head)
-    yield from read_blocks(plain, source, cell_bytes, head)
-
-
-def _lines_reader(lines: LineReader, stream: BinaryIO, file: InputFile, cell_bytes: int) -> Reader:
-    def read_part(part: int) -> Iterator[AnyBlock]:
-        yield from lines.read_cell(part)
-        if lines.at_end:
-            _check_size(file, lines.position)
-
-    # A file may have grown since it was listed: what its last part has read of that counts.
-    return Reader(-(-file.size // cell_bytes), read_part, stream.tell, lambda: max(file.size, lines.stop))
+    return size
 
 
 class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]

@@ -19,6 +19,7 @@ from pipeline.formats import parquet
 from pipeline.formats.decoding import AnyBlock
 from pipeline.formats.parquet import GroupBlock, LocalFile, ParquetReader, Pieces
 from pipeline.formats.parquet_pages import never_empty, read_as_dictionary
+from pipeline.formats.readers import Source
 from pipeline.model.events import Batch
 from pipeline.schema import check_event
 from tests import support
@@ -52,7 +53,8 @@ WRITTEN.update((f"{name}.parquet", (SIX, [6, 7, 8, 9, 10, 11])) for name in MIXE
 def blocks(path: Path, local: bool) -> Iterator[AnyBlock]:
     """The blocks of a file; where it is not local, as of a bucket."""
     with open(path, "rb") as stream:
-        for block in ParquetReader(stream, "a", local).read_all():
+        reader = ParquetReader(Source(stream, "a", path.stat().st_size, local))
+        for block in (block for part in range(reader.parts) for block in reader.read_part(part)):
             assert not isinstance(block, GroupBlock) or isinstance(block.file, LocalFile if local else Pieces)
             yield block
 
@@ -292,4 +294,4 @@ def test_bytes_that_nothing_says_are_text(tmp_path: Path) -> None:
     stream = io.BytesIO()
     pq.write_table(table, stream)
     with pytest.raises(InputError, match="column id is binary, must be a string"):
-        ParquetReader(stream, "a")
+        ParquetReader(Source(stream, "a", 1))

@@ -1,0 +1,151 @@
+"""Open files by their format: how many parts each has, which can be read apart, and the blocks of a part."""
+
+import abc
+import io
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+from pipeline.errors import InputError
+from pipeline.formats.blocks import BLOCK_BYTES, LineReader, first_bytes, head_of, is_array, read_blocks
+from pipeline.formats.content import JSON, PARQUET, check_form, check_json, form_of_name
+from pipeline.formats.decoding import AnyBlock
+from pipeline.storage.compression import Codec
+
+
+class Source(NamedTuple):
+    """An open file. name: what messages call it. size: bytes when it was listed, 0 where a file system does not tell.
+
+    is_local: whether it is a file on this machine.
+    """
+
+    stream: BinaryIO
+    name: str
+    size: int
+    is_local: bool = False
+
+    def check_read(self, position: int) -> None:
+        """InputError where it ended before its size."""
+        if position < self.size:
+            raise InputError(f"{self.name}: ends at byte {position}, had {self.size} when the run began")
+
+
+class Reader(abc.ABC):
+    """What a format makes of an open file. parts: how many it has."""
+
+    parts = 1
+    is_compressed = False
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @abc.abstractmethod
+    def read_part(self, part: int) -> Iterator[AnyBlock]:
+        """The blocks of a part. InputError where they cannot be read to their end."""
+
+    @abc.abstractmethod
+    def size(self) -> int:
+        """Of what the file holds, in the unit of its blocks' spans; known without the blocks, once all is read."""
+
+    def position(self) -> int:
+        """Bytes of the file that were read."""
+        return self._source.stream.tell()
+
+
+class LinesReader(Reader):
+    """Plain JSON Lines: a part is a cell of cell_bytes."""
+
+    def __init__(self, source: Source, cell_bytes: int, head: Any) -> None:
+        super().__init__(source)
+        self._lines = LineReader(source.stream, source.name, cell_bytes, head)
+        self.parts = -(-source.size // cell_bytes)
+
+    def read_part(self, part: int) -> Iterator[AnyBlock]:
+        yield from self._lines.read_cell(part)
+        if self._lines.at_end:
+            self._source.check_read(self._lines.position)
+
+    def size(self) -> int:
+        return max(self._source.size, self._lines.stop)  # it may have grown since it was listed
+
+
+class WholeReader(Reader):
+    """One part: a JSON array, or a file whose size is not told."""
+
+    def __init__(self, source: Source, cell_bytes: int, head: Any) -> None:
+        super().__init__(source)
+        self._cell_bytes, self._head = cell_bytes, head
+
+    def read_part(self, part: int) -> Iterator[AnyBlock]:
+        yield from read_blocks(self._source.stream, self._source.name, self._cell_bytes, self._head)
+        self._source.check_read(self.position())
+
+    def size(self) -> int:
+        return self.position()
+
+
+class CompressedReader(Reader):
+    """One part: what is compressed is read from its start."""
+
+    is_compressed = True
+
+    def __init__(self, source: Source, codec: Codec, cell_bytes: int) -> None:
+        super().__init__(source)
+        source.stream.seek(0)
+        self._plain, self._cell_bytes = _Counted(codec.open(source.stream)), cell_bytes
+
+    def read_part(self, part: int) -> Iterator[AnyBlock]:
+        plain: Any = self._plain
+        head = head_of(plain)
+        check_json(self._source.name, head.head)
+        yield from read_blocks(plain, self._source.name, self._cell_bytes, head)
+        self._source.check_read(self.position())
+
+    def size(self) -> int:
+        return self._plain.count
+
+
+class _Counted(io.RawIOBase):
+    """A stream that knows how many bytes were read from it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        got: int = self._stream.readinto(target)
+        self.count += got
+        return got
+
+
+def open_reader(source: Source, file_name: str, cell_bytes: int = BLOCK_BYTES, array: bool = True) -> Reader:
+    """The reader of a file, by its name's suffix, else by its first bytes.
+
+    file_name: its path. array: whether it may be a JSON array; where it is known not to be one, its first bytes
+    need not be fetched. Raises:
+      InputError: it is not what its name says, or of no format that is read.
+    """
+    form, head = form_of_name(file_name), None
+    if form != PARQUET and (array or form != JSON or not source.size):
+        head = head_of(source.stream) if array else first_bytes(source.stream)
+        form = check_form(source.name, form, head.head)
+    if form == PARQUET:
+        from pipeline.formats.parquet import ParquetReader  # 50 ms
+
+        return ParquetReader(source, cell_bytes)
+    if form and form.codec:
+        if not (head and head.rest):
+            raise InputError(f"{source.name}: cannot be read: it is empty, not even the header of a compressed file")
+        return CompressedReader(source, form.codec, cell_bytes)
+    if head and (not source.size or is_array(head.head)):
+        return WholeReader(source, cell_bytes, head)
+    return LinesReader(source, cell_bytes, head)
+
+
+def open_plain(source: Source, file_name: str) -> BinaryIO:
+    """A text file's decompressed bytes, from the first on. InputError as open_reader."""
+    form = check_form(source.name, form_of_name(file_name), first_bytes(source.stream).head)
+    source.stream.seek(0)
+    return io.BufferedReader(form.codec.open(source.stream)) if form.codec else source.stream  # type: ignore[type-var]
