@@ -3,6 +3,7 @@
 read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> write CSV
                          +-> partition ids -> group -> unique -> write ids
                          +-> rejects -> write
+                                                            The CSV -> in its page -> write chart
 
 Behind decode duplicates are dropped, if that is asked for.
 """
@@ -18,7 +19,7 @@ from pipeline.storage.files import is_local
 from pipeline.transforms.count import HourlyTable, ScaleImpressions
 from pipeline.transforms.decode import REJECTS, DecodeBlocks
 from pipeline.transforms.deduplicate import DropDuplicates
-from pipeline.transforms.format import FormatCsv, FormatIds, FormatRejects, check_ids
+from pipeline.transforms.format import FormatChart, FormatCsv, FormatIds, FormatRejects, check_ids
 from pipeline.transforms.ids import DistinctIds
 from pipeline.transforms.read import ListFiles, ReadBlocks
 from pipeline.transforms.write import WriteFile, WritePiece
@@ -55,9 +56,8 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         if job.rejects_output:
             rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
             written.append(rejects | "Write rejects" >> WriteFile(job.rejects_output, job.token))
-        return (
-            tables
-            | "Scale" >> ScaleImpressions(job.impressions_factor)
-            | "CSV" >> FormatCsv()
-            | "Write report" >> WritePiece(job.output, job.token, after=written)
-        )
+        report = tables | "Scale" >> ScaleImpressions(job.impressions_factor) | "CSV" >> FormatCsv()
+        if job.chart_output:
+            chart = report | "Chart" >> FormatChart(*job.chart_page)
+            written.append(chart | "Write chart" >> WritePiece(job.chart_output, job.token))
+        return report | "Write report" >> WritePiece(job.output, job.token, after=written)

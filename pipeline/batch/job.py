@@ -9,11 +9,12 @@ from pipeline.storage.files import InputFile
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What to report and where to write it. Paths on any Beam file system; no ids or rejects file where None.
+    """What to report and where to write it. Paths on any Beam file system; no ids, rejects or chart file where None.
 
     utc_offset, time_zone: at most one, as HourClock.parse takes it. deduplicate: events equal in id, event and
     timestamp count once. id_partitions: in which ids are shuffled, a power of two; None: by the input's size.
-    skip_rejects: go on without them, where no file takes them. token: names the run's temporary files.
+    skip_rejects: go on without them, where no file takes them. chart_page: what chart_output
+    holds before and after the report's CSV. token: names the run's temporary files.
     """
 
     files: tuple[InputFile, ...]
@@ -26,9 +27,12 @@ class Job:
     deduplicate: bool = False
     id_partitions: int | None = None
     skip_rejects: bool = False
+    chart_output: str | None = None
+    chart_page: tuple[str, str] = ("", "")
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def outputs(self) -> list[str]:
         """The files that the job writes."""
-        return [path for path in (self.output, self.ids_output, self.rejects_output) if path is not None]
+        paths = (self.output, self.ids_output, self.rejects_output, self.chart_output)
+        return [path for path in paths if path is not None]

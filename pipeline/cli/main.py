@@ -133,7 +133,8 @@ def _counts(summary: Summary, job: Job | StreamJob) -> str:
 
 
 def _others(job: Job | StreamJob) -> str:
-    others = (("ids", job.ids_output), ("rejects", job.rejects_output))
+    chart = job.chart_output if isinstance(job, Job) else None
+    others = (("ids", job.ids_output), ("rejects", job.rejects_output), ("chart", chart))
     return "".join(f", {kind} in {shown(path)}" for kind, path in others if path)
 
 

@@ -20,7 +20,7 @@ from pipeline.errors import UsageError
 from pipeline.model.hours import DEFAULT_UTC_OFFSET, HourClock
 from pipeline.model.ids import MAX_PARTITIONS
 from pipeline.model.table import DEFAULT_FACTOR, parse_factor
-from pipeline.storage.files import InputFile
+from pipeline.storage.files import InputFile, shown
 from pipeline.storage.matching import find_files
 from pipeline.storage.suffixes import Kind, check_suffix
 from pipeline.storage.writable import check_writable, is_same
@@ -29,7 +29,7 @@ from pipeline.version import VERSION
 
 DEFAULT_OUTPUT = "report.csv"
 
-_KINDS: dict[str, Kind] = {"output": "CSV", "ids_output": "ids", "rejects_output": "JSON Lines"}
+_KINDS: dict[str, Kind] = {"output": "CSV", "ids_output": "ids", "rejects_output": "JSON Lines", "chart_output": "HTML"}
 
 
 class ReportOptions(PipelineOptions):  # type: ignore[misc]
@@ -51,6 +51,7 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             "of a stream: files of ids an hour",
         )
         add("--rejects_output", metavar="FILE", help="write records that are no events there and go on")
+        add("--chart_output", metavar="FILE.html", help="write the report with its chart as a page that works offline")
         add("--utc_offset", metavar="+HH:MM", help=f"the report's hours (default {DEFAULT_UTC_OFFSET})")
         add("--time_zone", metavar="NAME", help="hours of local clocks, with summer time: Europe/Paris")
         add(
@@ -155,7 +156,10 @@ def _check_values(options: ReportOptions) -> None:
     partitions = options.id_partitions
     if partitions is not None and (not 2 <= partitions <= MAX_PARTITIONS or partitions.bit_count() > 1):
         raise UsageError(f"--id_partitions {partitions}: must be a power of two from 2 to {MAX_PARTITIONS}")
-    outputs = [options.output, options.ids_output, options.rejects_output]
+    outputs = [options.output, options.ids_output, options.rejects_output, options.chart_output]
+    if options.chart_output is not None:
+        with _named("chart_output"):
+            check_suffix(options.chart_output, "HTML")
     for one, other in itertools.combinations(filter(None, outputs), 2):
         if is_same(one, other):
             raise UsageError(f"two outputs have the same name: {one}")
@@ -167,7 +171,7 @@ def _check_batch(options: ReportOptions) -> None:
             raise UsageError(f"--{name} needs --streaming")
     if not options.input:
         raise UsageError("--input is missing: a file, glob or folder, or - for standard input")
-    if STANDARD in (options.ids_output, options.rejects_output):
+    if STANDARD in (options.ids_output, options.rejects_output, options.chart_output):
         raise UsageError("only --output can be standard output (-)")
     uses_standard = options.output == STANDARD or STANDARD in options.input
     if uses_standard and options.view_as(StandardOptions).runner not in LOCAL_RUNNERS:
@@ -201,13 +205,25 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
         options.impressions_factor,
         options.deduplicate,
         options.id_partitions,
+        chart_output=options.chart_output,
+        chart_page=_chart_page(files, output) if options.chart_output else ("", ""),
     )
     for path in job.outputs:
         if any(is_same(path, file.path) for file in files):
             raise UsageError(f"{path} is an input and an output")
-    for (name, kind), path in zip(_KINDS.items(), (output, options.ids_output, options.rejects_output), strict=True):
+    paths = (output, options.ids_output, options.rejects_output, options.chart_output)
+    for (name, kind), path in zip(_KINDS.items(), paths, strict=True):
         if path is not None:
             with _named(name):
                 check_suffix(path, kind)
                 check_writable(path)
     return job
+
+
+def _chart_page(files: Sequence[InputFile], output: str) -> tuple[str, str]:
+    """What stands before and after the report in the page of its chart, called by its only input, else its own name."""
+    from pipeline.serving.offline import CSV_PLACE, report_page
+
+    name = os.path.basename(files[0].path if len(files) == 1 else output)
+    before, _, after = report_page(shown(name)).partition(CSV_PLACE)
+    return before, after

@@ -46,6 +46,8 @@ def check_stream(options: Any) -> None:
         value = getattr(options, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} must be at least {least}")
+    if options.chart_output:
+        raise UsageError("--chart_output does not go with --streaming: a chart is of a whole report")
     if options.input and (options.timestamp_attribute or options.id_attribute):
         raise UsageError("--timestamp_attribute and --id_attribute belong to --subscription")
     standard = options.view_as(StandardOptions)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pipeline.errors import UsageError
 
-Kind = Literal["CSV", "ids", "JSON Lines"]
+Kind = Literal["CSV", "ids", "JSON Lines", "HTML"]
 
 _GZIP, _ZSTD = ("gz", "gzip"), ("zst", "zstd")
 _JSON = ("json", "jsonl", "ndjson")
@@ -30,6 +30,10 @@ def _suffix(path: str) -> tuple[str, str]:
 def check_suffix(path: str, kind: Kind) -> None:
     """UsageError where a name promises a format that an output of this kind does not have."""
     stem, suffix = _suffix(path)
+    if kind == "HTML":
+        if suffix not in ("html", "htm"):
+            raise UsageError(f"{path}: a chart is written as .html")
+        return
     if suffix in (*_GZIP, *_ZSTD):
         _, inner = _suffix(stem)
         suffix = suffix if inner in (*_GZIP, *_ZSTD) else inner

@@ -23,6 +23,20 @@ class FormatCsv(beam.PTransform):  # type: ignore[misc]
         return tables | "Format" >> beam.Map(lambda table: (0, csv_text(table).encode())).with_output_types(Piece)
 
 
+@dataclasses.dataclass
+class FormatChart(beam.PTransform):  # type: ignore[misc]
+    """A report's only piece between two texts, those of the page that shows it: PCollection[Piece] -> the same."""
+
+    before: str
+    after: str
+
+    def expand(self, reports: beam.PCollection[Piece]) -> beam.PCollection[Piece]:
+        before, after = self.before.encode(), self.after.encode()
+        return reports | "Format" >> beam.MapTuple(lambda place, csv: (place, before + csv + after)).with_output_types(
+            Piece
+        )
+
+
 class FormatIds(beam.PTransform):  # type: ignore[misc]
     """Sets of ids as lines: PCollection[tuple[Share, Ids]] -> PCollection[Piece], in the order of partitions.
 

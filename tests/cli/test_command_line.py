@@ -46,7 +46,7 @@ def succeeded(result: Run, read: int, counted: int | None = None, hours: int = 3
     """Status 0 and nothing but the summary on stderr."""
     counted = read if counted is None else counted
     numbers = f"{read} events read, {counted} counted, {read - counted} rejected, {hours} hours"
-    summary = rf"{numbers}, \d+\.\d s: report in {report}(, (ids|rejects) in \S+)*\n"
+    summary = rf"{numbers}, \d+\.\d s: report in {report}(, (ids|rejects|chart) in \S+)*\n"
     assert re.fullmatch(summary, result.err), result.err
     assert result.status == 0
 
@@ -385,6 +385,13 @@ def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]
         (["--input", "in", "--rejects_output", "link/events.json"], "is an input and an output"),
         (["--input", "in", "--ids_output", "-"], "only --output can be standard output"),
         (["--input", "in", "--rejects_output", "-"], "only --output can be standard output"),
+        (["--input", "in", "--chart_output", "x.svg"], "--chart_output x.svg: a chart is written as .html"),
+        (["--input", "missing", "--chart_output", "x"], "--chart_output x: a chart is written as .html"),
+        (["--input", "in", "--chart_output", "-"], "--chart_output -: a chart is written as .html"),
+        (["--input", "in", "--chart_output", "x.html.gz"], "--chart_output x.html.gz: a chart is written as .html"),
+        (["--input", "in", "--chart_output", "missing/x.html"], "missing/x.html: cannot be written"),
+        (["--input", "in", "--output", "x.html", "--chart_output", "x.html"], "two outputs have the same name: x.html"),
+        (["--streaming", "--input", "in", "--chart_output", "x.html"], "--chart_output does not go with --streaming"),
         (["--input", "-", "--runner", "DataflowRunner"], "need a runner on this machine"),
         (["--input", "in", "--outptu", "x"], "unknown option or stray argument: --outptu: did you mean --output"),
         (["--input", "in", "--ids", "x"], "unknown option or stray argument: --ids"),
@@ -544,6 +551,24 @@ def test_nothing_that_cannot_be_looked_at_is_left_out(capsys: pytest.CaptureFixt
 
 
 # Names, links and compression of outputs.
+
+
+def test_chart(capsys: pytest.CaptureFixture[str]) -> None:
+    result = call(capsys, "--input", "in/events.json", "--chart_output", "chart.html")
+    succeeded(result, 6)
+    assert result.err.endswith(": report in report.csv, chart in chart.html\n")
+    page = Path("chart.html").read_text()
+    assert page.count(EXAMPLE_REPORT) == 1
+    assert "<title>events.json</title>" in page
+    assert not re.search(r"""(src|href)=["'](?!data:)|url\(|@import|https?://(?!www\.w3\.org/)""", page)
+    assert Path("report.csv").read_text() == EXAMPLE_REPORT
+
+
+def test_the_name_of_a_chart_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/events.json").rename("in/<script>alert(1)<!--.json")
+    succeeded(call(capsys, "--input", "in", "--chart_output", "chart.html"), 6)
+    assert "<script>alert" not in Path("chart.html").read_text()
+
 
 EVERY = ("--output", "report.csv", "--ids_output", "ids.txt", "--rejects_output", "rejects.jsonl")
 

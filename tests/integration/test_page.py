@@ -10,6 +10,8 @@ import json
 import math
 import os
 import re
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -956,3 +958,32 @@ def test_nothing_that_axe_finds(open_page: Open, scheme: str, width: int) -> Non
 def violations(page: Page) -> list[str]:
     found = Axe().run(page).response["violations"]
     return [f"{each['id']} ({each['impact']}): {node['html']}" for each in found for node in each["nodes"]]
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_report_with_its_chart_in_one_file(open_page: Open, tmp_path: Path, width: int) -> None:
+    (tmp_path / "funnel.jsonl").write_bytes(FUNNEL)
+    command = [sys.executable, "-m", "pipeline", "funnel.jsonl", "--chart_output", "chart.html"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    page = open_page("about:blank", viewport={"width": width, "height": 740}, offline=True)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"file://{tmp_path}/chart.html")
+    expect(page.get_by_role("heading", name="Report of funnel.jsonl")).to_be_visible()
+    expect(page).to_have_title("funnel.jsonl \N{EN DASH} Hourly report")
+    assert figures(page)["Completion rate"] == "40%"
+    assert table(page) == as_shown((tmp_path / "report.csv").read_text())
+    expect(page.locator("path.line")).to_have_count(6)
+    chart = page.get_by_role("slider")
+    chart.press("End")
+    expect(page.locator("#tip b")).to_have_text("1 Apr 2021, 02:00")
+    chart.press("+")
+    expect(page.locator("#zoomed")).to_contain_text("2 of 3 hours")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download CSV").click()
+    assert download.value.suggested_filename == "funnel.csv"
+    assert Path(download.value.path()).read_bytes() == (tmp_path / "report.csv").read_bytes()
+    assert violations(page) == []
+    assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []

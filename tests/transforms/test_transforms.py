@@ -304,12 +304,23 @@ def files(tmp_path: Path) -> Files:
 @on_both_runners
 def test_hourly_report(runner: str, files: Files) -> None:
     job = files.job(ids_output=files.path("ids.txt"), rejects_output=files.path("rejects.jsonl"))
+    job = dataclasses.replace(job, chart_output=files.path("chart.html"), chart_page=("<\xe9>", "</>"))
     with support.beam_pipeline(runner) as pipeline:
         assert_that(pipeline | HourlyReport(job), equal_to([job.output]))
-    assert files.outputs() == ["ids.txt", "rejects.jsonl", "report.csv"]
+    assert files.outputs() == ["chart.html", "ids.txt", "rejects.jsonl", "report.csv"]
     assert Path(job.output).read_text() == EXAMPLE_REPORT
     assert (files.folder / "ids.txt").read_text().splitlines() == unique_ids(EXAMPLE_EVENTS)
     assert (files.folder / "rejects.jsonl").read_text() == ""
+    assert (files.folder / "chart.html").read_text() == f"<\xe9>{EXAMPLE_REPORT}</>"
+
+
+@on_both_runners
+def test_no_report_without_its_chart(runner: str, files: Files) -> None:
+    job = files.job(chart_output=files.path("chart.html/x"))
+    Path(files.path("chart.html")).write_text("in the way")
+    with pytest.raises(Exception, match=r"chart\.html"):
+        run_job(job, beam_options([f"--runner={runner}", support.NO_DOWNLOAD]))
+    assert files.outputs() == ["chart.html"]
 
 
 @on_both_runners

@@ -23,6 +23,7 @@ function showReport(text, name, summary = {}) {
     node.textContent = grouped(String(summary[node.dataset.key] ?? "–"));
     node.parentNode.hidden = !(node.dataset.key in summary);
   }
+  find("counters").hidden = !("read" in summary);
   find("report").hidden = false;
   find("chart-card").hidden = !report.rows.length;
   find("copied").textContent = "";
