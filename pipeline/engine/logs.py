@@ -78,9 +78,8 @@ def _log_thread(failure: threading.ExceptHookArgs) -> None:
 
 def say(text: str) -> None:
     """Prints a line on stderr, if it can be: whether somebody looks must not change how a program ends."""
-    if sys.stderr:  # where there is none, print() would take standard output
-        with contextlib.suppress(OSError, ValueError):
-            print(printable(text, but="\n"), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):
+        print(printable(text, but="\n"), file=sys.stderr, flush=True)
 
 
 class Filtered:

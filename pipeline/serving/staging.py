@@ -19,7 +19,7 @@ from pipeline.errors import OutputError, UsageError
 from pipeline.model.tally import Summary
 from pipeline.serving.problems import ProblemError
 from pipeline.serving.settings import ReportSettings
-from pipeline.storage.files import InputFile, NewFile, is_io_error, is_local
+from pipeline.storage.files import InputFile, NewFile, delete_file, is_io_error, is_local
 from pipeline.storage.writable import check_writable
 
 _COPY_BYTES = 1024 * 1024
@@ -92,7 +92,6 @@ def _download(source: str, target: Path) -> None:
 def _remove(paths: list[str]) -> None:
     for path in paths:
         try:
-            if FileSystems.exists(path):
-                FileSystems.delete([path])
+            delete_file(path)
         except Exception as error:  # must not hide how the run ended
             logging.getLogger(__name__).warning("%s was not removed: %s", path, error)

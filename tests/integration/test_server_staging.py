@@ -20,7 +20,7 @@ from tests.integration.servers import BUCKET, Storage, cloud_storage, prism, wor
 from tests.serving_support import EVENT, HEADER, REPORT, SAMPLE, Server, running
 from tests.support import ROOT
 
-STAGING = f"gs://{BUCKET}/server"
+STAGING = f"gs://{BUCKET}/server[1]"  # which is no pattern
 DATAFLOW = ("--runner=DataflowRunner", "--region=europe-west1", f"--temp_location=gs://{BUCKET}/temp")
 
 
@@ -103,7 +103,7 @@ def test_a_job_for_dataflow_reads_and_writes_the_bucket(
     assert template["name"].endswith(job.token[:8])
     assert str(tmp_path).encode() not in storage.get(name)
     assert (tmp_path / "report.csv").read_text() == REPORT
-    assert storage.names("server/") == []
+    assert storage.names("server") == []
 
 
 @pytest.mark.parametrize(
