@@ -105,10 +105,7 @@ def _health(slots: Slots, is_stopping: bool) -> bottle.HTTPResponse:
 
 def _metrics(slots: Slots, journal: Journal) -> bottle.HTTPResponse:
     journal.slots(slots.busy, slots.total, slots.waiting)
-    content = journal.exposition()
-    if content is None:
-        return _respond(Problem(503, "the server is starting", headers={"Retry-After": "2"}))
-    return _text(content, METRICS_TYPE)
+    return _text(journal.exposition(), METRICS_TYPE)
 
 
 def _text(content: bytes, kind: str) -> bottle.HTTPResponse:

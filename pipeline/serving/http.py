@@ -170,7 +170,8 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
 class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
     """Serves an application on a listening socket that other processes may share.
 
-    renew_folder: makes the folder for temporary files again where it is gone. on_second: called each second.
+    renew_folder: makes the folder for temporary files again where it is gone. may_accept: whether new connections are
+    for this process. on_second: called each second.
     """
 
     channel_class = Channel
@@ -182,6 +183,7 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         listener: socket.socket,
         journal: Journal,
         renew_folder: Callable[[], None],
+        may_accept: Callable[[], bool] = lambda: True,
         on_second: Callable[[], None] = lambda: None,
     ) -> None:
         adjustments = waitress.adjustments.Adjustments(
@@ -200,8 +202,12 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         adjustments.settings, adjustments.renew_folder = settings, renew_folder
         info = (listener.family, listener.type, listener.proto, listener.getsockname())
         super().__init__(application, _sock=listener, adj=adjustments, bind_socket=False, sockinfo=info)
-        self._on_second = on_second
+        self._may_accept, self._on_second = may_accept, on_second
         self._settings, self.journal, self.stopping = settings, journal, False
+
+    def readable(self) -> bool:
+        """Whether to accept connections: also while this process starts, unless others can serve them."""
+        return bool(super().readable() and self._may_accept())
 
     def add_task(self, channel: Channel) -> None:
         """Has a thread serve a connection's next request, unless the answers before it are still to be sent."""

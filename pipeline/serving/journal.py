@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -48,6 +49,7 @@ class Journal:
         self._uncounted: deque[Answer] = deque()
         self._metrics: _Metrics | None = None
         self._slots = (0, 0, 0)
+        self._lock = threading.Lock()
 
     def answered(self, answer: Answer) -> None:
         """Writes the line of an answer, and counts it."""
@@ -63,16 +65,18 @@ class Journal:
         if self._metrics:
             self._metrics.set_slots(*self._slots)
 
-    def load(self) -> None:
-        """Makes metrics available."""
-        metrics = _Metrics(self._folder)
-        metrics.set_slots(*self._slots)
-        self._metrics = metrics
+    def load(self) -> "_Metrics":
+        """Loads the library, unless that is done, and counts what was answered before."""
+        with self._lock:
+            metrics = self._metrics or _Metrics(self._folder)
+            metrics.set_slots(*self._slots)
+            self._metrics = metrics
         self._count(metrics)
+        return metrics
 
-    def exposition(self) -> bytes | None:
-        """The metrics of all processes in Prometheus' text form; None before load()."""
-        return self._metrics.exposition() if self._metrics else None
+    def exposition(self) -> bytes:
+        """The metrics of all processes in Prometheus' text form."""
+        return self.load().exposition()
 
     def _count(self, metrics: "_Metrics") -> None:
         with contextlib.suppress(IndexError):  # another thread counts too

@@ -15,6 +15,9 @@ from pipeline.storage.locks import is_at, new_token, try_lock
 
 _PREFIX = "hourly-report-server."
 
+SERVED = "served"
+"""A file in the folder while a worker can make reports: those that start leave connections to it."""
+
 _CONNECTIONS = 1000
 _FILES_A_CONNECTION = 2  # its socket, and its body or its report
 _FILES_A_SLOT = 32

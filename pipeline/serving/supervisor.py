@@ -1,5 +1,6 @@
 """The parent process: binds the socket, starts the workers, starts anew those that crash, and stops them."""
 
+import contextlib
 import multiprocessing
 import shutil
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 from pipeline.engine.imports import lean
 from pipeline.errors import PipelineError, UsageError
 from pipeline.serving import journal
-from pipeline.serving.resources import bound_memory, runtime_folder
+from pipeline.serving.resources import SERVED, bound_memory, runtime_folder
 from pipeline.serving.settings import Settings
 
 _BACKLOG = 1024
@@ -124,6 +125,8 @@ class Supervisor:
 
     def _announce(self) -> None:
         self._crashes = 0
+        with contextlib.suppress(OSError):  # the folder is gone, or the disk full
+            (self._folder / SERVED).touch()
         if not self._announced:
             host, port = self._listener.getsockname()[:2]
             self._say("info", f"listening on http://{f'[{host}]' if ':' in host else host}:{port}/")
@@ -136,6 +139,8 @@ class Supervisor:
         if self._crashes >= _CRASHES:
             return False
         self._say("warning", f"a worker ended with status {worker.process.exitcode}; starting another")
+        if not any(other.is_ready and other.process.is_alive() for other in self._workers):
+            (self._folder / SERVED).unlink(missing_ok=True)
         if connection.wait([wake], _PAUSE_SECONDS):
             return False
         shutil.rmtree(worker.folder, ignore_errors=True)

@@ -26,7 +26,7 @@ from pipeline.formats.decoding import SMALL_BLOCK, Block, decode
 from pipeline.serving import journal
 from pipeline.serving.app import make_app
 from pipeline.serving.http import Server
-from pipeline.serving.resources import Hold
+from pipeline.serving.resources import SERVED, Hold
 from pipeline.serving.settings import Settings
 from pipeline.serving.slots import Slot, Slots, slot_maker
 
@@ -59,10 +59,16 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
         slots = Slots(settings.queue)
         app = make_app(settings, slots, notes, lambda: server.stopping)
         server = Server(
-            app, settings, listener, notes, renew_folder, lambda: notes.slots(slots.busy, slots.total, slots.waiting)
+            app,
+            settings,
+            listener,
+            notes,
+            renew_folder,
+            may_accept=lambda: slots.total > 0 or not (folder.parent / SERVED).exists(),
+            on_second=lambda: notes.slots(slots.busy, slots.total, slots.waiting),
         )
         _stop_on_signals(server)
-        _start(_get_ready, make_slot, slots, settings.slots, notes, ready)
+        _start(_get_ready, make_slot, slots, settings.slots, notes, ready, server.pull_trigger)
         server.serve()
         threading.excepthook = lambda _: None  # what still runs loses its files now
     os._exit(0)  # a run that outlived its grace, or is not wanted any more, must not hold the process
@@ -85,7 +91,12 @@ def _start(function: Callable[..., object], *arguments: Any) -> None:
 
 
 def _get_ready(
-    make_slot: Callable[[], Slot], slots: Slots, count: int, notes: journal.Journal, ready: connection.Connection
+    make_slot: Callable[[], Slot],
+    slots: Slots,
+    count: int,
+    notes: journal.Journal,
+    ready: connection.Connection,
+    wake: Callable[[], None],
 ) -> None:
     """Makes the slots; requests that come before wait for one, and are told to come again if it takes too long."""
     try:
@@ -97,6 +108,7 @@ def _get_ready(
         _log.error("a worker cannot start: %s", one_line(error))
         os._exit(1)
     ready.send("")
+    wake()
     _warm_up(make_slot, slots, count - 1, notes)
 
 
