@@ -19,6 +19,7 @@ class Job:
 
     files: tuple[InputFile, ...]
     output: str
+    _: dataclasses.KW_ONLY
     ids_output: str | None = None
     rejects_output: str | None = None
     utc_offset: str | None = None

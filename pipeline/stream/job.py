@@ -20,6 +20,7 @@ class StreamJob:
     """
 
     output: str
+    _: dataclasses.KW_ONLY
     patterns: tuple[str, ...] = ()
     subscription: str | None = None
     ids_output: str | None = None

@@ -59,7 +59,9 @@ def run_arrangement(events: Events, seed: int) -> tuple[str, str]:
         folder = Path(name)
         (folder / "in").mkdir()
         write_files(folder / "in", events, Random(seed))
-        job = Job(tuple(find_files([str(folder / "in")])), str(folder / "report.csv"), str(folder / "ids.txt"))
+        job = Job(
+            tuple(find_files([str(folder / "in")])), str(folder / "report.csv"), ids_output=str(folder / "ids.txt")
+        )
         summary = run_job(job, beam_options([]))
         report, ids = (folder / "report.csv").read_bytes().decode(), (folder / "ids.txt").read_bytes().decode()
         assert sorted(path.name for path in folder.iterdir()) == ["ids.txt", "in", "report.csv"]

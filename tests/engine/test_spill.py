@@ -64,7 +64,7 @@ def test_a_file_that_was_cut_off_is_noticed(tmp_path: Path) -> None:
 def job(tmp_path: Path) -> Job:
     (tmp_path / "out").mkdir()
     files = tuple(find_files([str(tmp_path / "events.jsonl")]))
-    return Job(files, str(tmp_path / "out" / "report.csv"), str(tmp_path / "out" / "ids.txt"))
+    return Job(files, str(tmp_path / "out" / "report.csv"), ids_output=str(tmp_path / "out" / "ids.txt"))
 
 
 def test_ids_by_files_are_the_same_and_leave_none(tmp_path: Path) -> None:

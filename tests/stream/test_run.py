@@ -57,7 +57,7 @@ def test_a_stream_on_dataflow_goes_on_when_its_launcher_is_interrupted(
     result = DataflowResult()
     monkeypatch.setattr(stream_run, "build_stream", lambda job, options: result)
     with pytest.raises(PipelineError, match=INTERRUPTED.format("drain")):
-        stream_run.run_stream(StreamJob(str(tmp_path), ("in",)), PipelineOptions(["--runner=DataflowRunner"]))
+        stream_run.run_stream(StreamJob(str(tmp_path), patterns=("in",)), PipelineOptions(["--runner=DataflowRunner"]))
     assert not result.cancelled
 
 

@@ -49,7 +49,7 @@ def shuffled(folder: Path, events: int, hours: int = 24, ids: int | None = None)
     files = (InputFile(str(source), source.stat().st_size, source.name),)
     ids_output = None if ids is None else str(folder / "ids.txt")
     with counted_shuffle() as total:
-        assert run_job(Job(files, str(folder / "r.csv"), ids_output), beam_options([])).counted == events
+        assert run_job(Job(files, str(folder / "r.csv"), ids_output=ids_output), beam_options([])).counted == events
         return total()
 
 

@@ -356,7 +356,9 @@ def test_large_outputs_go_through_part_files_in_order(files: Files) -> None:
     (files.folder / "in").mkdir()
     (files.folder / "in" / "a.jsonl").write_bytes(support.json_lines(events) + b"x\n" * 3000)
     inputs = tuple(find_files([str(files.folder / "in")]))
-    job = Job(inputs, files.path("report.csv"), files.path("ids.txt"), files.path("rejects.jsonl"))
+    job = Job(
+        inputs, files.path("report.csv"), ids_output=files.path("ids.txt"), rejects_output=files.path("rejects.jsonl")
+    )
     assert run_job(job, beam_options([])) == Summary(63_000, 60_000, 3000, 17)
     assert files.outputs() == ["ids.txt", "rejects.jsonl", "report.csv"]
     assert (files.folder / "ids.txt").read_text().splitlines() == unique_ids(events)
