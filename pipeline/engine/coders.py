@@ -4,9 +4,10 @@ import pickle
 from typing import Any
 
 from apache_beam.coders import Coder, registry
+from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from pipeline.formats.decoding import AnyBlock
-from pipeline.model.events import Batch
+from pipeline.model.events import Batch, Ids
 
 
 class SizedCoder(Coder):  # type: ignore[misc]
@@ -29,5 +30,13 @@ class SizedCoder(Coder):  # type: ignore[misc]
         return False
 
 
-for kind in (AnyBlock, Batch):
+def typed(values: Any, kind: Any) -> Any:
+    """The PCollection with the type of its elements: where Beam checks no types it does not take them from hints, and
+    weighs what it has no coder for by pickling it.
+    """
+    values.element_type = convert_to_beam_type(kind)
+    return values
+
+
+for kind in (AnyBlock, Batch, Ids):
     registry.register_coder(kind, SizedCoder)

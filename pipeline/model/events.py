@@ -53,6 +53,11 @@ class Ids(NamedTuple):
         data = [part.data for part in parts]
         return cls(np.concatenate([NO_IDS.ends, *ends]), np.concatenate([NO_IDS.data, *data]))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory they take."""
+        return self.ends.nbytes + self.data.nbytes
+
     def slice(self, start: int, stop: int) -> "Ids":
         """The ids start to stop (stop not included)."""
         first = int(self.ends[start - 1]) if start else 0
@@ -103,7 +108,7 @@ class Batch:
     @property
     def nbytes(self) -> int:
         """Bytes of memory it takes, rejects aside."""
-        return self.codes.nbytes + self.timestamps.nbytes + self.ids.ends.nbytes + self.ids.data.nbytes
+        return self.codes.nbytes + self.timestamps.nbytes + self.ids.nbytes
 
     def select(self, mask: npt.NDArray[np.bool_]) -> "Batch":
         """The events where mask is true, and all rejects."""

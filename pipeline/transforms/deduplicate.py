@@ -13,6 +13,7 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
+from pipeline.engine.coders import typed
 from pipeline.engine.counters import COUNTS, Counted, count
 from pipeline.engine.metrics import counter
 from pipeline.engine.spill import Spill, Stored, fetch
@@ -74,11 +75,11 @@ class DropDuplicates(beam.PTransform):  # type: ignore[misc]
     spill: tuple[str, str] | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        pieces = batches | "Partition events" >> beam.ParDo(_SplitEvents()).with_output_types(tuple[int, bytes])
+        pieces = typed(batches | "Partition events" >> beam.ParDo(_SplitEvents()), tuple[int, bytes])
         if self.spill:
             pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
-        merge = beam.ParDo(_MergeEvents()).with_output_types(Batch)
-        return pieces | "Group events" >> beam.GroupByKey() | "Merge events" >> merge
+        merged = pieces | "Group events" >> beam.GroupByKey() | "Merge events" >> beam.ParDo(_MergeEvents())
+        return typed(merged, Batch)  # type: ignore[no-any-return]
 
 
 class _SplitHours(ThreadedDoFn):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 
 from pipeline.engine import progress
+from pipeline.engine.coders import typed
 from pipeline.engine.spill import Spill, Stored, fetch
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model import ids as id_sets
@@ -53,13 +54,12 @@ class DistinctIds(beam.PTransform):  # type: ignore[misc]
     partitions: int = id_sets.PARTITIONS
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[Share, Ids]]:
-        pieces = batches | "Partition by hash" >> beam.ParDo(_PartitionIds(self.partitions)).with_output_types(
-            tuple[int, bytes]
-        )
+        split = beam.ParDo(_PartitionIds(self.partitions))
+        pieces = typed(batches | "Partition by hash" >> split, tuple[int, bytes])
         if self.spill:
             pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
-        merge = beam.ParDo(_MergeIds(self.partitions)).with_output_types(tuple[Share, Ids])
-        return pieces | "Group partitions" >> beam.GroupByKey() | "Merge" >> merge
+        merged = pieces | "Group partitions" >> beam.GroupByKey() | "Merge" >> beam.ParDo(_MergeIds(self.partitions))
+        return typed(merged, tuple[Share, Ids])  # type: ignore[no-any-return]
 
 
 class UniqueIds(beam.PTransform):  # type: ignore[misc]

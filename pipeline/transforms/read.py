@@ -13,10 +13,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 from apache_beam.transforms.core import RestrictionProvider
 
-from pipeline.engine import (
-    coders,  # noqa: F401 (registers how blocks travel)
-    progress,
-)
+from pipeline.engine import progress
+from pipeline.engine.coders import typed
 from pipeline.errors import InputError, PipelineError
 from pipeline.formats.blocks import BLOCK_BYTES
 from pipeline.formats.content import form_of_name
@@ -206,4 +204,4 @@ class ReadBlocks(beam.PTransform):  # type: ignore[misc]
         self._do_fn = _ReadBlocks(cell_bytes, keep_broken)
 
     def expand(self, files: beam.PCollection[InputFile]) -> beam.PCollection[AnyBlock]:
-        return files | "Read blocks" >> beam.ParDo(self._do_fn).with_output_types(AnyBlock)
+        return typed(files | "Read blocks" >> beam.ParDo(self._do_fn), AnyBlock)  # type: ignore[no-any-return]
