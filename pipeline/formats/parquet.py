@@ -2,9 +2,8 @@
 
 import dataclasses
 import io
-import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,8 @@ from pipeline.errors import InputError, one_line
 from pipeline.formats.blocks import HEAD_BYTES
 from pipeline.formats.content import PARQUET, looks_like
 from pipeline.formats.decoding import AnyBlock
-from pipeline.formats.parquet_pages import never_empty, read_as_dictionary, without_arrow_types
+from pipeline.formats.parquet_files import FileStream, LocalFile, Pieces
+from pipeline.formats.parquet_pages import Chunk, read_as_dictionary, read_groups, without_arrow_types
 from pipeline.formats.parquet_rows import check_columns, damaged, decode_rows
 from pipeline.formats.readers import Reader, Source
 from pipeline.model.events import Batch
@@ -24,8 +24,6 @@ ROWS_A_BLOCK = 64 * 1024
 
 GROUP_BYTES, GROUP_ROWS = 48 * 1024 * 1024, 1024 * 1024
 """A row group of more is decoded as it is read: several wait at a time, and none must be in memory as a whole."""
-
-_PADDING = 100  # bytes that Arrow reads behind a column of old writers, which left a page header out of its size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,97 +51,16 @@ class RowBlock(AnyBlock):
         return int(self.rows.num_rows)
 
 
-class Span(NamedTuple):
-    """A column chunk's place in a file."""
-
-    offset: int
-    size: int
-
-
-class LocalFile:
-    """A file on this machine, open as long as blocks need it, to be read where they are decoded."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = os.dup(descriptor)
-        self.size = os.fstat(descriptor).st_size
-
-    def __del__(self) -> None:
-        os.close(self._descriptor)
-
-    def read_at(self, offset: int, count: int) -> bytes:
-        """So many bytes from there on; fewer at the end."""
-        data = os.pread(self._descriptor, count, offset)
-        while (
-            data and len(data) < count and (more := os.pread(self._descriptor, count - len(data), offset + len(data)))
-        ):
-            data += more
-        return data
-
-
-@dataclasses.dataclass(frozen=True)
-class Pieces:
-    """A file of which some pieces are here, by their offsets. size: the file's."""
-
-    pieces: tuple[tuple[int, bytes], ...]
-    size: int
-
-    @classmethod
-    def read(cls, file: LocalFile | BinaryIO, spans: tuple[Span, ...]) -> "Pieces":
-        """Reads column chunks."""
-        if isinstance(file, LocalFile):
-            return cls(
-                tuple((span.offset, file.read_at(span.offset, span.size + _PADDING)) for span in spans), file.size
-            )
-        size, pieces = file.seek(0, os.SEEK_END), []
-        for span in spans:
-            file.seek(span.offset)
-            pieces.append((span.offset, file.read(span.size + _PADDING)))
-        return cls(tuple(pieces), size)
-
-    def read_at(self, offset: int, count: int) -> bytes:
-        """So many bytes from there on. Raises OSError where no piece has them."""
-        for start, data in self.pieces:
-            at = offset - start
-            if at >= 0 and at + count <= len(data):
-                return data[at : at + count]
-        raise OSError(f"nothing to read at byte {offset}")
-
-
-class _Stream(io.RawIOBase):
-    """Reads a file, with a position of its own."""
-
-    def __init__(self, file: LocalFile | Pieces) -> None:
-        self._file, self._at = file, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._file.size}[whence]
-        return self._at
-
-    def read(self, count: int = -1) -> bytes:
-        data = self._file.read_at(self._at, count if count >= 0 else max(0, self._file.size - self._at))
-        self._at += len(data)
-        return data
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroupBlock(AnyBlock):
-    """A row group, still encoded, so that threads decode it. spans: of its columns, in the order of FIELDS.
+    """A row group, still encoded, so that threads decode it. chunks: its columns, in the order of FIELDS.
 
     ids_needed: whether ids must be looked at even where nobody wants them, since some may be missing or empty.
     metadata: of the file. index: rows before the group in the file.
     """
 
     file: LocalFile | Pieces
-    spans: tuple[Span, ...]
+    chunks: tuple[Chunk, ...]
     ids_needed: bool
     metadata: pq.FileMetaData
     group: int
@@ -154,7 +71,7 @@ class GroupBlock(AnyBlock):
 
     @property
     def nbytes(self) -> int:
-        return sum(span.size for span in self.spans)
+        return sum(chunk.size for chunk in self.chunks)
 
     @property
     def span(self) -> tuple[int, int]:
@@ -178,20 +95,20 @@ class GroupBlock(AnyBlock):
             raise damaged(self.source, self.index, error) from None
 
     def _open(self) -> pq.ParquetFile:
-        offset, size = self.spans[FIELDS.index("event")]
-        start, column = self.file.read_at(offset, min(size, HEAD_BYTES)), _columns(self.metadata, self.group)["event"]
+        event = self.chunks[FIELDS.index("event")]
+        start = self.file.read_at(event.offset, min(event.size, HEAD_BYTES))
         # Reading ahead would also read what is between the columns.
-        dictionaries = ["event"] if read_as_dictionary(start, column) else None
+        dictionaries = ["event"] if read_as_dictionary(start, event) else None
         return pq.ParquetFile(
-            _Stream(self.file), metadata=self.metadata, read_dictionary=dictionaries, pre_buffer=False
+            FileStream(self.file), metadata=self.metadata, read_dictionary=dictionaries, pre_buffer=False
         )
 
     def __reduce__(self) -> Any:  # a runner that ships blocks ships their bytes
         file = self.file
         if isinstance(file, LocalFile):
-            file = Pieces.read(file, self.spans)
+            file = Pieces.read(cast(BinaryIO, FileStream(file)), self.chunks)
         more = (self.metadata, self.group, self.source, self.index, self.arrived, self.balance)
-        return GroupBlock, (file, self.spans, self.ids_needed, *more)
+        return GroupBlock, (file, self.chunks, self.ids_needed, *more)
 
 
 def _row_blocks(
@@ -204,12 +121,6 @@ def _row_blocks(
             index += rows.num_rows
     except (pa.ArrowException, OSError) as error:
         raise damaged(source, index, error) from None
-
-
-def _columns(metadata: pq.FileMetaData, group: int) -> dict[str, pq.ColumnChunkMetaData]:
-    row_group = metadata.row_group(group)
-    columns = [row_group.column(k) for k in range(row_group.num_columns)]
-    return {column.path_in_schema: column for column in columns if column.path_in_schema in FIELDS}
 
 
 class ParquetReader(Reader):
@@ -227,17 +138,18 @@ class ParquetReader(Reader):
             self._file = pq.ParquetFile(stream)
             if any(pa.types.is_dictionary(kind) for kind in self._file.schema_arrow.types):
                 self._file = pq.ParquetFile(stream, metadata=without_arrow_types(self._file.metadata))
-        except (pa.ArrowException, OSError) as error:
+            schema = self._file.schema
+            leaves = {schema.column(k).path: k for k in range(len(schema))}
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(f"{name}: not a Parquet file: {_seen(stream) or one_line(error)}") from None
-        schema = self._file.schema
-        self._leaves = {schema.column(k).path: schema.column(k) for k in range(len(schema))}
-        annotations = {name: leaf.logical_type.type for name, leaf in self._leaves.items()}
-        check_columns(self._file.schema_arrow, annotations, name)
-        metadata = self._file.metadata
+        check_columns(
+            self._file.schema_arrow, {leaf: schema.column(k).logical_type.type for leaf, k in leaves.items()}, name
+        )
         self._groups = int(self._file.num_row_groups)
         self.parts = 1 if source.size <= cell_bytes else self._groups
-        rows = [metadata.row_group(group).num_rows for group in range(self._groups)]
-        self._starts = np.cumsum([0, *rows]).tolist()
+        self._starts = _starts(self._file.metadata, name)
+        self._ids_required = schema.column(leaves["id"]).max_definition_level == 0
+        self._known = read_groups(stream, [leaves[field] for field in FIELDS])
         self._local = LocalFile(stream.fileno()) if self._source.is_local else None
 
     def position(self) -> int:
@@ -256,27 +168,31 @@ class ParquetReader(Reader):
         index, end = self._starts[group : group + 2]
         if index == end:
             return
-        columns = _columns(self._file.metadata, group)
-        spans = tuple(_span(columns[field]) for field in FIELDS)
-        self._position = max(span.offset + span.size for span in spans)
-        size = sum(max(c.total_compressed_size, c.total_uncompressed_size) for c in columns.values())
-        if end - index > GROUP_ROWS or size > GROUP_BYTES:
+        chunks = self._known[group].chunks if self._known else ()
+        self._position = max((chunk.offset + chunk.size for chunk in chunks), default=0)
+        size = sum(max(chunk.size, chunk.plain_size) for chunk in chunks)
+        if not chunks or end - index > GROUP_ROWS or size > GROUP_BYTES:
             yield from _row_blocks(self._file, group, FIELDS, self._source.name, index)
             return
-        file = self._local or Pieces.read(self._source.stream, spans)
-        ids_needed = not never_empty(columns["id"], self._leaves["id"])
-        yield GroupBlock(file, spans, ids_needed, self._file.metadata, group, self._source.name, index)
+        file = self._local or Pieces.read(self._source.stream, chunks)
+        ids_needed = not chunks[FIELDS.index("id")].never_empty(self._ids_required)
+        yield GroupBlock(file, chunks, ids_needed, self._file.metadata, group, self._source.name, index)
+
+
+def _starts(metadata: pq.FileMetaData, source: str) -> list[int]:
+    """How many rows are before each row group, and in all. InputError where the file says something else."""
+    rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    if sum(rows) != metadata.num_rows or min(rows, default=0) < 0:
+        raise InputError(
+            f"{source}: damaged Parquet: row groups of {sum(rows)} rows, the file says {metadata.num_rows}"
+        )
+    return [0, *np.cumsum(rows, dtype=np.int64).tolist()]
 
 
 def _in_memory(source: Source) -> Source:
     """What a file system gives that tells no size, and so cannot be read from its end."""
     source.stream.seek(0)
     return source._replace(stream=io.BytesIO(source.stream.read()), is_local=False)
-
-
-def _span(column: pq.ColumnChunkMetaData) -> Span:
-    offset = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
-    return Span(offset, max(0, column.total_compressed_size))
 
 
 def _seen(stream: BinaryIO) -> str | None:

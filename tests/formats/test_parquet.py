@@ -1,5 +1,6 @@
 """Parquet of any writer: encodings, logical types, dictionary pages, statistics; by blocks, by rows, and shipped."""
 
+import contextlib
 import io
 import os
 import pickle
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from pipeline.errors import EventError, InputError
 from pipeline.formats import parquet
 from pipeline.formats.decoding import AnyBlock
-from pipeline.formats.parquet import GroupBlock, LocalFile, ParquetReader, Pieces
-from pipeline.formats.parquet_pages import never_empty, read_as_dictionary
+from pipeline.formats.parquet import GroupBlock, ParquetReader
+from pipeline.formats.parquet_files import LocalFile, Pieces
+from pipeline.formats.parquet_pages import Chunk, read_as_dictionary, read_groups
 from pipeline.formats.readers import Source
 from pipeline.model.events import Batch
 from pipeline.schema import check_event
@@ -78,6 +80,15 @@ def decoded(path: Path) -> Batch:
         assert counts.timestamps.tolist() == first.timestamps.tolist(), way
         assert not len(counts.ids.ends)
     return first
+
+
+def chunks(path: Path, count: int = 3) -> tuple[Chunk, ...]:
+    """The columns of a file's only row group."""
+    with open(path, "rb") as stream:
+        groups = read_groups(stream, range(count))
+    assert groups is not None
+    assert len(groups) == 1
+    return groups[0].chunks
 
 
 def joined(found: list[AnyBlock], want_ids: bool) -> Batch:
@@ -167,7 +178,7 @@ def test_a_dictionary_page_with_an_entry_twice(tmp_path_factory: Any, rows: list
     path.write_bytes(data)
     assert support.batch_rows(decoded(path)) == [tuple(row.values()) for row in pq.read_table(path).to_pylist()]
     pages = bytes(data[column.dictionary_page_offset :])
-    assert read_as_dictionary(pages, column) == (len({row[1] for row in rows} & {*KINDS[2:5]}) < 2)
+    assert read_as_dictionary(pages, chunks(path)[1]) == (len({row[1] for row in rows} & {*KINDS[2:5]}) < 2)
 
 
 def write(path: Path, rows: list[tuple[str, str, int]], **options: Any) -> None:
@@ -187,7 +198,7 @@ def test_a_dictionary_is_used_where_it_is_right(compression: str, tmp_path: Path
 @pytest.mark.parametrize("junk", [b"", b"\x15", b"\x15\x04\x15\x80\x80", b"\xff" * 50, b"\x00" * 50, b"\x1c" * 5000])
 def test_a_page_header_that_is_none(junk: bytes, tmp_path: Path) -> None:
     write(tmp_path / "a", SIX)
-    assert read_as_dictionary(junk, pq.ParquetFile(tmp_path / "a").metadata.row_group(0).column(1)) is False
+    assert read_as_dictionary(junk, chunks(tmp_path / "a")[1]) is False
 
 
 # Old writers.
@@ -250,8 +261,56 @@ def test_ids_that_the_metadata_proves_right_are_not_read(tmp_path: Path) -> None
 def test_what_the_metadata_proves(ids: Any, nullable: bool, statistics: bool, sure: bool, tmp_path: Path) -> None:
     schema = pa.schema([pa.field("id", pa.string(), nullable)])
     pq.write_table(pa.table([pa.array(ids, pa.string())], schema), tmp_path / "a", write_statistics=statistics)
-    file = pq.ParquetFile(tmp_path / "a")
-    assert never_empty(file.metadata.row_group(0).column(0), file.schema.column(0)) is sure
+    assert chunks(tmp_path / "a", 1)[0].never_empty(not nullable) is sure
+
+
+# Damaged files.
+
+
+def tried(path: Path) -> None:
+    """Reads a file by all ways, each of which gives events or says why not. (pyarrow could end the process.)"""
+    for local in (True, False):
+        for want_ids in (True, False):
+            with contextlib.suppress(InputError):
+                joined(list(blocks(path, local)), want_ids)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([*WRITTEN]), st.integers(0, 10**9), st.integers(0, 255), st.sampled_from(("set", "in", "out")))
+def test_a_byte_that_is_wrong(tmp_path_factory: Any, name: str, at: int, byte: int, change: str) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "a"
+    data = bytearray((FILES / name).read_bytes())
+    at %= len(data)
+    data[at : at + (change != "in")] = b"" if change == "out" else bytes([byte])
+    path.write_bytes(data)
+    tried(path)
+
+
+def test_columns_that_the_footer_gives_two_types(tmp_path: Path) -> None:
+    """pyarrow's own access to the column's statistics ends the process."""
+    write(tmp_path / "a", SIX)
+    data = (tmp_path / "a").read_bytes()
+    text_column, encodings = b"\x15\x0c", b"\x19"
+    assert data.count(text_column + encodings) == 2
+    (tmp_path / "a").write_bytes(data.replace(text_column + encodings, b"\x15\x7e" + encodings))
+    tried(tmp_path / "a")
+
+
+def test_row_groups_of_other_sizes_than_the_file_says(tmp_path: Path) -> None:
+    write(tmp_path / "a", SIX, row_group_size=3)
+    data = (tmp_path / "a").read_bytes()
+    rows = b"\x16\x0c\x19\x2c"  # of the file: 6, then a list of two row groups
+    assert data.count(rows) == 1
+    (tmp_path / "a").write_bytes(data.replace(rows, b"\x16\x0e\x19\x2c"))
+    with pytest.raises(InputError, match="row groups of 6 rows, the file says 7"):
+        list(blocks(tmp_path / "a", True))
+
+
+def test_a_footer_too_large_to_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.formats.parquet_pages.MAX_FOOTER_BYTES", 10)
+    write(tmp_path / "a", SIX)
+    assert [type(block).__name__ for block in blocks(tmp_path / "a", True)] == ["RowBlock"]
+    assert support.batch_rows(decoded(tmp_path / "a")) == SIX
 
 
 # Files that change.
