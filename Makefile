@@ -38,6 +38,7 @@ integration: .venv/ready .venv-integration/ready .venv-browser/ready .venv-cloud
 	.ci/schemathesis $(BIN)/python .venv-integration/bin/schemathesis
 	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
 	.venv-browser/bin/python -m pytest tests/integration/test_page.py
+	command -v nginx >/dev/null || (apt-get update -qq && apt-get install -y -qq nginx-light)
 	.venv-cloud/bin/python -m pytest -n auto tests/integration --ignore=tests/integration/test_page.py
 
 .venv/ready: requirements.txt
