@@ -32,22 +32,22 @@ def split_everywhere(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(graph, "ReadBlocks", functools.partial(read.ReadBlocks, cell_bytes=300))
 
 
-def _without_first(items: Iterable[Any]) -> Iterator[Any]:
+def without_first(items: Iterable[Any]) -> Iterator[Any]:
     yield from list(items)[1:]
 
 
-def _without_last(items: Iterable[Any]) -> Iterator[Any]:
+def without_last(items: Iterable[Any]) -> Iterator[Any]:
     yield from list(items)[:-1]
 
 
-def _first_twice(items: Iterable[Any]) -> Iterator[Any]:
+def first_twice(items: Iterable[Any]) -> Iterator[Any]:
     for number, item in enumerate(items):
         yield item
         if number == 0:
             yield item
 
 
-def _wrap(owner: Any, name: str, change: Callable[[Any], Any]) -> Plant:
+def wrap(owner: Any, name: str, change: Callable[[Any], Any]) -> Plant:
     """What a function returns is changed."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
@@ -92,57 +92,57 @@ LINES: dict[str, Plant] = {"line lost at splits": _line_lost_at_splits, "line tw
 """For plain JSON Lines."""
 
 ANY: dict[str, Plant] = {
-    "first block lost": _wrap(read, "_read", _without_first),
-    "last block lost": _wrap(read, "_read", _without_last),
-    "block twice": _wrap(read, "_read", _first_twice),
-    "first block lost on its way": _wrap(read, "_balanced", _without_first),
-    "last block lost on its way": _wrap(read, "_balanced", _without_last),
-    "block twice on its way": _wrap(read, "_balanced", _first_twice),
-    "partial count lost": _wrap(count, "split_hours", _without_first),
-    "partial count twice": _wrap(count, "split_hours", _first_twice),
-    "tally lost": _wrap(count, "tally_batch", lambda _: Tally()),
-    "tally twice": _wrap(count, "tally_batch", lambda tally: merge_tallies([tally, tally])),
+    "first block lost": wrap(read, "_read", without_first),
+    "last block lost": wrap(read, "_read", without_last),
+    "block twice": wrap(read, "_read", first_twice),
+    "first block lost on its way": wrap(read, "_balanced", without_first),
+    "last block lost on its way": wrap(read, "_balanced", without_last),
+    "block twice on its way": wrap(read, "_balanced", first_twice),
+    "partial count lost": wrap(count, "split_hours", without_first),
+    "partial count twice": wrap(count, "split_hours", first_twice),
+    "tally lost": wrap(count, "tally_batch", lambda _: Tally()),
+    "tally twice": wrap(count, "tally_batch", lambda tally: merge_tallies([tally, tally])),
 }
 """For inputs of any format."""
 
 JSON: dict[str, Plant] = {
-    "event lost": _wrap(decoding, "_decode", _event_lost),
-    "event twice": _wrap(decoding, "_decode", _event_twice),
+    "event lost": wrap(decoding, "_decode", _event_lost),
+    "event twice": wrap(decoding, "_decode", _event_twice),
 }
 """For JSON in any shape."""
 
 ROWS: dict[str, Plant] = {
-    "row lost": _wrap(parquet, "decode_rows", _event_lost),
-    "row twice": _wrap(parquet, "decode_rows", _event_twice),
+    "row lost": wrap(parquet, "decode_rows", _event_lost),
+    "row twice": wrap(parquet, "decode_rows", _event_twice),
 }
 """For Parquet."""
 
 FILES: dict[str, Plant] = {
-    "file lost": _wrap(read._List, "process", _without_first),
-    "file twice": _wrap(read._List, "process", _first_twice),
+    "file lost": wrap(read._List, "process", without_first),
+    "file twice": wrap(read._List, "process", first_twice),
 }
 """For several files."""
 
 
 IDS: dict[str, Plant] = {
-    "partition lost": _wrap(ids, "_parts", _without_first),
-    "partition twice": _wrap(ids, "_parts", _first_twice),
-    "piece lost in the shuffle": _wrap(distinct, "fetch", lambda data: data[:0]),
-    "piece twice from the shuffle": _wrap(distinct, "fetch", lambda data: data * 2),
-    "set lost": _wrap(distinct._MergeIds, "emit", _without_first),
-    "set twice": _wrap(distinct._MergeIds, "emit", _first_twice),
-    "spilled value lost": _wrap(Spill, "finish_bundle", _without_first),
-    "spilled value twice": _wrap(Spill, "finish_bundle", _first_twice),
+    "partition lost": wrap(ids, "_parts", without_first),
+    "partition twice": wrap(ids, "_parts", first_twice),
+    "piece lost in the shuffle": wrap(distinct, "fetch", lambda data: data[:0]),
+    "piece twice from the shuffle": wrap(distinct, "fetch", lambda data: data * 2),
+    "set lost": wrap(distinct._MergeIds, "emit", without_first),
+    "set twice": wrap(distinct._MergeIds, "emit", first_twice),
+    "spilled value lost": wrap(Spill, "finish_bundle", without_first),
+    "spilled value twice": wrap(Spill, "finish_bundle", first_twice),
 }
 """For ids."""
 
 _PICKLE = b"\x80"
 
 EVENTS: dict[str, Plant] = {
-    "partition lost": _wrap(duplicates, "counted_pieces", _without_first),
-    "partition twice": _wrap(duplicates, "counted_pieces", _first_twice),
-    "piece lost in the shuffle": _wrap(deduplicate, "fetch", lambda data: data if data.startswith(_PICKLE) else b""),
-    "set lost": _wrap(deduplicate._MergeEvents, "emit", _without_first),
-    "set twice": _wrap(deduplicate._MergeEvents, "emit", _first_twice),
+    "partition lost": wrap(duplicates, "counted_pieces", without_first),
+    "partition twice": wrap(duplicates, "counted_pieces", first_twice),
+    "piece lost in the shuffle": wrap(deduplicate, "fetch", lambda data: data if data.startswith(_PICKLE) else b""),
+    "set lost": wrap(deduplicate._MergeEvents, "emit", without_first),
+    "set twice": wrap(deduplicate._MergeEvents, "emit", first_twice),
 }
 """For duplicates."""

@@ -61,6 +61,12 @@ def counted_pieces(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int
     return ((number, _FRAME.pack(came, len(packed)) + packed) for number, came, packed in _parts(ids, partitions))
 
 
+def counted_piece(ids: Ids, came: int) -> bytes:
+    """All ids as one piece. came: how many ids they were before some were left out."""
+    packed = distinct(ids)
+    return _FRAME.pack(came, len(packed)) + packed
+
+
 def merge_pieces(data: bytes) -> tuple[Ids, int]:
     """The different ids of a partition's counted pieces, joined, as merge has them; and how many came to these."""
     view, packed, at, total = memoryview(data), [], 0, 0

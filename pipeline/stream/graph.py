@@ -26,7 +26,7 @@ from pipeline.formats.decoding import AnyBlock, BrokenBlock
 from pipeline.model.events import Batch, Reject
 from pipeline.model.hour_ids import Place, ids_by_hour, union
 from pipeline.model.hours import HOUR, HourClock
-from pipeline.model.ids import id_lines, merge
+from pipeline.model.ids import id_lines, merge_pieces
 from pipeline.model.table import (
     HourCounts,
     Table,
@@ -111,18 +111,18 @@ class _DecodeStream(ThreadedDoFn):
 
     def start_bundle(self) -> None:
         super().start_bundle()
-        self._counts = {"read": 0, "rejected": 0, "late": 0}
+        self._counts = {"read": 0, "rejected": 0, "late": 0, "balance": 0, "broken": 0}
 
     def finish_bundle(self) -> Iterator[Any]:
         yield from super().finish_bundle()
-        if self._counts["read"]:
+        if any(self._counts.values()):
             yield beam.pvalue.TaggedOutput(COUNTS, in_global_window(count(**self._counts)))
 
     def work(self, block: AnyBlock) -> tuple[AnyBlock, Batch, Batch]:
         try:
             batch = block.decode(self._want_ids, None)
         except InputError as error:
-            batch = BrokenBlock(block.source, str(error)).decode(self._want_ids, None)
+            batch = BrokenBlock(block.source, str(error), balance=block.balance).decode(self._want_ids, None)
         allowed = 2**60 if self._allowed is None else self._allowed
         return block, *split_late(batch, block.arrived, allowed, self._clock)
 
@@ -131,6 +131,8 @@ class _DecodeStream(ThreadedDoFn):
         self._counts["read"] += batch.read
         self._counts["rejected"] += batch.rejected
         self._counts["late"] += len(late.codes)
+        self._counts["balance"] += batch.balance
+        self._counts["broken"] += isinstance(block, BrokenBlock) and block.in_part
         rejects = (*batch.rejects, *late_rejects(late, block, self._clock))
         if rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, rejects)
@@ -205,7 +207,7 @@ class _IdsByHour(ThreadedDoFn):
 
 @dataclasses.dataclass
 class HourIds(beam.PTransform):  # type: ignore[misc]
-    """Unique ids per hour: PCollection[Batch] -> PCollection[tuple[Place, bytes]], each place's packed ids so far.
+    """Unique ids per hour: PCollection[Batch] -> PCollection[tuple[Place, bytes]], a piece of each place's ids so far.
 
     parts: of an hour, each of which is kept, and shuffled, by itself.
     """
@@ -235,9 +237,9 @@ def _report_version(table: Table) -> Version:
 
 
 def _ids_version(place: tuple[Place, bytes], clock: HourClock, parts: int) -> Version:
-    (hour, part), packed = place
-    ids, which = merge(packed), f"-{part:0{len(str(parts))}}-of-{parts}" if parts > 1 else ""
-    return f"{hour_name(clock.label(hour))}{which}.txt", (len(ids.ends), id_lines(ids))
+    (hour, part), piece = place
+    (ids, came), which = merge_pieces(piece), f"-{part:0{len(str(parts))}}-of-{parts}" if parts > 1 else ""
+    return f"{hour_name(clock.label(hour))}{which}.txt", (came, id_lines(ids))
 
 
 @dataclasses.dataclass

@@ -15,9 +15,9 @@ from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import is_local, shown
 
 written_here: dict[str, int] = {}
-"""How much each file holds that was written by this process since this was cleared, by path."""
+"""Of how many events each file is that was written by this process since this was cleared, by path."""
 
-Version = tuple[str, tuple[int, bytes]]  # a file's name, how much it holds (what only grows), its bytes
+Version = tuple[str, tuple[int, bytes]]  # a file's name, of how many events it is, its bytes
 
 
 def hour_name(label: str) -> str:
@@ -27,7 +27,7 @@ def hour_name(label: str) -> str:
 
 
 class _WriteNewest(beam.DoFn):  # type: ignore[misc]
-    """Panes come late, twice, and in any order; an hour's state is what was written of it, in events or ids."""
+    """Panes come late, twice, and in any order; an hour's state is of how many events it was written."""
 
     _WRITTEN = ReadModifyWriteStateSpec("written", VarIntCoder())
 

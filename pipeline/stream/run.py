@@ -15,9 +15,9 @@ from pipeline.engine.prism import end_prism, is_prism
 from pipeline.engine.results import cancel, tell_if_it_goes_on, user_error
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER
 from pipeline.errors import MismatchError, StoppedError
-from pipeline.model.tally import Summary, check_counts
+from pipeline.model.tally import Summary, check_balance, check_counts
 from pipeline.storage import locks
-from pipeline.storage.files import is_local
+from pipeline.storage.files import is_local, shown
 from pipeline.storage.temporary import held_folders
 from pipeline.stream import hour_files
 from pipeline.stream import watch as watching
@@ -39,6 +39,8 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
         drained, summary = _run(job, options)
     if drained:
         check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
+        if not summary.broken:
+            check_balance(summary.balance, watching.found_here["balance"])
         _check_files(job, summary.counted)
     return summary
 
@@ -46,6 +48,7 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
 def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
     """Whether all that came was worked on, and what was counted."""
     watching.stopping.clear()
+    watching.found_here.clear()
     counters.totals.clear()
     hour_files.written_here.clear()
     pipeline = build_stream(job, options)
@@ -67,12 +70,16 @@ def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
 
 
 def _check_files(job: StreamJob, counted: int) -> None:
-    """MismatchError where the reports of a drained run lack events: an engine's state is not taken on trust."""
-    held = sum(
-        size for path, size in hour_files.written_here.items() if os.path.dirname(path) == job.output.rstrip("/")
-    )
-    if held != counted:
-        raise MismatchError(f"counted {counted} events but the reports hold {held}: start again over the same files")
+    """MismatchError where the files of a drained run lack events: an engine's state is not taken on trust."""
+    for folder, suffix in ((job.output, ".csv"), (job.ids_output, ".txt")):
+        if folder:
+            written = hour_files.written_here.items()
+            held = sum(
+                n for path, n in written if os.path.dirname(path) == folder.rstrip("/") and path.endswith(suffix)
+            )
+            if held != counted:
+                what = f"counted {counted} events but the files in {shown(folder)} are of {held}"
+                raise MismatchError(f"{what}: start again over the same files, and please report this")
 
 
 def _in_this_process(options: PipelineOptions) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
 from pipeline.errors import UsageError
+from pipeline.model.balance import expected
 from pipeline.storage.files import InputFile
 from pipeline.storage.matching import match_files
 
@@ -28,6 +30,10 @@ REMOTE_POLL_SECONDS = 10.0
 
 stopping = threading.Event()
 """Set to end all watches of this process: they list their folder once more, and all windows are flushed."""
+
+
+found_here: Counter[str] = Counter()
+"""What the blocks of the files add up to that watches of this process have found since this was cleared."""
 
 
 class Seen(NamedTuple):
@@ -94,6 +100,7 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         files = _new_files(map(os.fsdecode, patterns), tracker.current_restriction())
         if not tracker.try_claim(files):
             return
+        found_here["balance"] += expected(file.path for file in files.values())
         for file in files.values():
             yield TimestampedValue(file, now)
         watermark.set_watermark(now)

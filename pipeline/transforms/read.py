@@ -113,7 +113,8 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         try:
             with open_file(file, self._cell_bytes, array=split.stop == 1) as reader:
                 blocks = _read(reader, parts, offset)
-                yield from _balanced(blocks, file, ledger, lambda: _end(reader, tracker, ledger))
+                hold = file.size <= self._cell_bytes
+                yield from _balanced(blocks, file, ledger, hold, lambda: _end(reader, tracker, ledger))
         except PipelineError as error:
             if not self._keep_broken:
                 raise
@@ -138,15 +139,21 @@ def _end(reader: Reader, tracker: OffsetRestrictionTracker, ledger: Ledger) -> i
 
 
 def _balanced(
-    blocks: Iterator[AnyBlock], file: InputFile, ledger: Ledger, end: Callable[[], int]
+    blocks: Iterator[AnyBlock], file: InputFile, ledger: Ledger, hold: bool, end: Callable[[], int]
 ) -> Iterator[AnyBlock]:
-    """The blocks with what they add to the balance of their file; the last one also with what its end adds."""
+    """The blocks with what they add to the balance of their file; the last one also with what its end adds.
+
+    hold: until it is known whether it is the last one. Otherwise an empty one follows: to wait costs the caches' help.
+    """
     held: AnyBlock | None = None
     try:
         for block in blocks:
             if held:
                 yield held
             held = dataclasses.replace(block, arrived=file.modified, balance=ledger.add(*block.span))  # type: ignore[type-var]
+            if not hold:
+                yield held
+                held = None
     except Exception:
         if held:
             yield held

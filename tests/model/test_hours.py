@@ -14,7 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.model.events import Batch
 from pipeline.model.hour_ids import ids_by_hour
 from pipeline.model.hours import HourClock, parse_utc_offset, zone_names
-from pipeline.model.ids import unpack
+from pipeline.model.ids import merge_pieces
 from pipeline.model.table import csv_text, hourly_table, scale_impressions
 from pipeline.schema import Event
 from tests import oracle
@@ -216,5 +216,8 @@ def test_any_zone_event_by_event(name: str, others: list[int]) -> None:
     for identity, _, moment in rows:
         hours.setdefault(oracle.hour(moment, name), set()).add(identity.encode())
     batch = Batch.of([Event(identity, 0, moment) for identity, _, moment in rows])
-    found = [(zone(name).label(start), set(unpack(packed))) for (start, _), packed in ids_by_hour(batch, zone(name))]
+    found = [
+        (zone(name).label(start), set(merge_pieces(piece)[0].to_list()))
+        for (start, _), piece in ids_by_hour(batch, zone(name))
+    ]
     assert found == list(hours.items())

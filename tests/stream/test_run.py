@@ -20,8 +20,16 @@ def test_reports_that_lack_events_are_an_error(folder: str, monkeypatch: pytest.
     written = {f"{place}/a.csv": 2, f"{place}/b.csv": 3, "ids/a.txt": 9}
     monkeypatch.setattr(hour_files, "written_here", written)
     stream_run._check_files(StreamJob(folder), 5)
-    with pytest.raises(MismatchError, match="counted 6 events but the reports hold 5"):
+    with pytest.raises(MismatchError, match=r"counted 6 events but the files in .* are of 5: start again"):
         stream_run._check_files(StreamJob(folder), 6)
+
+
+def test_ids_that_lack_events_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hour_files, "written_here", {"out/a.csv": 5, "ids/a-0-of-2.txt": 2, "ids/a-1-of-2.txt": 3})
+    stream_run._check_files(StreamJob("out", ids_output="ids/"), 5)
+    hour_files.written_here["ids/a-1-of-2.txt"] = 4
+    with pytest.raises(MismatchError, match="counted 5 events but the files in ids/ are of 6"):
+        stream_run._check_files(StreamJob("out", ids_output="ids/"), 5)
 
 
 class DataflowResult:
