@@ -14,6 +14,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 OURS, PLAIN, IMPORT = "this project", "this project, plain lines", "import apache_beam"
+BYTES = "reading the bytes"
+NO_REPORT = (IMPORT, BYTES)
 DUCKDB, POLARS, PANDAS, STOCK = "duckdb_sql", "polars_lazy", "pandas_frame", "stock_beam"
 RIVALS = (DUCKDB, POLARS, PANDAS, STOCK)
 
@@ -35,8 +37,8 @@ class Usage:
 class Case:
     """One program doing one kind of work on one file, and its measurements.
 
-    work: "counts" (the report) or "ids" (also the list of unique ids). scale: where the file is smaller than the row's,
-    how many times; times are multiplied by it.
+    work: "counts" (the report), "ids" (also the list of unique ids) or "deduplicate" (the report of different events).
+    scale: where the file is smaller than the row's, how many times; times are multiplied by it.
     """
 
     program: str
@@ -75,7 +77,7 @@ class Case:
         line = command(self, python, report, ids if self.work == "ids" else None)
         os.sync()  # what the program before left to be written to disk must not slow this one: 200 MB took up to 10 s
         self.usages.append(measure(line, folder / "log.txt"))
-        if self.program == IMPORT:
+        if self.program in NO_REPORT:
             return b""
         content = report.read_bytes()
         self.digests.add(hashlib.sha256(content).hexdigest())
@@ -93,11 +95,14 @@ def command(case: Case, python: str, report: Path, ids: Path | None) -> list[str
     """
     if case.program == IMPORT:
         return [python, "-c", "import apache_beam"]
+    if case.program == BYTES:
+        return [sys.executable, str(PROJECT / "bench" / "reading.py"), str(case.source)]
+    more = ["--deduplicate"] if case.work == "deduplicate" else []
     if case.program in (OURS, PLAIN):
-        line = [python, "-m", "pipeline", "--input", str(case.source), "--output", str(report)]
+        line = [python, "-m", "pipeline", "--input", str(case.source), "--output", str(report), *more]
         return line + (["--ids_output", str(ids)] if ids else [])
     script = PROJECT / "bench" / "rivals" / f"{case.program}.py"
-    return [sys.executable, str(script), str(case.source), str(report), *([str(ids)] if ids else [])]
+    return [sys.executable, str(script), str(case.source), str(report), *([str(ids)] if ids else more)]
 
 
 def measure(line: list[str], log: Path) -> Usage:

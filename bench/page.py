@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.chart import Series, chart_svg
-from bench.measuring import OURS, Case
+from bench.measuring import NO_REPORT, OURS, Case
 from bench.rows import Row
 
 PACKAGES = ("apache-beam", "numba", "llvmlite", "numpy", "pyarrow", "duckdb", "polars", "pandas")
@@ -102,7 +102,8 @@ def _series(results: Results) -> dict[str, dict[int, Case]]:
     for row, cases in results:
         if row.work == "counts" and row.form == "jsonl":
             for case in cases:
-                found.setdefault(case.program, {})[case.events] = case
+                if case.program not in NO_REPORT:
+                    found.setdefault(case.program, {})[case.events] = case
     return found
 
 

@@ -1,4 +1,4 @@
-"""The report by DuckDB, in SQL: python bench/rivals/duckdb_sql.py INPUT OUTPUT.csv [IDS.txt]
+"""The report by DuckDB, in SQL: python bench/rivals/duckdb_sql.py INPUT OUTPUT.csv [IDS.txt | --deduplicate]
 
 DuckDB reads the file itself, on all cores, with the columns given so that it need not look for them. INPUT is
 JSON Lines (.jsonl, also .jsonl.gz and .jsonl.zst), Parquet (.parquet) or else a JSON array.
@@ -46,11 +46,13 @@ def source(path: str) -> str:
     return f"read_json({quoted(path)}, format = '{form}', columns = {COLUMNS})"
 
 
-def main(events: str, report: str, ids: str | None = None) -> None:
-    """Writes the report, and the unique ids when asked for them."""
+def main(events: str, report: str, more: str | None = None) -> None:
+    """Writes the report, and the unique ids when asked for them; with --deduplicate of events that are different."""
+    ids = more if more != "--deduplicate" else None
+    counted = source(events) if more == ids else f"(SELECT DISTINCT id, event, timestamp FROM {source(events)})"
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = false")
-        connection.execute(REPORT.format(source=source(events), output=quoted(report)))
+        connection.execute(REPORT.format(source=counted, output=quoted(report)))
         if ids:
             connection.execute(IDS.format(source=source(events), output=quoted(ids)))
 
