@@ -3,9 +3,11 @@
 import argparse
 import ipaddress
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline.cli.arguments import canonical
 from pipeline.errors import UsageError
 from pipeline.model.hours import DEFAULT_UTC_OFFSET
 from pipeline.serving.journal import FORMATS
@@ -15,11 +17,14 @@ from pipeline.serving.settings import PARAMETERS, USUAL_REPORT, Settings
 def parse_settings(arguments: Sequence[str] | None) -> Settings:
     """The settings of a command line; wrong usage ends the program with status 2."""
     parser = _parser()
-    known, beam_arguments = parser.parse_known_args(arguments)
+    typed = canonical(sys.argv[1:] if arguments is None else arguments, parser, None)
+    known, beam_arguments = parser.parse_known_args(typed)
     values = vars(known)
     token_file, insecure = values.pop("token_file"), values.pop("insecure")
     asked = {name: value for name in PARAMETERS if (value := values.pop(name)) is not None}
     try:
+        if beam_arguments:
+            _check_beam_names(beam_arguments, parser)
         token = _read_token(token_file) if token_file else None
         values["report"] = USUAL_REPORT.changed(asked)
     except (ValueError, UsageError) as error:
@@ -72,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--insecure", action="store_true", help="listen on a public address without a token")
     return parser
+
+
+def _check_beam_names(arguments: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    from pipeline.engine.runners import check_names  # Beam, which this process needs for nothing else
+
+    check_names(arguments, parser._option_string_actions)
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

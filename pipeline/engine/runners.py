@@ -65,7 +65,7 @@ def complete(options: PipelineOptions, arguments: Sequence[str], others: Collect
     """
     FileSystems.set_options(options)  # inputs are listed before Beam does it
     if arguments:
-        _check_beam_options(arguments, others)
+        check_names(arguments, others)
     setup = options.view_as(SetupOptions)
     setup.save_main_session = bool(setup.save_main_session)  # Beam would pickle `__main__`, which no worker needs
     standard = options.view_as(StandardOptions)
@@ -112,7 +112,7 @@ def has_servers() -> bool:
     return "apache_beam.runners.portability.job_server" in sys.modules
 
 
-def _check_beam_options(arguments: Sequence[str], others: Collection[str]) -> None:
+def check_names(arguments: Sequence[str], others: Collection[str]) -> None:
     """Refuses what no option class of Beam knows; a remote runner may know options of its own."""
     parser = beam_parser()
     known, unknown = parser.parse_known_args(arguments)

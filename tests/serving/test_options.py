@@ -164,6 +164,13 @@ def test_options_of_the_server_are_the_defaults(tmp_path: Path) -> None:
     assert ask(app, body, rejects="refuse").problem["rejected"] == 1
 
 
+def test_options_of_the_server_as_people_type_them() -> None:
+    typed = ["--utc-offset", "-05:00", "--impressions-factor=2", "--deduplicate", "--max-body-bytes", "7"]
+    settings = parse_settings(typed)
+    assert settings.report == ReportSettings("-05:00", None, "2", deduplicate=True)
+    assert settings.max_body_bytes == 7
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -172,6 +179,8 @@ def test_options_of_the_server_are_the_defaults(tmp_path: Path) -> None:
         (["--utc_offset", "+01:00", "--time_zone", "UTC"], "only one of them"),
         (["--impressions_factor", "x"], "factor"),
         (["--rejects", "keep"], "rejects must be skip or refuse"),
+        (["--time_zon", "UTC"], "unknown option or stray argument: --time_zon: did you mean --time_zone?"),
+        (["UTC"], "unknown option or stray argument: UTC"),
     ],
 )
 def test_bad_options_of_the_server(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

@@ -580,4 +580,4 @@ def test_settings(tmp_path: Path) -> None:
     public = ["--host", "0.0.0.0"]
     assert parse_settings([*public, "--token_file", str(tmp_path / "token")]).token == "secret"
     assert parse_settings([*public, "--insecure"]).host == "0.0.0.0"
-    assert parse_settings(["--host", "localhost", "--runner", "X"]).beam_arguments == ("--runner", "X")
+    assert parse_settings(["--host", "localhost", "--runner", "X"]).beam_arguments == ("--runner=X",)
