@@ -36,7 +36,7 @@ soak: .venv/ready build/tools/ready  ## a stream with default options, 15 minute
 
 integration: .venv/ready .venv-integration/ready .venv-browser/ready .venv-cloud/ready build/tools/ready  ## a fuzzer, the page in a real browser, servers of clouds
 	.ci/schemathesis $(BIN)/python .venv-integration/bin/schemathesis
-	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
+	command -v chromium && command -v nginx || (apt-get update -qq && apt-get install -y -qq chromium nginx-light)
 	.venv-browser/bin/python -m pytest tests/integration/test_page.py
 	command -v nginx >/dev/null || (apt-get update -qq && apt-get install -y -qq nginx-light)
 	.venv-cloud/bin/python -m pytest -n auto tests/integration --ignore=tests/integration/test_page.py
