@@ -116,16 +116,12 @@ class _Walk:
                 self._fail(path, error)
         return None
 
-    def _expand(self, base: str, parts: Sequence[Part], listed: bool, above: tuple[Any, ...] = ()) -> Iterator[Any]:
-        """(path, whether a listing named it) for all that parts match below a folder.
-
-        listed: whether a listing named the folder. above: the folders that `**` came through, which links may lead
-        back to.
-        """
+    def _expand(self, base: str, parts: Sequence[Part], listed: bool) -> Iterator[tuple[str, bool]]:
+        """(path, whether a listing named it) for all that parts match below a folder; listed: of the folder itself."""
         part, rest = parts[0], parts[1:]
         if part == ANY_DEPTH:
-            yield from self._expand(base, rest, listed)
-            yield from self._descend(base, parts, listed, above)
+            for folder, named in self._folders(base, listed):
+                yield from self._expand(folder, rest, named)
         elif isinstance(part, str):
             path = os.path.join(base, part)
             yield from self._expand(path, rest, False) if rest else iter([(path, False)])
@@ -137,14 +133,19 @@ class _Walk:
                     elif self._is_folder(path, entry):
                         yield from self._expand(path, rest, True)
 
-    def _descend(self, base: str, parts: Sequence[Part], listed: bool, above: tuple[Any, ...]) -> Iterator[Any]:
-        entries = self._scan(base, listed)
-        here = self._identity(base) if entries else None
-        if here is None or here in above:
-            return
-        for path, entry in entries:
-            if not entry.name.startswith(".") and self._is_folder(path, entry):
-                yield from self._expand(path, parts, True, (*above, here))
+    def _folders(self, base: str, listed: bool) -> Iterator[tuple[str, bool]]:
+        """A folder and all below it that are not hidden, however deep; links are followed, but not back up."""
+        waiting: list[tuple[str, bool, Any]] = [(base, listed, ())]
+        while waiting:
+            folder, named, above = waiting.pop()
+            yield folder, named
+            entries = self._scan(folder, named)
+            here = self._identity(folder) if entries else None
+            if here is None or _is_above(here, above):
+                continue
+            for path, entry in entries:
+                if not entry.name.startswith(".") and self._is_folder(path, entry):
+                    waiting.append((path, True, (here, above)))
 
     def _identity(self, folder: str) -> tuple[int, int] | None:
         try:
@@ -190,6 +191,15 @@ class _Walk:
         if path not in self._failed:
             self._failed.add(path)
             self._on_error(UsageError(f"{shown(path) or '.'}: cannot be looked at: {_reason(path, error)}"))
+
+
+def _is_above(folder: tuple[int, int], above: Any) -> bool:
+    """Whether a folder is one of (the next above, (the next, ...))."""
+    while above:
+        if above[0] == folder:
+            return True
+        above = above[1]
+    return False
 
 
 def _reason(path: str, error: Exception) -> str:

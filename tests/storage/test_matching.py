@@ -77,6 +77,20 @@ def test_folders_of_all_levels() -> None:
     assert names("**/.hidden/*") == [".hidden/d.json", "folder/.hidden/e.json"]
 
 
+def test_folders_of_any_depth(tmp_path: Path) -> None:
+    """Deeper than Python's calls may be nested."""
+    for _ in range(600):
+        os.mkdir("d")
+        os.chdir("d")
+    Path("a.json").touch()
+    os.chdir(tmp_path)
+    try:
+        assert names("**") == names("d/**/*.json") == ["d/" * 600 + "a.json"]
+    finally:
+        os.remove("d/" * 600 + "a.json")
+        os.removedirs("d/" * 600)  # nor can shutil.rmtree
+
+
 def test_links_to_folders_are_followed_once() -> None:
     make("a/b/c.json")
     os.symlink("a", "z")
