@@ -77,6 +77,7 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             metavar="N",
             help="closes hours so long after their end (default: never)",
         )
+        add("--resume", action="store_true", default=None, help="go on where an earlier run with --resume ended")
 
     def for_engine(self) -> PipelineOptions:
         """Beam's own options alone: an engine has no use for ours, and takes no names that are not UTF-8."""

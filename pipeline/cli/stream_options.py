@@ -6,7 +6,7 @@ import posixpath
 import re
 from typing import Any
 
-from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
+from apache_beam.options.pipeline_options import DebugOptions, PortableOptions, StandardOptions
 
 from pipeline.engine.prism import find_prism
 from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
@@ -22,6 +22,7 @@ STREAM_OPTIONS = (
     "id_attribute",
     "early_firing_seconds",
     "allowed_lateness_seconds",
+    "resume",
 )
 
 DEFAULT_FOLDER = "reports"
@@ -54,9 +55,23 @@ def check_stream(options: Any) -> None:
     _check_engine(standard.runner, bool(options.subscription))
     if standard.runner in (STREAM_RUNNER, "PortableRunner"):
         options.view_as(DebugOptions).add_experiment(KEEP_BUNDLES_WHOLE)
+    if options.resume:
+        _check_resume(options)
     if options.subscription and standard.runner in DIRECT_RUNNERS:
         _check_try_out(options)
         standard.runner = TRY_OUT_RUNNER
+
+
+def _check_resume(options: Any) -> None:
+    """The ledger is a file of this machine, which the workers must share: they are to be threads of this process."""
+    environment = options.view_as(PortableOptions).environment_type
+    if options.view_as(StandardOptions).runner != STREAM_RUNNER or environment not in (None, "LOOPBACK"):
+        raise UsageError(
+            f"--resume needs {STREAM_RUNNER}: engines elsewhere keep their own state "
+            "(Dataflow: drain, --update, snapshots; Flink: checkpoints)"
+        )
+    if not all(map(is_local, filter(None, (*options.input, options.output, options.rejects_output)))):
+        raise UsageError("--resume needs inputs and outputs on this machine")
 
 
 def _check_subscription(name: str) -> None:
@@ -118,6 +133,7 @@ def make_stream_job(options: Any) -> StreamJob:
         deduplicate=options.deduplicate,
         id_parts=options.id_partitions or _id_parts(options),
         late_at_once=options.view_as(StandardOptions).runner in DIRECT_RUNNERS,
+        resume=bool(options.resume),
     )
     watched = [_watched(pattern) for pattern in job.patterns]
     for folder in job.outputs:

@@ -6,7 +6,7 @@ or messages -> group ----------^        +-> ids by hour -> union -> write the ho
 """
 
 import dataclasses
-import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,14 +15,11 @@ from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
-from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.engine.counters import COUNTS, Counted, KeepCounters, count
-from pipeline.engine.spill import in_global_window
 from pipeline.engine.threads import ThreadedDoFn
-from pipeline.errors import InputError
-from pipeline.formats.decoding import AnyBlock, BrokenBlock
+from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import Batch, Reject
 from pipeline.model.hour_ids import Place, ids_by_hour, union
 from pipeline.model.hours import HOUR, HourClock
@@ -34,11 +31,11 @@ from pipeline.model.table import (
     count_table,
     csv_text,
 )
-from pipeline.model.tally import Tally, explain_rejects, first_rejects
 from pipeline.storage.files import is_local
+from pipeline.stream.decode import DecodeStream, LogRejects
 from pipeline.stream.hour_files import Version, WriteHours, WriteLines, hour_name
 from pipeline.stream.job import StreamJob
-from pipeline.stream.lateness import late_rejects, split_late
+from pipeline.stream.resume import HOURS, IDS, EarlierRuns
 from pipeline.stream.topics import ReadTopic
 from pipeline.stream.watch import POLL_SECONDS, REMOTE_POLL_SECONDS, WatchFiles
 from pipeline.transforms.count import CountHours, HourTables, ScaleImpressions
@@ -102,73 +99,6 @@ class RunningTotals(beam.PTransform):  # type: ignore[misc]
         return totals
 
 
-class _DecodeStream(ThreadedDoFn):
-    """As DecodeBlocks, but nothing that comes in is a reason to stop: it is a reject, and goes on."""
-
-    def __init__(self, want_ids: bool, clock: HourClock, allowed_lateness: int | None) -> None:
-        super().__init__()
-        self._want_ids, self._clock, self._allowed = want_ids, clock, allowed_lateness
-
-    def start_bundle(self) -> None:
-        super().start_bundle()
-        self._counts = {"read": 0, "rejected": 0, "late": 0, "balance": 0, "broken": 0}
-
-    def finish_bundle(self) -> Iterator[Any]:
-        yield from super().finish_bundle()
-        if any(self._counts.values()):
-            yield beam.pvalue.TaggedOutput(COUNTS, in_global_window(count(**self._counts)))
-
-    def work(self, block: AnyBlock) -> tuple[AnyBlock, Batch, Batch]:
-        try:
-            batch = block.decode(self._want_ids, None)
-        except InputError as error:
-            batch = BrokenBlock(block.source, str(error), balance=block.balance).decode(self._want_ids, None)
-        allowed = 2**60 if self._allowed is None else self._allowed
-        return block, *split_late(batch, block.arrived, allowed, self._clock)
-
-    def emit(self, result: tuple[AnyBlock, Batch, Batch]) -> Iterator[Any]:
-        block, batch, late = result
-        self._counts["read"] += batch.read
-        self._counts["rejected"] += batch.rejected
-        self._counts["late"] += len(late.codes)
-        self._counts["balance"] += batch.balance
-        self._counts["broken"] += isinstance(block, BrokenBlock) and block.in_part
-        rejects = (*batch.rejects, *late_rejects(late, block, self._clock))
-        if rejects:
-            yield beam.pvalue.TaggedOutput(REJECTS, rejects)
-        if len(batch.codes):
-            yield batch
-
-
-@dataclasses.dataclass
-class DecodeStream(beam.PTransform):  # type: ignore[misc]
-    """Decodes blocks of a stream: PCollection[AnyBlock] -> a dict of PCollections.
-
-    batches (main): Batch, the events in time. REJECTS: tuple[Reject, ...], the rejects and late events of one block.
-    COUNTS: Counted, of a bundle.
-    """
-
-    want_ids: bool
-    clock: HourClock
-    allowed_lateness: int | None = None
-
-    def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
-        decode = _DecodeStream(self.want_ids, self.clock, self.allowed_lateness)
-        outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, COUNTS, main="batches")
-        outputs.batches.element_type = Batch
-        outputs[COUNTS].element_type = convert_to_beam_type(Counted)
-        outputs[REJECTS].element_type = tuple[Reject, ...]
-        return outputs
-
-
-class _LogRejects(beam.DoFn):  # type: ignore[misc]
-    """One line a block, where nobody keeps them."""
-
-    def process(self, rejects: tuple[Reject, ...]) -> None:
-        tally = Tally(len(rejects), len(rejects), first_rejects(rejects))
-        logging.getLogger(__name__).warning("%s", explain_rejects(tally))
-
-
 class _IdsByHour(ThreadedDoFn):
     """Ids of a bundle, united: a bundle may be hundreds of small files."""
 
@@ -209,23 +139,35 @@ class _IdsByHour(ThreadedDoFn):
 class HourIds(beam.PTransform):  # type: ignore[misc]
     """Unique ids per hour: PCollection[Batch] -> PCollection[tuple[Place, bytes]], a piece of each place's ids so far.
 
-    parts: of an hour, each of which is kept, and shuffled, by itself.
+    parts: of an hour, each of which is kept, and shuffled, by itself. earlier: what to begin with.
     """
 
     clock: HourClock
     windows: beam.WindowInto
     parts: int = 1
+    earlier: beam.PCollection[tuple[Place, bytes]] | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[Place, bytes]]:
         kind: Any = tuple[Place, bytes]
-        return (
+        panes = (
             batches
             | "Ids by hour" >> beam.ParDo(_IdsByHour(self.clock, self.parts)).with_output_types(kind)
             | "Hours" >> self.windows
             | "Union" >> beam.CombinePerKey(union).with_output_types(kind)
             | "No window" >> without_windows()
-            | "Total" >> RunningTotals(union)
         )
+        return _with_earlier(panes, self.earlier) | "Total" >> RunningTotals(union)
+
+
+def _with_earlier(panes: beam.PCollection[Any], earlier: beam.PCollection[Any] | None) -> beam.PCollection[Any]:
+    """Panes, and what earlier runs have left, if there is something."""
+    if earlier is None:
+        return panes
+    earlier = earlier | "Earlier, no window" >> without_windows()
+    earlier.element_type = panes.element_type
+    both = (panes, earlier) | "With earlier" >> beam.Flatten()
+    both.element_type = panes.element_type
+    return both
 
 
 def _count_pane(pane: tuple[int, HourCounts]) -> Counted:
@@ -252,14 +194,23 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
         job, clock = self.job, HourClock.parse(self.job.utc_offset, self.job.time_zone)
         seconds, at_once = job.early_firing_seconds, job.late_at_once
         want_ids = bool(job.ids_output or job.rejects_output) or job.deduplicate
-        decoded = blocks | "Decode" >> DecodeStream(want_ids, clock, job.allowed_lateness_seconds)
-        self._keep_rejects(decoded[REJECTS])
-        batches, dropped = decoded.batches, ()
+        keep = job if job.resume else None
+        decoded = blocks | "Decode" >> DecodeStream(want_ids, clock, job.allowed_lateness_seconds, keep)
+        earlier = (
+            blocks.pipeline | "Earlier runs" >> EarlierRuns(job.output) if job.resume else defaultdict(lambda: None)
+        )
+        if not (job.resume and job.rejects_output):  # else they are written as they are kept
+            self._keep_rejects(decoded[REJECTS])
+        batches, dropped = decoded.batches, [earlier[COUNTS]] if job.resume else []
         if job.deduplicate:
             drop = DropStreamDuplicates(clock, job.allowed_lateness_seconds)
-            batches, dropped = batches | "Drop duplicates" >> drop
+            batches = _with_earlier(batches, earlier["batches"])
+            batches, counted = batches | "Drop duplicates" >> drop
+            dropped += counted
         if job.ids_output:
-            ids = batches | "Unique ids" >> HourIds(clock, hour_windows(clock, seconds, at_once), job.id_parts)
+            ids = batches | "Unique ids" >> HourIds(
+                clock, hour_windows(clock, seconds, at_once), job.id_parts, None if job.deduplicate else earlier[IDS]
+            )
             lines = ids | "Id lines" >> beam.Map(_ids_version, clock, job.id_parts).with_output_types(Version)
             _ = lines | "Write ids" >> WriteHours(job.ids_output, job.token)
         counts = (
@@ -267,6 +218,7 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
             | "Count" >> CountHours(clock, windows=hour_windows(clock, seconds, at_once))
             | "No window" >> without_windows()
         )
+        counts = counts if job.deduplicate else _with_earlier(counts, earlier[HOURS])
         panes = counts | "Counted" >> beam.Map(_count_pane).with_output_types(Counted)
         _ = (panes, decoded[COUNTS], *dropped) | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
         return (
@@ -283,7 +235,7 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
             lines = rejects | "Reject lines" >> FormatRejects()
             _ = lines | "Write rejects" >> WriteLines(self.job.rejects_output, self.job.token)
         else:
-            _ = rejects | "Log rejects" >> beam.ParDo(_LogRejects())
+            _ = rejects | "Log rejects" >> beam.ParDo(LogRejects())
 
 
 @dataclasses.dataclass

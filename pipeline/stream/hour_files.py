@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.coders import VarIntCoder
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
@@ -16,6 +18,9 @@ from pipeline.storage.files import is_local, shown
 
 written_here: dict[str, int] = {}
 """Of how many events each file is that was written by this process since this was cleared, by path."""
+
+held_back: dict[str, int] = {}
+"""How much this process has for files that it leaves as they are, since those of an earlier run hold more, by path."""
 
 Version = tuple[str, tuple[int, bytes]]  # a file's name, of how many events it is, its bytes
 
@@ -36,15 +41,51 @@ class _WriteNewest(beam.DoFn):  # type: ignore[misc]
 
     def process(self, version: Version, written: Any = beam.DoFn.StateParam(_WRITTEN)) -> Iterator[str]:
         name, (size, data) = version
-        if size <= (written.read() or 0):
+        before, path = written.read(), FileSystems.join(self._folder, name)
+        if size <= (before or 0) or (before is None and _stays(path, size, data)):
             return
-        path = FileSystems.join(self._folder, name)
         _make_again(self._folder)
         with atomic_file(path, self._token) as stream:
             stream.write(data)
         written.write(size)
         written_here[path] = size
+        held_back.pop(path, None)
         yield shown(path)
+
+
+def _stays(path: str, size: int, data: bytes) -> bool:
+    """Whether a file of an earlier run holds more than this run has for it. Says so once: inputs may be gone."""
+    there, here = _rows_there(path), _rows(path, data)
+    if there <= here:
+        return False
+    if not held_back:
+        logging.getLogger(__name__).warning(
+            "%s holds %d of an earlier run, this one has %d so far: it stays until this one has as many; so do others",
+            shown(path),
+            there,
+            here,
+        )
+    held_back[path] = size
+    return True
+
+
+def _rows_there(path: str) -> int:
+    """As _rows, of a file that was there before the run; 0 where there is none."""
+    try:
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            return _rows(path, stream.read())
+    except (OSError, BeamIOError):
+        return 0
+
+
+def _rows(path: str, data: bytes) -> int:
+    """How many events or ids a file holds; 0 where it is none of this program's."""
+    if path.endswith(".txt"):
+        return data.count(b"\n")
+    try:
+        return sum(map(int, data.split(b"\n")[1].split(b",")[1:-1]))
+    except (ValueError, IndexError):
+        return 0
 
 
 def _make_again(folder: str) -> None:
@@ -57,8 +98,8 @@ def _make_again(folder: str) -> None:
 class WriteHours(beam.PTransform):  # type: ignore[misc]
     """Writes files of a folder: PCollection[Version] -> PCollection[str], the path of each file that was written.
 
-    Each version replaces its file whole, unless it holds no more than what was written before. Windows: any; what was
-    written is known per file and window.
+    Each version replaces its file whole, unless it holds no more than what was written before, or less than what an
+    earlier run has left there. Windows: any; what was written is known per file and window.
     """
 
     folder: str
@@ -68,17 +109,22 @@ class WriteHours(beam.PTransform):  # type: ignore[misc]
         return versions | "Write newest" >> beam.ParDo(_WriteNewest(self.folder, self.token)).with_output_types(str)
 
 
+def write_lines(folder: str, token: str, piece: tuple[Any, bytes]) -> str:
+    """Writes a piece under a name by its bytes, so that one that comes again writes the same file; the path."""
+    digest = hashlib.blake2b(piece[1], digest_size=16).hexdigest()
+    path = FileSystems.join(folder, f"{digest}.jsonl")
+    _make_again(folder)
+    with atomic_file(path, token) as stream:
+        stream.write(piece[1])
+    return str(path)
+
+
 class _WriteLines(beam.DoFn):  # type: ignore[misc]
     def __init__(self, folder: str, token: str) -> None:
         self._folder, self._token = folder, token
 
     def process(self, piece: tuple[Any, bytes]) -> Iterator[str]:
-        digest = hashlib.blake2b(piece[1], digest_size=16).hexdigest()
-        path = FileSystems.join(self._folder, f"{digest}.jsonl")
-        _make_again(self._folder)
-        with atomic_file(path, self._token) as stream:
-            stream.write(piece[1])
-        yield shown(path)
+        yield shown(write_lines(self._folder, self._token, piece))
 
 
 @dataclasses.dataclass

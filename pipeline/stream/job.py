@@ -16,7 +16,7 @@ class StreamJob:
     it. early_firing_seconds: between the reports of an hour that goes on. allowed_lateness_seconds: how long an hour
     stays open, None: for ever. deduplicate: events equal in id, event and timestamp count once. id_parts: files of ids
     an hour, by the ids' hashes, a power of two. late_at_once: late events are reported as they come, since DirectRunner
-    loses timers of late panes. token: names temporary files.
+    loses timers of late panes. resume: goes on from the ledger in output, and keeps it. token: names temporary files.
     """
 
     output: str
@@ -35,7 +35,14 @@ class StreamJob:
     deduplicate: bool = False
     id_parts: int = 1
     late_at_once: bool = False
+    resume: bool = False
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What must be the same in all runs that share a ledger."""
+        names = ("utc_offset", "time_zone", "deduplicate", "id_parts")
+        return {name: str(getattr(self, name)) for name in names} | {"ids_output": str(bool(self.ids_output))}
 
     @property
     def outputs(self) -> list[str]:

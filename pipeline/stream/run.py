@@ -1,9 +1,11 @@
 """A run of a stream, until it is stopped."""
 
 import contextlib
+import fcntl
+import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -14,7 +16,7 @@ from pipeline.engine.metrics import METRICS, summarize, summary_of
 from pipeline.engine.prism import end_prism, is_prism
 from pipeline.engine.results import cancel, tell_if_it_goes_on, user_error
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER
-from pipeline.errors import MismatchError, StoppedError
+from pipeline.errors import MismatchError, StoppedError, UsageError
 from pipeline.model.tally import Summary, check_balance, check_counts
 from pipeline.storage import locks
 from pipeline.storage.files import is_local, shown
@@ -23,6 +25,7 @@ from pipeline.stream import hour_files
 from pipeline.stream import watch as watching
 from pipeline.stream.graph import HourlyStream, ReadStream
 from pipeline.stream.job import StreamJob
+from pipeline.stream.ledger import kept
 
 
 def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
@@ -35,7 +38,11 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
       StoppedError: files were not read to their end.
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left on this machine.
     """
-    with held_folders(job.outputs, job.token):
+    with (
+        _alone(filter(is_local, job.outputs)),
+        held_folders(job.outputs, job.token),
+        kept(job.output, job.settings, job.resume) if is_local(job.output) else contextlib.nullcontext(),
+    ):
         drained, summary = _run(job, options)
     if drained:
         check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
@@ -45,12 +52,31 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
     return summary
 
 
+@contextlib.contextmanager
+def _alone(folders: Iterable[str]) -> Iterator[None]:
+    """Holds folders of this machine, so that two streams never write the same reports; UsageError where another does.
+
+    The kernel gives them back when this process dies, however it dies.
+    """
+    with contextlib.ExitStack() as stack:
+        for folder in sorted({os.path.realpath(folder) for folder in folders}):
+            with contextlib.suppress(OSError):  # it is made when something is written; or cannot be locked
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                stack.callback(os.close, descriptor)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise UsageError(f"{shown(folder)}: another stream that is running writes there") from None
+        yield
+
+
 def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
     """Whether all that came was worked on, and what was counted."""
     watching.stopping.clear()
     watching.found_here.clear()
     counters.totals.clear()
     hour_files.written_here.clear()
+    hour_files.held_back.clear()
     pipeline = build_stream(job, options)
     try:
         # Prism goes on ignoring the Ctrl-C that is ignored when it is started: it is for this process alone.
@@ -70,16 +96,23 @@ def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
 
 
 def _check_files(job: StreamJob, counted: int) -> None:
-    """MismatchError where the files of a drained run lack events: an engine's state is not taken on trust."""
+    """MismatchError where the files of a drained run lack events: an engine's state is not taken on trust.
+
+    Files of an earlier run that hold more than this one has read stayed as they were; says so.
+    """
+    stay = hour_files.held_back
     for folder, suffix in ((job.output, ".csv"), (job.ids_output, ".txt")):
         if folder:
-            written = hour_files.written_here.items()
-            held = sum(
-                n for path, n in written if os.path.dirname(path) == folder.rstrip("/") and path.endswith(suffix)
-            )
+            sizes = {**hour_files.written_here, **stay}.items()
+            held = sum(n for path, n in sizes if os.path.dirname(path) == folder.rstrip("/") and path.endswith(suffix))
             if held != counted:
                 what = f"counted {counted} events but the files in {shown(folder)} are of {held}"
                 raise MismatchError(f"{what}: start again over the same files, and please report this")
+    if stay:
+        names = ", ".join(map(shown, sorted(stay)[:3])) + (" ..." if len(stay) > 3 else "")
+        logging.getLogger(__name__).warning(
+            "%d files of an earlier run hold more than this one has read, and stay as they were: %s", len(stay), names
+        )
 
 
 def _in_this_process(options: PipelineOptions) -> bool:

@@ -66,10 +66,11 @@ class FormatRejects(beam.PTransform):  # type: ignore[misc]
     """Rejects as JSON Lines: PCollection[tuple[Reject, ...]] -> PCollection[Piece], in the order of the sources."""
 
     def expand(self, rejects: beam.PCollection[tuple[Reject, ...]]) -> beam.PCollection[Piece]:
-        return rejects | "Format" >> beam.Map(_reject_lines).with_output_types(Piece)
+        return rejects | "Format" >> beam.Map(reject_lines).with_output_types(Piece)
 
 
-def _reject_lines(rejects: tuple[Reject, ...]) -> Piece:
+def reject_lines(rejects: tuple[Reject, ...]) -> Piece:
+    """Rejects of one block as JSON Lines."""
     first = rejects[0]
     lines = "".join(json.dumps(dataclasses.asdict(reject)) + "\n" for reject in rejects)
     return (first.source, first.offset or 0, first.index or 0), lines.encode()

@@ -1,6 +1,7 @@
 """A file an hour: its name, its ids, and that only what is newer replaces it."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.model.events import Batch
 from pipeline.model.hour_ids import ids_by_hour, union
 from pipeline.model.ids import merge_pieces
 from pipeline.schema import Event
+from pipeline.stream import hour_files
 from pipeline.stream.hour_files import WriteHours, WriteLines, hour_name
 from tests import support
 
@@ -100,6 +102,27 @@ def test_the_first_version_replaces_what_was_there_before_the_run(tmp_path: Path
     (tmp_path / "a").write_bytes(b"of an earlier run, with much more in it")
     write(tmp_path, [("a", (1, b"new"))])
     assert (tmp_path / "a").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("a.csv", lambda n: b"hour,x,y,scaled\n2021,%d,2,0.1\n" % (n - 2)), ("a.txt", lambda n: b"id\n" * n)],
+)
+def test_a_smaller_number_does_not_replace_a_larger_one_of_an_earlier_run(
+    name: str, data: Callable[[int], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / name).write_bytes(data(7))
+    hour_files.held_back.clear()
+    write(tmp_path, [(name, (30, data(3))), (name, (60, data(6)))])
+    assert (tmp_path / name).read_bytes() == data(7)
+    assert hour_files.held_back == {f"{tmp_path}/{name}": 60}
+    assert [record.message for record in caplog.records if record.name.startswith("pipeline")] == [
+        f"{tmp_path}/{name} holds 7 of an earlier run, this one has 3 so far: it stays until this one has as many; "
+        "so do others"
+    ]
+    write(tmp_path, [(name, (70, data(8)))])
+    assert (tmp_path / name).read_bytes() == data(8)
+    assert hour_files.held_back == {}
 
 
 def test_lines_that_come_again_write_the_same_file(tmp_path: Path) -> None:

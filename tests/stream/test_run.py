@@ -8,7 +8,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.batch import run as report
 from pipeline.batch.job import Job
-from pipeline.errors import MismatchError, PipelineError
+from pipeline.errors import MismatchError, PipelineError, UsageError
 from pipeline.stream import hour_files
 from pipeline.stream import run as stream_run
 from pipeline.stream.job import StreamJob
@@ -86,3 +86,19 @@ def test_a_job_on_dataflow_keeps_its_temporary_files_when_its_launcher_is_interr
         ):
             report.run_job(job, PipelineOptions([]))
         assert left.exists() is not ended
+
+
+def test_two_streams_do_not_write_to_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Second(DataflowResult):
+        def run(self) -> DataflowResult:
+            with pytest.raises(UsageError, match="another stream that is running writes there"):
+                stream_run.run_stream(StreamJob(f"{tmp_path}/other", ids_output=str(tmp_path)), PipelineOptions([]))
+            return self
+
+    first = Second()
+    monkeypatch.setattr(stream_run, "build_stream", lambda job, options: first)
+    for _ in range(2):  # the folder is given back
+        with pytest.raises(PipelineError, match="interrupted"):
+            stream_run.run_stream(
+                StreamJob(str(tmp_path), patterns=("in",)), PipelineOptions(["--runner=DataflowRunner"])
+            )

@@ -1,0 +1,125 @@
+"""Decoding in a stream, where nothing that comes in is a reason to stop."""
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
+
+from pipeline.engine.counters import COUNTS, Counted, count
+from pipeline.engine.spill import in_global_window
+from pipeline.engine.threads import ThreadedDoFn
+from pipeline.errors import InputError
+from pipeline.formats.decoding import AnyBlock, BrokenBlock
+from pipeline.model.events import Batch, Reject
+from pipeline.model.hours import HourClock
+from pipeline.model.tally import Tally, explain_rejects, first_rejects
+from pipeline.stream.hour_files import write_lines
+from pipeline.stream.job import StreamJob
+from pipeline.stream.lateness import late_rejects, split_late
+from pipeline.stream.ledger import block_name, ledger_of
+from pipeline.stream.resume import contribute
+from pipeline.transforms.decode import REJECTS
+from pipeline.transforms.format import reject_lines
+
+
+class _DecodeStream(ThreadedDoFn):
+    """As DecodeBlocks, but nothing that comes in is a reason to stop: it is a reject, and goes on."""
+
+    def __init__(self, want_ids: bool, clock: HourClock, allowed_lateness: int | None) -> None:
+        super().__init__()
+        self._want_ids, self._clock, self._allowed = want_ids, clock, allowed_lateness
+
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._counts = {"read": 0, "rejected": 0, "late": 0, "balance": 0, "broken": 0}
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from super().finish_bundle()
+        if any(self._counts.values()):
+            yield beam.pvalue.TaggedOutput(COUNTS, in_global_window(count(**self._counts)))
+
+    def work(self, block: AnyBlock) -> tuple[AnyBlock, Batch, Batch]:
+        try:
+            batch = block.decode(self._want_ids, None)
+        except InputError as error:
+            batch = BrokenBlock(block.source, str(error), balance=block.balance).decode(self._want_ids, None)
+        allowed = 2**60 if self._allowed is None else self._allowed
+        return block, *split_late(batch, block.arrived, allowed, self._clock)
+
+    def emit(self, result: tuple[AnyBlock, Batch, Batch]) -> Iterator[Any]:
+        block, batch, late = result
+        self._counts["read"] += batch.read
+        self._counts["rejected"] += batch.rejected
+        self._counts["late"] += len(late.codes)
+        self._add_balance(block, batch)
+        rejects = (*batch.rejects, *late_rejects(late, block, self._clock))
+        if rejects:
+            yield beam.pvalue.TaggedOutput(REJECTS, rejects)
+        if len(batch.codes):
+            yield batch
+
+    def _add_balance(self, block: AnyBlock, batch: Batch) -> None:
+        self._counts["balance"] += batch.balance
+        self._counts["broken"] += isinstance(block, BrokenBlock) and block.in_part
+
+
+class _KeepStream(_DecodeStream):
+    """As _DecodeStream, but each block is kept in the ledger, before anything of it goes on, or was so before."""
+
+    def __init__(self, job: StreamJob, want_ids: bool, clock: HourClock) -> None:
+        super().__init__(want_ids, clock, job.allowed_lateness_seconds)
+        self._job = job
+
+    def work(self, block: AnyBlock) -> Any:
+        decoded = super().work(block)
+        if ledger_of(self._job.output).has(block_name(block)):
+            return decoded, None
+        return decoded, contribute(self._job, self._clock, *decoded)
+
+    def emit(self, result: Any) -> Iterator[Any]:
+        decoded, contribution = result
+        block, batch, late = decoded
+        if contribution is None:
+            self._add_balance(block, batch)
+            return
+        rejects = (*batch.rejects, *late_rejects(late, block, self._clock))
+        if rejects and self._job.rejects_output:
+            write_lines(self._job.rejects_output, self._job.token, reject_lines(rejects))
+        if ledger_of(self._job.output).add(contribution):
+            yield from super().emit(decoded)
+
+
+@dataclasses.dataclass
+class DecodeStream(beam.PTransform):  # type: ignore[misc]
+    """Decodes blocks of a stream: PCollection[AnyBlock] -> a dict of PCollections.
+
+    batches (main): Batch, the events in time. REJECTS: tuple[Reject, ...], the rejects and late events of one block.
+    COUNTS: Counted, of a bundle. keep: a job in whose ledger the blocks are kept.
+    """
+
+    want_ids: bool
+    clock: HourClock
+    allowed_lateness: int | None = None
+    keep: StreamJob | None = None
+
+    def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
+        decode = _DecodeStream(self.want_ids, self.clock, self.allowed_lateness)
+        if self.keep:
+            decode = _KeepStream(self.keep, self.want_ids, self.clock)
+        outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, COUNTS, main="batches")
+        outputs.batches.element_type = Batch
+        outputs[COUNTS].element_type = convert_to_beam_type(Counted)
+        outputs[REJECTS].element_type = tuple[Reject, ...]
+        return outputs
+
+
+class LogRejects(beam.DoFn):  # type: ignore[misc]
+    """Logs one line a block, where nobody keeps rejects: tuple[Reject, ...] -> nothing."""
+
+    def process(self, rejects: tuple[Reject, ...]) -> None:
+        """Logs."""
+        tally = Tally(len(rejects), len(rejects), first_rejects(rejects))
+        logging.getLogger(__name__).warning("%s", explain_rejects(tally))

@@ -1,0 +1,111 @@
+"""Streams on Prism that are killed at any moment: what a later run ends with is what the oracle has."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests import oracle
+from tests.integration.servers import TOOLS
+from tests.integration.test_prism_streaming import ALLOWED, Sender, Watcher, until
+from tests.streams import files_of_ids, ids_of
+from tests.support import hourly_reports
+
+MOMENTS = 10
+LATEST = 8  # seconds after the start
+
+
+@contextlib.contextmanager
+def running(sender: Sender, folder: Path, options: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A stream with rejects, killed with its Prism at the end."""
+    command = [sys.executable, "-m", "pipeline", "--streaming", f"--input={sender.folder}/*.jsonl*"]
+    outputs = [f"--output={folder}/output", f"--rejects_output={folder}/rejects"]
+    more = ["--early_firing_seconds=1", f"--allowed_lateness_seconds={ALLOWED}", f"--prism_location={TOOLS / 'prism'}"]
+    process = subprocess.Popen(
+        [*command, *outputs, *more, *options], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def prism_of(process: subprocess.Popen[str]) -> list[int]:
+    """The process's children."""
+    paths = Path(f"/proc/{process.pid}/task").glob("*/children")
+    return [int(child) for path in paths for child in path.read_text().split()]
+
+
+def kill(process: subprocess.Popen[str], what: str) -> None:
+    """SIGKILL to Python, to Prism, or to both at once."""
+    victims = {"python": [process.pid], "prism": prism_of(process), "both": [process.pid, *prism_of(process)]}
+    for victim in victims[what]:
+        os.kill(victim, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # where Prism is just being started, Beam starts another
+        process.communicate(timeout=20)
+
+
+def remove_reported(sender: Sender) -> int:
+    """Removes files whose events are all in reports: none that is late, comes twice, or is no gzip. How many."""
+    removed = 0
+    for path in sender.folder.iterdir():
+        number = int(re.split("[-.]", path.name)[0])
+        if path.suffix != ".gz" and number % 50 != 7 and number % 60 != 11:
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def counted(sender: Sender, deduplicate: bool) -> list[oracle.Event]:
+    return list(dict.fromkeys(sender.on_time)) if deduplicate else sender.on_time
+
+
+@pytest.mark.parametrize("resume", [True, False], ids=["resumed", "anew"])
+@pytest.mark.parametrize("deduplicate", [True, False], ids=["deduplicated", "all"])
+@pytest.mark.parametrize("ids", [True, False], ids=["ids", "no ids"])
+def test_killed_at_any_moment(ids: bool, deduplicate: bool, resume: bool, tmp_path: Path) -> None:
+    sender, watcher = Sender(tmp_path / "in"), Watcher(tmp_path / "output")
+    moments = Random(f"{ids} {deduplicate} {resume}")
+    options = [f"--ids_output={tmp_path}/ids"] * ids + ["--deduplicate"] * deduplicate + ["--resume"] * resume
+    removed = 0
+    for moment in range(MOMENTS):
+        with running(sender, tmp_path, options) as process:
+            for _ in range(7):
+                sender.send()
+            if moment % 2:
+                until(lambda: watcher.look() == len(counted(sender, deduplicate)), process)
+                removed += remove_reported(sender) if resume else 0
+            end = time.monotonic() + moments.uniform(0, 2 if moment % 2 else LATEST)
+            while time.monotonic() < end:
+                sender.send()
+                watcher.look()
+                time.sleep(0.2)
+            kill(process, ["python", "prism", "both"][moment % 3])
+    assert removed or not resume
+    with running(sender, tmp_path, options) as process:
+        for _ in range(3):
+            sender.send()
+        events = counted(sender, deduplicate)
+        until(lambda: watcher.look() == len(events), process)
+        os.kill(process.pid, signal.SIGTERM)
+        stderr = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, stderr
+    read = len(sender.on_time) + sender.rejected + sender.late
+    dropped = f", {len(sender.on_time) - len(events)} duplicates" if deduplicate else ""
+    wanted = f"{read} events read, {len(events)} counted, {sender.rejected} rejected{dropped}, {sender.late} late, "
+    assert re.match(wanted, stderr.splitlines()[-1]), stderr
+    assert hourly_reports(tmp_path / "output") == oracle.report(events)
+    if ids:
+        assert (files_of_ids(tmp_path / "ids") == ids_of(events)) is True  # in words: no diff of 200,000 lines
+    kept = [line for path in (tmp_path / "rejects").iterdir() for line in path.read_text().splitlines()]
+    assert len(kept) == sender.rejected + sender.late
