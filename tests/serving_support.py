@@ -102,7 +102,12 @@ def _call(app: Any, request: dict[str, Any]) -> Answer:
 
 
 class Server:
-    """A server in processes of its own; its log is a file. temporary: where it makes its folder."""
+    """A server in processes of its own; its log is a file. temporary: where it makes its folder.
+
+    wrapper: a program that runs it.
+    """
+
+    wrapper: tuple[str, ...] = ()
 
     def __init__(self, temporary: Path, *arguments: str, **environment: str) -> None:
         self.temporary = temporary
@@ -110,7 +115,10 @@ class Server:
         environment |= {"PATH": "/usr/bin:/bin", "TMPDIR": str(temporary), "HOME": str(temporary.parent)}
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "server.py", "--port", "0", *arguments], cwd=ROOT, stderr=log, env=environment
+                [*self.wrapper, sys.executable, "server.py", "--port", "0", *arguments],
+                cwd=ROOT,
+                stderr=log,
+                env=environment,
             )
         await_true(lambda: "listening on" in self.log or self.process.poll() is not None)
         self.port = int(re.findall(r"listening on http://.*:(\d+)/", self.log)[0])
