@@ -21,7 +21,7 @@ HEADER_LINES = 200
 
 _CONTROL_LINE = 1024  # bytes: the size of a chunk, with its extensions
 _TRAILER = 8 * 1024  # bytes
-_FRAMING = 64 * 1024  # bytes that frame chunks, and as many more as ...
+_FRAMING = 16 * 1024  # bytes that frame chunks, and as many more as ...
 _FRAMING_A_BYTE = 16  # ... this for each byte of the body: chunks of one byte need five
 _SLOWEST = 2000  # bytes a second that a body must reach on average, after the first seconds
 
@@ -126,7 +126,7 @@ class ChunkedBody:
         self._left = 0  # bytes of the chunk that are still to come
         self._in_chunk = self._in_trailer = self.completed = False
         self.error: Any = None
-        self._bytes = self._received = 0
+        self._bytes = self._framing = 0
 
     def __len__(self) -> int:
         return self._bytes
@@ -141,7 +141,7 @@ class ChunkedBody:
 
     def received(self, data: bytes) -> int:
         """Bytes of data that belong to the body."""
-        before, self._received = len(self._rest), self._received + len(data)
+        before = len(self._rest)
         try:
             end = self._take(self._rest + data)
         except _FramingError as error:
@@ -157,8 +157,10 @@ class ChunkedBody:
                 piece = text[at : at + self._left]
                 pieces.append(piece)
                 self._left -= len(piece)
+                self._bytes += len(piece)
                 at += len(piece)
             elif (after := self._control(text, at)) > at:
+                self._add_framing(after - at)
                 at = after
             else:
                 break
@@ -170,10 +172,12 @@ class ChunkedBody:
     def _keep(self, body: bytes) -> None:
         if body:
             self._buffer.append(body)
-        self._bytes += len(body)
         if len(self._rest) > (_TRAILER if self._in_trailer else _CONTROL_LINE):
             raise _FramingError("a line or trailer of a chunk is too long")
-        if self._received - self._bytes > _FRAMING + _FRAMING_A_BYTE * self._bytes and not self.completed:
+
+    def _add_framing(self, count: int) -> None:
+        self._framing += count
+        if self._framing > _FRAMING + _FRAMING_A_BYTE * self._bytes:
             raise _FramingError("the chunks are more frame than body")
 
     def _control(self, text: bytes, at: int) -> int:
