@@ -34,7 +34,7 @@ def run(store: Store, *arguments: str) -> Any:
     return job(*arguments, *store.options, **store.environment)
 
 
-def test_a_glob_in_and_three_files_out(store: Store) -> None:
+def test_a_glob_in_and_four_files_out(store: Store) -> None:
     lines, array = json_lines(events(3000)), json.dumps(events(500, 2)).encode()
     bad = b'{"id": "a"}\n'
     store.put("all/in/lines.jsonl.gz", gzip.compress(lines))
@@ -44,13 +44,16 @@ def test_a_glob_in_and_three_files_out(store: Store) -> None:
     store.put("all/out/report.csv", b"an earlier report")
     root = f"{store.scheme}://{BUCKET}/all"
     outputs = ["--ids_output", f"{root}/out/ids.txt", "--rejects_output", f"{root}/out/rejects.jsonl"]
+    outputs += ["--chart_output", f"{root}/out/chart.html"]
     done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/out/report.csv", *outputs)
     assert done.stderr.startswith("3501 events read, 3500 counted, 1 rejected, ")
     assert done.returncode == 0
     assert store.get("all/out/report.csv").decode() == report_of(lines, array)
     assert set(store.get("all/out/ids.txt").decode().split()) == ids_of(lines, array)
     assert json.loads(store.get("all/out/rejects.jsonl"))["source"] == f"{root}/in/bad.jsonl"
+    assert report_of(lines, array) in store.get("all/out/chart.html").decode()
     assert store.names("all/out/") == [
+        "all/out/chart.html",
         "all/out/ids.txt",
         "all/out/rejects.jsonl",
         "all/out/report.csv",
