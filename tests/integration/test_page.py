@@ -614,9 +614,9 @@ def test_lines_are_the_default_and_stack_and_rates_a_choice(page: Page) -> None:
     page.get_by_text("Rates", exact=True).click()
     expect(page.locator("path.line")).to_have_count(4)
     expect(page.locator("#chart")).to_contain_text("Share of video_start")
-    page.get_by_text("One each", exact=True).click()
+    page.get_by_text("Panels", exact=True).click()
     expect(page.locator("#chart .title")).to_have_text([*EVENT_TYPES])
-    page.get_by_role("radio", name="One each").press("ArrowLeft")
+    page.get_by_role("radio", name="Panels").press("ArrowLeft")
     expect(page.get_by_role("radio", name="Lines")).to_be_checked()
 
 
@@ -744,11 +744,13 @@ def test_720_hours_on_a_phone(open_page: Open) -> None:
     page = open_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     upload(page, month())
     expect_report(page, "9,000", "720")
-    expect(page.get_by_role("radio", name="One each")).to_be_checked()
+    expect(page.get_by_role("radio", name="Panels")).to_be_checked()
     expect(page.locator("#chart .title")).to_have_text([*EVENT_TYPES])
-    expect(page.get_by_text("To fit, each bar is 3 hours.")).to_be_visible()
+    expect(page.get_by_text("To fit, each point is 3 hours.")).to_be_visible()
     boxes = page.locator("path.line").evaluate_all("lines => lines.map(line => line.getBoundingClientRect().width)")
     assert min(boxes) > 230
+    cut = page.locator("#legend .toggle").evaluate_all("all => all.map(each => each.scrollWidth - each.clientWidth)")
+    assert cut == [0] * 6
     sizes = page.locator("#chart text").evaluate_all("texts => texts.map(text => getComputedStyle(text).fontSize)")
     assert set(sizes) == {"12px"}
 
@@ -776,7 +778,7 @@ def test_huge_range(page: Page) -> None:
 def test_years_of_hours(page: Page) -> None:
     upload(page, b"".join(event("impressions", APRIL + 6 * 3600 * quarter) for quarter in range(4 * 1200)))
     expect_report(page, "4,800", "4,800")
-    expect(page.get_by_text("To fit, each bar is 2 days.")).to_be_visible()
+    expect(page.get_by_text("To fit, each point is 2 days.")).to_be_visible()
     expect(page.locator("#chart")).to_contain_text("1 Jan")
 
 
@@ -950,7 +952,7 @@ def test_nothing_that_axe_finds(open_page: Open, scheme: str, width: int) -> Non
     assert violations(page) == []
     open_funnel(page)
     page.get_by_role("slider").press("Home")
-    for mode in ("One each", "Stack", "Rates", "Lines"):
+    for mode in ("Panels", "Stack", "Rates", "Lines"):
         page.get_by_text(mode, exact=True).click()
         assert violations(page) == []
 

@@ -246,13 +246,13 @@ function breakMarks() {
 
 function axisNote() {
   const { unit, cut } = chart;
-  if (cut) return `Not to scale: long times without events are cut short${unit > 1 ? ", and several hours share a bar" : ""}.`;
-  return unit > 1 ? `To fit, each bar is ${unit === 24 ? "a day" : unitName()}.` : "";
+  if (cut) return `Not to scale: long times without events are cut short${unit > 1 ? ", and several hours share a point" : ""}.`;
+  return unit > 1 ? `To fit, each ${view.mode === "stack" ? "bar" : "point"} is ${unit === 24 ? "a day" : unitName()}.` : "";
 }
 
 function unitName() {
   const { unit, cut } = chart;
-  if (cut && unit > 1) return "bar";
+  if (cut && unit > 1) return "point";
   if (unit < 24) return unit === 1 ? "hour" : `${unit} hours`;
   return unit === 24 ? "day" : `${integer.format(unit / 24)} days`;
 }
