@@ -50,7 +50,7 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             help="in which ids are shuffled, a power of two (default by the input's size; each must fit in memory); "
             "of a stream: files of ids an hour",
         )
-        add("--rejects_output", metavar="FILE", help="write records that are no events there and go on")
+        add("--rejects_output", metavar="FILE", help="write invalid records there and go on")
         add("--chart_output", metavar="FILE.html", help="write the report with its chart as a page that works offline")
         add("--utc_offset", metavar="+HH:MM", help=f"the report's hours (default {DEFAULT_UTC_OFFSET})")
         add("--time_zone", metavar="NAME", help="hours of local clocks, with summer time: Europe/Paris")

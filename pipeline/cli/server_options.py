@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         const="true",
         help="count events equal in id, event and timestamp once",
     )
-    group.add_argument("--rejects", metavar="refuse|skip", help="what bad records do (default refuse)")
+    group.add_argument("--rejects", metavar="refuse|skip", help="what invalid records do (default refuse)")
     parser.add_argument(
         "--log_format", choices=FORMATS, default=default.log_format, help="of the lines on stderr (default %(default)s)"
     )

@@ -50,7 +50,7 @@ def lean(arguments: Sequence[str]) -> Iterator[None]:
     finder, stand_ins = _Finder(), _stand_ins()
     sys.meta_path.insert(0, finder)
     sys.modules.update(stand_ins)
-    logging.getLogger("apache_beam.io.mongodbio").addFilter(_is_news)
+    logging.getLogger("apache_beam.io.mongodbio").addFilter(_is_new)
     try:
         yield
     finally:
@@ -60,7 +60,7 @@ def lean(arguments: Sequence[str]) -> Iterator[None]:
                 del sys.modules[name]
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_new(record: logging.LogRecord) -> bool:
     return "bson" not in record.getMessage()
 
 

@@ -27,7 +27,7 @@ def configure() -> None:
     _open_missing()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_is_news)
+        handler.addFilter(_is_new)
     logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)  # warns of each start of Prism
     threading.excepthook = _log_thread
 
@@ -56,7 +56,7 @@ def _is_open(number: int) -> bool:
     return True
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_new(record: logging.LogRecord) -> bool:
     """False for what is said elsewhere: users' errors, which Beam logs with a traceback before it raises them."""
     if record.name == "PrismRunner" and record.levelno < logging.ERROR:
         return False
@@ -89,7 +89,7 @@ class Filtered:
         self._stream, self._muted, self._dropped = stream, False, False
 
     def write(self, text: str) -> int:
-        """Writes text that is news."""
+        """Writes text that was not said elsewhere."""
         dropped, self._dropped = self._dropped, _is_users_traceback(text)
         if not (self._muted or self._dropped or (dropped and text == "\n")):
             with contextlib.suppress(OSError, ValueError):  # closed or full: nobody looks

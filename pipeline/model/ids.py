@@ -180,5 +180,5 @@ def _line(item: bytes) -> bytes:
 
 
 def unique_ids(events: Iterable[Any]) -> list[str]:
-    """Events (dicts with id, event, timestamp) -> each id once; EventError names the first that is no event."""
+    """Events (dicts with id, event, timestamp) -> each id once; EventError names the first that is not valid."""
     return [item.decode() for item in merge(distinct(batch_events(events).ids)).to_list()]

@@ -125,7 +125,7 @@ def _cell(value: Any) -> str:
 
 
 def hourly_table(events: Iterable[Any], utc_offset: str | None = None, time_zone: str | None = None) -> Table:
-    """Events (dicts with id, event, timestamp) -> table of counts; EventError names the first that is no event.
+    """Events (dicts with id, event, timestamp) -> table of counts; EventError names the first that is not valid.
 
     utc_offset, time_zone: one of them, as HourClock.parse takes it. Raises InputError for more than MAX_HOURS.
     """

@@ -67,7 +67,7 @@ class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
 
 
 class BatchEvents(beam.PTransform):  # type: ignore[misc]
-    """Packs decoded events: PCollection[dict] -> PCollection[Batch]. Raises EventError for what is no event."""
+    """Packs decoded events: PCollection[dict] -> PCollection[Batch]. Raises EventError for an invalid event."""
 
     def expand(self, events: beam.PCollection[dict[str, Any]]) -> beam.PCollection[Batch]:
         return (

@@ -496,7 +496,7 @@ def test_a_bucket_without_its_extra_is_wrong_usage(capsys: pytest.CaptureFixture
     assert result.err == "error: --input gs://bucket/a.jsonl: it needs `pip install 'apache-beam[gcp]'`\n"
 
 
-def test_tracebacks_of_users_errors_are_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tracebacks_of_users_errors_are_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
     stream = logs.Filtered(sys.stderr)
     for text in (
         "Traceback (most recent call last):\n  ...\npipeline.errors.RejectsError: 1 of 2 [while running 'x']\n",
@@ -722,7 +722,7 @@ def test_standard_streams_that_are_needed(command: str, status: int, said: str, 
 
 
 @pytest.mark.parametrize("rest", ["--help", "--input in --output -"])
-def test_a_reader_that_has_gone_is_no_news(rest: str, tmp_path: Path) -> None:
+def test_a_reader_that_has_gone_is_no_error(rest: str, tmp_path: Path) -> None:
     """bash's `exec` with a pipe whose reader has ended: whatever is written breaks it."""
     Path("in/more.jsonl").write_bytes(json_lines(event(timestamp=k * 3600) for k in range(3000)))
     assert shell(f"run {rest} > >(exec <&-; sleep 0)", tmp_path)[1] == ""
