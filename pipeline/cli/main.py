@@ -104,7 +104,7 @@ def _run_job(job: Job, options: ReportOptions) -> Summary:
 
 
 def _run_stream(options: ReportOptions, folder: str) -> None:
-    from pipeline.cli.stream_options import find_engine, make_stream_job
+    from pipeline.cli.stream_options import describe, find_engine, make_stream_job
     from pipeline.stream.run import build_stream, run_stream
 
     start = time.monotonic()
@@ -116,6 +116,7 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
     if dataflow.is_dataflow(options) and dataflow.is_detached(options):
         logs.say(dataflow.launch(build_stream(job, options.for_engine()), options))
         return
+    logs.say(describe(job))
     summary = run_stream(job, options.for_engine())
     logs.say(
         f"{_counts(summary, job)}, {summary.late} late, "

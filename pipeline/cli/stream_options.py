@@ -6,12 +6,12 @@ import posixpath
 import re
 from typing import Any
 
-from apache_beam.options.pipeline_options import DebugOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PortableOptions, StandardOptions
 
 from pipeline.engine.prism import find_prism
 from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
 from pipeline.errors import UsageError
-from pipeline.storage.files import check_file_system, is_local
+from pipeline.storage.files import check_file_system, is_local, shown
 from pipeline.storage.patterns import has_magic
 from pipeline.storage.writable import check_folder
 from pipeline.stream.job import EARLY_FIRING_SECONDS, StreamJob
@@ -55,6 +55,11 @@ def check_stream(options: Any) -> None:
     _check_engine(standard.runner, bool(options.subscription))
     if standard.runner in (STREAM_RUNNER, "PortableRunner"):
         options.view_as(DebugOptions).add_experiment(KEEP_BUNDLES_WHOLE)
+    if "streaming_mode_at_least_once" in (options.view_as(GoogleCloudOptions).dataflow_service_options or ()):
+        raise UsageError(
+            "--dataflow_service_options streaming_mode_at_least_once does not go with reports: "
+            "what Dataflow delivers twice would be counted twice"
+        )
     if options.resume:
         _check_resume(options)
     if options.subscription and standard.runner in DIRECT_RUNNERS:
@@ -146,6 +151,16 @@ def make_stream_job(options: Any) -> StreamJob:
 def _id_parts(options: Any) -> int:
     """Files of ids an hour: what Dataflow keeps of a key must stay below 80 MB, which some 4 million ids are."""
     return 1 if options.view_as(StandardOptions).runner in (STREAM_RUNNER, *LOCAL_RUNNERS) else _REMOTE_PARTS
+
+
+def describe(job: StreamJob) -> str:
+    """What a stream that starts says: where it reads and writes, and how it ends."""
+    outputs = {"reports": job.output, "ids": job.ids_output, "rejects": job.rejects_output}
+    writes = ", ".join(f"{what} to {shown(folder)}" for what, folder in outputs.items() if folder)
+    if job.subscription:
+        return f"reading {job.subscription}; {writes}; Ctrl-C ends it"
+    patterns = ", ".join(map(shown, job.patterns))
+    return f"watching {patterns}; {writes}; Ctrl-C ends it when all is read, a second one at once"
 
 
 def _watched(pattern: str) -> str:

@@ -19,7 +19,7 @@ from apache_beam.utils.timestamp import Duration, Timestamp
 
 from pipeline.errors import UsageError
 from pipeline.model.balance import expected
-from pipeline.storage.files import InputFile
+from pipeline.storage.files import InputFile, is_local
 from pipeline.storage.matching import match_files
 
 POLL_SECONDS = 1.0
@@ -97,8 +97,8 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     ) -> Iterator[TimestampedValue]:
         last = stopping.is_set()
         now = Timestamp.now()
-        files = _new_files(map(os.fsdecode, patterns), tracker.current_restriction())
-        if not tracker.try_claim(files):
+        files, names = _new_files(map(os.fsdecode, patterns), tracker.current_restriction())
+        if not tracker.try_claim(names):
             return
         found_here["balance"] += expected(file.path for file in files.values())
         for file in files.values():
@@ -108,16 +108,22 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             tracker.defer_remainder(Duration(self._seconds))
 
 
-def _new_files(patterns: Iterable[str], seen: Seen) -> dict[bytes, InputFile]:
+def _new_files(patterns: Iterable[str], seen: Seen) -> tuple[dict[bytes, InputFile], set[bytes]]:
+    """The files that are new, and the digests of all paths under which they, or known ones, were found."""
     files: dict[bytes, InputFile] = {}
+    names: set[bytes] = set()
     for pattern in patterns:
         try:
             found = match_files(pattern, lambda path: _digest(path) not in seen.paths, _warn)
         except UsageError as error:
             _warn(error)
         else:
-            files.update((_digest(file.path), file) for file in found)
-    return files
+            for file in found:
+                own = _digest(_own_path(file.path))
+                names |= {own, _digest(file.path)}
+                if own not in seen.paths:
+                    files.setdefault(own, file)
+    return files, names
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -130,13 +136,18 @@ def _warn(error: UsageError) -> None:
     _warn_once(str(error))
 
 
+def _own_path(path: str) -> str:
+    """The one path of a file that may have several: through links, with `./`."""
+    return os.path.realpath(path) if is_local(path) else path
+
+
 def _digest(path: str) -> bytes:
     return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
 @dataclasses.dataclass
 class WatchFiles(beam.PTransform):  # type: ignore[misc]
-    """Files as they appear: Pipeline -> PCollection[InputFile], unbounded; each path once, when it is first seen.
+    """Files as they appear: Pipeline -> PCollection[InputFile], unbounded; each once, when it is first seen.
 
     Patterns are globs or folders; hidden files (a leading dot) are not seen, so that a file appears by being renamed.
     Timestamps and watermark are the time of a poll.

@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
 
 from pipeline.cli.main import main
 from pipeline.cli.options import parse_options
-from pipeline.cli.stream_options import KEEP_BUNDLES_WHOLE, find_engine, make_stream_job
+from pipeline.cli.stream_options import KEEP_BUNDLES_WHOLE, describe, find_engine, make_stream_job
 from pipeline.errors import UsageError
 from pipeline.stream.job import StreamJob
 
@@ -48,6 +48,10 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         ("--streaming --input s3://b/a --resume", "--resume needs inputs and outputs on this machine"),
         ("--streaming --input a --output gs://b/a --resume", "--resume needs inputs and outputs on this machine"),
         ("--input a --resume", "--resume needs --streaming"),
+        (
+            "--streaming --input a --runner DataflowRunner --dataflow_service_options streaming_mode_at_least_once",
+            "streaming_mode_at_least_once does not go with reports",
+        ),
         (f"--input a --subscription {SUBSCRIPTION}", "--subscription needs --streaming"),
         ("--input a --early_firing_seconds 5", "--early_firing_seconds needs --streaming"),
     ],
@@ -176,3 +180,13 @@ def test_prism_is_no_folder(tmp_path: Path) -> None:
     options = parse_options(["--streaming", "--input=x", f"--prism_location={tmp_path}"])
     with pytest.raises(UsageError, match=f"{tmp_path} is a folder, not Prism's program"):
         find_engine(options)
+
+
+def test_a_stream_says_where_it_reads_and_writes() -> None:
+    files = StreamJob("out", patterns=("*.jsonl", "in"), rejects_output="bad")
+    assert describe(files) == (
+        "watching *.jsonl, in; reports to out, rejects to bad; Ctrl-C ends it when all is read, a second one at once"
+    )
+    assert describe(StreamJob("out", subscription=SUBSCRIPTION, ids_output="ids")) == (
+        f"reading {SUBSCRIPTION}; reports to out, ids to ids; Ctrl-C ends it"
+    )

@@ -56,6 +56,23 @@ def test_a_file_is_found_once_and_a_hidden_one_when_it_is_renamed(tmp_path: Path
     assert poll(seen, tmp_path)[0] == []
 
 
+def test_a_file_is_one_under_all_its_paths(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    (folder / "a").write_bytes(b"x")
+    (folder / "same").symlink_to(folder / "a")
+    patterns = [folder, f"{folder}/", f"{tmp_path}/./folder/*", tmp_path / "link", f"{tmp_path}/link/*"]
+    names, seen = poll(Seen(), *patterns)
+    assert len(names) == 1
+    assert seen is not None
+    (folder / "b").write_bytes(b"x")
+    names, seen = poll(seen, *reversed(patterns))
+    assert names == ["b"]
+    assert seen is not None
+    assert poll(seen, *patterns)[0] == []
+
+
 def test_a_stop_lists_the_folder_once_more(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     watching.stopping.set()
