@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.formats import messages
 from pipeline.formats.messages import Message, MessageBlock, decode_messages, group_messages
 from pipeline.model.events import Batch, Reject
 from tests import documents, oracle, support
@@ -185,3 +186,13 @@ def test_a_block_knows_its_size_and_decodes_itself() -> None:
     block = MessageBlock((Message("a", line(), 0), Message("b", b"[]", 0)))
     assert block.nbytes == len(line()) + 2
     assert support.batch_rows(block.decode(True, None)) == [A]
+
+
+@pytest.mark.parametrize("fault", ["_decode_lines", "_decode_array"])
+def test_messages_are_counted_by_themselves(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    datas = [line(), b"[" + line() + b"," + line() + b"]", b"[", b"", line() + b"\n" + line(), PRETTY]
+    block = MessageBlock(tuple(Message(f"m{k}", data, 0) for k, data in enumerate(datas)))
+    batch = block.decode(True, None)
+    assert (batch.balance, batch.read, len(batch.codes), batch.rejected) == (0, 7, 6, 1)
+    monkeypatch.setattr(messages, fault, lambda *_: Batch.of([]))
+    assert block.decode(True, None).balance < 0

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import pipeline.serving.slots
 from pipeline.cli.server_options import parse_settings
 from pipeline.errors import InputError, UsageError
+from pipeline.model import table
 from pipeline.serving import bodies
 from pipeline.serving.app import make_app
 from pipeline.serving.journal import Journal
@@ -53,6 +54,13 @@ def test_sample(app: Any) -> None:
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="report.csv"'
     assert answer.headers["X-Report-Summary"] == '{"read":6,"counted":6,"rejected":0,"hours":3}'
+
+
+def test_more_hours_than_a_report_may_have(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "MAX_HOURS", 2)
+    answer = call(app, SAMPLE)
+    assert answer.status == 400
+    assert answer.problem["detail"].startswith("the events lie in more than 2 different hours, the most that a report")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP"])
