@@ -175,9 +175,10 @@ def test_no_events(runner: str) -> None:
 
 
 def test_what_the_shuffle_loses_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "pipeline.transforms.deduplicate.merge_events", lambda packed: merge_events(packed[: packed[0] + 1])
-    )
+    def first_only(pieces: bytes) -> Batch:
+        return merge_events(pieces[: 16 + int.from_bytes(pieces[8:16], "little")])
+
+    monkeypatch.setattr("pipeline.transforms.deduplicate.merge_events", first_only)
     blocks = [support.json_lines(EXAMPLE_EVENTS)] * 2
     with pytest.raises(MismatchError, match="read 12"), support.beam_pipeline() as pipeline:
         _ = batches(pipeline, blocks) | DropDuplicates() | HourlyTable()
@@ -196,7 +197,7 @@ def run_files(folder: Path, files: list[bytes], runner: str = "FnApiRunner", **o
     for number, data in enumerate(files):
         (folder / "in" / f"{number}.json").write_bytes(data)
     inputs = tuple(find_files([str(folder / "in")]))
-    job = Job(inputs, str(folder / "report.csv"), str(folder / "ids"), deduplicate=True, **options)
+    job = Job(inputs, str(folder / "report.csv"), ids_output=str(folder / "ids"), deduplicate=True, **options)
     return run_job(job, beam_options([f"--runner={runner}", support.NO_DOWNLOAD]))
 
 
