@@ -43,6 +43,10 @@ class ThreadedDoFn(beam.DoFn):  # type: ignore[misc]
         """What is done in a thread."""
         raise NotImplementedError
 
+    def is_small(self, element: Any) -> bool:
+        """Whether the work is less than what handing it to a thread costs."""
+        return False
+
     def emit(self, result: Any) -> Iterator[Any]:
         """The outputs of a result, perhaps tagged; runs in the bundle's own thread."""
         yield result
@@ -53,13 +57,20 @@ class ThreadedDoFn(beam.DoFn):  # type: ignore[misc]
     def process(
         self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[Any]:
-        self._pending.append((_pool().submit(self.work, element), timestamp, window))
-        if len(self._pending) > THREADS + 1:
+        at_once = not self._pending and self.is_small(element)
+        future = self._done(element) if at_once else _pool().submit(self.work, element)
+        self._pending.append((future, timestamp, window))
+        if at_once or len(self._pending) > THREADS + 1:
             yield from self._next()
 
     def finish_bundle(self) -> Iterator[Any]:
         while self._pending:
             yield from self._next()
+
+    def _done(self, element: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(self.work(element))
+        return future
 
     def _next(self) -> Iterator[Any]:
         future, timestamp, window = self._pending.popleft()

@@ -41,10 +41,11 @@ class Slot:
         self._folder = folder
         self.body, self.report = folder / BODY, folder / "report.csv"
         self._options = beam_options(beam_arguments)
+        self._embedded = _is_embedded(self._options)
         self._prepared: OrderedDict[ReportSettings, PreparedJob] = OrderedDict()
         self._files = (InputFile(str(self.body), SIZE_UNKNOWN, BODY),)
         self._staged = StagedJob(self._files[0], self.report, staging, beam_arguments) if staging else None
-        if not staging and _is_embedded(self._options):
+        if not staging and self._embedded:
             self._rehearse(usual)
 
     def _rehearse(self, settings: ReportSettings) -> None:
@@ -60,7 +61,7 @@ class Slot:
         """Reads the body and writes the report; PipelineError as run_job."""
         if self._staged:
             return self._staged.run(settings)
-        if _is_embedded(self._options):
+        if self._embedded:
             return self._prepare(settings).run()
         return run_job(Job(self._files, str(self.report), **dataclasses.asdict(settings)), self._options)
 

@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import Timestamp
 
-from pipeline.engine.threads import share_of_cores
+from pipeline.engine.threads import ThreadedDoFn, share_of_cores
 from tests.support import ROOT
 
 # Starts argv[1] workers that answer when all of them run.
@@ -38,3 +41,25 @@ def test_a_process_of_its_own_has_all_cores(monkeypatch: pytest.MonkeyPatch) -> 
 def test_more_processes_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_ID", "sdk-0")
     assert share_of_cores(0) == 1
+
+
+class Names(ThreadedDoFn):
+    """Which thread does the work."""
+
+    def is_small(self, element: str) -> bool:
+        return element == "small"
+
+    def work(self, element: str) -> tuple[str, str]:
+        return element, threading.current_thread().name
+
+
+def test_small_work_changes_no_thread_and_no_order() -> None:
+    """Only where nothing is under way, or it would overtake."""
+    names = Names()
+    names.start_bundle()
+    inputs = ["small", "large", "small", "large"]
+    outputs = [o.value for x in inputs for o in names.process(x, Timestamp(0), GlobalWindow())]
+    assert outputs == [("small", threading.current_thread().name)]
+    outputs += [output.value for output in names.finish_bundle()]
+    assert [element for element, _ in outputs] == inputs
+    assert all(name.startswith("work") for _, name in outputs[1:])
