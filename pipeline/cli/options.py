@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from pipeline.batch.job import Job
 from pipeline.cli.arguments import canonical
+from pipeline.cli.chart_page import CSV_PLACE, report_page
 from pipeline.cli.standard import STANDARD
 from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.engine.runners import LOCAL_RUNNERS, Parser, complete
@@ -223,8 +224,6 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
 
 def _chart_page(files: Sequence[InputFile], output: str) -> tuple[str, str]:
     """What stands before and after the report in the page of its chart, called by its only input, else its own name."""
-    from pipeline.serving.offline import CSV_PLACE, report_page
-
     name = os.path.basename(files[0].path if len(files) == 1 else output)
     before, _, after = report_page(shown(name)).partition(CSV_PLACE)
     return before, after

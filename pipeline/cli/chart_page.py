@@ -5,10 +5,12 @@ import json
 import re
 from pathlib import Path
 
+from pipeline import serving
+
 CSV_PLACE = "{the report as CSV}"
 """Where the report goes in what `report_page` gives."""
 
-_PAGE = Path(__file__).resolve().parent / "page"
+_PAGE = Path(serving.__file__).resolve().parent / "page"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 _TEMPLATE = """<!doctype html>
 <html lang="en">
