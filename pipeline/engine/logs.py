@@ -16,6 +16,7 @@ _SAID_ELSEWHERE = (
     "HTTP error while requesting file",
     "Prism received bundle error",  # the run fails with the error itself
     "stage.Execute aborting due to bundle error",
+    "Failed to read inputs in the data plane",  # an engine that was ended, or lost: the run says which
 )
 
 
