@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from pipeline.engine.logs import _is_news
+from pipeline.engine.logs import _is_new
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ def test_a_lost_engine_is_told_of_by_the_run(message: str, news: bool) -> None:
     except ConnectionError as error:
         traceback = (type(error), error, error.__traceback__)
     record = logging.LogRecord("apache_beam", logging.ERROR, "data_plane.py", 1, message, (), traceback)
-    assert _is_news(record) is news
+    assert _is_new(record) is news
