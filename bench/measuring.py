@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-OURS, PLAIN, IMPORT = "this project", "this project, plain lines", "import apache_beam"
+OURS, PLAIN, SMALL = "this project", "this project, plain lines", "this project, six events"
+IMPORT = "import apache_beam"
 BYTES = "reading the bytes"
 NO_REPORT = (IMPORT, BYTES)
 DUCKDB, POLARS, PANDAS, STOCK = "duckdb_sql", "polars_lazy", "pandas_frame", "stock_beam"
@@ -98,7 +99,7 @@ def command(case: Case, python: str, report: Path, ids: Path | None) -> list[str
     if case.program == BYTES:
         return [sys.executable, str(PROJECT / "bench" / "reading.py"), str(case.source)]
     more = ["--deduplicate"] if case.work == "deduplicate" else []
-    if case.program in (OURS, PLAIN):
+    if case.program in (OURS, PLAIN, SMALL):
         line = [python, "-m", "pipeline", "--input", str(case.source), "--output", str(report), *more]
         return line + (["--ids_output", str(ids)] if ids else [])
     script = PROJECT / "bench" / "rivals" / f"{case.program}.py"

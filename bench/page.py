@@ -100,7 +100,7 @@ def _series(results: Results) -> dict[str, dict[int, Case]]:
     """For each program its cases of counting plain JSON Lines, by how many events."""
     found: dict[str, dict[int, Case]] = {}
     for row, cases in results:
-        if row.work == "counts" and row.form == "jsonl":
+        if row.work == "counts" and row.form == "jsonl" and row.percent:
             for case in cases:
                 if case.program not in NO_REPORT:
                     found.setdefault(case.program, {})[case.events] = case

@@ -15,13 +15,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.measuring import NO_REPORT, OURS, PLAIN, PROJECT, RIVALS, STOCK, BenchError, Case
+from bench.measuring import NO_REPORT, OURS, PLAIN, PROJECT, RIVALS, SMALL, STOCK, BenchError, Case
 from bench.page import page
 from bench.rows import NAMES, ROWS, Row
 
 BASE = 10_000_000  # events that the targets are set for
 STOCK_EVENTS = 1_000_000  # more take stock Beam minutes: its time is scaled
 WARM_UP_EVENTS = 20_000
+SMALL_EVENTS = 6
 SUFFIXES = {"array": "array.json", "mock": "mock.json", "odd": "odd.jsonl", "some-odd": "some-odd.jsonl"}
 
 EXAMPLE = """\
@@ -69,7 +70,7 @@ def _repeat(source: Path, times: int, target: Path) -> None:
 
 def cases_of(row: Row, options: argparse.Namespace) -> list[Case]:
     """The row's cases, their files made."""
-    events = options.events * row.percent // 100
+    events = max(SMALL_EVENTS, options.events * row.percent // 100)
     source = data_file(options, events, row.form)
     cases = []
     for program in row.programs:
@@ -79,8 +80,9 @@ def cases_of(row: Row, options: argparse.Namespace) -> list[Case]:
             few = data_file(options, STOCK_EVENTS, row.form)
             cases.append(Case(program, row.work, few, STOCK_EVENTS, events // STOCK_EVENTS))
         else:
-            file = data_file(options, events, "jsonl") if program == PLAIN else source
-            cases.append(Case(program, row.work, file, events))
+            count = SMALL_EVENTS if program == SMALL else events
+            file = data_file(options, count, "jsonl") if program in (PLAIN, SMALL) else source
+            cases.append(Case(program, row.work, file, count))
     return cases
 
 
