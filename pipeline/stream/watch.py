@@ -6,8 +6,9 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -36,10 +37,20 @@ found_here: Counter[str] = Counter()
 """What the blocks of the files add up to that watches of this process have found since this was cleared."""
 
 
+Look = tuple[int, int]  # a file's size, and when it was last written
+
+
 class Seen(NamedTuple):
-    """The files that a watch has found: digests of their paths. (Beam ends a watch whose restriction is falsy.)"""
+    """What a watch has found. (Beam ends a watch whose restriction is falsy.)
+
+    paths: digests of the paths of files that were handed out. growing: how others looked, which may still be written,
+    by such digests. ending: whether the next poll is the last one. polled: when the folder was listed, Unix seconds.
+    """
 
     paths: frozenset[bytes] = frozenset()
+    growing: tuple[tuple[bytes, Look], ...] = ()
+    ending: bool = False
+    polled: float = 0
 
 
 class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
@@ -55,9 +66,9 @@ class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
         """Of a poll: Beam asks for it after 100 ms, and logs a traceback where there is none."""
         return RestrictionProgress(completed=int(self._done), remaining=int(not self._done))
 
-    def try_claim(self, found: Iterable[bytes]) -> bool:
+    def try_claim(self, seen: Seen) -> bool:
         if not self._done:
-            self._seen = Seen(self._seen.paths | frozenset(found))
+            self._seen = seen
         return not self._done
 
     def try_split(self, fraction_of_remainder: float) -> tuple[Seen, Seen] | None:
@@ -95,23 +106,58 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         tracker: Any = beam.DoFn.RestrictionParam(),
         watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
     ) -> Iterator[TimestampedValue]:
-        last = stopping.is_set()
-        now = Timestamp.now()
-        files, names = _new_files(map(os.fsdecode, patterns), tracker.current_restriction())
-        if not tracker.try_claim(names):
+        seen: Seen = tracker.current_restriction()
+        _wait_until(seen.polled + self._seconds, self._seconds)
+        stops, now = stopping.is_set(), Timestamp.now()
+        found, names = _new_files(map(os.fsdecode, patterns), seen)
+        files, growing = _settled(found, dict(seen.growing), float(now) - self._seconds)
+        taken = {name for name, own in names.items() if own not in growing}
+        ends = stops and (seen.ending or not growing)
+        if not tracker.try_claim(Seen(seen.paths | taken, tuple(growing.items()), stops, float(now))):
             return
-        found_here["balance"] += expected(file.path for file in files.values())
-        for file in files.values():
+        found_here["balance"] += expected(file.path for file in files)
+        for file in files:
             yield TimestampedValue(file, now)
         watermark.set_watermark(now)
-        if not last:
+        if ends:
+            _tell_left(found[own].name for own, _ in seen.growing if own in growing)
+        else:
             tracker.defer_remainder(Duration(self._seconds))
 
 
-def _new_files(patterns: Iterable[str], seen: Seen) -> tuple[dict[bytes, InputFile], set[bytes]]:
-    """The files that are new, and the digests of all paths under which they, or known ones, were found."""
+def _wait_until(due: float, most: float) -> None:
+    """Waits where an engine calls too soon: Flink without checkpoints does not defer. Unix seconds; seconds."""
+    early = due - time.time()
+    if early > 0:
+        time.sleep(min(early, most))
+
+
+def _settled(
+    found: Mapping[bytes, InputFile], before: Mapping[bytes, Look], since: float
+) -> tuple[list[InputFile], dict[bytes, Look]]:
+    """The files that are whole, and how the others look.
+
+    Whole are objects of a bucket, and files that were not written since a time or look as they did before.
+    """
+    files, growing = [], {}
+    for own, file in found.items():
+        look = file.size, file.modified
+        if is_local(file.path) and file.modified + 1 > since and before.get(own) != look:
+            growing[own] = look
+        else:
+            files.append(file)
+    return files, growing
+
+
+def _tell_left(names: Iterable[str]) -> None:
+    for name in names:
+        logging.getLogger(__name__).warning("%s is still being written: it was left out", name)
+
+
+def _new_files(patterns: Iterable[str], seen: Seen) -> tuple[dict[bytes, InputFile], dict[bytes, bytes]]:
+    """The files that are new by their own paths; and the own path of each path of theirs, or of known ones. Digests."""
     files: dict[bytes, InputFile] = {}
-    names: set[bytes] = set()
+    names: dict[bytes, bytes] = {}
     for pattern in patterns:
         try:
             found = match_files(pattern, lambda path: _digest(path) not in seen.paths, _warn)
@@ -120,7 +166,7 @@ def _new_files(patterns: Iterable[str], seen: Seen) -> tuple[dict[bytes, InputFi
         else:
             for file in found:
                 own = _digest(_own_path(file.path))
-                names |= {own, _digest(file.path)}
+                names |= {own: own, _digest(file.path): own}
                 if own not in seen.paths:
                     files.setdefault(own, file)
     return files, names
@@ -150,6 +196,7 @@ class WatchFiles(beam.PTransform):  # type: ignore[misc]
     """Files as they appear: Pipeline -> PCollection[InputFile], unbounded; each once, when it is first seen.
 
     Patterns are globs or folders; hidden files (a leading dot) are not seen, so that a file appears by being renamed.
+    One that is written in its place is waited for: until two polls see the same, or nothing was written for as long.
     Timestamps and watermark are the time of a poll.
     """
 

@@ -1,6 +1,7 @@
 """Watched folders: what a poll finds, and that a watch goes on, also where there is nothing yet."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.runners.sdf_utils import RestrictionTrackerView, ThreadsafeRestrictionTracker
 
+from pipeline.storage.files import InputFile
 from pipeline.stream import watch as watching
 from pipeline.stream.watch import Seen
 
@@ -22,7 +24,7 @@ def _not_stopping() -> Iterator[None]:
 
 def poll(seen: Seen, *patterns: str | Path) -> tuple[list[str], Seen | None]:
     """The names that a poll yields, and what it leaves to the next one; None: the watch has ended."""
-    watch: Any = watching._Watch(5)
+    watch: Any = watching._Watch(0)
     tracker = ThreadsafeRestrictionTracker(watch.create_tracker(seen))
     estimator = ManualWatermarkEstimator(None)
     found = watch.process(tuple(map(os.fsencode, patterns)), RestrictionTrackerView(tracker), estimator)
@@ -32,23 +34,29 @@ def poll(seen: Seen, *patterns: str | Path) -> tuple[list[str], Seen | None]:
     return names, status[0] if status else None
 
 
+def put(path: Path, data: bytes = b"x", modified: int = 1617393003) -> None:
+    """Writes a file that was last written at a time, long ago."""
+    path.write_bytes(data)
+    os.utime(path, (modified, modified))
+
+
 def test_an_empty_folder_is_watched_on(tmp_path: Path) -> None:
     names, seen = poll(Seen(), tmp_path)
     assert names == []
-    assert seen == Seen()
-    (tmp_path / "a").write_bytes(b"x")
     assert seen is not None
+    assert (seen.paths, seen.growing) == (frozenset(), ())
+    put(tmp_path / "a")
     assert poll(seen, tmp_path)[0] == ["a"]
 
 
 def test_a_file_is_found_once_and_a_hidden_one_when_it_is_renamed(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x")
-    (tmp_path / ".b").write_bytes(b"x")
+    put(tmp_path / "a")
+    put(tmp_path / ".b")
     (tmp_path / "folder").mkdir()
     names, seen = poll(Seen(), tmp_path, tmp_path / "*")
     assert names == ["a"]
     assert seen is not None
-    (tmp_path / "a").write_bytes(b"more")
+    put(tmp_path / "a", b"more")
     (tmp_path / ".b").rename(tmp_path / "b")
     names, seen = poll(seen, tmp_path)
     assert names == ["b"]
@@ -60,13 +68,13 @@ def test_a_file_is_one_under_all_its_paths(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (tmp_path / "link").symlink_to(folder)
-    (folder / "a").write_bytes(b"x")
+    put(folder / "a")
     (folder / "same").symlink_to(folder / "a")
     patterns = [folder, f"{folder}/", f"{tmp_path}/./folder/*", tmp_path / "link", f"{tmp_path}/link/*"]
     names, seen = poll(Seen(), *patterns)
     assert len(names) == 1
     assert seen is not None
-    (folder / "b").write_bytes(b"x")
+    put(folder / "b")
     names, seen = poll(seen, *reversed(patterns))
     assert names == ["b"]
     assert seen is not None
@@ -74,13 +82,13 @@ def test_a_file_is_one_under_all_its_paths(tmp_path: Path) -> None:
 
 
 def test_a_stop_lists_the_folder_once_more(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x")
+    put(tmp_path / "a")
     watching.stopping.set()
     assert poll(Seen(), tmp_path) == (["a"], None)
 
 
 def test_what_cannot_be_listed_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "a").write_bytes(b"x")
+    put(tmp_path / "a")
     names, seen = poll(Seen(), "nothing://x/*", tmp_path)
     assert names == ["a"]
     assert seen is not None
@@ -88,10 +96,10 @@ def test_what_cannot_be_listed_is_tried_again(tmp_path: Path, caplog: pytest.Log
 
 
 def test_a_poll_whose_work_was_split_off_yields_nothing(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x")
+    put(tmp_path / "a")
     tracker = watching._SeenTracker(Seen())
     assert tracker.try_split(0) == (Seen(), Seen())
-    assert not tracker.try_claim([b"a"])
+    assert not tracker.try_claim(Seen(frozenset([b"a"])))
     assert tracker.current_restriction() == Seen()
     assert tracker.try_split(0) is None
 
@@ -102,3 +110,68 @@ def test_a_poll_tells_its_progress() -> None:
     assert (progress.completed_work, progress.remaining_work) == (0, 1)
     tracker.try_split(0)
     assert tracker.current_progress().fraction_completed == 1
+
+
+def test_a_file_that_grows_is_waited_for(tmp_path: Path) -> None:
+    now = int(time.time())
+    put(tmp_path / "a", b"1", now)
+    put(tmp_path / "old")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    names, seen = poll(Seen(), tmp_path)
+    assert names == ["old"]
+    for more in (b"12", b"123"):
+        put(tmp_path / "a", more, now)
+        assert seen is not None
+        names, seen = poll(seen, tmp_path)
+        assert names == []
+    put(tmp_path / "a", b"321", now + 1)  # of the same size
+    assert seen is not None
+    names, seen = poll(seen, tmp_path)
+    assert names == []
+    assert seen is not None
+    names, seen = poll(seen, tmp_path)
+    assert len(names) == 1
+    assert seen is not None
+    assert (poll(seen, tmp_path)[0], seen.growing) == ([], ())
+
+
+def test_a_file_that_is_gone_again_is_not_waited_for(tmp_path: Path) -> None:
+    put(tmp_path / "a", modified=int(time.time()))
+    seen = poll(Seen(), tmp_path)[1]
+    assert seen is not None
+    assert len(seen.growing) == 1
+    (tmp_path / "a").unlink()
+    names, seen = poll(seen, tmp_path)
+    assert seen is not None
+    assert (names, seen.growing) == ([], ())
+
+
+def test_a_stop_waits_for_what_has_just_been_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in "ab":
+        put(tmp_path / name, modified=int(time.time()))
+    watching.stopping.set()
+    names, seen = poll(Seen(), tmp_path)
+    assert names == []
+    put(tmp_path / "b", b"more", int(time.time()))
+    put(tmp_path / "c", modified=int(time.time()))  # came after the stop
+    assert seen is not None
+    assert poll(seen, tmp_path) == (["a"], None)
+    assert [record.message for record in caplog.records] == [f"{tmp_path}/b is still being written: it was left out"]
+
+
+def test_objects_of_buckets_are_whole() -> None:
+    file = InputFile("gs://b/a", 1, "a", int(time.time()))
+    assert watching._settled({b"a": file}, {}, time.time()) == ([file], {})
+
+
+def test_a_poll_that_comes_too_soon_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(watching.time, "sleep", waited.append)
+    watch: Any = watching._Watch(5)
+    for ago in (3600, 1, -3600):  # the last: a clock was put back
+        tracker = ThreadsafeRestrictionTracker(watch.create_tracker(Seen(polled=time.time() - ago)))
+        estimator = ManualWatermarkEstimator(None)
+        list(watch.process((os.fsencode(tmp_path),), RestrictionTrackerView(tracker), estimator))
+    assert len(waited) == 2
+    assert 0 < waited[0] <= 4
+    assert waited[1] == 5
