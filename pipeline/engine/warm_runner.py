@@ -5,7 +5,6 @@ the run ends: 30 of the 35 ms that a report of six events took. Workers elsewher
 to bundle, and Beam's own can do so here.
 """
 
-import copy
 import itertools
 import logging
 from functools import partial
@@ -16,14 +15,16 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner.execution import FnApiRunnerExecutionContext
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner, RunnerResult
-from apache_beam.runners.portability.fn_api_runner.translations import Stage
+from apache_beam.runners.portability.fn_api_runner.translations import DataInput
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import EmbeddedWorkerHandler, WorkerHandlerManager
 from apache_beam.runners.runner import PipelineState
-from apache_beam.runners.worker.bundle_processor import DATA_INPUT_URN, DATA_OUTPUT_URN, BundleProcessor
+from apache_beam.runners.worker.bundle_processor import BundleProcessor
 from apache_beam.runners.worker.statecache import StateCache
 from apache_beam.runners.worker.statesampler import set_current_tracker
 
 from pipeline.errors import PipelineError
+
+_QUEUES = ("ready_inputs", "watermark_pending_inputs", "time_pending_inputs")
 
 
 class WarmRunner(FnApiRunner):  # type: ignore[misc]
@@ -52,11 +53,19 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
 
     def run_stages(self, stage_context: Any, stages: list[Any]) -> None:
         """Called where Beam would run the stages: keeps them, and starts the worker."""
-        self._stage_context, self._stages = stage_context, stages
-        self._payloads = [
-            (transform.spec, transform.spec.payload) for stage in stages for transform in stage.transforms
-        ]
         self._workers = WorkerHandlerManager(stage_context.components.environments, self._provision_info)
+        self._context = FnApiRunnerExecutionContext(
+            stages,
+            self._workers,
+            stage_context.components,
+            stage_context.safe_coders,
+            stage_context.data_channel_coders,
+            num_workers=1,
+        )
+        self._context.setup()
+        self._first = [(queue, _drain(getattr(self._context.queues, queue))) for queue in _QUEUES]
+        nodes = self._context.watermark_manager._pcollections_by_name.values()
+        self._watermarks = [(node, vars(node).copy()) for node in nodes]
 
     def close(self) -> None:
         """Ends the worker; the next run starts another."""
@@ -66,10 +75,10 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
 
     def _run_bundles(self) -> RunnerResult:
         """As FnApiRunner.run_stages, with the worker that is there."""
-        context = self._make_context()
+        context, infos = self._context, dict[str, list[Any]]()
         queues = context.queues
-        infos: dict[str, list[Any]] = {}
         try:
+            self._start()
             while len(queues.ready_inputs):
                 name, data = queues.ready_inputs.deque()
                 bundles = context.bundle_manager_for(context.stages[name])
@@ -81,18 +90,22 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
             self._forget_bundles()
         return RunnerResult(PipelineState.DONE, infos)
 
-    def _make_context(self) -> FnApiRunnerExecutionContext:
-        """The state of a run: queues, buffers, watermarks."""
-        known, stages = self._stage_context, list(map(_copy, self._stages))
-        context = FnApiRunnerExecutionContext(
-            stages, self._workers, known.components, known.safe_coders, known.data_channel_coders, num_workers=1
-        )
-        context.setup()
+    def _start(self) -> None:
+        """Puts the graph back to its beginning: nothing has been read, and its roots are what is to be done."""
+        for node, before in self._watermarks:
+            vars(node).update(before)
+        for queue, elements in self._first:
+            for key, inputs in elements:
+                data = {name: buffer.copy() for name, buffer in inputs.data.items()}
+                getattr(self._context.queues, queue).enque((key, DataInput(data, {})))
         self._workers.state_servicer.checkpoint()
-        return context
 
     def _forget_bundles(self) -> None:
-        """Removes what a run, perhaps broken off, left in the worker, but for the stages that are set up."""
+        """Removes what a run, perhaps broken off, left behind, but for the stages that are set up."""
+        for queue in _QUEUES:
+            _drain(getattr(self._context.queues, queue))
+        self._context.pcoll_buffers.clear()
+        self._context.timer_buffers.clear()
         (worker,) = self._workers.get_worker_handlers(None, 1)
         self._workers.state_servicer.restore()
         for channel in (worker.data_conn, worker.data_conn.inverse()):
@@ -101,12 +114,9 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
         _quieten(worker)
 
 
-def _copy(stage: Stage) -> Stage:
-    """A stage for one run, which writes addresses into the transforms at its ends."""
-    copied = copy.copy(stage)
-    ends = (DATA_INPUT_URN, DATA_OUTPUT_URN)
-    copied.transforms = [copy.deepcopy(t) if t.spec.urn in ends else t for t in stage.transforms]
-    return copied
+def _drain(queue: Any) -> list[Any]:
+    """Takes all out of a queue of Beam's, first come first."""
+    return [queue.deque() for _ in range(len(queue))]
 
 
 def _quieten(worker: EmbeddedWorkerHandler) -> None:

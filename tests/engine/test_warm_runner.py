@@ -101,6 +101,18 @@ def test_stages_are_set_up_once(tmp_path: Path) -> None:
         assert processor.call_count == stages + 1  # the one that failed
 
 
+def test_the_state_of_a_run_is_built_once(tmp_path: Path) -> None:
+    """And put back to its beginning, also after a run that failed."""
+    desk = Desk(tmp_path / "desk", ids=True)
+    prepared = PreparedJob(desk.job, OPTIONS)
+    context = warm.FnApiRunnerExecutionContext
+    with mock.patch.object(warm, "FnApiRunnerExecutionContext", side_effect=context) as contexts:
+        for data in (SAMPLE, b"x", b"[1", SAMPLE, b"[]", SAMPLE):
+            assert desk.outcome(prepared.run, data) == desk.expected(data)
+    assert contexts.call_count == 1
+    assert not prepared._runner._context.pcoll_buffers  # a large input does not stay in memory
+
+
 def test_no_thread_is_started_for_a_run(tmp_path: Path) -> None:
     """Beam's own sampler of times would be waited for."""
     desk = Desk(tmp_path / "desk")
