@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
+from pipeline.engine.runners import beam_options
 from pipeline.serving.app import make_app
 from pipeline.serving.journal import Journal
 from pipeline.serving.settings import Settings
@@ -54,7 +55,7 @@ def build_app(folder: Path, settings: Settings | None = None, *beam_arguments: s
     """An application with slots of its own."""
     settings = settings or Settings()
     pool = Slots(settings.queue)
-    make_slot = slot_maker(folder, beam_arguments, usual=settings.report)
+    make_slot = slot_maker(folder, beam_options(beam_arguments), usual=settings.report)
     for _ in range(slots):
         pool.add(make_slot())
     journal = Journal(settings.log_format)

@@ -45,6 +45,12 @@ def test_runners_are_for_the_engine(path: Path) -> None:
         assert not [name for name in imported(path.read_text()) if name.startswith("apache_beam.runners")]
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_options_are_named_by_the_command_lines(path: Path) -> None:
+    if room(path) != "cli":
+        assert not list(option_names(path.read_text()))
+
+
 @pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.name)
 def test_a_room_says_what_is_in_it_and_has_few_modules(path: Path) -> None:
     assert "ay import" in (ast.get_docstring(ast.parse((path / "__init__.py").read_text())) or "")

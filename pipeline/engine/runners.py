@@ -39,7 +39,7 @@ LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
 
 
 _FOR_EVER = 10 * 365 * 86400  # seconds
-_TIMEOUT_NAMES = ("--job_server_timeout", "--job-server-timeout")
+_TIMEOUT = "job_server_timeout"
 _ENDPOINT_SECONDS = 60  # for a job server that is just being started
 
 
@@ -88,7 +88,7 @@ def _let_jobs_last(portable: PortableOptions, arguments: Sequence[str]) -> None:
     """
     if portable.job_endpoint and portable.job_endpoint != "embed":
         _check_endpoint(portable.job_endpoint)
-    if not any(argument.startswith(_TIMEOUT_NAMES) for argument in arguments):
+    if not any(argument.lstrip("-").replace("-", "_").startswith(_TIMEOUT) for argument in arguments):
         portable.job_server_timeout = _FOR_EVER
 
 

@@ -1,11 +1,12 @@
 """Slots: each a private folder and a graph bound to the files in it, used by one request at a time."""
 
 import contextlib
+import copy
 import dataclasses
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, TimeoutError  # the latter is Python's own from 3.11 on
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +15,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 
 from pipeline.batch.job import Job
 from pipeline.batch.run import PreparedJob, run_job
-from pipeline.engine.runners import DEFAULT_RUNNER, beam_options
+from pipeline.engine.runners import DEFAULT_RUNNER
 from pipeline.errors import PipelineError
 from pipeline.model.tally import Summary
 from pipeline.serving.bodies import no_room
@@ -37,14 +38,14 @@ class Slot:
     usual: the settings for which that is done here.
     """
 
-    def __init__(self, folder: Path, beam_arguments: Sequence[str], staging: str | None, usual: ReportSettings) -> None:
+    def __init__(self, folder: Path, options: PipelineOptions, staging: str | None, usual: ReportSettings) -> None:
         self._folder = folder
         self.body, self.report = folder / BODY, folder / "report.csv"
-        self._options = beam_options(beam_arguments)
+        self._options = copy.deepcopy(options)  # Beam writes into them
         self._embedded = _is_embedded(self._options)
         self._prepared: OrderedDict[ReportSettings, PreparedJob] = OrderedDict()
         self._files = (InputFile(str(self.body), SIZE_UNKNOWN, BODY),)
-        self._staged = StagedJob(self._files[0], self.report, staging, beam_arguments) if staging else None
+        self._staged = StagedJob(self._files[0], self.report, staging, options) if staging else None
         if not staging and self._embedded:
             self._rehearse(usual)
 
@@ -102,18 +103,18 @@ def _is_embedded(options: PipelineOptions) -> bool:
 
 def slot_maker(
     folder: Path,
-    beam_arguments: Sequence[str],
+    options: PipelineOptions,
     staging: str | None = None,
     usual: ReportSettings = USUAL_REPORT,
 ) -> Callable[[], Slot]:
     """What makes slots below a folder. staging: a folder in a bucket, for workers that do not see this machine's disk.
 
-    usual: the settings of most reports. Raises UsageError: an option is unknown to Beam, the runner needs a staging
+    usual: the settings of most reports. Raises UsageError: the runner needs a staging
     folder, or it cannot be written.
     """
-    check_staging(staging, beam_options(beam_arguments), folder)
+    check_staging(staging, copy.deepcopy(options), folder)
     numbers = iter(range(10**9))
-    return lambda: Slot(folder / f"slot-{next(numbers)}", beam_arguments, staging, usual)
+    return lambda: Slot(folder / f"slot-{next(numbers)}", options, staging, usual)
 
 
 class Slots:

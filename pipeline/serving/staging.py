@@ -1,10 +1,10 @@
 """A folder in a bucket between this server and a runner whose workers do not see its disk."""
 
+import copy
 import dataclasses
 import logging
 import shutil
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 
 from apache_beam.io.filesystem import CompressionTypes
@@ -14,8 +14,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from pipeline.batch.job import Job
 from pipeline.batch.run import run_job
 from pipeline.engine import dataflow
-from pipeline.engine.runners import beam_options
-from pipeline.errors import OutputError, UsageError
+from pipeline.errors import OptionError, OutputError, UsageError
 from pipeline.model.tally import Summary
 from pipeline.serving.problems import ProblemError
 from pipeline.serving.settings import ReportSettings
@@ -29,24 +28,24 @@ def check_staging(staging: str | None, options: PipelineOptions, folder: Path) -
     """UsageError where a runner needs a staging folder or another option, or the folder cannot be written."""
     remote = dataflow.is_dataflow(options)
     if remote and not staging:
-        raise UsageError("--staging is missing: DataflowRunner's workers do not see this machine's disk")
+        raise OptionError("staging is missing: DataflowRunner's workers do not see this machine's disk")
     if not staging:
         return
     if is_local(staging):
-        raise UsageError(f"--staging {staging}: must be a folder in a bucket, gs:// or s3://")
+        raise OptionError(f"staging {staging}: must be a folder in a bucket, gs:// or s3://")
     check_writable(f"{staging.rstrip('/')}/probe")
     if remote:
         if dataflow.is_detached(options):
-            raise UsageError("--no_wait_until_finish, --dry_run and --template_location do not go with a server")
+            raise UsageError("no_wait_until_finish, dry_run and template_location do not go with a server")
         dataflow.prepare(options, [staging], str(folder))
 
 
 class StagedJob:
     """Makes reports of a file on this machine by a job that reads it from a bucket and writes its report there."""
 
-    def __init__(self, body: InputFile, report: Path, staging: str, beam_arguments: Sequence[str]) -> None:
+    def __init__(self, body: InputFile, report: Path, staging: str, options: PipelineOptions) -> None:
         self._body, self._report = body, report
-        self._staging, self._beam_arguments = staging.rstrip("/"), beam_arguments
+        self._staging, self._shared = staging.rstrip("/"), options
 
     def run(self, settings: ReportSettings) -> Summary:
         """As run_job; its objects are gone at the end. Raises ProblemError 503: the bucket fails."""
@@ -68,7 +67,7 @@ class StagedJob:
 
     def _options(self, job: Job) -> PipelineOptions:
         """Options of the job's own: Dataflow refuses a second job of a name, and Beam writes into them."""
-        options = beam_options(self._beam_arguments)
+        options = copy.deepcopy(self._shared)
         if dataflow.is_dataflow(options):
             dataflow.prepare(options, [file.path for file in job.files], str(self._report.parent))
             google = options.view_as(GoogleCloudOptions)

@@ -50,8 +50,9 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
         tempfile.tempdir = str(folder)
         until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
-            until_the_end.enter_context(running_prism(beam_options(settings.beam_arguments)))
-            make_slot = slot_maker(folder, settings.beam_arguments, settings.staging, settings.report)
+            options = beam_options(settings.beam_arguments)
+            until_the_end.enter_context(running_prism(options))
+            make_slot = slot_maker(folder, options, settings.staging, settings.report)
         except UsageError as error:
             ready.send(error)
             return

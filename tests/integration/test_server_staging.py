@@ -12,6 +12,7 @@ import pytest
 from pipeline.batch.job import Job
 from pipeline.batch.run import build_job
 from pipeline.engine.dataflow import launch
+from pipeline.engine.runners import beam_options
 from pipeline.model.tally import Summary
 from pipeline.serving import staging
 from pipeline.serving.settings import ReportSettings
@@ -88,7 +89,7 @@ def dataflow_job(storage: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch
     arguments = (*DATAFLOW, template, *storage.options)
     body = InputFile(str(folder / "body"), -1, "body")
     with mock.patch.object(staging, "run_job", run_job):
-        staging.StagedJob(body, folder / "report.csv", STAGING, arguments).run(ReportSettings())
+        staging.StagedJob(body, folder / "report.csv", STAGING, beam_options(arguments)).run(ReportSettings())
     return jobs[0]
 
 
@@ -112,7 +113,7 @@ def test_a_job_for_dataflow_reads_and_writes_the_bucket(
         (DATAFLOW, "--staging is missing: DataflowRunner"),
         (("--staging=/tmp/staging",), "--staging /tmp/staging: must be a folder in a bucket"),
         ((*DATAFLOW[:1], f"--staging={STAGING}"), "--region is missing"),
-        ((*DATAFLOW, f"--staging={STAGING}", "--no_wait_until_finish"), "--no_wait_until_finish"),
+        ((*DATAFLOW, f"--staging={STAGING}", "--no_wait_until_finish"), "no_wait_until_finish, dry_run and"),
         (("--staging=gs://missing/folder",), "gs://missing/folder/probe: cannot be written"),
     ],
 )

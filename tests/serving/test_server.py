@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import pipeline.serving.slots
 from pipeline.cli.server_options import parse_settings
+from pipeline.engine.runners import beam_options
 from pipeline.errors import InputError, UsageError
 from pipeline.model import table
 from pipeline.serving import bodies
@@ -348,7 +349,7 @@ def test_health_while_the_server_starts_and_stops(tmp_path: Path) -> None:
     settings, slots, stopping = Settings(), Slots(0), [False]
     app = make_app(settings, slots, Journal(), lambda: stopping[0])
     assert call(app, method="GET", path="/healthz").problem["detail"] == "the server is starting"
-    slots.add(slot_maker(tmp_path, [])())
+    slots.add(slot_maker(tmp_path, beam_options([]))())
     assert call(app, method="GET", path="/healthz").body == b"ok\n"
     stopping[0] = True
     answer = call(app, method="GET", path="/healthz")
