@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import os
 import re
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 from pipeline.errors import UsageError, one_line, printable
 from pipeline.storage.patterns import has_magic
 
-_EXTRAS = {"gs": "gcp", "s3": "aws"}
+_EXTRAS = {"gs": "gcp", "s3": "aws", "azfs": "azure", "hdfs": "hadoop"}  # of apache-beam, by what they are for
+_BUCKETS = ("gs", "s3")
 _LIBRARIES = ("apache_beam.io.", "boto3.", "botocore.", "google.", "pyarrow.")  # that have errors of their own
 _ANSWERS = {401: "access is denied (401)", 403: "access is denied (403)", 404: "no such bucket or object (404)"}
 
@@ -58,16 +60,18 @@ def check_file_system(path: str) -> None:
         system = file_system(path)
         if path.startswith("s3://") and not _has_s3_credentials(system._options):
             raise UsageError(f"{path}: no credentials for S3 (Beam's options for S3's keys, or as AWS has them)")
-    except (ValueError, ImportError):
+        if path.startswith("azfs://"):  # whose file system is there without it, and fails at the first use
+            importlib.import_module("azure.storage.blob")
+    except (ValueError, ImportError, BeamIOError):
         hint = f"it needs `pip install 'apache-beam[{extra}]'`" if extra else "no such kind of storage"
         raise UsageError(f"{path}: {hint}") from None
 
 
 def _check_object(path: str) -> None:
     scheme, bucket, name = re.fullmatch(r"(.*?)://([^/]*)(.*)", path, re.DOTALL).groups()  # type: ignore[union-attr]
-    if scheme in _EXTRAS and (not bucket or not name.strip("/")):
+    if scheme in _BUCKETS and (not bucket or not name.strip("/")):
         raise UsageError(f"{path}: names a bucket, but no object or folder in it")
-    if scheme in _EXTRAS and has_magic(bucket):
+    if scheme in _BUCKETS and has_magic(bucket):
         raise UsageError(f"{path}: a bucket's name cannot be a pattern")
 
 

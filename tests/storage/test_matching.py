@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,17 @@ def test_unknown_compression(name: str) -> None:
 
 def test_an_unknown_file_system() -> None:
     refused("nothere://bucket/a.json: no such kind of storage", "nothere://bucket/a.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "extra", "module"), [("hdfs://h/a.json", "hadoop", "hdfs"), ("azfs://b/c/a.json", "azure", "azure")]
+)
+def test_a_file_system_that_is_not_installed(
+    path: str, extra: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beam says so by an error of its own (Hadoop), or not before the first use (Azure)."""
+    monkeypatch.setitem(sys.modules, module, None)
+    refused(f"{path}: it needs `pip install 'apache-beam[{extra}]'`", path)
 
 
 GONE = "its link leads to nowhere, which is not there"
