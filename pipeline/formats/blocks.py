@@ -8,7 +8,8 @@ from typing import BinaryIO
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.formats.decoding import TOKEN, Block, Shape
+from pipeline.formats.decoding import Block, Shape
+from pipeline.formats.strict_json import TOKEN
 from pipeline.native import loader as native
 from pipeline.schema import RAW_BYTES
 

@@ -6,8 +6,6 @@ Python decoder here takes all others, and small blocks as a whole (loading compi
 
 import dataclasses
 import enum
-import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,16 +13,13 @@ import numpy as np
 
 from pipeline.errors import EventError, InputError
 from pipeline.formats.counting import count_elements, count_lines
+from pipeline.formats.strict_json import TOKEN, NotJsonError, parse
 from pipeline.model.events import NO_IDS, Batch, Ids, Reject
 from pipeline.native import loader as native
-from pipeline.schema import FIELDS, RAW_BYTES, Event, check_event
+from pipeline.schema import RAW_BYTES, Event, check_event
 
 SMALL_BLOCK = 64 * 1024
 """Bytes up to which the strict decoder alone is used: 64 KiB take it 7 ms, and loading compiled code 60 ms."""
-
-MAX_DEPTH = 200
-"""Levels of nesting allowed in a record: far below what Python's own JSON decoder can take on any thread."""
-
 
 MANY_REJECTS = 100_000
 """Rejects after which a source is given up, where rejects are not kept (a second of work)."""
@@ -145,10 +140,6 @@ class BrokenBlock(AnyBlock):
         return 1
 
 
-class NotJsonError(ValueError):
-    """Bytes that are not one strict JSON value; the message is the reason."""
-
-
 def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
     """Decodes a block: the valid events as columns, the others as rejects.
 
@@ -176,14 +167,14 @@ def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> B
     rows = len(data) // 40 + 1  # the shortest event has 43 bytes
     codes, timestamps = np.empty(rows, np.uint8), np.empty(rows, np.int64)
     ends, id_data = np.empty(rows if want_ids else 0, np.int64), np.empty(len(data) if want_ids else 0, np.uint8)
-    odd, found = np.empty((len(data) // 2 + 1, 3), np.int64), np.empty(native.SCRATCH_WORDS, np.int64)
+    unclear, found = np.empty((len(data) // 2 + 1, 3), np.int64), np.empty(native.SCRATCH_WORDS, np.int64)
     elements = block.shape is Shape.ELEMENTS
-    n = native.call("scan", data, len(data), elements, codes, timestamps, want_ids, ends, id_data, odd, found)
-    odds, error = found[:2].tolist()
+    n = native.call("scan", data, len(data), elements, codes, timestamps, want_ids, ends, id_data, unclear, found)
+    unclear_count, error = found[:2].tolist()
     ids = Ids(ends[:n], id_data[: ends[n - 1] if n else 0]) if want_ids else NO_IDS
     batch = Batch(codes[:n], timestamps[:n], ids)
-    if odds:
-        batch = Batch.concat([batch, _decode_spans(block, _as_spans(odd[:odds]), want_ids, max_rejects)])
+    if unclear_count:
+        batch = Batch.concat([batch, _decode_spans(block, _as_spans(unclear[:unclear_count]), want_ids, max_rejects)])
     if error >= 0:
         raise InputError(_not_an_element(block, error))
     return batch
@@ -244,10 +235,6 @@ def _lines(data: bytes) -> Iterator[Span]:
         start += len(line) + 1
 
 
-TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
-"""A string (perhaps cut off), a bracket or a comma."""
-
-
 def _elements(block: Block) -> Iterator[Span]:
     """The elements between the commas of a small block of array elements."""
     start = depth = count = 0
@@ -276,82 +263,3 @@ def _element(block: Block, start: int, stop: int, count: int) -> Span:
 def _not_an_element(block: Block, at: int) -> str:
     place = f"{block.source}: byte {block.offset + at}"
     return f"{place}: not JSON: the array has a missing or stray comma, bracket or value"
-
-
-def parse(raw: bytes) -> Any:
-    """One JSON value, strictly by RFC 8259: no NaN, no lone surrogate, no invalid UTF-8.
-
-    Whole numbers beyond 64 bits come back as +-2**64, fractions and exponents as float.
-
-    Raises:
-      NotJsonError: it is not JSON, or nested deeper than MAX_DEPTH.
-      EventError: it is an object in which the name of one of an event's fields stands twice.
-    """
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise NotJsonError(f"invalid UTF-8 at byte {error.start} of the record") from None
-    if _too_deep(text):
-        raise NotJsonError(f"nested deeper than {MAX_DEPTH} levels")
-    try:
-        value = _MEMBERS.decode(text)
-    except json.JSONDecodeError as error:
-        raise NotJsonError(f"{error.msg} at character {error.pos} of the record") from None
-    if _SURROGATE.search(text):
-        _refuse_surrogates(_PAIRS.decode(text))
-    if isinstance(value, _FieldTwice):
-        raise EventError(f"the name {value.name!r} stands twice in an object")
-    return value
-
-
-def _too_deep(text: str) -> bool:
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return False
-    depth = deepest = 0
-    for token in TOKEN.finditer(text.encode()):
-        mark = token.group()
-        depth += 1 if mark in b"[{" else -1 if mark in b"]}" else 0
-        deepest = max(deepest, depth)
-    return deepest > MAX_DEPTH
-
-
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def _refuse_surrogates(value: Any) -> None:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise NotJsonError("a lone surrogate in a string") from None
-
-
-class _FieldTwice(dict[str, Any]):
-    """An object with the name of a field twice, which matters where the object is a record."""
-
-    name: str
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        for field in FIELDS:
-            if names.count(field) > 1:
-                members = _FieldTwice(members)
-                members.name = field
-    return members
-
-
-def _constant(name: str) -> Any:
-    raise NotJsonError(name + " is not JSON")
-
-
-def _integer(digits: str) -> int:
-    """Python refuses to convert over 4,300 digits, and nobody needs them."""
-    if len(digits) > 20:
-        return -(2**64) if digits[0] == "-" else 2**64
-    return int(digits)
-
-
-_MEMBERS = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant, parse_int=_integer)
-_PAIRS = json.JSONDecoder(object_pairs_hook=list, parse_int=_integer)  # keeps the values of names that stand twice

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from pipeline.errors import EventError, InputError
 from pipeline.formats.blocks import is_array, read_blocks
 from pipeline.formats.counting import count_lines
-from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, NotJsonError, decode, parse
+from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, decode
+from pipeline.formats.strict_json import NotJsonError, parse
 from pipeline.model.events import Batch, Reject
 
 _BOM = b"\xef\xbb\xbf"

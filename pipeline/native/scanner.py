@@ -2,7 +2,7 @@
 
 It is a complete strict JSON reader (RFC 8259: escapes, UTF-8, numbers, nesting) that takes a
 record only when it understands all of it *and* the record is a valid event. Every other record is handed back as
-a span of bytes ("odd") for the strict Python decoder in `decoding.py`, which alone decides what is rejected and why.
+a span of bytes  for the strict Python decoder in `decoding.py`, which alone decides what is rejected and why.
 So the scanner can be fast and never has to be clever; `tests/formats/test_decoding_property.py` holds the two together.
 
 Compiled ahead and called through `loader.py`; importing this module imports numba (0.4 s).
@@ -60,7 +60,7 @@ def _member(d, i, end, newlines):
 def _record(d, i, end, newlines, text):
     """The event whose brace is at i: (index after it, code, timestamp, where its id starts and stops, escaped or not).
 
-    The index is -1 where the record is odd.
+    The index is -1 where the record is unclear.
     """
     seen = code = time = start = stop = _ZERO_INDEX
     escaped = False
@@ -134,19 +134,19 @@ def _element_end(d, i, end):
 
 
 @compiled
-def scan(d, size, elements, codes, times, want_ids, id_ends, ids, odd, found):
+def scan(d, size, elements, codes, times, want_ids, id_ends, ids, unclear, found):
     """Scans JSON Lines, or the inside of a JSON array (elements), at d; its last byte is a newline.
 
-    codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events. odd, int64 triples,
-    takes what was not understood: its span, and how many records stand before it. Blank lines are neither. found,
-    int64 and SCRATCH_WORDS long, takes how many were odd, and where the array lacks a comma or an element, or -1.
+    codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events. unclear, int64
+    triples, takes what is not understood: its span, and the number of records before it. Blank lines are none. found,
+    int64 and SCRATCH_WORDS long, takes how many were unclear, and where the array lacks a comma or an element, or -1.
 
     Returns how many events there are. Room is needed for size // 40 + 1 events, size bytes of ids and size // 2 + 1
-    odd records.
+    unclear records.
     """
     text = found + 16
     end = size - 1
-    n = odds = w = i = _ZERO_INDEX
+    n = unclear_count = w = i = _ZERO_INDEX
     error = np.int64(-1)
     i = spaces(d, i, end, elements)
     while i < end or elements:
@@ -174,10 +174,10 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, odd, found):
             if stop <= i or (elements and byte(d, i) == COMMA):
                 error = i
                 break
-            store(odd, 24 * odds, i)
-            store(odd, 24 * odds + 8, stop)
-            store(odd, 24 * odds + 16, n + odds)
-            odds += 1
+            store(unclear, 24 * unclear_count, i)
+            store(unclear, 24 * unclear_count + 8, stop)
+            store(unclear, 24 * unclear_count + 16, n + unclear_count)
+            unclear_count += 1
         i = spaces(d, stop, end, elements)
         if elements:
             if i >= end:
@@ -186,6 +186,6 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, odd, found):
                 error = i
                 break
             i = spaces(d, i + 1, end, elements)
-    store(found, 0, odds)
+    store(found, 0, unclear_count)
     store(found, 8, error)
     return n

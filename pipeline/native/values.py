@@ -11,7 +11,7 @@ from pipeline.schema import MAX_TIMESTAMP
 
 COMMA, COLON, ZERO, NINE = 44, 58, 48, 57
 OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 123, 125, 91, 93
-_MAX_DEPTH = 30  # of ignored members; deeper records are odd
+_MAX_DEPTH = 30  # of ignored members; deeper records are unclear
 
 
 @compiled

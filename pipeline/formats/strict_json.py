@@ -1,0 +1,97 @@
+"""Strict JSON by RFC 8259: one value of bytes, or the reason why it is none."""
+
+import json
+import re
+from typing import Any
+
+from pipeline.errors import EventError
+from pipeline.schema import FIELDS
+
+MAX_DEPTH = 200
+"""Levels of nesting allowed in a record: far below what Python's own JSON decoder can take on any thread."""
+
+TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
+"""A string (perhaps cut off), a bracket or a comma."""
+
+
+class NotJsonError(ValueError):
+    """Bytes that are not one strict JSON value; the message is the reason."""
+
+
+def parse(raw: bytes) -> Any:
+    """One JSON value, strictly by RFC 8259: no NaN, no lone surrogate, no invalid UTF-8.
+
+    Whole numbers beyond 64 bits come back as +-2**64, fractions and exponents as float.
+
+    Raises:
+      NotJsonError: it is not JSON, or nested deeper than MAX_DEPTH.
+      EventError: it is an object in which the name of one of an event's fields stands twice.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotJsonError(f"invalid UTF-8 at byte {error.start} of the record") from None
+    if _too_deep(text):
+        raise NotJsonError(f"nested deeper than {MAX_DEPTH} levels")
+    try:
+        value = _MEMBERS.decode(text)
+    except json.JSONDecodeError as error:
+        raise NotJsonError(f"{error.msg} at character {error.pos} of the record") from None
+    if _SURROGATE.search(text):
+        _refuse_surrogates(_PAIRS.decode(text))
+    if isinstance(value, _FieldTwice):
+        raise EventError(f"the name {value.name!r} stands twice in an object")
+    return value
+
+
+def _too_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return False
+    depth = deepest = 0
+    for token in TOKEN.finditer(text.encode()):
+        mark = token.group()
+        depth += 1 if mark in b"[{" else -1 if mark in b"]}" else 0
+        deepest = max(deepest, depth)
+    return deepest > MAX_DEPTH
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _refuse_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise NotJsonError("a lone surrogate in a string") from None
+
+
+class _FieldTwice(dict[str, Any]):
+    """An object with the name of a field twice, which matters where the object is a record."""
+
+    name: str
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        for field in FIELDS:
+            if names.count(field) > 1:
+                members = _FieldTwice(members)
+                members.name = field
+    return members
+
+
+def _constant(name: str) -> Any:
+    raise NotJsonError(name + " is not JSON")
+
+
+def _integer(digits: str) -> int:
+    """Python refuses to convert over 4,300 digits, and nobody needs them."""
+    if len(digits) > 20:
+        return -(2**64) if digits[0] == "-" else 2**64
+    return int(digits)
+
+
+_MEMBERS = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant, parse_int=_integer)
+_PAIRS = json.JSONDecoder(object_pairs_hook=list, parse_int=_integer)  # keeps the values of names that stand twice
