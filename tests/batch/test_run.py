@@ -1,0 +1,37 @@
+"""A report's run: what it returns, writes and leaves, on two runners."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import (
+    run_job,
+)
+from pipeline.engine.runners import beam_options
+from pipeline.model.tally import Summary
+from tests import oracle, support
+from tests.support import EXAMPLE_EVENTS
+from tests.transforms_support import Files, on_both_runners
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@on_both_runners
+def test_no_report_without_its_chart(runner: str, files: Files) -> None:
+    job = files.job(chart_output=files.path("chart.html/x"))
+    Path(files.path("chart.html")).write_text("in the way")
+    with pytest.raises(Exception, match=r"chart\.html"):
+        run_job(job, beam_options([f"--runner={runner}", support.NO_DOWNLOAD]))
+    assert files.outputs() == ["chart.html"]
+
+
+@on_both_runners
+def test_run_job(runner: str, files: Files) -> None:
+    job = files.job(utc_offset="-03:30", impressions_factor="2")
+    assert run_job(job, beam_options([f"--runner={runner}", support.NO_DOWNLOAD])) == Summary(6, 6, 0, 3)
+    events = [(item["id"], item["event"], item["timestamp"]) for item in EXAMPLE_EVENTS]
+    assert Path(job.output).read_text() == oracle.report(events, -210, "2")
+    assert files.outputs() == ["report.csv"]
