@@ -25,7 +25,7 @@ from pipeline.storage.files import InputFile, shown
 from pipeline.storage.matching import find_files
 from pipeline.storage.suffixes import Kind, check_suffix
 from pipeline.storage.writable import check_writable, is_same
-from pipeline.stream.job import EARLY_FIRING_SECONDS
+from pipeline.stream.job import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS
 from pipeline.version import VERSION
 
 DEFAULT_OUTPUT = "report.csv"
@@ -77,6 +77,12 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             type=_integer,
             metavar="N",
             help="closes hours so long after their end (default: never)",
+        )
+        add(
+            "--max_future_seconds",
+            type=_integer,
+            metavar="N",
+            help=f"events further ahead of their file or message are rejects (default {MAX_FUTURE_SECONDS}: a day)",
         )
         add("--resume", action="store_true", default=None, help="go on where an earlier run with --resume ended")
 

@@ -14,7 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.storage.files import check_file_system, is_local, shown
 from pipeline.storage.patterns import has_magic
 from pipeline.storage.writable import check_folder
-from pipeline.stream.job import EARLY_FIRING_SECONDS, StreamJob
+from pipeline.stream.job import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS, StreamJob
 
 STREAM_OPTIONS = (
     "subscription",
@@ -22,6 +22,7 @@ STREAM_OPTIONS = (
     "id_attribute",
     "early_firing_seconds",
     "allowed_lateness_seconds",
+    "max_future_seconds",
     "resume",
 )
 
@@ -43,7 +44,7 @@ def check_stream(options: Any) -> None:
         _check_subscription(options.subscription)
     if "-" in (*(options.input or ()), options.output, options.ids_output, options.rejects_output):
         raise UsageError("standard input and output (-) do not go with --streaming")
-    for name, least in (("early_firing_seconds", 1), ("allowed_lateness_seconds", 0)):
+    for name, least in (("early_firing_seconds", 1), ("allowed_lateness_seconds", 0), ("max_future_seconds", 0)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} must be at least {least}")
@@ -133,6 +134,7 @@ def make_stream_job(options: Any) -> StreamJob:
         impressions_factor=options.impressions_factor,
         early_firing_seconds=options.early_firing_seconds or EARLY_FIRING_SECONDS,
         allowed_lateness_seconds=options.allowed_lateness_seconds,
+        max_future_seconds=MAX_FUTURE_SECONDS if options.max_future_seconds is None else options.max_future_seconds,
         timestamp_attribute=options.timestamp_attribute,
         id_attribute=options.id_attribute,
         deduplicate=options.deduplicate,

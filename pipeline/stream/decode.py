@@ -16,8 +16,9 @@ from pipeline.formats.decoding import AnyBlock, BrokenBlock
 from pipeline.model.events import Batch, Reject
 from pipeline.model.hours import HourClock
 from pipeline.model.tally import Tally, explain_rejects, first_rejects
+from pipeline.stream.future import refuse_future
 from pipeline.stream.hour_files import write_lines
-from pipeline.stream.job import StreamJob
+from pipeline.stream.job import MAX_FUTURE_SECONDS, StreamJob
 from pipeline.stream.lateness import late_rejects, split_late
 from pipeline.stream.ledger import block_name, ledger_of
 from pipeline.stream.resume import contribute
@@ -28,9 +29,10 @@ from pipeline.transforms.format import reject_lines
 class _DecodeStream(ThreadedDoFn):
     """As DecodeBlocks, but nothing that comes in is a reason to stop: it is a reject, and goes on."""
 
-    def __init__(self, want_ids: bool, clock: HourClock, allowed_lateness: int | None) -> None:
+    def __init__(self, want_ids: bool, clock: HourClock, allowed_lateness: int | None, max_future: int) -> None:
         super().__init__()
-        self._want_ids, self._clock, self._allowed = want_ids, clock, allowed_lateness
+        self._want_ids, self._clock = want_ids, clock
+        self._allowed, self._max_future = allowed_lateness, max_future
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -47,7 +49,7 @@ class _DecodeStream(ThreadedDoFn):
         except InputError as error:
             batch = BrokenBlock(block.source, str(error), balance=block.balance).decode(self._want_ids, None)
         allowed = 2**60 if self._allowed is None else self._allowed
-        return block, *split_late(batch, block.arrived, allowed, self._clock)
+        return block, *split_late(refuse_future(batch, block, self._max_future), block.arrived, allowed, self._clock)
 
     def emit(self, result: tuple[AnyBlock, Batch, Batch]) -> Iterator[Any]:
         block, batch, late = result
@@ -70,7 +72,7 @@ class _KeepStream(_DecodeStream):
     """As _DecodeStream, but each block is kept in the ledger, before anything of it goes on, or was so before."""
 
     def __init__(self, job: StreamJob, want_ids: bool, clock: HourClock) -> None:
-        super().__init__(want_ids, clock, job.allowed_lateness_seconds)
+        super().__init__(want_ids, clock, job.allowed_lateness_seconds, job.max_future_seconds)
         self._job = job
 
     def work(self, block: AnyBlock) -> Any:
@@ -97,16 +99,18 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks of a stream: PCollection[AnyBlock] -> a dict of PCollections.
 
     batches (main): Batch, the events in time. REJECTS: tuple[Reject, ...], the rejects and late events of one block.
-    COUNTS: Counted, of a bundle. keep: a job in whose ledger the blocks are kept.
+    COUNTS: Counted, of a bundle. max_future: seconds that events may be ahead of when they came.
+    keep: a job in whose ledger the blocks are kept.
     """
 
     want_ids: bool
     clock: HourClock
     allowed_lateness: int | None = None
+    max_future: int = MAX_FUTURE_SECONDS
     keep: StreamJob | None = None
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
-        decode = _DecodeStream(self.want_ids, self.clock, self.allowed_lateness)
+        decode = _DecodeStream(self.want_ids, self.clock, self.allowed_lateness, self.max_future)
         if self.keep:
             decode = _KeepStream(self.keep, self.want_ids, self.clock)
         outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, COUNTS, main="batches")

@@ -195,7 +195,9 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
         seconds, at_once = job.early_firing_seconds, job.late_at_once
         want_ids = bool(job.ids_output or job.rejects_output) or job.deduplicate
         keep = job if job.resume else None
-        decoded = blocks | "Decode" >> DecodeStream(want_ids, clock, job.allowed_lateness_seconds, keep)
+        decoded = blocks | "Decode" >> DecodeStream(
+            want_ids, clock, job.allowed_lateness_seconds, job.max_future_seconds, keep
+        )
         earlier = (
             blocks.pipeline | "Earlier runs" >> EarlierRuns(job.output) if job.resume else defaultdict(lambda: None)
         )

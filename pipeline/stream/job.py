@@ -7,6 +7,8 @@ from pipeline.model.table import DEFAULT_FACTOR
 
 EARLY_FIRING_SECONDS = 60
 
+MAX_FUTURE_SECONDS = 86400
+
 
 @dataclasses.dataclass(frozen=True)
 class StreamJob:
@@ -14,9 +16,10 @@ class StreamJob:
 
     patterns: watched files; or subscription: of Pub/Sub. utc_offset, time_zone: at most one, as HourClock.parse takes
     it. early_firing_seconds: between the reports of an hour that goes on. allowed_lateness_seconds: how long an hour
-    stays open, None: for ever. deduplicate: events equal in id, event and timestamp count once. id_parts: files of ids
-    an hour, by the ids' hashes, a power of two. late_at_once: late events are reported as they come, since DirectRunner
-    loses timers of late panes. resume: goes on from the ledger in output, and keeps it. token: names temporary files.
+    stays open, None: for ever. max_future_seconds: how far ahead events may be. deduplicate: events equal in id, event
+    and timestamp count once. id_parts: files of ids an hour, by the ids' hashes, a power of two. late_at_once: late
+    events are reported as they come, since DirectRunner loses timers of late panes. resume: goes on from the ledger in
+    output, and keeps it. token: names temporary files.
     """
 
     output: str
@@ -30,6 +33,7 @@ class StreamJob:
     impressions_factor: str = DEFAULT_FACTOR
     early_firing_seconds: int = EARLY_FIRING_SECONDS
     allowed_lateness_seconds: int | None = None
+    max_future_seconds: int = MAX_FUTURE_SECONDS
     timestamp_attribute: str | None = None
     id_attribute: str | None = None
     deduplicate: bool = False

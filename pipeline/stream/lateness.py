@@ -28,12 +28,17 @@ def split_late(batch: Batch, arrived: int, allowed: int, clock: HourClock) -> tu
 
 def late_rejects(late: Batch, block: AnyBlock, clock: HourClock) -> Iterator[Reject]:
     """A block's late events as rejects, with the reason, and where the block begins."""
-    index = None if block.offset is not None else block.index
     ids = late.ids.to_list() or [b""] * len(late.codes)
     hours = clock.starts(clock.numbers(late.timestamps)).tolist()
     ends = clock.ends(late.timestamps).tolist()
     rows = zip(ids, late.codes.tolist(), late.timestamps.tolist(), hours, ends, strict=True)
     for name, code, timestamp, hour, end in rows:
-        event = {"id": name.decode(), "event": EVENT_TYPES[code], "timestamp": timestamp}
         reason = f"late: came {block.arrived - end} s after the end of its hour {clock.label(hour)}"
-        yield Reject(block.source, block.offset, index, reason, json.dumps(event)[:RAW_BYTES])
+        yield event_reject(block, name, code, timestamp, reason)
+
+
+def event_reject(block: AnyBlock, name: bytes, code: int, timestamp: int, reason: str) -> Reject:
+    """An event of a block as a reject, where the block begins."""
+    index = None if block.offset is not None else block.index
+    event = {"id": name.decode(), "event": EVENT_TYPES[code], "timestamp": timestamp}
+    return Reject(block.source, block.offset, index, reason, json.dumps(event)[:RAW_BYTES])

@@ -28,6 +28,8 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         ("--streaming --subscription projects/p/subscriptions/events", "must be projects/PROJECT/subscriptions/NAME"),
         ("--streaming --input a --early_firing_seconds 0", "--early_firing_seconds must be at least 1"),
         ("--streaming --input a --allowed_lateness_seconds -1", "--allowed_lateness_seconds must be at least 0"),
+        ("--streaming --input a --max_future_seconds -1", "--max_future_seconds must be at least 0"),
+        ("--input a --max_future_seconds 1", "--max_future_seconds needs --streaming"),
         ("--streaming --input a --id_attribute x", "belong to --subscription"),
         ("--streaming --input a --runner FnApiRunner", "would wait for ever. Use --runner PrismRunner"),
         ("--streaming --input a --runner DirectRunner", "cannot watch files.*Use --runner PrismRunner"),
@@ -93,7 +95,8 @@ def test_files_of_ids_an_hour(more: str, parts: int, tmp_path: Path) -> None:
 def test_a_job_has_all_options(tmp_path: Path) -> None:
     options = parse_options(
         f"--streaming --runner DataflowRunner --subscription {SUBSCRIPTION} --output {tmp_path}/out --deduplicate "
-        "--timestamp_attribute when --id_attribute number --allowed_lateness_seconds 0 --early_firing_seconds 7".split()
+        "--timestamp_attribute when --id_attribute number --allowed_lateness_seconds 0 --early_firing_seconds 7 "
+        "--max_future_seconds 0".split()
     )
     job = dataclasses.replace(make_stream_job(options), token="")
     assert job == StreamJob(
@@ -101,6 +104,7 @@ def test_a_job_has_all_options(tmp_path: Path) -> None:
         subscription=SUBSCRIPTION,
         early_firing_seconds=7,
         allowed_lateness_seconds=0,
+        max_future_seconds=0,
         timestamp_attribute="when",
         id_attribute="number",
         deduplicate=True,

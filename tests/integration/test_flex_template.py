@@ -128,6 +128,7 @@ def test_factors(value: str) -> None:
         *(("subscription", v) for v in SUBSCRIPTIONS),
         *(("early_firing_seconds", v) for v in ("1", "60", "007", "0", "00", "-1", "1.5", "x", *ODD)),
         *(("allowed_lateness_seconds", v) for v in ("0", "3600", "-1", "1.5", "x", *ODD)),
+        *(("max_future_seconds", v) for v in ("0", "86400", "-1", "1.5", "x", *ODD)),
     ],
 )  # fmt: skip
 def test_options_of_streams(name: str, value: str) -> None:

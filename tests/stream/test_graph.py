@@ -84,6 +84,19 @@ def test_what_came_too_late_is_kept_with_the_reason(tmp_path: Path) -> None:
     assert reject["reason"] == "late: came 61 s after the end of its hour 2021-04-02T20:00:00+01:00"
 
 
+def test_events_of_the_future_are_rejects(tmp_path: Path) -> None:
+    blocks = [block(HOUR, HOUR + 100, arrived=HOUR), block(HOUR + 86401, arrived=HOUR)]
+    outcome = play(tmp_path, arrive(*blocks))
+    assert outcome.summary == Summary(3, 2, 1, 0)
+    assert list(outcome.reports) == ["2021-04-02T20+0100.csv"]
+    outcome = play(tmp_path / "strict", arrive(*blocks), max_future_seconds=99, deduplicate=True)
+    assert outcome.summary == Summary(3, 1, 2, 0)
+    assert {reject["reason"] for reject in outcome.rejects} == {
+        "timestamp: in the future, 100 s after it came",
+        "timestamp: in the future, 86401 s after it came",
+    }
+
+
 def test_equal_late_events_of_two_blocks_are_kept_both(tmp_path: Path) -> None:
     twice = [dataclasses.replace(block(HOUR, arrived=HOUR + 3601), offset=offset) for offset in (0, 4096)]
     outcome = play(tmp_path, arrive(*twice), allowed_lateness_seconds=0)
@@ -94,7 +107,8 @@ def test_nothing_that_comes_in_stops_the_stream(tmp_path: Path) -> None:
     broken = BrokenBlock("gone.jsonl", "gone.jsonl: cannot be read: no such file")
     no_array = Block(b'{"id": "a"} {"id": "b"}\n', support.decoding.Shape.ELEMENTS, "array.json")
     lines = Block(b"x\n" + support.line(timestamp=HOUR) + b"\n{}\n", source="lines.jsonl")
-    messages = [Message("m1", support.line("b", timestamp=HOUR), 5), Message("m2", b"[", 5), Message("m3", b"[]", 99)]
+    data = {"m1": support.line("b", timestamp=HOUR), "m2": b"[", "m3": b"[]"}
+    messages = [Message(name, message, HOUR) for name, message in data.items()]
     outcome = play(tmp_path, watermark(HOUR), arrive(broken, no_array, lines, *group_messages(messages)))
     assert outcome.summary == Summary(7, 2, 5, 0)
     assert {(reject["source"], reject["offset"]) for reject in outcome.rejects} == {
