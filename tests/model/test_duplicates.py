@@ -248,7 +248,7 @@ def run_blocks(folder: Path, steps: list[Any], **options: Any) -> None:
 
 
 def stream_job(folder: Path, **options: Any) -> StreamJob:
-    return StreamJob(str(folder), deduplicate=True, ids_output=str(folder / "ids"), **options)
+    return StreamJob(str(folder), deduplicate=True, ids_output=str(folder / "ids"), late_at_once=True, **options)
 
 
 def test_a_stream(tmp_path: Path) -> None:
