@@ -125,14 +125,6 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
                 pass
 
 
-class _ReadWhole(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, parts: _ReadBlocks) -> None:
-        self._parts = parts
-
-    def process(self, file: InputFile) -> Iterator[AnyBlock]:
-        return self._parts.process(file, self._parts.create_tracker(self._parts.initial_restriction(file)))
-
-
 def _read(reader: Reader, parts: Iterator[int], seen: int) -> Iterator[AnyBlock]:
     for part in parts:
         for block in reader.read_part(part):
@@ -211,13 +203,12 @@ class ReadBlocks(beam.PTransform):  # type: ignore[misc]
 
     Plain JSON Lines are split by cells of cell_bytes, Parquet by row groups; compressed files and JSON arrays are
     read by one worker each. Raises InputError where a source as a whole cannot be read; with keep_broken that is a
-    BrokenBlock. split: where there is only one worker, files need not be, and what asks for their parts is no stage.
+    BrokenBlock.
     """
 
-    def __init__(self, cell_bytes: int = BLOCK_BYTES, keep_broken: bool = False, split: bool = True) -> None:
+    def __init__(self, cell_bytes: int = BLOCK_BYTES, keep_broken: bool = False) -> None:
         super().__init__()
-        parts = _ReadBlocks(cell_bytes, keep_broken)
-        self._do_fn = parts if split else _ReadWhole(parts)
+        self._do_fn = _ReadBlocks(cell_bytes, keep_broken)
 
     def expand(self, files: beam.PCollection[InputFile]) -> beam.PCollection[AnyBlock]:
         return typed(files | "Read blocks" >> beam.ParDo(self._do_fn), AnyBlock)  # type: ignore[no-any-return]

@@ -112,9 +112,8 @@ def test_first_splits_cover_all_parts(tmp_path: Path) -> None:
     assert sum(dofn.restriction_size(file, piece) for piece in pieces) >= file.size
 
 
-@pytest.mark.parametrize("split", [True, False])
 @pytest.mark.parametrize("cell_bytes", [1, 17, 1000])
-def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, split: bool, tmp_path: Path) -> None:
+def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, tmp_path: Path) -> None:
     files = [
         make(tmp_path / "a.jsonl", json_lines(EVENTS[:50])),
         make(tmp_path / "b.jsonl", json_lines(EVENTS[50:100])[:-1].replace(b"\n", b"\r\n")),
@@ -127,7 +126,7 @@ def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, split: bool, tmp_path: P
         assert rows(Batch.concat([decode_any(block) for block in blocks])) == ROWS
 
     with support.beam_pipeline() as pipeline:
-        assert_that(pipeline | beam.Create(files) | ReadBlocks(cell_bytes, split=split), check)
+        assert_that(pipeline | beam.Create(files) | ReadBlocks(cell_bytes), check)
 
 
 @pytest.mark.parametrize(
