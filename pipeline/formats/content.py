@@ -104,5 +104,7 @@ def check_form(source: str, promised: Form | None, head: bytes) -> Form:
 def check_json(source: str, head: bytes) -> None:
     """InputError where a source, or what it holds when decompressed, looks like something else than JSON."""
     what = looks_like(head)
+    if what == PARQUET.name:  # as such it would not have come here
+        raise InputError(f"{source}: cannot be read: it is Parquet inside another compression; decompress it first")
     if what:
         raise InputError(f"{source}: cannot be read: it looks like {what}; events are JSON, JSON Lines or Parquet")

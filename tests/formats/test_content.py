@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError, UsageError
-from pipeline.formats.content import JSON, PARQUET, check_form, form_of_content, form_of_name, looks_like
+from pipeline.formats.content import JSON, PARQUET, check_form, check_json, form_of_content, form_of_name, looks_like
 from tests.support import EXAMPLE_EVENTS, json_lines
 
 SAMPLE = json.dumps(EXAMPLE_EVENTS).encode()
@@ -91,6 +91,11 @@ def test_what_it_looks_like_is_said(data: bytes, what: str) -> None:
     if what != "Parquet":
         with pytest.raises(InputError, match=f"^a: cannot be read: its name says Parquet, but it looks like .*{what}"):
             check_form("a", PARQUET, data)
+
+
+def test_parquet_that_was_compressed_again_is_told_what_to_do() -> None:
+    with pytest.raises(InputError, match=r"^a: cannot be read: it is Parquet inside another compression; decompress"):
+        check_json("a", b"PAR1" + bytes(8))
 
 
 def test_a_database(tmp_path: Path) -> None:
