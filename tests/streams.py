@@ -40,9 +40,9 @@ class Outcome(NamedTuple):
     summary: Summary
 
 
-def arrive(*blocks: AnyBlock) -> Step:
-    """Blocks that arrive together; their own timestamps do not matter."""
-    return lambda stream: stream.add_elements([TimestampedValue(block, HOUR) for block in blocks])
+def arrive(*blocks: AnyBlock, found: int = HOUR) -> Step:
+    """Blocks that arrive together. found: when, by the clock of the watermark; of account where hours close."""
+    return lambda stream: stream.add_elements([TimestampedValue(block, found) for block in blocks])
 
 
 def watermark(time: int) -> Step:
@@ -141,14 +141,21 @@ def check(outcome: Outcome, scenario: "Scenario", late_at_once: bool = False) ->
     assert outcome.reports == reports_of(events, scenario.zone)
     assert outcome.ids == ids_of(events, scenario.zone)
     assert [reject["reason"].startswith("late: came ") for reject in outcome.rejects] == [True] * scenario.late
-    assert outcome.summary == Summary(len(events) + scenario.late, len(events), 0, 0, late=scenario.late)
+    assert outcome.summary == Summary(
+        len(events) + scenario.late + scenario.duplicate,
+        len(events),
+        0,
+        0,
+        late=scenario.late,
+        duplicate=scenario.duplicate,
+    )
 
 
 class Scenario(NamedTuple):
     """A stream to play, and what must come of it on any engine.
 
     times: of the impressions that are counted. panes: how many events of an hour each of its reports counts, in turn.
-    late: how many events are not counted. job: fields of StreamJob. at_once: panes where late events are
+    late, duplicate: how many events are not counted. job: fields of StreamJob. at_once: panes where late events are
     reported as they come, if others.
     """
 
@@ -156,6 +163,7 @@ class Scenario(NamedTuple):
     times: Sequence[int]
     panes: dict[str, list[int]]
     late: int = 0
+    duplicate: int = 0
     zone: oracle.Zone = 60
     job: dict[str, Any] = {}  # noqa: RUF012
     at_once: dict[str, list[int]] | None = None
@@ -171,6 +179,7 @@ _MIXED_PANES = {
 }
 _AUTUMN = 1635638400  # 2021-10-31T02:00:00+02:00, and an hour later 02:00:00+01:00, in Paris
 _SPRING = 1616889600  # 2021-03-28T01:00:00+01:00, and an hour later 03:00:00+02:00, in Paris
+_AGES = 2_000_000_000  # later than this machine's clock
 _AROUND_HALVES = [HOUR, _HALF - 1, _HALF, _HALF + 1799, _HALF + 1800, _HALF + 3599, _HALF + 3600]
 
 SCENARIOS = {
@@ -275,5 +284,19 @@ SCENARIOS = {
         {"2021-04-02T20+0100.csv": [1], "2021-04-02T21+0100.csv": [1]},
         late=1,
         job={"allowed_lateness_seconds": 60},
+    ),
+    "a copy that was written in time and is found when its hour has been closed": Scenario(
+        [
+            watermark(HOUR),
+            arrive(block(HOUR, arrived=_END + 60), found=_AGES),
+            arrive(block(HOUR, HOUR + 1, arrived=_END + 60), found=_AGES + 60),  # a duplicate, and one in time
+            watermark(_AGES + 62),
+            arrive(block(HOUR, arrived=_END + 60), block(_AGES + 3, arrived=_AGES + 3), found=_AGES + 61),
+        ],
+        [HOUR, HOUR + 1, _AGES + 3],
+        {"2021-04-02T20+0100.csv": [2], "2033-05-18T04+0100.csv": [1]},
+        late=1,
+        duplicate=1,
+        job={"allowed_lateness_seconds": 60, "deduplicate": True, "started": _AGES},
     ),
 }

@@ -29,10 +29,13 @@ from pipeline.transforms.format import reject_lines
 class _DecodeStream(ThreadedDoFn):
     """As DecodeBlocks, but nothing that comes in is a reason to stop: it is a reject, and goes on."""
 
-    def __init__(self, want_ids: bool, clock: HourClock, allowed_lateness: int | None, max_future: int) -> None:
+    def __init__(
+        self, want_ids: bool, clock: HourClock, allowed_lateness: int | None, max_future: int, started: int
+    ) -> None:
         super().__init__()
         self._want_ids, self._clock = want_ids, clock
-        self._allowed, self._max_future = allowed_lateness, max_future
+        self._max_future, self._started = max_future, started
+        self._allowed = 2**60 if allowed_lateness is None else allowed_lateness
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -43,21 +46,28 @@ class _DecodeStream(ThreadedDoFn):
         if any(self._counts.values()):
             yield beam.pvalue.TaggedOutput(COUNTS, in_global_window(count(**self._counts)))
 
-    def work(self, block: AnyBlock) -> tuple[AnyBlock, Batch, Batch]:
+    def process(
+        self, block: AnyBlock, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[Any]:
+        yield from super().process((block, float(timestamp)), timestamp, window)
+
+    def work(self, found: tuple[AnyBlock, float]) -> Any:
+        block, when = found
         try:
             batch = block.decode(self._want_ids, None)
         except InputError as error:
             batch = BrokenBlock(block.source, str(error), balance=block.balance).decode(self._want_ids, None)
-        allowed = 2**60 if self._allowed is None else self._allowed
-        return block, *split_late(refuse_future(batch, block, self._max_future), block.arrived, allowed, self._clock)
+        batch = refuse_future(batch, block, self._max_future)
+        on_time, late = split_late(batch, block.arrived, self._allowed, self._clock, when, self._started)
+        return block, on_time, late, tuple(late_rejects(late, block, self._clock, self._allowed, when))
 
-    def emit(self, result: tuple[AnyBlock, Batch, Batch]) -> Iterator[Any]:
-        block, batch, late = result
+    def emit(self, result: Any) -> Iterator[Any]:
+        block, batch, late, lost = result
         self._counts["read"] += batch.read
         self._counts["rejected"] += batch.rejected
         self._counts["late"] += len(late.codes)
         self._add_balance(block, batch)
-        rejects = (*batch.rejects, *late_rejects(late, block, self._clock))
+        rejects = (*batch.rejects, *lost)
         if rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, rejects)
         if len(batch.codes):
@@ -72,22 +82,22 @@ class _KeepStream(_DecodeStream):
     """As _DecodeStream, but each block is kept in the ledger, before anything of it goes on, or was so before."""
 
     def __init__(self, job: StreamJob, want_ids: bool, clock: HourClock) -> None:
-        super().__init__(want_ids, clock, job.allowed_lateness_seconds, job.max_future_seconds)
+        super().__init__(want_ids, clock, job.allowed_lateness_seconds, job.max_future_seconds, job.started)
         self._job = job
 
-    def work(self, block: AnyBlock) -> Any:
-        decoded = super().work(block)
-        if ledger_of(self._job.output).has(block_name(block)):
+    def work(self, found: tuple[AnyBlock, float]) -> Any:
+        decoded = super().work(found)
+        if ledger_of(self._job.output).has(block_name(found[0])):
             return decoded, None
-        return decoded, contribute(self._job, self._clock, *decoded)
+        return decoded, contribute(self._job, self._clock, *decoded[:3])
 
     def emit(self, result: Any) -> Iterator[Any]:
         decoded, contribution = result
-        block, batch, late = decoded
+        block, batch, _, lost = decoded
         if contribution is None:
             self._add_balance(block, batch)
             return
-        rejects = (*batch.rejects, *late_rejects(late, block, self._clock))
+        rejects = (*batch.rejects, *lost)
         if rejects and self._job.rejects_output:
             write_lines(self._job.rejects_output, self._job.token, reject_lines(rejects))
         if ledger_of(self._job.output).add(contribution):
@@ -100,7 +110,7 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
 
     batches (main): Batch, the events in time. REJECTS: tuple[Reject, ...], the rejects and late events of one block.
     COUNTS: Counted, of a bundle. max_future: seconds that events may be ahead of when they came.
-    keep: a job in whose ledger the blocks are kept.
+    keep: a job in whose ledger the blocks are kept. started: see split_late; timestamps are when blocks were found.
     """
 
     want_ids: bool
@@ -108,9 +118,10 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
     allowed_lateness: int | None = None
     max_future: int = MAX_FUTURE_SECONDS
     keep: StreamJob | None = None
+    started: int = 0
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
-        decode = _DecodeStream(self.want_ids, self.clock, self.allowed_lateness, self.max_future)
+        decode = _DecodeStream(self.want_ids, self.clock, self.allowed_lateness, self.max_future, self.started)
         if self.keep:
             decode = _KeepStream(self.keep, self.want_ids, self.clock)
         outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, COUNTS, main="batches")

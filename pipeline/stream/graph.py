@@ -196,7 +196,7 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
         want_ids = bool(job.ids_output or job.rejects_output) or job.deduplicate
         keep = job if job.resume else None
         decoded = blocks | "Decode" >> DecodeStream(
-            want_ids, clock, job.allowed_lateness_seconds, job.max_future_seconds, keep
+            want_ids, clock, job.allowed_lateness_seconds, job.max_future_seconds, keep, job.started
         )
         earlier = (
             blocks.pipeline | "Earlier runs" >> EarlierRuns(job.output) if job.resume else defaultdict(lambda: None)
@@ -205,7 +205,7 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
             self._keep_rejects(decoded[REJECTS])
         batches, dropped = decoded.batches, [earlier[COUNTS]] if job.resume else []
         if job.deduplicate:
-            drop = DropStreamDuplicates(clock, job.allowed_lateness_seconds)
+            drop = DropStreamDuplicates(clock, job.allowed_lateness_seconds, job.started)
             batches = _with_earlier(batches, earlier["batches"])
             batches, counted = batches | "Drop duplicates" >> drop
             dropped += counted

@@ -1,6 +1,7 @@
 """What to report of a stream, and where to write it."""
 
 import dataclasses
+import time
 import uuid
 
 from pipeline.model.table import DEFAULT_FACTOR
@@ -19,7 +20,7 @@ class StreamJob:
     stays open, None: for ever. max_future_seconds: how far ahead events may be. deduplicate: events equal in id, event
     and timestamp count once. id_parts: files of ids an hour, by the ids' hashes, a power of two. late_at_once: late
     events are reported as they come, since DirectRunner loses timers of late panes. resume: goes on from the ledger in
-    output, and keeps it. token: names temporary files.
+    output, and keeps it. started: when the stream began, Unix seconds. token: names temporary files.
     """
 
     output: str
@@ -40,6 +41,7 @@ class StreamJob:
     id_parts: int = 1
     late_at_once: bool = False
     resume: bool = False
+    started: int = dataclasses.field(default_factory=lambda: int(time.time()), compare=False)
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property

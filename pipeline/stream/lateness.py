@@ -1,11 +1,16 @@
 """Which events are too late: those whose message or file came when their hour had been closed.
 
-Lateness is measured by when a message was published or a file last written, not by a runner's watermark: so it is the
-same in a replay and on every runner, and what is late is known before it is counted, and can be kept.
+An hour closes a while after its end; for the events of a stream that began later, a while after that. Written (or
+published) so much after its hour's end, an event is late, in a replay and on every runner. Found so late it is late
+too, whenever it was written, since by then the state of its hour is given back, its duplicates among it. What is late
+is known before it is counted, and can be kept.
 """
 
 import json
+import math
 from collections.abc import Iterator
+
+import numpy as np
 
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import NO_IDS, Batch, Reject
@@ -13,12 +18,16 @@ from pipeline.model.hours import HourClock
 from pipeline.schema import EVENT_TYPES, RAW_BYTES
 
 
-def split_late(batch: Batch, arrived: int, allowed: int, clock: HourClock) -> tuple[Batch, Batch]:
+def split_late(
+    batch: Batch, arrived: int, allowed: int, clock: HourClock, found: float = -math.inf, started: int = 0
+) -> tuple[Batch, Batch]:
     """A batch's events that are in time, with its rejects and the number of its records; and those that are late.
 
-    arrived: Unix seconds. allowed: how long after its end an hour stays open, in seconds.
+    arrived: when it was written; found: when the stream came by it, on the clock of the watermark; started: when the
+    stream began; all Unix seconds. allowed: how long after its end an hour stays open, in seconds.
     """
-    late = clock.ends(batch.timestamps) + allowed < arrived
+    ends = clock.ends(batch.timestamps)
+    late = (ends + allowed < arrived) | (np.maximum(ends, started) + allowed < found)
     none_late = Batch(batch.codes[:0], batch.timestamps[:0], NO_IDS)
     if not late.any():
         return batch, none_late
@@ -26,14 +35,19 @@ def split_late(batch: Batch, arrived: int, allowed: int, clock: HourClock) -> tu
     return batch.select(~late), Batch(lost.codes, lost.timestamps, lost.ids)
 
 
-def late_rejects(late: Batch, block: AnyBlock, clock: HourClock) -> Iterator[Reject]:
-    """A block's late events as rejects, with the reason, and where the block begins."""
+def late_rejects(
+    late: Batch, block: AnyBlock, clock: HourClock, allowed: int = 0, found: float = -math.inf
+) -> Iterator[Reject]:
+    """A block's late events as rejects, with the reason, and where the block begins; otherwise as split_late."""
     ids = late.ids.to_list() or [b""] * len(late.codes)
     hours = clock.starts(clock.numbers(late.timestamps)).tolist()
     ends = clock.ends(late.timestamps).tolist()
     rows = zip(ids, late.codes.tolist(), late.timestamps.tolist(), hours, ends, strict=True)
     for name, code, timestamp, hour, end in rows:
-        reason = f"late: came {block.arrived - end} s after the end of its hour {clock.label(hour)}"
+        came, why = block.arrived, ""
+        if came <= end + allowed:
+            came, why = int(found), ", which had been closed, though it was written in time"
+        reason = f"late: came {came - end} s after the end of its hour {clock.label(hour)}{why}"
         yield event_reject(block, name, code, timestamp, reason)
 
 

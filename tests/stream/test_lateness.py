@@ -41,6 +41,28 @@ def test_an_event_is_late_when_it_came_after_its_hour_was_closed(arrived: int, a
     assert (times(on_time), times(lost)) == (([], [END - 1]) if late else ([END - 1], []))
 
 
+@pytest.mark.parametrize(
+    ("found", "started", "late"),
+    [
+        (END + 60, 0, False),
+        (END + 60.5, 0, True),
+        (END + 999, END + 939, False),
+        (END + 1000, END + 939, True),
+        (END + 60.5, END - 99, True),
+    ],
+)
+def test_an_event_that_was_written_in_time_is_late_when_it_is_found_after_its_hour_was_closed(
+    found: float, started: int, late: bool
+) -> None:
+    lost = split_late(batch(END - 1), END, 60, CLOCK, found, started)[1]
+    assert times(lost) == [END - 1] * late
+    block = Block(b"", source="file", arrived=END)
+    assert [reject.reason for reject in late_rejects(lost, block, CLOCK, 60, found)] == [
+        f"late: came {int(found) - END} s after the end of its hour 2021-04-02T20:00:00+01:00, which had been closed, "
+        "though it was written in time"
+    ] * late
+
+
 @pytest.mark.parametrize(("offset", "end"), [(19800, END - 1800), (-12600, END - 1800), (0, END), (-3600, END)])
 def test_hours_end_by_the_offset(offset: int, end: int) -> None:
     some = batch(end - 3600, end - 1, end, end - 3601)
