@@ -110,7 +110,7 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
     start = time.monotonic()
     if dataflow.is_dataflow(options):
         outputs = filter(None, (options.output, options.ids_output, options.rejects_output))
-        dataflow.prepare(options, [*(options.input or ()), *outputs], folder)
+        dataflow.prepare(options, [*(options.input or ()), *outputs], folder, options.output.rstrip("/"))
     find_engine(options)
     job = make_stream_job(options)
     if dataflow.is_dataflow(options) and dataflow.is_detached(options):

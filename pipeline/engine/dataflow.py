@@ -1,5 +1,6 @@
 """What is particular about Dataflow: a job's defaults, the package that its workers install, and not waiting for it."""
 
+import hashlib
 import shutil
 import time
 from importlib import metadata
@@ -32,10 +33,11 @@ def is_dataflow(options: PipelineOptions) -> bool:
     return "DataflowRunner" in str(options.view_as(StandardOptions).runner)
 
 
-def prepare(options: PipelineOptions, paths: list[str], folder: str) -> None:
+def prepare(options: PipelineOptions, paths: list[str], folder: str, lasting: str = "") -> None:
     """Sets what the user left open: job name, a label, and the package of the workers, which may be made in folder.
 
-    paths: the job's inputs and outputs. Raises:
+    paths: the job's inputs and outputs. lasting: by what a stream is known from run to run, so that an update finds it:
+    a job's name is unique among those that run. Raises:
       UsageError: an option is missing, or a path is on this machine, which no worker sees.
     """
     google = options.view_as(GoogleCloudOptions)
@@ -45,12 +47,20 @@ def prepare(options: PipelineOptions, paths: list[str], folder: str) -> None:
     for path in filter(is_local, paths):
         raise UsageError(f"{path} is on this machine: DataflowRunner needs gs:// or s3://")
     kind = "stream" if options.view_as(StandardOptions).streaming else "report"
-    google.job_name = google.job_name or time.strftime(f"hourly-{kind}-%Y%m%d-%H%M%S", time.gmtime())
+    google.job_name = google.job_name or f"hourly-{kind}-{_digest(lasting) if lasting else _now()}"
     labels = google.labels or []
     google.labels = labels if any(label.startswith("pipeline=") for label in labels) else [*labels, f"pipeline={kind}"]
     setup = options.view_as(SetupOptions)
     if not (setup.setup_file or setup.extra_packages or options.view_as(WorkerOptions).sdk_container_image):
         setup.setup_file = str(setup_file(Path(folder)))
+
+
+def _now() -> str:
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=5).hexdigest()
 
 
 def setup_file(folder: Path) -> Path:

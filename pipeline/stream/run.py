@@ -46,9 +46,8 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
         drained, summary = _run(job, options)
     if drained:
         check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
-        if not summary.broken:
-            check_balance(summary.balance, watching.found_here["balance"])
-        _check_files(job, summary.counted)
+        if _in_this_process(options) or _is_direct(options):
+            _check_here(job, summary)
     return summary
 
 
@@ -93,6 +92,13 @@ def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
             end_prism()
         for folder in filter(is_local, job.outputs):
             locks.remove_of(folder, job.token)
+
+
+def _check_here(job: StreamJob, summary: Summary) -> None:
+    """MismatchError where what this process has found and written does not agree with the counters."""
+    if not summary.broken:
+        check_balance(summary.balance, watching.found_here["balance"])
+    _check_files(job, summary.counted)
 
 
 def _check_files(job: StreamJob, counted: int) -> None:

@@ -1,5 +1,6 @@
 """What a run of a stream checks at its end."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline.batch import run as report
 from pipeline.batch.job import Job
 from pipeline.errors import MismatchError, PipelineError, UsageError
+from pipeline.model.tally import Summary
 from pipeline.stream import hour_files
 from pipeline.stream import run as stream_run
 from pipeline.stream.job import StreamJob
@@ -86,6 +88,16 @@ def test_a_job_on_dataflow_keeps_its_temporary_files_when_its_launcher_is_interr
         ):
             report.run_job(job, PipelineOptions([]))
         assert left.exists() is not ended
+
+
+@pytest.mark.parametrize(("environment", "fails"), [("EXTERNAL", False), ("LOOPBACK", True)])
+def test_what_other_processes_wrote_is_not_missed_here(
+    environment: str, fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_run, "_run", lambda job, options: (True, Summary(6, 6, 0, 0)))
+    options = PipelineOptions(["--runner=PortableRunner", f"--environment_type={environment}"])
+    with pytest.raises(MismatchError) if fails else contextlib.nullcontext():
+        stream_run.run_stream(StreamJob(str(tmp_path), patterns=("in",)), options)
 
 
 def test_two_streams_do_not_write_to_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

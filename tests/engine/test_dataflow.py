@@ -1,0 +1,29 @@
+"""Jobs of Dataflow: the names that they have where the user gives none."""
+
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+
+from pipeline.engine.dataflow import prepare
+
+_GIVEN = ["--project=p", "--region=r", "--temp_location=gs://b/t", "--sdk_container_image=i"]
+
+
+def name(*arguments: str, lasting: str = "") -> str:
+    """The name of a job."""
+    options = PipelineOptions([*_GIVEN, *arguments])
+    prepare(options, [], "", lasting)
+    return str(options.view_as(GoogleCloudOptions).job_name)
+
+
+def test_a_stream_has_the_same_name_in_each_run() -> None:
+    first = name("--streaming", lasting="gs://b/out")
+    assert name("--streaming", lasting="gs://b/out") == first
+    assert first.startswith("hourly-stream-")
+    assert name("--streaming", lasting="gs://b/other") != first
+
+
+def test_a_name_that_is_given_stays() -> None:
+    assert name("--streaming", "--job_name=mine", lasting="gs://b/out") == "mine"
+
+
+def test_a_batch_is_named_by_its_time() -> None:
+    assert name().startswith("hourly-report-2")
