@@ -91,8 +91,8 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         options = copy.deepcopy(self)
         parser = argparse.ArgumentParser(add_help=False)
         self._add_argparse_args(parser)
-        for name in vars(parser.parse_args([])):
-            setattr(options, name, None)
+        for name, default in vars(parser.parse_args([])).items():
+            setattr(options, name, default)  # Dataflow describes what is no default, and takes no None for it
         return options
 
 

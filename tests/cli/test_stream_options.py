@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
+from apache_beam.transforms.display import DisplayData
 
 from pipeline.cli.main import main
 from pipeline.cli.options import parse_options
@@ -194,3 +195,13 @@ def test_a_stream_says_where_it_reads_and_writes() -> None:
     assert describe(StreamJob("out", subscription=SUBSCRIPTION, ids_output="ids")) == (
         f"reading {SUBSCRIPTION}; reports to out, ids to ids; Ctrl-C ends it"
     )
+
+
+def test_an_engine_can_describe_its_options() -> None:
+    given = (
+        "--runner DataflowRunner --impressions_factor 2 --deduplicate --streaming --input gs://b/a --output gs://b/o"
+    )
+    options = parse_options(given.split()).for_engine()
+    described = {item.key: item.get_dict()["value"] for item in DisplayData.create_from_options(options).items}
+    assert described["runner"] == "DataflowRunner"
+    assert not {"impressions_factor", "deduplicate", "input"} & set(described)
