@@ -39,7 +39,9 @@ _DEFAULT = HourClock()
 def parse_factor(text: str) -> Decimal:
     """A plain decimal number as "0.1", up to 30 digits; UsageError for anything else."""
     if not re.fullmatch(r"\d{1,15}(\.\d{1,15})?", text, re.ASCII):
-        raise UsageError(f"factor {text[:50]!r} is not a plain decimal number such as 0.1")
+        raise UsageError(
+            f"factor {text[:50]!r} is not a plain decimal number such as 0.1, of up to 15 digits on each side"
+        )
     return Decimal(text)
 
 
@@ -105,10 +107,13 @@ def count_table(table: Table) -> int:
     return sum(row[event] for row in table for event in EVENT_TYPES)
 
 
-def scale_impressions(table: Table, factor: str = DEFAULT_FACTOR) -> Table:
-    """The table with one more column, impressions x factor, in exact decimal arithmetic."""
+def scale_impressions(table: Table, factor: str | Decimal | float = DEFAULT_FACTOR) -> Table:
+    """The table with one more column, impressions x factor, in exact decimal arithmetic.
+
+    factor: a float counts as the decimal number that it is written as: 0.1 is 1/10. UsageError: it is no such number.
+    """
     exact = decimal.Context(prec=100)
-    scale = parse_factor(factor)
+    scale = parse_factor(str(factor))
     return [{**row, SCALED: exact.multiply(Decimal(row["impressions"]), scale)} for row in table]
 
 

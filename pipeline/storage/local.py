@@ -41,7 +41,11 @@ def new_file(path: str, token: str | None = None) -> Iterator[Any]:
     token = token or new_token()
     target = os.path.realpath(path)
     earlier = earlier_file(target)
-    descriptor, temporary = create_locked(lambda: temporary_path(target, token))
+    try:
+        descriptor, temporary = create_locked(lambda: temporary_path(target, token))
+    except OSError as error:
+        error.filename = path  # not the temporary one
+        raise
     try:
         with open(descriptor, "wb") as stream:
             if earlier:

@@ -34,14 +34,14 @@ def _refuse(error: UsageError) -> NoReturn:
     raise error
 
 
-def find_files(patterns: list[str]) -> list[InputFile]:
-    """The files that patterns (files, globs, folders) match now, each once, sorted by path.
+def find_files(patterns: list[str] | str) -> list[InputFile]:
+    """The files that patterns, or a single one (files, globs, folders), match now, each once, sorted by path.
 
     Hidden files and folders are left out unless a pattern names them. Raises:
       UsageError: a pattern matches nothing, or something that cannot be looked at, or a file of an unknown compression.
     """
     files: dict[str, InputFile] = {}
-    for pattern in patterns:
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
         found = match_files(pattern)
         if not found:
             raise UsageError(f"{shown(pattern)}: {_why_nothing(pattern)}")

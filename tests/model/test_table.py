@@ -349,3 +349,15 @@ def test_write_csv_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         write_csv([{"hour": "h"}], str(tmp_path / "report.csv"))
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("factor", [0.1, Decimal("0.1"), "0.1"])
+def test_a_factor_may_be_a_number(factor: str | Decimal | float) -> None:
+    (row,) = tables.scale_impressions(tables.hourly_table([support.event()] * 3), factor)
+    assert row["impressions_scaled"] == Decimal("0.3")
+
+
+def test_a_missing_folder_is_told_by_the_name_that_was_given(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        tables.write_csv([], str(tmp_path / "no/x.csv"))
+    assert caught.value.filename == str(tmp_path / "no/x.csv")
