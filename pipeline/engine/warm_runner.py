@@ -63,6 +63,7 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
             num_workers=1,
         )
         self._context.setup()
+        self._managers: dict[Any, Any] = {}  # of stages
         self._first = [(queue, _drain(getattr(self._context.queues, queue))) for queue in _QUEUES]
         nodes = self._context.watermark_manager._pcollections_by_name.values()
         self._watermarks = [(node, vars(node).copy()) for node in nodes]
@@ -89,6 +90,12 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
         finally:
             self._forget_bundles()
         return RunnerResult(PipelineState.DONE, infos)
+
+    def _get_bundle_manager(self, bundles: Any) -> Any:
+        """Called for each bundle, where Beam makes another one, and classes of its own for that."""
+        if bundles not in self._managers:
+            self._managers[bundles] = super()._get_bundle_manager(bundles)
+        return self._managers[bundles]
 
     def _start(self) -> None:
         """Puts the graph back to its beginning: nothing has been read, and its roots are what is to be done."""
@@ -129,6 +136,8 @@ def _quieten(worker: EmbeddedWorkerHandler) -> None:
     """
     worker.bundle_processor_cache.periodic_shutdown.cancel()
     for processor in itertools.chain(*worker.bundle_processor_cache.cached_bundle_processors.values()):
+        if "monitoring_infos" in vars(processor):
+            continue  # since an earlier run
         processor.state_handler._state_cache = StateCache(0)
         processor.state_sampler.start = partial(set_current_tracker, processor.state_sampler)
         processor.monitoring_infos = partial(_own_counters, processor)

@@ -113,6 +113,15 @@ def test_the_state_of_a_run_is_built_once(tmp_path: Path) -> None:
     assert not prepared._runner._context.pcoll_buffers  # a large input does not stay in memory
 
 
+def test_a_bundle_needs_no_manager_of_its_own(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "desk")
+    prepared = PreparedJob(desk.job, OPTIONS)
+    assert desk.outcome(prepared.run, SAMPLE)[0] == Summary(6, 6, 0, 3)
+    with mock.patch.object(warm.FnApiRunner, "_get_bundle_manager", side_effect=AssertionError):
+        assert str(desk.outcome(prepared.run, b"x")[0]).startswith("RejectsError: 1 of 1 ")
+        assert desk.outcome(prepared.run, SAMPLE)[0] == Summary(6, 6, 0, 3)
+
+
 def test_no_thread_is_started_for_a_run(tmp_path: Path) -> None:
     """Beam's own sampler of times would be waited for."""
     desk = Desk(tmp_path / "desk")
