@@ -52,8 +52,10 @@ def damaged(source: str, index: int, error: Exception) -> InputError:
 
 
 def _as_text(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Texts that Arrow has in other ways as such: bytes (of ENUM), views. ArrowInvalid where they are not UTF-8."""
+    """Texts that Arrow has in other ways as such: bytes (of ENUM), views, JSON. ArrowInvalid where not UTF-8."""
     for k, field in enumerate(rows.schema):
+        if isinstance(field.type, pa.BaseExtensionType):
+            rows = rows.set_column(k, field.name, rows.column(k).storage)
         if (
             pa.types.is_binary(field.type)
             or pa.types.is_large_binary(field.type)
@@ -100,6 +102,7 @@ def _reject(rows: pa.RecordBatch, row: int, source: str, index: int) -> Reject:
 
 def is_text(kind: pa.DataType, annotation: str) -> bool:
     """Whether a column holds text. annotation: Parquet's logical type."""
+    kind = kind.storage_type if annotation == "JSON" and isinstance(kind, pa.BaseExtensionType) else kind
     string = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
     return bool(string or (binary and annotation == "ENUM"))

@@ -354,3 +354,13 @@ def test_bytes_that_nothing_says_are_text(tmp_path: Path) -> None:
     pq.write_table(table, stream)
     with pytest.raises(InputError, match="column id is binary, must be a string"):
         ParquetReader(Source(stream, "a", 1))
+
+
+def test_text_that_says_it_is_json(tmp_path: Path) -> None:
+    """Parquet's logical type JSON, which Arrow reads as an extension."""
+    table = pa.table({"id": ["a", ""], "event": ["video_25"] * 2, "timestamp": [1, 1]})
+    kinds = [pa.field("id", pa.json_()), pa.field("event", pa.json_()), pa.field("timestamp", pa.int64())]
+    pq.write_table(table.cast(pa.schema(kinds)), tmp_path / "a.parquet")
+    batch = decoded(tmp_path / "a.parquet")
+    assert support.batch_rows(batch) == [("a", "video_25", 1)]
+    assert [reject.index for reject in batch.rejects] == [1]
