@@ -1,16 +1,25 @@
 """Standard streams that the process before has left so that reads and writes do not wait."""
 
+import bz2
 import contextlib
+import gzip
+import json
 import os
+import re
+import subprocess
 import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import zstandard
 
 from pipeline.cli.standard import print_file, spool
+from tests.cli_support import EVERY, GOOD, GOOD_ROW, outputs, rejected, succeeded, text
 from tests.serving_support import await_true
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, call, event, json_lines, run
 
 
 @pytest.fixture
@@ -67,3 +76,117 @@ def test_no_room_yet_is_no_error(pipe: tuple[int, int], tmp_path: Path, monkeypa
         await_true(receive)
     os.close(reader)
     assert received == report
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+
+
+def test_standard_input_and_output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("in/events.json", "rb") as stream:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+        result = call(capsys, "--input", "-", "--output", "-")
+    succeeded(result, 6, report="standard output")
+    assert result.out == EXAMPLE_REPORT
+    assert outputs() == []
+
+
+def test_standard_input_named_twice(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must be counted once or refused, but never lost."""
+    with open("in/events.json", "rb") as stream:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+        result = call(capsys, "--input", "-", "--input", "-", "--output", "-")
+    assert (result.status, result.out) in ((0, EXAMPLE_REPORT), (2, ""))
+
+
+def test_a_reject_from_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("in/bad.jsonl").write_bytes(GOOD + b"\nx\n")
+    with open("in/bad.jsonl", "rb") as stream:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
+        rejected(call(capsys, "--input", "-"), "1 of 2", "standard input:2: not JSON")
+
+
+def test_a_pipe_as_input(tmp_path: Path) -> None:
+    """As `--input <(zcat events.gz)` gives it: it can be read once only."""
+    reader, writer = os.pipe()
+    os.write(writer, GOOD)
+    os.close(writer)
+    os.set_inheritable(reader, True)
+    result = run("--input", f"/dev/fd/{reader}", "--output", "-", cwd=tmp_path, pass_fds=(reader,))
+    os.close(reader)
+    assert text(result).out == HEADER + GOOD_ROW
+
+
+def shell(command: str, cwd: Path) -> tuple[int, str]:
+    """A command of the shell, in which `run` is the command line; its status and its stderr."""
+    script = f'run() {{ "{sys.executable}" -m pipeline "$@"; }}; {command}'
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "streams", ["<&- >&- 2>&-", "<&-", ">&-", "2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1", "<&- 2>&-"]
+)
+def test_closed_and_full_streams_change_nothing(streams: str, tmp_path: Path) -> None:
+    Path("bad.jsonl").write_bytes(b"x\n")
+    status, said = shell(f"run --input in {' '.join(EVERY)} {streams}", tmp_path)
+    assert (status, Path("report.csv").read_text()) == (0, EXAMPLE_REPORT), said
+    assert re.fullmatch(r"(6 events read.*\n)?", said), said
+    assert shell(f"run --input bad.jsonl {streams}", tmp_path)[0] == 1
+    assert shell(f"run --input missing.jsonl {streams}", tmp_path)[0] == 2
+    assert Path("report.csv").read_text() == EXAMPLE_REPORT
+    assert outputs() == ["bad.jsonl", "ids.txt", "rejects.jsonl", "report.csv"]
+
+
+@pytest.mark.parametrize("streams", ["2>&-", "2>/dev/full", "<&- 2>&-"])
+def test_the_report_on_standard_output_alone(streams: str, tmp_path: Path) -> None:
+    assert shell(f"run --input in --output - {streams} >out", tmp_path) == (0, "")
+    assert Path("out").read_text() == EXAMPLE_REPORT
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("run --input in --output - >/dev/full", 1, "standard output: cannot be written: No space left on device"),
+        ("run --input in --output - >/dev/full 2>&-", 1, ""),
+        ("run --input in --output - >&-", 2, "standard output (-) is closed"),
+        ("run --input - <&-", 2, "standard input (-) is closed"),
+        ("run --input - 0>/dev/null", 1, "standard input: cannot be read into a temporary file: Bad file descriptor"),
+    ],
+)
+def test_standard_streams_that_are_needed(command: str, status: int, said: str, tmp_path: Path) -> None:
+    assert shell(command, tmp_path) == (status, f"error: {said}\n" if said else "")
+    assert outputs() == []
+
+
+@pytest.mark.parametrize("rest", ["--help", "--input in --output -"])
+def test_a_reader_that_has_gone_is_no_error(rest: str, tmp_path: Path) -> None:
+    """bash's `exec` with a pipe whose reader has ended: whatever is written breaks it."""
+    Path("in/more.jsonl").write_bytes(json_lines(event(timestamp=k * 3600) for k in range(3000)))
+    assert shell(f"run {rest} > >(exec <&-; sleep 0)", tmp_path)[1] == ""
+    assert shell(f"run {rest} | head -1 >first", tmp_path)[0] == 0
+    assert Path("first").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, zstandard.compress])
+def test_compression_of_standard_input_and_of_pipes_is_told_from_the_content(pack: Any, tmp_path: Path) -> None:
+    data = pack(Path("in/events.json").read_bytes())
+    assert text(run("--input", "-", "--output", "-", stdin=data, cwd=tmp_path)).out == EXAMPLE_REPORT
+    assert text(run("--input", "/dev/stdin", "--output", "-", stdin=data, cwd=tmp_path)).out == EXAMPLE_REPORT
+
+
+def test_parquet_under_a_name_that_says_nothing_and_from_standard_input(tmp_path: Path) -> None:
+    path = ROOT / "tests" / "files" / "df.parquet.gzip"
+    assert text(run("--input", str(path), "--output", "-", cwd=tmp_path)).out == EXAMPLE_REPORT
+    assert text(run("--input", "-", "--output", "-", stdin=path.read_bytes(), cwd=tmp_path)).out == EXAMPLE_REPORT

@@ -1,25 +1,22 @@
-"""What a request may set: checked as by the command line, the server's options as defaults, a graph for each set."""
+"""What a request may set: checked as by the command line, with the server's options as defaults."""
 
 import json
-import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
 
-import pipeline.serving.slots
-from pipeline.batch.run import PreparedJob
 from pipeline.cli.options import parse_options
 from pipeline.cli.server_options import parse_settings
 from pipeline.errors import UsageError
 from pipeline.model.hours import zone_names
-from pipeline.serving.settings import PARAMETERS, USUAL_REPORT, ReportSettings, Settings
+from pipeline.serving.settings import PARAMETERS, USUAL_REPORT, Settings
 from tests import oracle
+from tests.requests_support import ROWS, ask
 from tests.serving_support import EVENT, REPORT, ROOT, SAMPLE, Answer, build_app, call
 from tests.support import NO_DOWNLOAD
 
-ROWS = oracle.read(SAMPLE).events
 AUTUMN = [("a", "impressions", 1635638400 + second) for second in (-1, 0, 3599, 3600, 7199, 7200)]
 
 
@@ -32,10 +29,6 @@ def lines(rows: list[tuple[str, str, int]]) -> bytes:
     return "".join(
         json.dumps(dict(zip(("id", "event", "timestamp"), row, strict=True))) + "\n" for row in rows
     ).encode()
-
-
-def ask(app: Any, body: bytes = SAMPLE, **options: str) -> Answer:
-    return call(app, body, QUERY_STRING=urlencode(options))
 
 
 def summary(answer: Answer) -> Any:
@@ -162,74 +155,6 @@ def test_options_of_the_server_are_the_defaults(tmp_path: Path) -> None:
     answer = ask(app, body, utc_offset="+01:00", deduplicate="false")
     assert answer.body.decode() == oracle.report(AUTUMN * 2, factor="2")
     assert ask(app, body, rejects="refuse").problem["rejected"] == 1
-
-
-def test_options_of_the_server_as_people_type_them() -> None:
-    typed = ["--utc-offset", "-05:00", "--impressions-factor=2", "--deduplicate", "--max-body-bytes", "7"]
-    settings = parse_settings(typed)
-    assert settings.report == ReportSettings("-05:00", None, "2", deduplicate=True)
-    assert settings.max_body_bytes == 7
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--time_zone", "Mars"], "unknown time zone"),
-        (["--utc_offset", "1"], "UTC offset"),
-        (["--utc_offset", "+01:00", "--time_zone", "UTC"], "only one of them"),
-        (["--impressions_factor", "x"], "factor"),
-        (["--rejects", "keep"], "rejects must be skip or refuse"),
-        (["--time_zon", "UTC"], "unknown option or stray argument: --time_zon: did you mean --time_zone?"),
-        (["UTC"], "unknown option or stray argument: UTC"),
-    ],
-)
-def test_bad_options_of_the_server(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
-    with pytest.raises(SystemExit) as end:
-        parse_settings(arguments)
-    assert end.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_graph_is_built_once_for_equal_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[ReportSettings] = []
-
-    class Counted(PreparedJob):
-        def __init__(self, job: Any, options: Any) -> None:
-            made.append(job.time_zone or job.utc_offset)
-            super().__init__(job, options)
-
-    monkeypatch.setattr(pipeline.serving.slots, "PreparedJob", Counted)
-    monkeypatch.setattr(pipeline.serving.slots, "_KEPT", 2)
-    app = build_app(tmp_path)
-    threads = threading.active_count()
-    asked = ["UTC", "UTC", "Europe/Paris", "UTC", "Asia/Kolkata", "UTC", "Europe/Paris"]
-    for zone in asked:
-        assert ask(app, time_zone=zone).body.decode() == oracle.report(ROWS, zone)
-    # Of the usual one, UTC and Paris the first was used before the others; then Paris before UTC.
-    assert made == ["+01:00", "UTC", "Europe/Paris", "Asia/Kolkata", "Europe/Paris"]
-    assert call(app, SAMPLE, QUERY_STRING="utc_offset=%2B01:00").body.decode() == REPORT
-    assert threading.active_count() <= threads + 8
-
-
-def test_a_request_gets_the_slot_that_has_its_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
-
-    class Noted(PreparedJob):
-        def __init__(self, job: Any, options: Any) -> None:
-            made.append(job.impressions_factor)
-            super().__init__(job, options)
-
-    monkeypatch.setattr(pipeline.serving.slots, "PreparedJob", Noted)
-    app = build_app(tmp_path, slots=2)
-    pool = app.config["slots"]
-    for factor in ("1", "1", "2", "2", "1", "0.1"):
-        assert ask(app, impressions_factor=factor).body.decode() == oracle.report(ROWS, factor=factor)
-        first, second = (pool.checkout(USUAL_REPORT) for _ in range(2))
-        for slot in (first, second):
-            slot.__enter__()
-        for slot in (first, second):  # so that the slot of this report is not the last one that was used
-            slot.__exit__(None, None, None)
-    assert made == ["0.1", "0.1", "1", "2"]
 
 
 def test_defaults_said_aloud_need_no_graph_of_their_own() -> None:

@@ -1,0 +1,34 @@
+"""The page that shows a report as a chart."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cli_support import succeeded
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, call
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+
+
+def test_chart(capsys: pytest.CaptureFixture[str]) -> None:
+    result = call(capsys, "--input", "in/events.json", "--chart_output", "chart.html")
+    succeeded(result, 6)
+    assert result.err.endswith(": report in report.csv, chart in chart.html\n")
+    page = Path("chart.html").read_text()
+    assert page.count(EXAMPLE_REPORT) == 1
+    assert "<title>events.json</title>" in page
+    assert not re.search(r"""(src|href)=["'](?!data:)|url\(|@import|https?://(?!www\.w3\.org/)""", page)
+    assert Path("report.csv").read_text() == EXAMPLE_REPORT
+
+
+def test_the_name_of_a_chart_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/events.json").rename("in/<script>alert(1)<!--.json")
+    succeeded(call(capsys, "--input", "in", "--chart_output", "chart.html"), 6)
+    assert "<script>alert" not in Path("chart.html").read_text()

@@ -1,0 +1,173 @@
+"""Status codes, messages on one line, signals, and what a run that fails leaves behind."""
+
+import contextlib
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from tests import support
+from tests.cli_support import EARLIER, EVERY, GOOD, failed, fails, outputs, rejected, succeeded, text
+from tests.serving_support import await_true
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, call, json_lines, line, run
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+
+
+def test_an_earlier_report_is_replaced_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out.csv").write_text("x" * 100_000)
+    succeeded(call(capsys, "--input", "in/events.json", "--output", "out.csv"), 6, report="out.csv")
+    assert Path("out.csv").read_text() == EXAMPLE_REPORT
+    assert outputs() == ["out.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-1], "the array breaks off"),
+        ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-20], "the array breaks off"),
+        ("a.json", json.dumps({"mock_for_test": EXAMPLE_EVENTS}).encode()[:-1], "the array breaks off"),
+        ("a.json", b"[" + GOOD + b",]", "not JSON"),
+        ("a.json", b"[" + GOOD + b" " + GOOD + b"]", "not JSON"),
+        ("a.json", b'[{"id":NaN}]', "not JSON: NaN"),
+        ("a.json", b"[" * 10_000 + b"]" * 10_000, "nested deeper than 200"),
+        ("a.json", b'["\xff"]', "invalid UTF-8"),
+        ("a.jsonl.gz", gzip.compress(json_lines(EXAMPLE_EVENTS * 9))[:-9], "cannot be read: Truncated"),
+        ("a.jsonl.gz", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
+        ("a.jsonl.zst", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
+        ("a.jsonl.bz2", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
+        ("a.parquet", json_lines(EXAMPLE_EVENTS), "not a Parquet file"),
+        ("a.parquet", b"", "not a Parquet file"),
+    ],
+)
+def test_a_broken_source(name: str, data: bytes, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in", name).write_bytes(data)
+    every = ["--input", "in", "--ids_output", "ids.txt", "--rejects_output", "rejects.jsonl"]
+    fails(capsys, 1, f"in/{name}: .*{reason}", *every)
+
+
+def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.json").write_text("[1")
+    Path("in/b.jsonl").write_text("x\n")
+    options = ["--runner", "DirectRunner", support.NO_DOWNLOAD]
+    fails(capsys, 1, "in/a.json: byte 2: the array breaks off", "--input", "in/a.json", *options)
+    result = call(capsys, "--input", "in/b.jsonl", *options)
+    rejected(result, "1 of 1", "in/b.jsonl:1: not JSON", left=("report.csv",))
+
+
+def test_a_message_is_one_line_whatever_the_name(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a\nb.jsonl").write_bytes(b"x\n")
+    rejected(call(capsys, "--input", "in/a\nb.jsonl"), "1 of 1", r"in/a\\x0ab.jsonl:1: not JSON")
+    failed(call(capsys, "--input", "in/c\nd.jsonl"), 2, r"in/c\\x0ad.jsonl: no such file")
+
+
+def test_a_failed_rename_leaves_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", refuse)
+    every = ["--input", "in", "--ids_output", "ids.txt", "--rejects_output", "rejects.jsonl"]
+    fails(capsys, 1, "No space left on device", *every)
+
+
+def test_wrong_usage_of_a_process(tmp_path: Path) -> None:
+    failed(text(run("--input", "missing.json", cwd=tmp_path)), 2, "--input missing.json: no such file")
+
+
+def test_a_broken_source_of_a_process(tmp_path: Path) -> None:
+    Path("in/a.json").write_text("[1")
+    failed(text(run("--input", "in/a.json", cwd=tmp_path)), 1, "in/a.json: byte 2: the array breaks off")
+
+
+@pytest.mark.parametrize("option", ["--input", "--output", "--ids_output", "--rejects_output"])
+def test_a_name_does_not_command_a_terminal(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name = f"\x1b[31m\udce9.{'csv' if option == '--rejects_output' else 'json'}"
+    Path(name).write_text("x\n")
+    result = call(capsys, "--input", "in", option, name)
+    assert result.status != 0
+    assert "\\x1b[31m\\xe9" in result.err
+    assert "\x1b" not in result.err
+
+
+@pytest.mark.parametrize("failing", ["ids.txt", "rejects.jsonl"])
+def test_the_report_appears_after_all_other_outputs(
+    failing: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def refuse(source: str, target: str) -> None:
+        if target.endswith(failing):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", refuse)
+    Path("report.csv").write_text(EARLIER)
+    result = call(capsys, "--input", "in", *EVERY)
+    assert (result.status, result.err) == (
+        1,
+        f"error: {failing}: cannot be written: No space left on device\n",
+    )
+    assert Path("report.csv").read_text() == EARLIER
+    assert not [name for name in outputs() if name.startswith(".")]
+
+
+def test_an_interrupted_run_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.cli.main.run_job", mock.Mock(side_effect=KeyboardInterrupt))
+    fails(capsys, 130, "interrupted", "--input", "in")
+
+
+@pytest.mark.parametrize("moment", ["libarrow|libnumba|cython|grpc", "input-0"])
+def test_ctrl_c_at_any_moment(moment: str, tmp_path: Path) -> None:
+    """While libraries are imported, and while standard input is read: no traceback, nothing left."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "-"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    await_true(lambda: re.search(moment, _in_use(process.pid)) is not None)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors in (b"", b"error: interrupted\n")
+    assert outputs() == []
+
+
+@pytest.mark.parametrize(("source", "moment"), [("-", "input-0"), ("in", "-lock")])
+def test_sigterm_leaves_nothing(source: str, moment: str, tmp_path: Path) -> None:
+    """While standard input is read, and while events are."""
+    Path("in/many.jsonl").write_bytes((line() + b"\n") * 1_000_000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", source, "--ids_output", "ids.txt"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    await_true(lambda: process.poll() is not None or re.search(moment, _in_use(process.pid)) is not None)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (143, b"error: terminated\n")
+    assert outputs() == []
+
+
+def _in_use(pid: int) -> str:
+    """Names of a process's libraries and open files."""
+    files = []
+    with contextlib.suppress(OSError):
+        files = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    return Path(f"/proc/{pid}/maps").read_text() + "\n".join(files)

@@ -1,0 +1,195 @@
+"""Options and their values: what they do, and what is wrong usage."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from apache_beam.io.filesystems import FileSystems
+
+from tests import support
+from tests.cli_support import failed, fails, succeeded
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, call, event, json_lines, line
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+
+
+def test_other_offset_and_factor(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.jsonl").write_bytes(json_lines([event(timestamp=1800), event(timestamp=1799)] * 3))
+    arguments = ["--input", "in/a.jsonl", "--utc_offset", "+05:30", "--impressions_factor", "2.50"]
+    succeeded(call(capsys, *arguments), 6, hours=2)
+    assert Path("report.csv").read_text() == HEADER + (
+        "1970-01-01T05:00:00+05:30,3,0,0,0,0,0,7.50\n1970-01-01T06:00:00+05:30,3,0,0,0,0,0,7.50\n"
+    )
+    succeeded(call(capsys, "--input", "in/a.jsonl", "--utc_offset=-03:00"), 6, hours=1)
+    assert Path("report.csv").read_text() == HEADER + "1969-12-31T21:00:00-03:00,6,0,0,0,0,0,0.6\n"
+
+
+def test_time_zone(capsys: pytest.CaptureFixture[str]) -> None:
+    night = [event(f"i{k}", timestamp=1635638400 + second) for k, second in enumerate((-1, 0, 3599, 3600, 7200))]
+    Path("in/a.jsonl").write_bytes(json_lines(night))
+    succeeded(call(capsys, "--input", "in/a.jsonl", "--time_zone", "Europe/Paris"), 5, hours=4)
+    assert Path("report.csv").read_text() == HEADER + (
+        "2021-10-31T01:00:00+02:00,1,0,0,0,0,0,0.1\n2021-10-31T02:00:00+02:00,2,0,0,0,0,0,0.2\n"
+        "2021-10-31T02:00:00+01:00,1,0,0,0,0,0,0.1\n2021-10-31T03:00:00+01:00,1,0,0,0,0,0,0.1\n"
+    )
+
+
+def test_beam_options_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--runner", "DirectRunner", support.NO_DOWNLOAD, "--job_name", "hours", "--direct_num_workers=1"]
+    succeeded(call(capsys, "--input", "in", *arguments), 6)
+    assert Path("report.csv").read_text() == EXAMPLE_REPORT
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        call(capsys, "--help")
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    options = ("--input", "--output", "--ids_output", "--rejects_output", "--utc_offset", "--impressions_factor")
+    for option in (*options, "--time_zone"):
+        assert option in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--output", "x.csv"], "--input is missing"),
+        (["--input", "missing.json"], "--input missing.json: no such file"),
+        (["--input", "in/*.missing"], r"--input in/\*.missing: no such file, or nothing matches"),
+        (["--input", "in", "--input", "missing"], "--input missing: no such file"),
+        (["--input", ""], "--input"),
+        (["--input"], "--input"),
+        (["--input", "in", "--utc_offset", "1"], "UTC offset '1' is not of the form"),
+        (["--input", "in", "--utc_offset", "+19:00"], "UTC offset"),
+        (["--input", "in", "--utc_offset", "Europe/Paris"], "UTC offset"),
+        (["--input", "in", "--utc_offset", ""], "UTC offset"),
+        (
+            ["--input", "in", "--time_zone", "Europe/Pariss"],
+            "time zone 'Europe/Pariss'; was Europe/Paris meant",
+        ),
+        (["--input", "in", "--time_zone", ""], "unknown time zone ''"),
+        (["--input", "in", "--time_zone", "Australia/Lord_Howe"], "its offsets since 1970 differ by less than whole"),
+        (["--input", "in", "--time_zone", "UTC", "--utc_offset", "+01:00"], "only one of them"),
+        (["--input", "in", "--impressions_factor", "x"], "factor 'x'"),
+        (["--input", "in", "--impressions_factor", "NaN"], "factor 'NaN'"),
+        (["--input", "in", "--impressions_factor=-1"], "factor '-1'"),
+        (["--input", "in", "--impressions_factor", "1e3"], "factor '1e3'"),
+        (["--input", "in", "--output", "missing/report.csv"], "missing/report.csv: cannot be written: No such file"),
+        (["--input", "in", "--output", "in/events.json/x"], "in/events.json/x: cannot be written: Not a directory"),
+        (["--input", "in", "--output", "in"], "in: cannot be written: it is a folder"),
+        (["--input", "in", "--output", "in/"], "in/: cannot be written: it is a folder"),
+        (["--input", "in", "--output", ""], "--output cannot be written: the name is empty"),
+        (["--input", "in", "--output", "."], "cannot be written"),
+        (["--input", "in", "--ids_output", "missing/ids.txt"], "missing/ids.txt: cannot be written"),
+        (["--input", "in", "--rejects_output", "missing/r.jsonl"], "missing/r.jsonl: cannot be written"),
+        (["--input", "in", "--output", "x", "--ids_output", "x"], "two outputs have the same name: x"),
+        (["--input", "in", "--output", "x", "--rejects_output", "./x"], "two outputs have the same name"),
+        (["--input", "in", "--ids_output", "x", "--rejects_output", "in/../x"], "two outputs have the same name"),
+        (["--input", "in", "--output", "link/x", "--ids_output", "in/x"], "two outputs have the same name"),
+        (["--input", "in", "--output", "in/events.json"], "in/events.json is an input and an output"),
+        (["--input", "in", "--ids_output", "./in/events.json"], "is an input and an output"),
+        (["--input", "in", "--rejects_output", "link/events.json"], "is an input and an output"),
+        (["--input", "in", "--ids_output", "-"], "only --output can be standard output"),
+        (["--input", "in", "--rejects_output", "-"], "only --output can be standard output"),
+        (["--input", "in", "--chart_output", "x.svg"], "--chart_output x.svg: a chart is written as .html"),
+        (["--input", "missing", "--chart_output", "x"], "--chart_output x: a chart is written as .html"),
+        (["--input", "in", "--chart_output", "-"], "--chart_output -: a chart is written as .html"),
+        (["--input", "in", "--chart_output", "x.html.gz"], "--chart_output x.html.gz: a chart is written as .html"),
+        (["--input", "in", "--chart_output", "missing/x.html"], "missing/x.html: cannot be written"),
+        (["--input", "in", "--output", "x.html", "--chart_output", "x.html"], "two outputs have the same name: x.html"),
+        (["--streaming", "--input", "in", "--chart_output", "x.html"], "--chart_output does not go with --streaming"),
+        (["--input", "-", "--runner", "DataflowRunner"], "need a runner on this machine"),
+        (["--input", "in", "--outptu", "x"], "unknown option or stray argument: --outptu: did you mean --output"),
+        (["--input", "in", "--ids", "x"], "unknown option or stray argument: --ids"),
+        (["--inputs", "in"], "unknown option or stray argument: --inputs: did you mean --input"),
+        (["--input", "in", "--runer", "x"], "unknown option or stray argument: --runer: did you mean --runner"),
+        (["in", "-x"], "unknown option or stray argument: -x"),
+        (["--input", "in", "stray"], "--input stray: no such file"),
+        (["--input", "in", "--direct_num_workers", "many"], "direct_num_workers"),
+        (["--input", "in", "--runner", "NoSuchRunner"], "--runner NoSuchRunner: "),
+        (["--input", "in", "--runner", "DataflowRunner"], "--project is missing: DataflowRunner needs it"),
+        (["--input", "bad.lzma"], "compression is not supported"),
+        (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: no such kind of storage"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_wrong_usage(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    os.symlink("in", "link")
+    before = Path("in/events.json").read_bytes()
+    Path("bad.lzma").touch()
+    fails(capsys, 2, reason, *arguments, outs=("bad.lzma", "link"))
+    assert Path("in/events.json").read_bytes() == before
+    assert os.listdir("in") == ["events.json"]
+
+
+def test_an_output_that_is_no_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe (or device: think of /dev/null and root) must not be replaced by a file."""
+    os.mkfifo("pipe")
+    result = call(capsys, "--input", "in", "--output", "pipe")
+    assert Path("pipe").is_fifo()
+    failed(result, 2, "pipe: cannot be written", ("pipe",))
+
+
+def test_a_loop_of_links_as_an_output_is_found_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    os.symlink("loop", "loop")
+    reason = "--ids_output loop: cannot be written: Too many levels of symbolic links"
+    fails(capsys, 2, reason, "--input", "in", "--ids_output", "loop", outs=("loop",))
+
+
+def test_an_engine_that_cannot_read_in_parts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "a.jsonl"
+    source.write_bytes(line() + b"\n")
+    result = call(capsys, "--input", str(source), "--runner", "BundleBasedDirectRunner")
+    assert (result.status, result.out) == (2, "")
+    assert result.err == "error: --runner BundleBasedDirectRunner cannot read files in parts: use FnApiRunner\n"
+
+
+def test_a_bucket_without_its_extra_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with mock.patch.object(FileSystems, "get_filesystem", side_effect=ValueError("no file system")):
+        result = call(capsys, "--input", "gs://bucket/a.jsonl")
+    assert (result.status, result.out) == (2, "")
+    assert result.err == "error: --input gs://bucket/a.jsonl: it needs `pip install 'apache-beam[gcp]'`\n"
+
+
+def test_s3_without_its_extra_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    for arguments in (["--input", "s3://bucket/a"], ["--input", "in", "--output", "s3://bucket/a"]):
+        result = call(capsys, *arguments)
+        assert (result.status, result.out) == (2, "")
+        assert result.err.endswith("s3://bucket/a: it needs `pip install 'apache-beam[aws]'`\n"), result.err
+
+
+@pytest.mark.parametrize("path", ["gs://bucket", "s3://bucket", "s3://bucket/"])
+@pytest.mark.parametrize("option", ["--input", "--output", "--ids_output", "--rejects_output"])
+def test_a_bucket_without_an_object_is_wrong_usage(path: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [option, path] if option == "--input" else ["--input", "in", option, path]
+    failed(call(capsys, *arguments), 2, f"{path}: names a bucket, but no object or folder in it")
+
+
+def test_nothing_that_cannot_be_looked_at_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    os.symlink("nowhere", "in/more.json")
+    reason = "--input in/more.json: cannot be looked at: its link leads to nowhere, which is not there"
+    fails(capsys, 2, reason, "--input", "in")
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "what"),
+    [
+        ("--output", "report.parquet", "CSV"),
+        ("--output", "report.csv.bz2", "CSV"),
+        ("--ids_output", "ids.json", "one id a line"),
+        ("--rejects_output", "rejects.csv", "JSON Lines"),
+    ],
+)
+def test_a_suffix_of_another_format(option: str, name: str, what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, 2, rf"{option} {name}: its name says \.\w+, but it would be {what}", "--input", "in", option, name)

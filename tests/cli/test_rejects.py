@@ -1,0 +1,134 @@
+"""What is said of rejects, and where they are kept."""
+
+import bz2
+import gzip
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.cli_support import GOOD, GOOD_ROW, HINT, rejected, succeeded
+from tests.support import EXAMPLE_EVENTS, HEADER, call, event, line, run
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+
+
+def test_without_rejects_their_file_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rejects.jsonl").write_text("earlier")
+    succeeded(call(capsys, "--input", "in", "--rejects_output", "rejects.jsonl"), 6)
+    assert Path("rejects.jsonl").read_bytes() == b""
+
+
+REJECTS = [
+    (line(kind="click"), "unknown event 'click', must be one of impressions, video_start, video_25, "),
+    (b'{"id":"a","event":"video_25"}', "missing timestamp"),
+    (b'{"id":"a","event":"video_25","timestamp":true}', "timestamp must be whole Unix seconds, not a boolean"),
+    (b'{"id":"a","event":"video_25","timestamp":1.0}', "timestamp must be whole Unix seconds, not a number with"),
+    (b'{"id":"a","event":"video_25","timestamp":"1"}', "timestamp must be whole Unix seconds, not a string"),
+    (b'{"id":"a","event":"video_25","timestamp":null}', "timestamp must be whole Unix seconds, not null"),
+    (b'{"id":7,"event":"video_25","timestamp":1}', "id must be a string, not a number"),
+    (line(timestamp=1617393003000), r"timestamp must be below 253402297200 seconds \(milliseconds\?"),
+    (line(timestamp=-1), "timestamp must not be negative"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"event":"video_50"}', "the name 'event' stands twice"),
+    (b'{"id":"a","event":"video_25","timestamp":NaN}', "not JSON: NaN is not JSON"),
+    (b'{"id":"\xff","event":"video_25","timestamp":1}', "not JSON: invalid UTF-8 at byte 7"),
+    (b'{"id":"\\ud800","event":"video_25","timestamp":1}', "not JSON: a lone surrogate"),
+    (GOOD[:-1] + b',"x":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "not JSON: nested deeper than 200"),
+    (b"[" * 10_000, "not JSON: nested deeper than 200 levels"),
+    (b'{"id":"a","event":"video_25","timestamp":' + b"1" * 5000 + b"}", "timestamp must be below 253402297200"),
+    (b'{"id":"a","event":"video_25","timestamp":1', "not JSON: "),
+    (b"hour,impressions", "not JSON: "),
+    (b"\x00\x01\x02", "not JSON: "),
+]
+
+
+def test_bad_lines_are_kept_where_somebody_asks(capsys: pytest.CaptureFixture[str]) -> None:
+    """With all kinds of them in one file, each between good ones."""
+    data = b"".join(GOOD + b"\n" + record + b"\r\n" for record, _ in REJECTS)
+    Path("in/a.jsonl").write_bytes(data)
+    count = len(REJECTS)
+    arguments = ["--input", "in/a.jsonl", "--rejects_output", "rejects.jsonl"]
+    succeeded(call(capsys, *arguments), 2 * count, count, hours=1)
+    assert Path("report.csv").read_text() == HEADER + GOOD_ROW.replace(",1,", f",{count},")
+    rejects = [json.loads(text) for text in Path("rejects.jsonl").read_text().splitlines()]
+    at = 0
+    for reject, (record, reason) in zip(rejects, REJECTS, strict=True):
+        at += len(GOOD) + 1
+        assert (reject["source"], reject["offset"]) == ("in/a.jsonl", at)
+        assert re.match(reason, reject["reason"])
+        assert reject["raw"] == record[:1024].decode(errors="backslashreplace")
+        at += len(record) + 2
+
+
+@pytest.mark.parametrize(("record", "reason"), REJECTS[::3], ids=[reason[:40] for _, reason in REJECTS[::3]])
+def test_a_bad_line_ends_the_run(record: bytes, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Some kinds; the test before has them all."""
+    Path("in/a.jsonl").write_bytes(GOOD + b"\n" + record + b"\n" + GOOD)
+    rejected(call(capsys, "--input", "in/a.jsonl"), "1 of 3", f"in/a.jsonl:2: {reason}")
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, zstandard.compress])
+def test_lines_are_those_of_the_decompressed_file(
+    compress: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    suffix = {bytes: "", gzip.compress: ".gz", bz2.compress: ".bz2", zstandard.compress: ".zst"}[compress]
+    data = b"\xef\xbb\xbf" + b"\n" * 9000 + (GOOD + b"\r\n") * 100_000 + b"  \nx\r\n" + GOOD + b"\ny"
+    Path(f"in/a.jsonl{suffix}").write_bytes(compress(data))
+    places = [f"in/a.jsonl{suffix}:{9000 + 100_000 + number}: not JSON" for number in (2, 4)]
+    rejected(call(capsys, "--input", f"in/a.jsonl{suffix}"), "2 of 100003", *places)
+
+
+def test_rejects_leave_no_output_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.jsonl").write_bytes(GOOD + b"\nx\n")
+    rejected(call(capsys, "--input", "in/a.jsonl", "--ids_output", "ids.txt"), "1 of 2", "in/a.jsonl:2: not JSON")
+
+
+def test_only_the_first_rejects_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/b.jsonl").write_bytes(b"x\n" * 30)
+    Path("in/a.json").write_text("[1, 2]")
+    result = call(capsys, "--input", "in/?.*")
+    lines = ["in/a.json: index 0: ", "in/a.json: index 1: ", *(f"in/b.jsonl:{n}: " for n in (1, 2, 3)), "and 27 more"]
+    rejected(result, "32 of 32", *lines)
+
+
+def test_one_bad_line_among_a_million(capsys: pytest.CaptureFixture[str]) -> None:
+    some = b"".join(GOOD[:-1] + b',"n":%d}\n' % k for k in range(1000))
+    data = some * 613 + b'{"id":"a","event":"video_25","timestamp":"1"}\n' + some * 387
+    Path("in/a.jsonl").write_bytes(data)
+    place = "in/a.jsonl:613001: timestamp must be whole Unix seconds"
+    rejected(call(capsys, "--input", "in/a.jsonl"), "1 of 1000001", place)
+    succeeded(call(capsys, "--input", "in/a.jsonl", "--rejects_output", "rejects.jsonl"), 1_000_001, 1_000_000, hours=1)
+    assert Path("report.csv").read_text() == HEADER + GOOD_ROW.replace(",1,", ",1000000,")
+    assert json.loads(Path("rejects.jsonl").read_text())["offset"] == 613 * len(some)
+
+
+def test_a_reject_in_an_array_has_its_index(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.json").write_text(json.dumps([event(), event(kind="click"), event()]))
+    rejected(call(capsys, "--input", "in/a.json"), "1 of 3", "in/a.json: index 1: unknown event 'click'")
+    succeeded(call(capsys, "--input", "in/a.json", "--rejects_output", "rejects.jsonl"), 3, 2, hours=1)
+    assert json.loads(Path("rejects.jsonl").read_text())["index"] == 1
+
+
+def test_rejects_in_other_processes_end_with_one_line(tmp_path: Path) -> None:
+    """Workers log before it where the gcp extra is missing: a warning at the import of Beam then sets up logging."""
+    source = tmp_path / "bad.jsonl"
+    source.write_bytes(b"{}\n")
+    options = ("--direct_running_mode", "multi_processing", "--direct_num_workers", "2")
+    result = run("--input", str(source), "--output", str(tmp_path / "r.csv"), *options)
+    assert result.returncode == 1
+    error, hint = result.stderr.decode().splitlines()[-2:]
+    assert error.startswith("error: 1 of 1 records rejected: ")
+    assert hint + "\n" == HINT
+
+
+def test_a_reject_of_a_name_that_is_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/bad\udce9.jsonl").write_bytes(b"x\n")
+    rejected(call(capsys, "--input", "in"), "1 of 7", r"in/bad\\xe9.jsonl:1: not JSON")

@@ -1,0 +1,79 @@
+"""The server's options as people type them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.server_options import parse_settings
+from pipeline.errors import UsageError
+from pipeline.serving.settings import ReportSettings
+from tests.serving_support import (
+    build_app,
+)
+
+
+def test_unknown_option(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--runer"):
+        build_app(tmp_path, None, "--runer=X")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "x"], "invalid"),
+        (["--port", "99999"], "from 0 to 65535"),
+        (["--slots", "0"], "must be from 1"),
+        (["--host", "0.0.0.0"], "--insecure"),
+        (["--host", ""], "--insecure"),
+        (["--host", "::"], "--insecure"),
+        (["--token_file", "/nowhere"], "No such file"),
+    ],
+)
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse_settings(arguments)
+    assert end.value.code == 2
+    assert re.search(r"error: .*" + re.escape(message), capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("content", ["", " \n", "two words", "\u00e9"])
+def test_wrong_token_file(tmp_path: Path, content: str) -> None:
+    (tmp_path / "token").write_text(content)
+    with pytest.raises(SystemExit) as end:
+        parse_settings(["--token_file", str(tmp_path / "token")])
+    assert end.value.code == 2
+
+
+def test_settings(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    public = ["--host", "0.0.0.0"]
+    assert parse_settings([*public, "--token_file", str(tmp_path / "token")]).token == "secret"
+    assert parse_settings([*public, "--insecure"]).host == "0.0.0.0"
+    assert parse_settings(["--host", "localhost", "--runner", "X"]).beam_arguments == ("--runner=X",)
+
+
+def test_options_of_the_server_as_people_type_them() -> None:
+    typed = ["--utc-offset", "-05:00", "--impressions-factor=2", "--deduplicate", "--max-body-bytes", "7"]
+    settings = parse_settings(typed)
+    assert settings.report == ReportSettings("-05:00", None, "2", deduplicate=True)
+    assert settings.max_body_bytes == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--time_zone", "Mars"], "unknown time zone"),
+        (["--utc_offset", "1"], "UTC offset"),
+        (["--utc_offset", "+01:00", "--time_zone", "UTC"], "only one of them"),
+        (["--impressions_factor", "x"], "factor"),
+        (["--rejects", "keep"], "rejects must be skip or refuse"),
+        (["--time_zon", "UTC"], "unknown option or stray argument: --time_zon: did you mean --time_zone?"),
+        (["UTC"], "unknown option or stray argument: UTC"),
+    ],
+)
+def test_bad_options_of_the_server(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse_settings(arguments)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err

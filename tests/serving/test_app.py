@@ -1,0 +1,126 @@
+"""What the server answers at each of its paths, and what it hides."""
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pipeline.serving.slots
+from pipeline.engine.runners import beam_options
+from pipeline.serving.app import make_app
+from pipeline.serving.journal import Journal
+from pipeline.serving.settings import ReportSettings, Settings
+from pipeline.serving.slots import Slots, slot_maker
+from tests.serving_support import (
+    ROOT,
+    SAMPLE,
+    build_app,
+    call,
+    call_loosely,
+)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return build_app(tmp_path_factory.mktemp("server"))
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "BREW"])
+@pytest.mark.parametrize("path", ["/", "/app.js"])
+def test_other_methods(app: Any, method: str, path: str) -> None:
+    answer = call_loosely(app, method=method, path=path)
+    assert answer.status == 405
+    assert answer.headers["Allow"] == ("GET, HEAD, POST, OPTIONS" if path == "/" else "GET, HEAD, OPTIONS")
+    assert answer.problem
+
+
+@pytest.mark.parametrize("path", ["/report", "/web/index.html", "/../server.py", "/app.js/", "//", "/%00"])
+def test_other_paths(app: Any, path: str) -> None:
+    assert call(app, SAMPLE, path=path).problem["status"] == 404
+    assert call(app, method="GET", path=path).problem["status"] == 404
+
+
+def test_options(app: Any) -> None:
+    answer = call(app, method="OPTIONS")
+    assert (answer.status, answer.headers["Allow"], answer.body) == (204, "GET, HEAD, POST, OPTIONS", b"")
+
+
+FILES = {
+    "/app.js": ("pipeline/serving/page/app.js", "text/javascript; charset=utf-8"),
+    "/chart.js": ("pipeline/serving/page/chart.js", "text/javascript; charset=utf-8"),
+    "/report.js": ("pipeline/serving/page/report.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("pipeline/serving/page/style.css", "text/css; charset=utf-8"),
+    "/openapi.json": ("pipeline/serving/openapi.json", "application/json"),
+}
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_files(app: Any, path: str) -> None:
+    name, kind = FILES[path]
+    answer = call(app, method="GET", path=path)
+    assert answer.status == 200
+    assert answer.body == (ROOT / name).read_bytes()
+    assert answer.headers["Content-Type"] == kind
+    assert call(app, method="HEAD", path=path) == (200, answer.headers, b"")
+
+
+def test_the_page_knows_the_server(tmp_path: Path) -> None:
+    report = ReportSettings(None, "Europe/Paris", "0.2", deduplicate=True, skip_rejects=True)
+    answer = call(build_app(tmp_path, Settings(max_body_bytes=5000, report=report)), method="GET")
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    (known,) = re.findall('<meta name="server" content="(.*)">', answer.body.decode())
+    assert json.loads(html.unescape(known)) == {
+        "limit": 5000,
+        "zone": "Europe/Paris",
+        "factor": "0.2",
+        "skip": True,
+        "deduplicate": True,
+    }
+
+
+def test_the_page_may_do_little(app: Any) -> None:
+    headers = call(app, method="GET").headers
+    assert headers["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_health_while_the_server_starts_and_stops(tmp_path: Path) -> None:
+    settings, slots, stopping = Settings(), Slots(0), [False]
+    app = make_app(settings, slots, Journal(), lambda: stopping[0])
+    assert call(app, method="GET", path="/healthz").problem["detail"] == "the server is starting"
+    slots.add(slot_maker(tmp_path, beam_options([]))())
+    assert call(app, method="GET", path="/healthz").body == b"ok\n"
+    stopping[0] = True
+    answer = call(app, method="GET", path="/healthz")
+    assert answer.problem["detail"] == "the server is stopping"
+    assert answer.headers["Retry-After"]
+
+
+def test_metrics_need_the_token(tmp_path: Path) -> None:
+    """They tell of the use that is made of the server; its health does not."""
+    app = build_app(tmp_path, Settings(token="secret"))
+    assert call(app, method="GET", path="/metrics").problem["status"] == 401
+    assert (
+        b"hourly_report_slots 1.0" in call(app, method="GET", path="/metrics", HTTP_AUTHORIZATION="Bearer secret").body
+    )
+    assert call(app, method="GET", path="/healthz").status == 200
+
+
+def test_a_defect_shows_no_internals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("/tmp/secret")
+
+    app = build_app(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.serving.slots.Slot, "run", fail)
+        answer = call(app, SAMPLE)
+    assert answer.problem["status"] == 500
+    assert b"secret" not in answer.body
+    assert call(app, SAMPLE).status == 200  # the slot is free again

@@ -1,0 +1,120 @@
+"""Bodies: compressed or not, from files, too large, broken."""
+
+import bz2
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from pipeline.serving.settings import Settings
+from tests.serving_support import (
+    REPORT,
+    ROOT,
+    SAMPLE,
+    build_app,
+    call,
+    call_loosely,
+)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return build_app(tmp_path_factory.mktemp("server"))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP"])
+def test_gzip(app: Any, encoding: str) -> None:
+    half = len(SAMPLE) // 2
+    body = gzip.compress(SAMPLE[:half]) + gzip.compress(SAMPLE[half:])
+    assert call(app, body, HTTP_CONTENT_ENCODING=encoding).body.decode() == REPORT
+
+
+def test_zstd(app: Any) -> None:
+    half = len(SAMPLE) // 2
+    body = b"".join(map(zstandard.ZstdCompressor().compress, (SAMPLE[:half], SAMPLE[half:])))
+    assert call(app, body, HTTP_CONTENT_ENCODING="zstd").body.decode() == REPORT
+
+
+def test_too_large(tmp_path: Path) -> None:
+    assert call(build_app(tmp_path / "a", Settings(max_body_bytes=len(SAMPLE))), SAMPLE).status == 200
+    assert call(build_app(tmp_path / "b", Settings(max_body_bytes=len(SAMPLE) - 1)), SAMPLE).problem["status"] == 413
+    app = build_app(tmp_path / "c", Settings(max_body_bytes=2000))
+    for encoding, compress in (("gzip", gzip.compress), ("zstd", zstandard.ZstdCompressor().compress)):
+        bomb = compress(b" " * 1_000_000)
+        assert len(bomb) < 2000
+        assert call(app, bomb, HTTP_CONTENT_ENCODING=encoding).problem["status"] == 413
+    assert call(app, SAMPLE, CONTENT_LENGTH="9" * 300).problem["status"] == 413
+
+
+def test_zeros_behind_gzip_are_padding(app: Any) -> None:
+    assert call(app, gzip.compress(SAMPLE) + bytes(512), HTTP_CONTENT_ENCODING="gzip").body == REPORT.encode()
+
+
+COMPRESSED = [gzip.compress(SAMPLE, mtime=0), bz2.compress(SAMPLE), zstandard.compress(SAMPLE)]
+
+
+@pytest.mark.parametrize("body", COMPRESSED, ids=["gzip", "bzip2", "zstd"])
+def test_a_compressed_file_is_taken_as_it_is(app: Any, body: bytes) -> None:
+    assert call(app, body).body == REPORT.encode()
+    assert call(app, gzip.compress(body), HTTP_CONTENT_ENCODING="gzip").body == REPORT.encode()
+    assert call(app, gzip.compress(gzip.compress(body))).problem["detail"] == "the body is compressed more than once"
+    assert call(app, body[:-3]).problem["detail"].startswith("the body is damaged")
+
+
+def test_the_limit_holds_for_what_a_compressed_file_becomes(tmp_path: Path) -> None:
+    app = build_app(tmp_path, Settings(max_body_bytes=1000))
+    for body in (gzip.compress(bytes(5000)), zstandard.compress(bytes(5000)), bz2.compress(bytes(5000))):
+        assert call(app, body).problem["status"] == 413
+
+
+def test_parquet_without_a_name(app: Any) -> None:
+    body = (ROOT / "tests" / "files" / "df.parquet.gzip").read_bytes()
+    assert call(app, body).body == REPORT.encode()
+    assert call(app, gzip.compress(body), HTTP_CONTENT_ENCODING="gzip").body == REPORT.encode()
+
+
+def test_what_a_body_looks_like_is_said(app: Any) -> None:
+    problem = call(app, b"id,event,timestamp\na,video_25,1\n").problem
+    assert problem["status"] == 400
+    assert "it looks like CSV" in problem["detail"]
+
+
+@pytest.mark.parametrize("body", [b"no", gzip.compress(SAMPLE, mtime=0)[:-9], gzip.compress(SAMPLE, mtime=0) + b"junk"])
+def test_broken_gzip(app: Any, body: bytes) -> None:
+    assert call(app, body, HTTP_CONTENT_ENCODING="gzip").problem["status"] == 400
+
+
+ZSTD = zstandard.ZstdCompressor(write_checksum=True).compress(SAMPLE)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"no", ZSTD[:-1], ZSTD[: len(ZSTD) // 2], ZSTD + b"junk", gzip.compress(SAMPLE, mtime=0)]
+)
+def test_broken_zstd(app: Any, body: bytes) -> None:
+    problem = call(app, body, HTTP_CONTENT_ENCODING="zstd").problem
+    assert problem["status"] == 400
+    assert "zstd" in problem["detail"]
+
+
+def test_an_empty_body_is_no_gzip(app: Any) -> None:
+    assert "empty" in call(app, b"", HTTP_CONTENT_ENCODING="gzip").problem["detail"]
+
+
+@pytest.mark.parametrize("more", [b"", b"x"], ids=["the body", "more than the body"])
+def test_body_in_a_file(app: Any, tmp_path: Path, more: bytes) -> None:
+    """A file that holds just the body is read where it is; here it has no name, as the server's."""
+    with open(tmp_path / "input", "w+b") as file:
+        os.unlink(file.name)
+        file.write(SAMPLE + more)
+        file.seek(0)
+        environ = {"wsgi.input": file, "CONTENT_LENGTH": str(len(SAMPLE))}
+        assert call_loosely(app, **environ).body.decode() == REPORT
+        assert file.tell() == (len(SAMPLE) if more else 0)
+
+
+def test_body_shorter_than_declared(app: Any) -> None:
+    problem = call(app, SAMPLE, CONTENT_LENGTH=str(len(SAMPLE) + 5)).problem
+    assert "5 bytes are missing" in problem["detail"]

@@ -1,0 +1,185 @@
+"""HTTP as clients speak it, well or badly, to a real server: chunks, pipelines, what breaks off."""
+
+import contextlib
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.serving.http import REQUESTS_A_CONNECTION
+from tests.process_support import LIMIT, chunked
+from tests.serving_support import (
+    REPORT,
+    SAMPLE,
+    Server,
+    head,
+    receive,
+    running,
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for the tests that leave it as it was. Clients have two seconds."""
+    folder = tmp_path_factory.mktemp("shared") / "tmp"
+    with running(folder, "--max_body_bytes", str(LIMIT), "--timeout", "2", "--processes", "2") as server:
+        yield server
+
+
+def test_chunked(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(chunked(SAMPLE, 100) + b"0\r\n\r\n")
+        assert receive(connection).body.decode() == REPORT
+        connection.sendall(head(len(SAMPLE)) + SAMPLE)  # the connection is kept
+        assert receive(connection).body.decode() == REPORT
+
+
+def test_a_connection_is_kept_for_so_many_requests(server: Server) -> None:
+    """So that many clients do not stay with one process while the other has nothing to do."""
+    with server.connect() as connection:
+        answers = []
+        for _ in range(REQUESTS_A_CONNECTION):
+            connection.sendall(head(len(SAMPLE)) + SAMPLE)
+            answers.append(receive(connection))
+        assert [answer.status for answer in answers] == [200] * REQUESTS_A_CONNECTION
+        assert [answer.headers.get("Connection") for answer in answers[-2:]] == [None, "close"]
+        assert connection.recv(1) == b""
+
+
+def test_small_chunks_do_not_count_their_frames(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(chunked(SAMPLE + b" " * (LIMIT - len(SAMPLE)), 3) + b"0\r\n\r\n")
+        assert receive(connection).body.decode() == REPORT
+
+
+def test_endless_chunks(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(chunked(b" " * (LIMIT + 1), 10_000))  # and no end
+        assert receive(connection).problem["status"] == 413
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+EARLY = {
+    "too large": (head(10**9), 413),
+    "too large, waiting to go on": (head(10**9, Expect="100-continue"), 413),
+    "unknown encoding": (head(1000, Content_Encoding="br"), 415),
+    "unknown path": (head(1000, path="/x"), 404),
+    "bad option": (head(1000, path="/?time_zone=Mars"), 400),
+    "unknown option": (head(1000, path="/?x", Expect="100-continue"), 400),
+    "unknown method": (head(1000, method="PUT"), 405),
+    "bad length": (head("x"), 400),
+    "two lengths": (head(5, Content_Length="6"), 400),
+    "no HTTP": (b"hello\r\n\r\n", 400),
+    "bad header": (b"GET / HTTP/1.1\r\nno header\r\n\r\n", 400),
+    "long head": (b"GET / HTTP/1.1\r\nX: " + b"x" * 300_000 + b"\r\n\r\n", 431),
+    "transfer encoding": (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    "bad chunk": (CHUNKED + b"xyz\r\n", 400),
+    "many lines": (b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 2000 + b"\r\n", 431),
+    "folded lines": (b"GET / HTTP/1.1\r\na:\r\n" + b" \r\n" * 2000 + b"\r\n", 431),
+    "length of 5,000 digits": (head("9" * 5000), 400),
+    "target that is no address": (b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "blanks": (b"GET / HTTP/1.1\r\na:" + b" " * 30_000 + b"x\r\n\r\n", 400),
+    "folded blanks": (b"GET / HTTP/1.1\r\na:\r\n" + (b" " * 60 + b"\r\n") * 190 + b"\r\n", 400),
+    "digits of a port": (b"GET a://" + b"1" * 30_000 + b" x\r\n\r\n", 400),
+    "blank lines": (b"\r\n\r\n" * 10_000, 400),
+    "no length": (b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "no length, old": (b"POST / HTTP/1.0\r\n\r\n[]", 400),
+    "chunks in HTTP/1.0": (CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"2\r\n[]\r\n0\r\n\r\n", 400),
+    "kept chunks in HTTP/1.0": (
+        CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0\r\nConnection: keep-alive") + b"2\r\n[]\r\n0\r\n\r\n",
+        400,
+    ),
+    "chunks and a length": (CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Length: 2\r\n\r\n"), 400),
+    "long size of a chunk": (CHUNKED + b"0" * 5000, 400),
+    "long extension": (CHUNKED + b"1;" + b"x" * 5000, 400),
+    "long trailer": (CHUNKED + b"0\r\n" + b"x: y\r\n" * 5000, 400),
+    "more frame than body": (CHUNKED + (b"1;" + b"x" * 500 + b"\r\n \r\n") * 1000, 400),
+}
+
+
+@pytest.mark.parametrize(("data", "status"), EARLY.values(), ids=EARLY)
+def test_refused_before_the_body_comes(server: Server, data: bytes, status: int) -> None:
+    with server.connect() as connection:
+        connection.sendall(data)
+        assert receive(connection).problem["status"] == status
+        with contextlib.suppress(ConnectionResetError):  # what was sent on, nobody has read
+            assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("data", [head(1000) + b"[", CHUNKED + b"5\r\n[", b"POST / HTTP/1.1\r\nHo"])
+def test_a_request_that_breaks_off(server: Server, data: bytes) -> None:
+    with server.connect() as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        assert receive(connection).problem["status"] == 400
+
+
+@pytest.mark.parametrize("data", [head(0, Expect="100-continue"), head(0, method="GET", Expect="100-continue")])
+def test_nothing_to_continue(server: Server, data: bytes) -> None:
+    with server.connect() as connection:
+        connection.sendall(data)
+        assert receive(connection).status == 200
+        connection.sendall(head(len(SAMPLE)) + SAMPLE)  # the connection is kept
+        assert receive(connection).body.decode() == REPORT
+
+
+def test_expect_continue(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(head(len(SAMPLE), Expect="100-continue"))
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(SAMPLE)
+        assert receive(connection).body.decode() == REPORT
+
+
+SLOW = {
+    "silent": (b"", b""),
+    "slow head": (b"POST / HTTP/1.1\r\nX: ", b"x"),
+    "slow body": (head(1000), b" "),
+    "silent body": (head(1000) + b" ", b""),
+}
+
+
+@pytest.mark.parametrize(("first", "then"), SLOW.values(), ids=SLOW)
+def test_slow_clients_are_cut_off(server: Server, first: bytes, then: bytes) -> None:
+    """Meanwhile others are served: a slow client holds no slot."""
+    with server.connect() as connection, contextlib.ExitStack() as others:
+        crowd = [others.enter_context(server.connect()) for _ in range(50)]
+        for other in [connection, *crowd]:
+            other.sendall(first)
+        assert server.post().status == 200
+        connection.settimeout(0.1)
+        answer = None
+        while answer is None:
+            with contextlib.suppress(TimeoutError):
+                answer = connection.recv(1000)
+            if answer is None:
+                connection.sendall(then)
+    assert re.match(rb"HTTP/1.[01] 408", answer) if first else answer == b""
+
+
+def test_half_closed(server: Server) -> None:
+    """A client that has said all may close its side."""
+    with server.connect() as connection:
+        connection.sendall(head(len(SAMPLE)) + SAMPLE)
+        connection.shutdown(socket.SHUT_WR)
+        assert receive(connection).body.decode() == REPORT
+
+
+def test_gone_in_the_middle(server: Server) -> None:
+    for data in (head(1000) + b"[", head(len(SAMPLE)) + SAMPLE, b"POST"):
+        with server.connect() as connection:
+            connection.sendall(data)
+    assert server.post().status == 200
+
+
+def test_pipelined(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall((head(len(SAMPLE)) + SAMPLE) * 3 + head(0, method="GET", path="/openapi.json"))
+        with connection.makefile("rb") as stream:
+            statuses = []
+            while len(statuses) < 4:
+                line = stream.readline()
+                assert line
+                statuses += re.findall(rb"HTTP/1.1 (\d+)", line)
+    assert statuses == [b"200"] * 4

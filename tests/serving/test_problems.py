@@ -1,0 +1,107 @@
+"""Problems: what a client is told of rejects and of broken bodies."""
+
+import gzip
+from typing import Any
+
+import pytest
+import zstandard
+
+from tests.serving_support import (
+    EVENT,
+    build_app,
+    call,
+)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return build_app(tmp_path_factory.mktemp("server"))
+
+
+BAD_RECORDS = {
+    "unknown event": ('{"id": "a", "event": "click", "timestamp": 1}', "unknown event 'click'"),
+    "missing key": ('{"id": "a", "event": "video_25"}', "missing timestamp"),
+    "boolean": ('{"id": "a", "event": "video_25", "timestamp": true}', "not a boolean"),
+    "fraction": ('{"id": "a", "event": "video_25", "timestamp": 1.0}', "not a number with a fraction"),
+    "string": ('{"id": "a", "event": "video_25", "timestamp": "1"}', "not a string"),
+    "null": ('{"id": null, "event": "video_25", "timestamp": 1}', "not null"),
+    "milliseconds": ('{"id": "a", "event": "video_25", "timestamp": 1617393003000}', "milliseconds?"),
+    "huge": ('{"id": "a", "event": "video_25", "timestamp": %s}' % ("9" * 5000), "must be below"),
+    "twice": ('{"id": "a", "id": "b", "event": "video_25", "timestamp": 1}', "the name 'id' stands twice"),
+    "not an object": ("[1]", "not an object but an array"),
+}
+
+
+@pytest.mark.parametrize(("record", "reason"), BAD_RECORDS.values(), ids=BAD_RECORDS)
+@pytest.mark.parametrize("lines", [True, False], ids=["lines", "array"])
+def test_reject(app: Any, record: str, reason: str, lines: bool) -> None:
+    body = f"{EVENT}\n\n{record}\n{EVENT}\n" if lines else f"[{EVENT}, {record}, {EVENT}]"
+    problem = call(app, body.encode()).problem
+    assert (problem["status"], problem["read"], problem["rejected"]) == (400, 3, 1)
+    (reject,) = problem["rejects"]
+    assert reject["index"] == 1
+    assert reject["offset"] == body.index(record)
+    assert reject["line"] == (3 if lines else None)
+    assert reject["raw"] == record[:1024]
+    assert reason in reject["reason"]
+
+
+def test_first_ten_rejects(app: Any) -> None:
+    problem = call(app, b"\n".join([EVENT.encode(), *[b"x"] * 25])).problem
+    assert problem["rejected"] == 25
+    assert [reject["index"] for reject in problem["rejects"]] == list(range(1, 11))
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip", "zstd"])
+def test_rejects_of_any_encoding_have_their_places(app: Any, encoding: str) -> None:
+    bad = ["x" * 3000, '{"id": "\u00e9"}', "", "   ", "null"]
+    body = "\ufeff\r\n" + "".join(f"{line}\r\n{EVENT}\n" for line in bad)
+    data = {"": bytes, "gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}[encoding](body.encode())
+    rejects = call(app, data, **({"HTTP_CONTENT_ENCODING": encoding} if encoding else {})).problem["rejects"]
+    assert [(reject["line"], reject["index"], reject["raw"]) for reject in rejects] == [
+        (2, 0, "x" * 1024),
+        (4, 2, '{"id": "\u00e9"}'),
+        (10, 6, "null"),
+    ]
+    assert [reject["offset"] for reject in rejects] == [body.encode().index(bad[k].encode()) for k in (0, 1, 4)]
+
+
+BROKEN = {
+    "truncated": f"[{EVENT},",
+    "open": '[{"id": "a"',
+    "NaN": '[{"id": "a", "event": "video_25", "timestamp": NaN}]',
+    "trailing comma": f"[{EVENT},]",
+    "more behind": f"[{EVENT}] 1",
+    "deep": "[" * 10_000 + "]" * 10_000,
+    "mock": '{"mock_for_test": [',
+}
+
+
+@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
+def test_broken_array(app: Any, body: str) -> None:
+    problem = call(app, body.encode()).problem
+    assert problem["status"] == 400
+    assert "body: byte" in problem["detail"]
+
+
+@pytest.mark.parametrize("body", [b'{"id": "\xff"}', b"\x00", b"{" * 10_000, EVENT.encode()[:-1]])
+def test_broken_line(app: Any, body: bytes) -> None:
+    problem = call(app, body).problem
+    assert problem["rejected"] == 1
+    assert problem["rejects"][0]["reason"].startswith("not JSON")
+
+
+def test_one_bad_line_among_a_million(app: Any) -> None:
+    line = EVENT.encode() + b"\n"
+    problem = call(app, line * 700_000 + b"x\n" + line * 299_999).problem
+    assert (problem["read"], problem["rejected"]) == (1_000_000, 1)
+    (reject,) = problem["rejects"]
+    assert (reject["index"], reject["offset"]) == (700_000, 700_000 * len(line))
+
+
+def test_millions_of_rejects_are_given_up(app: Any) -> None:
+    problem = call(app, b"x\n" * 1_000_000).problem
+    assert problem["complete"] is False
+    assert problem["rejected"] == 100_000
+    assert problem["detail"].startswith("at least 100000 of ")
+    assert [reject["index"] for reject in problem["rejects"]] == list(range(10))
