@@ -1,27 +1,18 @@
 """Temporary files of the dead are removed, those of the living are not."""
 
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from pipeline.storage import locks, temporary
-from pipeline.storage.files import InputFile
+from pipeline.storage import locks
 from pipeline.storage.local import new_file, temporary_path
 from pipeline.storage.locks import held, new_token, prefix, remove_dead, remove_of
-from pipeline.storage.scratch import scratch_folder
-from pipeline.storage.temporary import LONGEST_RUN_SECONDS
 from pipeline.storage.writable import check_writable
-from tests.serving_support import await_true
-from tests.support import ROOT
+from tests.processes_support import kill, process
 
 FILES = """
 import sys, time
@@ -35,35 +26,6 @@ with held([sys.argv[1]], token):
         print("ready", flush=True)
         time.sleep(600)
 """
-
-FOLDER = """
-import os, subprocess, sys, tempfile, time
-from pipeline.storage.scratch import scratch_folder
-with scratch_folder() as folder:
-    tempfile.mkdtemp()
-    subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL)
-    print("ready", flush=True)
-    time.sleep(600)
-"""
-
-
-@contextmanager
-def process(script: str, *arguments: str, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that has come to its rest."""
-    command = [sys.executable, "-c", script, *arguments]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=variables) as started:
-        try:
-            assert started.stdout
-            assert started.stdout.readline() == b"ready\n"
-            yield started
-        finally:
-            started.kill()
-
-
-def kill(started: "subprocess.Popen[bytes]") -> None:
-    started.send_signal(signal.SIGKILL)
-    started.wait()
 
 
 def test_what_a_killed_process_leaves_is_removed_and_what_a_living_one_needs_is_not(tmp_path: Path) -> None:
@@ -175,94 +137,3 @@ def test_temporary_names_are_short(name: str) -> None:
     assert len(os.fsencode(made)) <= 143
     assert locks.TEMPORARY.fullmatch(made)
     assert made.startswith(prefix(name, made.split(".")[-1].split("-")[0]))
-
-
-def programs(folder: Path) -> int:
-    """How many processes have their temporary folder below one."""
-    variables = (Path("/proc", name, "environ") for name in os.listdir("/proc") if name.isdigit())
-    return sum(f"TMPDIR={folder}/".encode() in read_or_nothing(path) for path in variables)
-
-
-def read_or_nothing(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def test_the_scratch_folder_of_a_killed_process_is_removed_and_its_programs_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    others = ["hourly-report.archive", "hourly-report", f"report.{new_token()}", f"hourly-report.{new_token()}.old"]
-    for name in others:
-        (tmp_path / name).mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with process(FOLDER, TMPDIR=str(tmp_path)) as living, process(FOLDER, TMPDIR=str(tmp_path)) as dying:
-        kill(dying)
-        assert programs(tmp_path) == 2
-        with scratch_folder() as folder:
-            await_true(lambda: programs(tmp_path) == 1)
-            assert tempfile.gettempdir() == os.environ["TMPDIR"] == folder
-            assert len(os.listdir(tmp_path)) == len(others) + 2
-        assert tempfile.gettempdir() == str(tmp_path)
-        assert len(os.listdir(tmp_path)) == len(others) + 1
-        kill(living)
-        with scratch_folder():
-            pass
-    await_true(lambda: programs(tmp_path) == 0)
-    assert sorted(os.listdir(tmp_path)) == sorted(others)
-
-
-AT_EXIT = """
-import atexit, os, sys
-from pipeline.storage.scratch import scratch_folder
-with scratch_folder(needed_at_exit=lambda: sys.argv[1] == "needed") as folder:
-    atexit.register(lambda: print(os.path.isdir(folder)))
-"""
-
-
-@pytest.mark.parametrize("needed", ["needed", "not"])
-def test_the_scratch_folder_stays_for_what_is_called_at_exit(needed: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", AT_EXIT, needed], env=environment, capture_output=True, check=True)
-    assert (done.stdout, done.stderr) == (b"True\n" if needed == "needed" else b"False\n", b"")
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_temporary_folder_that_cannot_be_listed_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: str) -> list[str]:
-        raise PermissionError(13, os.strerror(13))
-
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("pipeline.storage.scratch.os.listdir", refuse)
-    with scratch_folder() as folder:
-        assert os.path.isdir(folder)
-
-
-def test_in_a_bucket_what_no_run_can_need_any_more_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    token, now = new_token(), int(time.time())
-    names = {
-        f".r.csv.{token}-{'0' * 32}": now - LONGEST_RUN_SECONDS - 60,
-        f".r.csv.{token}-{'1' * 32}": now - LONGEST_RUN_SECONDS + 60,
-        f".r.csv.{token}-{'2' * 32}": 0,  # nobody knows
-        f".other.csv.{token}-{'0' * 32}": 1,
-        ".r.csv.bak": 1,
-        "r.csv": 1,
-    }
-    objects = [InputFile(f"gs://bucket/out/{name}", 0, name, modified) for name, modified in names.items()]
-    removed: list[str] = []
-    monkeypatch.setattr(temporary, "list_objects", lambda prefix: [o for o in objects if o.path.startswith(prefix)])
-    monkeypatch.setattr(temporary, "delete_file", removed.append)
-    with temporary.held(["gs://bucket/out/r.csv"], new_token()):
-        pass
-    assert removed == [objects[0].path]
-    with temporary.held_folders(["gs://bucket/out/"], new_token()):
-        pass
-    assert removed == [objects[k].path for k in (0, 0, 3)]
-
-
-def test_a_bucket_that_cannot_be_listed_is_not_the_business_of_locks() -> None:
-    with temporary.held(["nowhere://bucket/r.csv"], new_token()):
-        pass
-    with temporary.held_folders(["nowhere://bucket/r"], new_token()):
-        pass
