@@ -3,11 +3,8 @@
 import contextlib
 import io
 import os
-import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,26 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import EventError, InputError
-from pipeline.formats import parquet
-from pipeline.formats.decoding import AnyBlock
-from pipeline.formats.parquet import GroupBlock, ParquetReader
-from pipeline.formats.parquet_files import LocalFile, Pieces
-from pipeline.formats.parquet_pages import Chunk, read_as_dictionary, read_groups
+from pipeline.formats.parquet import ParquetReader
 from pipeline.formats.readers import Source
-from pipeline.model.events import Batch
 from pipeline.schema import check_event
 from tests import support
+from tests.parquet_support import GOOD, KINDS, SIX, blocks, chunks, decoded, joined, write
 from tests.support import ROOT
 
 FILES = ROOT / "tests" / "files"
-SIX = [
-    ("c8", "video_25", 1617393003),
-    ("af", "video_25", 1617400203),
-    ("75", "video_25", 1617385803),
-    ("a6", "video_50", 1617400203),
-    ("99", "video_completed", 1617400203),
-    ("d0", "video_start", 1617385803),
-]
 THREE = [("a", "video_25", 1617393003), ("b", "video_25", 1617393004), ("c", "video_50", 1617393005)]
 TWO = [("a", "impressions", 1617393003), ("b", "video_25", 1617393004)]
 WRITTEN: dict[str, tuple[list[Any], list[int]]] = {  # the events, and the rows that are none
@@ -45,54 +30,9 @@ WRITTEN: dict[str, tuple[list[Any], list[int]]] = {  # the events, and the rows 
     "go-enum.parquet": (TWO, []),  # parquet-go
     "go-plain.parquet": (TWO, []),
 }
-
-
 MIXED = ("duckdb-mixed-v1", "duckdb-mixed-v2", "duckdb-enum-v1", "duckdb-enum-v2")
 MIXED += ("polars-mixed", "polars-categorical", "polars-enum", "polars-plain")
 WRITTEN.update((f"{name}.parquet", (SIX, [6, 7, 8, 9, 10, 11])) for name in MIXED)
-
-
-def blocks(path: Path, local: bool) -> Iterator[AnyBlock]:
-    """The blocks of a file; where it is not local, as of a bucket."""
-    with open(path, "rb") as stream:
-        reader = ParquetReader(Source(stream, "a", path.stat().st_size, local))
-        for block in (block for part in range(reader.parts) for block in reader.read_part(part)):
-            assert not isinstance(block, GroupBlock) or isinstance(block.file, LocalFile if local else Pieces)
-            yield block
-
-
-def decoded(path: Path) -> Batch:
-    """A file by each way it can be read, which all give the same."""
-    ways = {
-        "local": list(blocks(path, True)),
-        "bucket": list(blocks(path, False)),
-        "shipped": [pickle.loads(pickle.dumps(block)) for block in blocks(path, True)],
-    }
-    with mock.patch.multiple(parquet, GROUP_ROWS=1, ROWS_A_BLOCK=3):
-        ways["rows"] = list(blocks(path, True))
-    batches = {way: joined(found, True) for way, found in ways.items()}
-    first = batches["local"]
-    for way, found in ways.items():
-        batch, counts = batches[way], joined(found, False)
-        assert support.batch_rows(batch) == support.batch_rows(first), way
-        assert batch.rejects == counts.rejects == first.rejects, way
-        assert counts.codes.tolist() == first.codes.tolist(), way
-        assert counts.timestamps.tolist() == first.timestamps.tolist(), way
-        assert not len(counts.ids.ends)
-    return first
-
-
-def chunks(path: Path, count: int = 3) -> tuple[Chunk, ...]:
-    """The columns of a file's only row group."""
-    with open(path, "rb") as stream:
-        groups = read_groups(stream, range(count))
-    assert groups is not None
-    assert len(groups) == 1
-    return groups[0].chunks
-
-
-def joined(found: list[AnyBlock], want_ids: bool) -> Batch:
-    return Batch.concat([Batch.of([]), *(block.decode(want_ids, None) for block in found)])
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -103,15 +43,11 @@ def test_files_of_other_writers(name: str) -> None:
     assert [reject.index for reject in batch.rejects] == rejects
 
 
-# Any writer.
-
-KINDS = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
 ROW = st.tuples(
     st.none() | st.text(max_size=5) | st.sampled_from(("a", "b", "id")),
     st.none() | st.sampled_from((*KINDS, *KINDS, *KINDS, "click", "", "video_2")),
     st.none() | st.integers(-1, 253402297200) | st.sampled_from((-(2**63), 2**63 - 1, 0)),
 )
-GOOD = st.tuples(st.text(min_size=1, max_size=5), st.sampled_from(KINDS), st.integers(0, 253402297199))
 TEXTS = (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()))
 TEXT_ENCODINGS = ("dictionary", "PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY")
 TIME_ENCODINGS = ("dictionary", "PLAIN", "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT")
@@ -164,75 +100,6 @@ def test_rows_of_any_writer_are_decoded_as_the_schema_says(
     assert [reject.index for reject in batch.rejects] == [k for k, row in enumerate(rows) if not is_event(row)]
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(GOOD, min_size=1, max_size=60), st.sampled_from((1, 20, 1 << 20)), st.sampled_from((1, 30, 1 << 20)))
-def test_a_dictionary_page_with_an_entry_twice(tmp_path_factory: Any, rows: list[Any], page: int, limit: int) -> None:
-    """As Arrow's plain reading has it. (Its own dictionaries go wrong.)"""
-    path = tmp_path_factory.mktemp("double") / "a"
-    options = {"compression": "none", "data_page_size": page, "dictionary_pagesize_limit": limit}
-    write(path, rows, **options, use_dictionary=["event"])
-    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
-    data = bytearray(path.read_bytes())
-    end = column.data_page_offset
-    data[:end] = data[:end].replace(b"video_75", b"video_25").replace(b"video_50", b"video_25")
-    path.write_bytes(data)
-    assert support.batch_rows(decoded(path)) == [tuple(row.values()) for row in pq.read_table(path).to_pylist()]
-    pages = bytes(data[column.dictionary_page_offset :])
-    assert read_as_dictionary(pages, chunks(path)[1]) == (len({row[1] for row in rows} & {*KINDS[2:5]}) < 2)
-
-
-def write(path: Path, rows: list[tuple[str, str, int]], **options: Any) -> None:
-    columns = zip(*rows, strict=True)
-    pq.write_table(pa.table(dict(zip(("id", "event", "timestamp"), columns, strict=True))), path, **options)
-
-
-@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd", "lz4", "brotli"])
-def test_a_dictionary_is_used_where_it_is_right(compression: str, tmp_path: Path) -> None:
-    write(tmp_path / "a", SIX, compression=compression)
-    (block,) = blocks(tmp_path / "a", True)
-    assert isinstance(block, GroupBlock)
-    (rows,) = block._open().iter_batches(columns=["event"])
-    assert pa.types.is_dictionary(rows.column(0).type)
-
-
-@pytest.mark.parametrize("junk", [b"", b"\x15", b"\x15\x04\x15\x80\x80", b"\xff" * 50, b"\x00" * 50, b"\x1c" * 5000])
-def test_a_page_header_that_is_none(junk: bytes, tmp_path: Path) -> None:
-    write(tmp_path / "a", SIX)
-    assert read_as_dictionary(junk, chunks(tmp_path / "a")[1]) is False
-
-
-# Old writers.
-
-
-def varint(value: int) -> bytes:
-    out = b""
-    value *= 2
-    while value > 127:
-        out, value = out + bytes([value & 127 | 128]), value >> 7
-    return out + bytes([value])
-
-
-@pytest.mark.parametrize("more", [0, 50])
-def test_old_writers_left_a_page_header_out_of_the_size(more: int, tmp_path: Path) -> None:
-    """parquet-mr before 1.2.9: what Arrow then reads behind the column must be there. more: rows."""
-    path = tmp_path / "a"
-    write(path, SIX * (1 + more), compression="none", use_dictionary=["event"], write_statistics=False)
-    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
-    data = path.read_bytes()
-    entries = sum(4 + len(kind) for kind in {row[1] for row in SIX})
-    header = column.data_page_offset - column.dictionary_page_offset - entries
-    right, wrong = (b"\x16" + varint(column.total_compressed_size - less) for less in (0, header))
-    assert data.count(2 * right) == 1
-    made_by = pq.ParquetFile(path).metadata.created_by.encode()
-    old = b"parquet-mr version 1.2.8 (build 12345678901)"[: len(made_by)].ljust(len(made_by))
-    path.write_bytes(data.replace(2 * right, 2 * wrong).replace(made_by, old))
-    assert pq.ParquetFile(path).metadata.row_group(0).column(1).total_compressed_size < column.total_compressed_size
-    assert support.batch_rows(decoded(path)) == SIX * (1 + more)
-
-
-# Ids that nobody wants.
-
-
 def test_ids_that_the_metadata_proves_right_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a"
     write(path, SIX, compression="none", use_dictionary=False)
@@ -262,9 +129,6 @@ def test_what_the_metadata_proves(ids: Any, nullable: bool, statistics: bool, su
     schema = pa.schema([pa.field("id", pa.string(), nullable)])
     pq.write_table(pa.table([pa.array(ids, pa.string())], schema), tmp_path / "a", write_statistics=statistics)
     assert chunks(tmp_path / "a", 1)[0].never_empty(not nullable) is sure
-
-
-# Damaged files.
 
 
 def tried(path: Path) -> None:
@@ -311,9 +175,6 @@ def test_a_footer_too_large_to_be_looked_at(tmp_path: Path, monkeypatch: pytest.
     write(tmp_path / "a", SIX)
     assert [type(block).__name__ for block in blocks(tmp_path / "a", True)] == ["RowBlock"]
     assert support.batch_rows(decoded(tmp_path / "a")) == SIX
-
-
-# Files that change.
 
 
 @pytest.mark.parametrize("change", ["gone", "other", "cut"])
