@@ -4,10 +4,12 @@ import argparse
 import contextlib
 import copy
 import itertools
+import json
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
@@ -87,13 +89,22 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         add("--resume", action="store_true", default=None, help="go on where an earlier run with --resume ended")
 
     def for_engine(self) -> PipelineOptions:
-        """Beam's own options alone: an engine has no use for ours, and takes no names that are not UTF-8."""
+        """For an engine, which shows them: without those of ours that are names not in UTF-8, which it cannot take."""
         options = copy.deepcopy(self)
         parser = argparse.ArgumentParser(add_help=False)
         self._add_argparse_args(parser)
         for name, default in vars(parser.parse_args([])).items():
-            setattr(options, name, default)  # Dataflow describes what is no default, and takes no None for it
+            if not _is_utf_8(getattr(options, name)):
+                setattr(options, name, default)  # Dataflow describes what is no default, and takes no None for it
         return options
+
+
+def _is_utf_8(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _integer(text: str) -> int:

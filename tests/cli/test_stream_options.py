@@ -204,4 +204,10 @@ def test_an_engine_can_describe_its_options() -> None:
     options = parse_options(given.split()).for_engine()
     described = {item.key: item.get_dict()["value"] for item in DisplayData.create_from_options(options).items}
     assert described["runner"] == "DataflowRunner"
-    assert not {"impressions_factor", "deduplicate", "input"} & set(described)
+    assert described["output"] == "gs://b/o"
+    assert described["impressions_factor"] == "2"
+
+
+def test_an_engine_gets_no_names_that_are_not_utf_8() -> None:
+    options = parse_options(["--streaming", "--input", "a\udce9/*", "--output", "reports"]).for_engine()
+    assert (options.input, options.output) == (None, "reports")

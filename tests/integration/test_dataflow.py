@@ -122,13 +122,16 @@ def test_the_stream_graph(stream: Staged) -> None:
 def test_the_package_holds_what_workers_need_and_nothing_else(batch: Staged) -> None:
     with tarfile.open(fileobj=io.BytesIO(batch.package)) as package:
         names = {name.split("/", 1)[1] for name in package.getnames() if "/" in name}
-    modules = {f"pipeline/{path.name}" for path in (ROOT / "pipeline").glob("*.py")}
+    files = [path for path in (ROOT / "pipeline").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    modules = {str(path.relative_to(ROOT)) for path in files}
+    folders = {str(path.parent.relative_to(ROOT)) for path in files}
     metadata = {name for name in names if "egg-info" in name}
     assert names - metadata == {
         *modules,
-        "pipeline",
+        *folders,
         "MANIFEST.in",
         "PKG-INFO",
+        "README.md",
         "pyproject.toml",
         "setup.cfg",
         "setup.py",
