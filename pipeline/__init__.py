@@ -1,23 +1,23 @@
 """Advertising events in, an hourly report out: plain functions, Beam transforms, and the whole job.
 
-What needs Beam is imported when it is first used, so that the plain functions work without loading it (1 s).
+Each is imported when it is first used: the plain functions work without loading Beam (1 s), and a Ctrl-C while
+libraries are imported meets a program that can answer.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import EventError, InputError, PipelineError, RejectsError, UsageError
-from pipeline.formats.decoding import Block, decode
-from pipeline.model.events import Batch, Reject
-from pipeline.model.ids import unique_ids
-from pipeline.model.table import csv_text, hourly_table, scale_impressions, write_csv
-from pipeline.schema import EVENT_TYPES
-
 if TYPE_CHECKING:
     from pipeline.batch.graph import HourlyReport
     from pipeline.batch.job import Job
     from pipeline.batch.run import run_job
+    from pipeline.errors import EventError, InputError, PipelineError, RejectsError, UsageError
+    from pipeline.formats.decoding import Block, decode
+    from pipeline.model.events import Batch, Reject
+    from pipeline.model.ids import unique_ids
+    from pipeline.model.table import csv_text, hourly_table, scale_impressions, write_csv
     from pipeline.model.tally import Summary
+    from pipeline.schema import EVENT_TYPES
     from pipeline.storage.files import InputFile
     from pipeline.storage.matching import find_files
     from pipeline.transforms.count import HourlyTable, ScaleImpressions
@@ -63,7 +63,22 @@ __all__ = [
 ]
 
 
-_WITH_BEAM = {
+_WHERE = {
+    "EVENT_TYPES": "schema",
+    "EventError": "errors",
+    "InputError": "errors",
+    "PipelineError": "errors",
+    "RejectsError": "errors",
+    "UsageError": "errors",
+    "Block": "formats.decoding",
+    "decode": "formats.decoding",
+    "Batch": "model.events",
+    "Reject": "model.events",
+    "unique_ids": "model.ids",
+    "csv_text": "model.table",
+    "hourly_table": "model.table",
+    "scale_impressions": "model.table",
+    "write_csv": "model.table",
     "DropDuplicates": "transforms.deduplicate",
     "DecodeBlocks": "transforms.decode",
     "BatchEvents": "transforms.decode",
@@ -84,6 +99,6 @@ _WITH_BEAM = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _WITH_BEAM:
-        return getattr(importlib.import_module(f"pipeline.{_WITH_BEAM[name]}"), name)
+    if name in _WHERE:
+        return getattr(importlib.import_module(f"pipeline.{_WHERE[name]}"), name)
     raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
