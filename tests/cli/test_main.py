@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -129,6 +130,15 @@ def test_an_interrupted_run_says_so(capsys: pytest.CaptureFixture[str], monkeypa
     fails(capsys, 130, "interrupted", "--input", "in")
 
 
+@pytest.fixture
+def _no_background_job() -> Iterator[None]:
+    """Shells have their background jobs ignore Ctrl-C, and so would a program that is started here."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_no_background_job")
 @pytest.mark.parametrize("moment", ["libarrow|libnumba|cython|grpc", "input-0"])
 def test_ctrl_c_at_any_moment(moment: str, tmp_path: Path) -> None:
     """While libraries are imported, and while standard input is read: no traceback, nothing left."""

@@ -40,6 +40,7 @@ def test_json_log(tmp_path: Path) -> None:
     with running(tmp_path / "tmp", "--processes", "1", "--log_format", "json") as server:
         assert server.get("/healthz").status == 200
         assert server.post().status == 200
+        await_true(lambda: '"report"' in server.log)  # it is written when the answer is sent
         (worker,) = server.workers
         os.kill(worker, signal.SIGKILL)
         await_true(lambda: "starting another" in server.log)

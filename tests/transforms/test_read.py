@@ -294,9 +294,13 @@ def test_parquet_under_any_name(cell_bytes: int, tmp_path: Path) -> None:
 
 def test_what_a_compressed_file_holds_is_looked_at_too(tmp_path: Path) -> None:
     table = parquet(tmp_path / "a.parquet", columns(EVENTS))
-    for data, what in ((Path(table.path).read_bytes(), "Parquet"), (gzip.compress(LINES), "gzip"), (b"a,b,c", "CSV")):
+    for data, what in (
+        (Path(table.path).read_bytes(), "it is Parquet inside another compression"),
+        (gzip.compress(LINES), "it looks like gzip"),
+        (b"a,b,c", "it looks like CSV"),
+    ):
         for name in ("a.gz", "a"):
-            with pytest.raises(InputError, match=f"{name}: cannot be read: it looks like {what}"):
+            with pytest.raises(InputError, match=f"{name}: cannot be read: {what}"):
                 read(make(tmp_path / name, gzip.compress(data)))
 
 
