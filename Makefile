@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REPORT ?= report.csv
 
-.PHONY: help run test check bench bench-http bench-stream soak integration clean requirements
+.PHONY: help run test pythons check bench bench-http bench-stream soak integration clean requirements
 
 help:  ## these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -15,6 +15,9 @@ run: .venv/ready  ## the report of the sample
 
 test: .venv/ready  ## all tests that need nothing but pip
 	$(BIN)/python -m pytest -n auto --ignore=tests/integration
+
+pythons:  ## all tests on each other Python of 3.10 to 3.13 that is at hand
+	.ci/pythons | while read -r python; do clone=$$(mktemp -d) && git clone --quiet . $$clone && $(MAKE) -C $$clone test PYTHON=$$python </dev/null || exit 1; rm -rf $$clone; done
 
 check: .venv/ready  ## lint, format, types, walls between rooms
 	$(BIN)/ruff check .

@@ -65,7 +65,8 @@ def _code(value: Any) -> int:
 
 
 def _timestamp(value: Any) -> int:
-    whole: Any = None if isinstance(value, bool) else value
+    # numpy 2.2, the last for Python 3.10, still lets its booleans be an index.
+    whole: Any = None if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_") else value
     try:
         seconds = operator.index(whole)  # numpy's whole numbers are no int
     except TypeError:
