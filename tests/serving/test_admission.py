@@ -14,11 +14,6 @@ from tests.serving_support import (
 )
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build_app(tmp_path_factory.mktemp("server"))
-
-
 def test_unknown_encoding(app: Any) -> None:
     assert call(app, SAMPLE, HTTP_CONTENT_ENCODING="br").problem["status"] == 415
 

@@ -23,11 +23,6 @@ from tests.serving_support import (
 )
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build_app(tmp_path_factory.mktemp("server"))
-
-
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "BREW"])
 @pytest.mark.parametrize("path", ["/", "/app.js"])
 def test_other_methods(app: Any, method: str, path: str) -> None:

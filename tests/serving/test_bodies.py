@@ -20,11 +20,6 @@ from tests.serving_support import (
 )
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build_app(tmp_path_factory.mktemp("server"))
-
-
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP"])
 def test_gzip(app: Any, encoding: str) -> None:
     half = len(SAMPLE) // 2

@@ -3,7 +3,6 @@
 import contextlib
 import re
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,16 +14,7 @@ from tests.serving_support import (
     Server,
     head,
     receive,
-    running,
 )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for the tests that leave it as it was. Clients have two seconds."""
-    folder = tmp_path_factory.mktemp("shared") / "tmp"
-    with running(folder, "--max_body_bytes", str(LIMIT), "--timeout", "2", "--processes", "2") as server:
-        yield server
 
 
 def test_chunked(server: Server) -> None:

@@ -4,26 +4,15 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.process_support import LIMIT, metrics
+from tests.process_support import metrics
 from tests.serving_support import (
     SAMPLE,
     Server,
     await_true,
     running,
 )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for the tests that leave it as it was. Clients have two seconds."""
-    folder = tmp_path_factory.mktemp("shared") / "tmp"
-    with running(folder, "--max_body_bytes", str(LIMIT), "--timeout", "2", "--processes", "2") as server:
-        yield server
 
 
 def test_access_log(server: Server) -> None:

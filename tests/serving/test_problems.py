@@ -8,15 +8,8 @@ import zstandard
 
 from tests.serving_support import (
     EVENT,
-    build_app,
     call,
 )
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build_app(tmp_path_factory.mktemp("server"))
-
 
 BAD_RECORDS = {
     "unknown event": ('{"id": "a", "event": "click", "timestamp": 1}', "unknown event 'click'"),

@@ -16,15 +16,9 @@ from tests.serving_support import (
     REPORT,
     SAMPLE,
     assert_no_internals,
-    build_app,
     call,
     call_loosely,
 )
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build_app(tmp_path_factory.mktemp("server"))
 
 
 def test_sample(app: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process_support import LARGE, LIMIT, files
+from tests.process_support import LARGE, files
 from tests.serving_support import (
     EVENT,
     REPORT,
@@ -26,14 +26,6 @@ from tests.serving_support import (
     receive,
     running,
 )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for the tests that leave it as it was. Clients have two seconds."""
-    folder = tmp_path_factory.mktemp("shared") / "tmp"
-    with running(folder, "--max_body_bytes", str(LIMIT), "--timeout", "2", "--processes", "2") as server:
-        yield server
 
 
 def test_report(server: Server) -> None:

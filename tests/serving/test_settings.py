@@ -20,11 +20,6 @@ from tests.support import NO_DOWNLOAD
 AUTUMN = [("a", "impressions", 1635638400 + second) for second in (-1, 0, 3599, 3600, 7199, 7200)]
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build_app(tmp_path_factory.mktemp("server"))
-
-
 def lines(rows: list[tuple[str, str, int]]) -> bytes:
     return "".join(
         json.dumps(dict(zip(("id", "event", "timestamp"), row, strict=True))) + "\n" for row in rows

@@ -30,11 +30,6 @@ from tests.serving_support import (
 from tests.support import NO_DOWNLOAD
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return build_app(tmp_path_factory.mktemp("server"))
-
-
 class Blocked(io.BytesIO):
     """A body that comes when it is told to."""
 
