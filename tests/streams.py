@@ -11,8 +11,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
 
-from pipeline.engine import counters
 from pipeline.engine.coders import SizedCoder
+from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import summary_of
 from pipeline.formats.decoding import AnyBlock, Block
 from pipeline.model.tally import Summary
@@ -82,7 +82,7 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
     for step in steps:
         stream = step(stream)
     _versions.clear()
-    counters.totals.clear()
+    local_run.clear()
     pipeline = beam.Pipeline(options=PipelineOptions(["--streaming", *options]))
     with mock.patch.object(streaming, "WriteHours", _Recorded):
         blocks = pipeline | stream.advance_watermark_to_infinity()
@@ -94,7 +94,7 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
         {path.name: path.read_text() for path in sorted(folders["output"].iterdir())},
         files_of_ids(folders["ids_output"]),
         [json.loads(row) for path in folders["rejects_output"].iterdir() for row in path.read_text().splitlines()],
-        summary_of(counters.totals),
+        summary_of(local_run.counted),
     )
 
 

@@ -7,9 +7,10 @@ import contextlib
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+
+from pipeline.engine.local_run import local_run
 
 _REFRESH_SECONDS = 0.2
 _DELAY_SECONDS = 2.0  # shorter runs show no bar
@@ -20,16 +21,14 @@ WRITING = "writing"
 _UNITS = {READING: "B", MERGING: " parts", WRITING: "B"}  # phases in their order
 
 _lock = threading.Lock()
-_done: Counter[str] = Counter()
-_totals: dict[str, int] = {}
 
 
 def add(phase: str, count: int, total: int | None = None) -> None:
     """Called by those who work: count more units of a phase are done. total: units of the phase, where known now."""
     with _lock:
-        _done[phase] += count
+        local_run.done[phase] += count
         if total is not None:
-            _totals[phase] = total
+            local_run.sizes[phase] = total
 
 
 @contextlib.contextmanager
@@ -38,10 +37,8 @@ def shown(total: int) -> Iterator[None]:
     if not sys.stderr or not sys.stderr.isatty():
         yield
         return
-    with _lock:
-        _done.clear()
-        _totals.clear()
-        _totals[READING] = total
+    local_run.clear()
+    local_run.sizes[READING] = total
     stop = threading.Event()
     thread = threading.Thread(target=_follow, args=(stop,), daemon=True)
     thread.start()
@@ -71,8 +68,8 @@ def _follow(stop: threading.Event) -> None:
 def _current() -> tuple[str, int, int | None]:
     """The latest phase that has begun: its name, what of it is done, its total."""
     with _lock:
-        phase = next((phase for phase in reversed(_UNITS) if _done[phase]), READING)
-        return phase, _done[phase], _totals.get(phase)
+        phase = next((phase for phase in reversed(_UNITS) if local_run.done[phase]), READING)
+        return phase, local_run.done[phase], local_run.sizes.get(phase)
 
 
 def _close(bar: Any) -> None:

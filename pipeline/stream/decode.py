@@ -8,7 +8,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
-from pipeline.engine.counters import COUNTS, Counted, count
+from pipeline.engine.metrics import COUNTS, Counted, count
 from pipeline.engine.spill import in_global_window
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.errors import InputError

@@ -17,7 +17,7 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.engine.counters import COUNTS, Counted, KeepCounters, count
+from pipeline.engine.metrics import COUNTS, Counted, KeepCounters, count
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import Batch, Reject

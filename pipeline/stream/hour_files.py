@@ -13,14 +13,9 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
+from pipeline.engine.local_run import local_run
 from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import is_local, shown
-
-written_here: dict[str, int] = {}
-"""Of how many events each file is that was written by this process since this was cleared, by path."""
-
-held_back: dict[str, int] = {}
-"""How much this process has for files that it leaves as they are, since those of an earlier run hold more, by path."""
 
 Version = tuple[str, tuple[int, bytes]]  # a file's name, of how many events it is, its bytes
 
@@ -48,8 +43,8 @@ class _WriteNewest(beam.DoFn):  # type: ignore[misc]
         with atomic_file(path, self._token) as stream:
             stream.write(data)
         written.write(size)
-        written_here[path] = size
-        held_back.pop(path, None)
+        local_run.written[path] = size
+        local_run.held_back.pop(path, None)
         yield shown(path)
 
 
@@ -58,14 +53,14 @@ def _stays(path: str, size: int, data: bytes) -> bool:
     there, here = _rows_there(path), _rows(path, data)
     if there <= here:
         return False
-    if not held_back:
+    if not local_run.held_back:
         logging.getLogger(__name__).warning(
             "%s holds %d of an earlier run, this one has %d so far: it stays until this one has as many; so do others",
             shown(path),
             there,
             here,
         )
-    held_back[path] = size
+    local_run.held_back[path] = size
     return True
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
-from pipeline.engine.counters import COUNTS, Counted, count
+from pipeline.engine.metrics import COUNTS, Counted, count
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.duplicates import event_keys, key_events
 from pipeline.model.events import Batch

@@ -11,7 +11,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
-from pipeline.engine import counters
+from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import METRICS, summarize, summary_of
 from pipeline.engine.prism import end_prism, is_prism
 from pipeline.engine.results import cancel, tell_if_it_goes_on, user_error
@@ -21,8 +21,6 @@ from pipeline.model.tally import Summary, check_balance, check_counts
 from pipeline.storage import locks
 from pipeline.storage.files import is_local, shown
 from pipeline.storage.temporary import held_folders
-from pipeline.stream import hour_files
-from pipeline.stream import watch as watching
 from pipeline.stream.graph import HourlyStream, ReadStream
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import kept
@@ -71,20 +69,16 @@ def _alone(folders: Iterable[str]) -> Iterator[None]:
 
 def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
     """Whether all that came was worked on, and what was counted."""
-    watching.stopping.clear()
-    watching.found_here.clear()
-    counters.totals.clear()
-    hour_files.written_here.clear()
-    hour_files.held_back.clear()
+    local_run.clear()
     pipeline = build_stream(job, options)
     try:
         # Prism goes on ignoring the Ctrl-C that is ignored when it is started: it is for this process alone.
-        with _on_signals(watching.stopping.set, on_interrupt=signal.SIG_IGN):
+        with _on_signals(local_run.stopping.set, on_interrupt=signal.SIG_IGN):
             result = pipeline.run()
         drained = _wait(result, stoppable=bool(job.patterns) and _in_this_process(options))
         if job.patterns and not drained:
             raise StoppedError("stopped before all was read: a new run over the same files reports them whole")
-        return drained, summary_of(counters.totals) if _is_direct(options) else summarize(result, METRICS)
+        return drained, summary_of(local_run.counted) if _is_direct(options) else summarize(result, METRICS)
     except Exception as error:
         raise user_error(error) or error from None
     finally:
@@ -97,7 +91,7 @@ def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
 def _check_here(job: StreamJob, summary: Summary) -> None:
     """MismatchError where what this process has found and written does not agree with the counters."""
     if not summary.broken:
-        check_balance(summary.balance, watching.found_here["balance"])
+        check_balance(summary.balance, local_run.found)
     _check_files(job, summary.counted)
 
 
@@ -106,10 +100,10 @@ def _check_files(job: StreamJob, counted: int) -> None:
 
     Files of an earlier run that hold more than this one has read stayed as they were; says so.
     """
-    stay = hour_files.held_back
+    stay = local_run.held_back
     for folder, suffix in ((job.output, ".csv"), (job.ids_output, ".txt")):
         if folder:
-            sizes = {**hour_files.written_here, **stay}.items()
+            sizes = {**local_run.written, **stay}.items()
             held = sum(n for path, n in sizes if os.path.dirname(path) == folder.rstrip("/") and path.endswith(suffix))
             if held != counted:
                 what = f"counted {counted} events but the files in {shown(folder)} are of {held}"
@@ -143,13 +137,13 @@ def _wait(result: Any, stoppable: bool) -> bool:
     """Waits for the end; whether all that came was worked on."""
 
     def stop() -> None:
-        if watching.stopping.is_set() or not stoppable:
+        if local_run.stopping.is_set() or not stoppable:
             raise KeyboardInterrupt
-        watching.stopping.set()
+        local_run.stopping.set()
 
     try:
         with _on_signals(stop):
-            if watching.stopping.is_set() and not stoppable:
+            if local_run.stopping.is_set() and not stoppable:
                 raise KeyboardInterrupt
             result.wait_until_finish()
         return True

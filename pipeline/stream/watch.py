@@ -5,9 +5,7 @@ import functools
 import hashlib
 import logging
 import os
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +16,7 @@ from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
+from pipeline.engine.local_run import local_run
 from pipeline.errors import UsageError
 from pipeline.model.balance import expected
 from pipeline.storage.files import InputFile, is_local
@@ -28,14 +27,6 @@ POLL_SECONDS = 1.0
 
 REMOTE_POLL_SECONDS = 10.0
 """How often a bucket is listed: each listing is paid for."""
-
-stopping = threading.Event()
-"""Set to end all watches of this process: they list their folder once more, and all windows are flushed."""
-
-
-found_here: Counter[str] = Counter()
-"""What the blocks of the files add up to that watches of this process have found since this was cleared."""
-
 
 Look = tuple[int, int]  # a file's size, and when it was last written
 
@@ -108,14 +99,14 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     ) -> Iterator[TimestampedValue]:
         seen: Seen = tracker.current_restriction()
         _wait_until(seen.polled + self._seconds, self._seconds)
-        stops, now = stopping.is_set(), Timestamp.now()
+        stops, now = local_run.stopping.is_set(), Timestamp.now()
         found, names = _new_files(map(os.fsdecode, patterns), seen)
         files, growing = _settled(found, dict(seen.growing), float(now) - self._seconds)
         taken = {name for name, own in names.items() if own not in growing}
         ends = stops and (seen.ending or not growing)
         if not tracker.try_claim(Seen(seen.paths | taken, tuple(growing.items()), stops, float(now))):
             return
-        found_here["balance"] += expected(file.path for file in files)
+        local_run.found += expected(file.path for file in files)
         for file in files:
             yield TimestampedValue(file, now)
         watermark.set_watermark(now)

@@ -13,8 +13,7 @@ from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from pipeline.engine.coders import typed
-from pipeline.engine.counters import COUNTS, Counted, count
-from pipeline.engine.metrics import counter
+from pipeline.engine.metrics import COUNTS, Counted, count, counter
 from pipeline.engine.spill import Spill, Stored, fetch
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model.duplicates import KeySet, Place, as_one, key_events, merge_events, split_events, split_hours, unseen

@@ -1,21 +1,23 @@
-"""What a run counted, by the names of the counters and their namespace."""
+"""Counters: they add up on every engine; what a run counted, by their names and their namespace."""
 
 import apache_beam as beam
+import pytest
 from apache_beam.metrics import Metrics
 
-from pipeline.engine.metrics import METRICS, TOTALS, counter, summarize, summary_of
+from pipeline.engine.local_run import local_run
+from pipeline.engine.metrics import METRICS, TOTALS, KeepCounters, count, counter, summarize, summary_of
 from pipeline.model.tally import Summary
 from tests import support
 
 
 def test_counters_of_all_steps_add_up_in_their_namespace() -> None:
-    def count(number: int) -> int:
+    def add(number: int) -> int:
         counter("read").inc(number)
         Metrics.counter(TOTALS, "hours").inc()
         return number
 
     pipeline = support.beam_pipeline()
-    _ = pipeline | beam.Create([1, 2, 4]) | "One" >> beam.Map(count) | "Two" >> beam.Map(count)
+    _ = pipeline | beam.Create([1, 2, 4]) | "One" >> beam.Map(add) | "Two" >> beam.Map(add)
     result = pipeline.run()
     result.wait_until_finish()
     assert summarize(result, METRICS).read == 14
@@ -25,3 +27,19 @@ def test_counters_of_all_steps_add_up_in_their_namespace() -> None:
 
 def test_counters_that_are_missing_are_0() -> None:
     assert summary_of({"read": 3, "other": 9}) == Summary(read=3, counted=0, rejected=0, hours=0)
+
+
+@pytest.mark.parametrize("runner", support.RUNNERS)
+def test_amounts_add_up_and_nothing_comes_out(runner: str) -> None:
+    came: list[None] = []
+    local_run.clear()
+    pipeline = support.beam_pipeline(runner)
+    amounts = [count(read=3, rejected=1), count(read=4), count(duplicate=2)]
+    _ = pipeline | beam.Create(amounts) | KeepCounters() | beam.Map(support.Collect(came))
+    result = pipeline.run()
+    result.wait_until_finish()
+    assert came == []
+    assert local_run.counted == {"read": 7, "rejected": 1, "duplicate": 2}
+    if runner == "FnApiRunner":  # the other knows but the first bundle
+        summary = summarize(result, METRICS)
+        assert (summary.read, summary.rejected, summary.duplicate) == (7, 1, 2)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli import main
+from pipeline.engine.local_run import local_run
 from pipeline.stream import graph, watch
 from tests import faults
 
@@ -25,7 +26,7 @@ def _end_with_the_second_poll(patch: pytest.MonkeyPatch) -> None:
     sound: Callable[..., Any] = watch._new_files
 
     def find(*arguments: Any) -> Any:
-        watch.stopping.set()
+        local_run.stopping.set()
         return sound(*arguments)
 
     patch.setattr(watch, "_new_files", find)

@@ -8,7 +8,7 @@ from typing import Any
 import apache_beam as beam
 import pytest
 
-from pipeline.stream import hour_files
+from pipeline.engine.local_run import local_run
 from pipeline.stream.hour_files import WriteHours, WriteLines, hour_name
 from tests import support
 
@@ -64,17 +64,17 @@ def test_a_smaller_number_does_not_replace_a_larger_one_of_an_earlier_run(
     name: str, data: Callable[[int], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / name).write_bytes(data(7))
-    hour_files.held_back.clear()
+    local_run.clear()
     write(tmp_path, [(name, (30, data(3))), (name, (60, data(6)))])
     assert (tmp_path / name).read_bytes() == data(7)
-    assert hour_files.held_back == {f"{tmp_path}/{name}": 60}
+    assert local_run.held_back == {f"{tmp_path}/{name}": 60}
     assert [record.message for record in caplog.records if record.name.startswith("pipeline")] == [
         f"{tmp_path}/{name} holds 7 of an earlier run, this one has 3 so far: it stays until this one has as many; "
         "so do others"
     ]
     write(tmp_path, [(name, (70, data(8)))])
     assert (tmp_path / name).read_bytes() == data(8)
-    assert hour_files.held_back == {}
+    assert local_run.held_back == {}
 
 
 def test_lines_that_come_again_write_the_same_file(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.batch import run as report
 from pipeline.batch.job import Job
+from pipeline.engine.local_run import local_run
 from pipeline.errors import MismatchError, PipelineError, UsageError
 from pipeline.model.tally import Summary
-from pipeline.stream import hour_files
 from pipeline.stream import run as stream_run
 from pipeline.stream.job import StreamJob
 
@@ -20,16 +20,16 @@ from pipeline.stream.job import StreamJob
 def test_reports_that_lack_events_are_an_error(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place = folder.rstrip("/")
     written = {f"{place}/a.csv": 2, f"{place}/b.csv": 3, "ids/a.txt": 9}
-    monkeypatch.setattr(hour_files, "written_here", written)
+    monkeypatch.setattr(local_run, "written", written)
     stream_run._check_files(StreamJob(folder), 5)
     with pytest.raises(MismatchError, match=r"counted 6 events but the files in .* are of 5: start again"):
         stream_run._check_files(StreamJob(folder), 6)
 
 
 def test_ids_that_lack_events_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hour_files, "written_here", {"out/a.csv": 5, "ids/a-0-of-2.txt": 2, "ids/a-1-of-2.txt": 3})
+    monkeypatch.setattr(local_run, "written", {"out/a.csv": 5, "ids/a-0-of-2.txt": 2, "ids/a-1-of-2.txt": 3})
     stream_run._check_files(StreamJob("out", ids_output="ids/"), 5)
-    hour_files.written_here["ids/a-1-of-2.txt"] = 4
+    local_run.written["ids/a-1-of-2.txt"] = 4
     with pytest.raises(MismatchError, match="counted 5 events but the files in ids/ are of 6"):
         stream_run._check_files(StreamJob("out", ids_output="ids/"), 5)
 

@@ -10,6 +10,7 @@ import pytest
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.runners.sdf_utils import RestrictionTrackerView, ThreadsafeRestrictionTracker
 
+from pipeline.engine.local_run import local_run
 from pipeline.storage.files import InputFile
 from pipeline.stream import watch as watching
 from pipeline.stream.watch import Seen
@@ -17,9 +18,9 @@ from pipeline.stream.watch import Seen
 
 @pytest.fixture(autouse=True)
 def _not_stopping() -> Iterator[None]:
-    watching.stopping.clear()
+    local_run.stopping.clear()
     yield
-    watching.stopping.clear()
+    local_run.stopping.clear()
 
 
 def poll(seen: Seen, *patterns: str | Path) -> tuple[list[str], Seen | None]:
@@ -83,7 +84,7 @@ def test_a_file_is_one_under_all_its_paths(tmp_path: Path) -> None:
 
 def test_a_stop_lists_the_folder_once_more(tmp_path: Path) -> None:
     put(tmp_path / "a")
-    watching.stopping.set()
+    local_run.stopping.set()
     assert poll(Seen(), tmp_path) == (["a"], None)
 
 
@@ -149,7 +150,7 @@ def test_a_file_that_is_gone_again_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_stop_waits_for_what_has_just_been_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in "ab":
         put(tmp_path / name, modified=int(time.time()))
-    watching.stopping.set()
+    local_run.stopping.set()
     names, seen = poll(Seen(), tmp_path)
     assert names == []
     put(tmp_path / "b", b"more", int(time.time()))

@@ -26,8 +26,7 @@ from pipeline import (
     hourly_table,
     run_job,
 )
-from pipeline.engine.counters import COUNTS, KeepCounters, count
-from pipeline.engine.metrics import METRICS, summarize
+from pipeline.engine.metrics import COUNTS, METRICS, KeepCounters, count, summarize
 from pipeline.engine.runners import beam_options
 from pipeline.errors import MismatchError, RejectsError
 from pipeline.formats.decoding import AnyBlock, Block
