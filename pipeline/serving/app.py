@@ -83,7 +83,7 @@ def _content(name: str, settings: Settings) -> bytes:
 
 
 def _size(number: int) -> str:
-    return f"{number:,} bytes" if number < 100_000 else f"{number / 1e6:,.1f} MB"
+    return f"{number:,} bytes" if number < 100_000 else f"{number / 2**20:,.4g} MiB"
 
 
 def _page(content: bytes, kind: str) -> Callable[[], bottle.HTTPResponse]:

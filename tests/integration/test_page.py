@@ -471,7 +471,7 @@ def test_progress_and_cancel(page: Page) -> None:
     expect(page.get_by_role("progressbar")).to_be_hidden()
     upload(page, b" " * 2_000_000)
     expect(page.get_by_role("status")).to_have_text("Sending events.jsonl …")
-    expect(page.get_by_text("% of 2.0 MB")).to_have_text(re.compile(r"^[1-9]\d?% "), timeout=30_000)
+    expect(page.get_by_text("% of 1.9 MiB")).to_have_text(re.compile(r"^[1-9]\d?% "), timeout=30_000)
     assert 0 < page.get_by_role("progressbar").evaluate("bar => bar.value") < 1
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("status")).to_have_text("Cancelled.")

@@ -14,7 +14,7 @@ const SAMPLE = [
 const wholePercent = new Intl.NumberFormat("en", { style: "percent" });
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const server = JSON.parse(document.querySelector("meta[name=server]").content); // its limit, and how it makes reports
-const megabytes = (bytes) => (bytes < 1e5 ? `${integer.format(bytes)} bytes` : `${(bytes / 1e6).toFixed(1)} MB`);
+const mebibytes = (bytes) => (bytes < 1e5 ? `${integer.format(bytes)} bytes` : `${Number((bytes / 2 ** 20).toFixed(1))} MiB`);
 let running = null; // the request under way
 let sent = null; // what "Send again" sends
 let token = "";
@@ -40,7 +40,7 @@ async function send(name, body) {
     return;
   }
   request.upload.onprogress = ({ loaded, total }) =>
-    showProgress(`Sending ${name} …`, loaded / total, `${wholePercent.format(loaded / total)} of ${megabytes(total)}`);
+    showProgress(`Sending ${name} …`, loaded / total, `${wholePercent.format(loaded / total)} of ${mebibytes(total)}`);
   request.upload.onload = () => showProgress("Making the report …");
   request.onerror = () => finish(() => showProblem(WORDS.network));
   request.onload = async () => {
@@ -157,7 +157,7 @@ function explain(request, text) {
   return [title, advice, problem, status];
 }
 
-const tooLarge = (size) => [...WORDS[413], { detail: `It has ${megabytes(size)}; the limit of this server is ${megabytes(server.limit)}.` }, 413];
+const tooLarge = (size) => [...WORDS[413], { detail: `It has ${mebibytes(size)}; the limit of this server is ${mebibytes(server.limit)}.` }, 413];
 
 function refusedBefore(error) {
   return error.name === "NotReadableError" || error.name === "NotFoundError"
