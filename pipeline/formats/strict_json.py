@@ -36,12 +36,19 @@ def parse(raw: bytes) -> Any:
     try:
         value = _MEMBERS.decode(text)
     except json.JSONDecodeError as error:
-        raise NotJsonError(f"{error.msg} at character {error.pos} of the record") from None
+        raise NotJsonError(_reason(error)) from None
     if _SURROGATE.search(text):
         _refuse_surrogates(_PAIRS.decode(text))
     if isinstance(value, _FieldTwice):
         raise EventError(f"the name {value.name!r} stands twice in an object")
     return value
+
+
+def _reason(error: json.JSONDecodeError) -> str:
+    """Where the text is no JSON, and why: a record that was cut, or goes on in the next line, breaks off."""
+    if 0 < len(error.doc.rstrip()) <= error.pos or error.msg.startswith("Unterminated string"):
+        return f"it breaks off at character {len(error.doc)} of the record"
+    return f"{error.msg} at character {error.pos} of the record"
 
 
 def _too_deep(text: str) -> bool:
