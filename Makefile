@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 REPORT ?= report.csv
 
-.PHONY: help run test pythons check bench bench-http bench-stream soak integration clean requirements
+.PHONY: help run test pythons check bench bench-http bench-stream bench-messages soak integration clean requirements
 
 help:  ## these lines
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ bench-http: .venv/ready .venv-http/ready  ## the server against FastAPI with pan
 
 bench-stream: .venv/ready build/tools/ready  ## a watched folder at rising rates: what is sustained, delays, memory; needs Go
 	$(BIN)/python -m bench.stream --prism build/tools/prism --markdown docs/benchmarks-stream.md $(BENCH)
+
+bench-messages: .venv-cloud/ready  ## what a Pub/Sub message of one event costs, here and in Beam's own hand-over: 2 minutes
+	.venv-cloud/bin/python -m bench.messages $(BENCH)
 
 soak: .venv/ready build/tools/ready  ## a stream with default options, 15 minutes at 50,000 events/s, its inputs deleted after use; needs Go
 	$(BIN)/python -m bench.soak --prism build/tools/prism --markdown docs/soak.md $(SOAK)

@@ -1,11 +1,12 @@
 """Topics: messages of a Pub/Sub subscription as blocks."""
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub
+from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub, pubsub
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
@@ -17,20 +18,22 @@ _MESSAGES_A_BLOCK = 10_000
 _BYTES_A_BLOCK = 4 * 1024 * 1024
 
 
-class _Group(beam.DoFn):  # type: ignore[misc]
-    """Messages of a bundle as blocks, whose timestamps are their arrival."""
+class GroupMessages(beam.DoFn):  # type: ignore[misc]
+    """Messages of a bundle as blocks: bytes (Pub/Sub's own, packed) or PubsubMessage -> MessageBlock.
+
+    A block's timestamp is its arrival.
+    """
 
     def start_bundle(self) -> None:
         self._messages: list[Message] = []
         self._bytes = 0
 
-    def process(self, message: PubsubMessage, timestamp: Any = beam.DoFn.TimestampParam) -> Iterator[Any]:
-        arrived = message.publish_time or timestamp
-        name = f"message {message.message_id or '(no id)'}"
-        self._messages.append(Message(name, message.data or b"", int(_seconds(arrived))))
-        self._bytes += len(message.data or b"")
-        if len(self._messages) >= _MESSAGES_A_BLOCK or self._bytes >= _BYTES_A_BLOCK:
-            yield from self.finish_bundle()
+    def process(self, element: bytes | PubsubMessage) -> Iterable[WindowedValue] | None:
+        message = _unpacked(element) if isinstance(element, bytes) else _as_message(element)
+        self._messages.append(message)
+        self._bytes += len(message.data)
+        full = len(self._messages) >= _MESSAGES_A_BLOCK or self._bytes >= _BYTES_A_BLOCK
+        return list(self.finish_bundle()) if full else None
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for block in group_messages(self._messages):
@@ -38,8 +41,19 @@ class _Group(beam.DoFn):  # type: ignore[misc]
         self.start_bundle()
 
 
-def _seconds(time: Any) -> float:
-    return float(time.timestamp() if hasattr(time, "timestamp") else time)
+def _unpacked(packed: bytes) -> Message:
+    found = _unpack()(packed)
+    return Message(f"message {found.message_id}", found.data, found.publish_time.seconds)
+
+
+@functools.cache
+def _unpack() -> Callable[[bytes], Any]:
+    """The compiled reader of Pub/Sub's messages, without the class around it."""
+    return pubsub.types.PubsubMessage.pb().FromString  # type: ignore[no-any-return]
+
+
+def _as_message(message: PubsubMessage) -> Message:
+    return Message(f"message {message.message_id}", message.data or b"", int(message.publish_time.timestamp()))
 
 
 @dataclasses.dataclass
@@ -61,6 +75,7 @@ class ReadTopic(beam.PTransform):  # type: ignore[misc]
             timestamp_attribute=self.timestamp_attribute,
             id_label=self.id_attribute,
         )
-        blocks = pipeline | "Pub/Sub" >> read | "Group" >> beam.ParDo(_Group()).with_output_types(MessageBlock)
+        read.with_attributes = False  # what it does with what the source gives: 25 us to unpack a message, here 2
+        blocks = pipeline | "Pub/Sub" >> read | "Group" >> beam.ParDo(GroupMessages()).with_output_types(MessageBlock)
         blocks.element_type = AnyBlock
         return blocks

@@ -7,19 +7,42 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from apache_beam.io.gcp.pubsub import PubsubMessage
 from google.cloud import pubsub_v1
 
+from pipeline.formats.messages import Message
+from pipeline.stream.topics import GroupMessages
 from tests import oracle
 from tests.integration.servers import TOOLS, program
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, event, hourly_reports, json_lines
 
 _PATIENCE = 90  # seconds, for a machine that does other work too
+
+
+def test_packed_messages_make_the_blocks_that_unpacked_ones_make() -> None:
+    times = [datetime(2021, 4, 2, 20, 59, second, 999_999, tzinfo=timezone.utc) for second in (0, 59)]
+    datas = [json_lines([event()]), b"\xff"]
+    packed = [
+        PubsubMessage(data, {"a": "b"}, f"{number}", when)._to_proto_str()
+        for number, (data, when) in enumerate(zip(datas, times, strict=True))
+    ]
+    unpacked = [PubsubMessage._from_proto_str(data) for data in packed]
+    wanted = [Message(f"message {k}", datas[k], int(times[k].timestamp())) for k in range(2)]
+    assert messages_of(packed) == messages_of(unpacked) == wanted
+
+
+def messages_of(elements: Sequence[Any]) -> list[Message]:
+    """What a bundle of them is grouped to."""
+    group = GroupMessages()
+    group.start_bundle()
+    assert not any(map(group.process, elements))
+    return [message for block in group.finish_bundle() for message in block.value.messages]
 
 
 class Topic:

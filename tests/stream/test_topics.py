@@ -11,13 +11,22 @@ from pipeline.stream.job import StreamJob
 SUBSCRIPTION = "projects/lab-project/subscriptions/events"
 
 
-def pubsub_read(job: StreamJob) -> beam_runner_api_pb2.PubSubReadPayload:
-    """How the job's graph reads Pub/Sub."""
+def steps(job: StreamJob) -> list[beam_runner_api_pb2.PTransform]:
+    """Of the job's graph."""
     pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--streaming"]))
     _ = pipeline | ReadStream(job) | HourlyStream(job)
-    transforms = pipeline.to_runner_api().components.transforms.values()
-    (read,) = (t.spec.payload for t in transforms if t.spec.urn == composites.PUBSUB_READ.urn)
+    return list(pipeline.to_runner_api().components.transforms.values())
+
+
+def pubsub_read(job: StreamJob) -> beam_runner_api_pb2.PubSubReadPayload:
+    """How the job's graph reads Pub/Sub."""
+    (read,) = (step.spec.payload for step in steps(job) if step.spec.urn == composites.PUBSUB_READ.urn)
     return beam_runner_api_pb2.PubSubReadPayload.FromString(read)
+
+
+def test_messages_are_not_unpacked_by_beam() -> None:
+    names = [step.unique_name for step in steps(StreamJob("out", subscription=SUBSCRIPTION))]
+    assert not [name for name in names if "_from_proto_str" in name]
 
 
 def test_attributes_reach_the_source() -> None:
