@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests import oracle
 
 SEEDS = st.integers(0, 2**32 - 1)
+EVENT = b'{"id":"a","event":"video_25","timestamp":1}'
 
 # fmt: off
 NUMBERS = [

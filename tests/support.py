@@ -149,6 +149,13 @@ def expected(data: bytes) -> Outcome:
     return sorted(document.events), document.rejects
 
 
+def check_decoders(data: bytes) -> None:
+    """Both decoders give what the oracle gives."""
+    wanted = expected(data)
+    for name in DECODERS:
+        assert decode_source(data, name) == wanted, f"{name} decoder"
+
+
 RUNNERS = ("FnApiRunner", "DirectRunner")
 """What the transforms are tested on: Beam's embedded engine by name, and the runner that most tutorials name."""
 

@@ -6,27 +6,16 @@ Each property decodes with the compiled scanner (which hands on what it does not
 import json
 from random import Random
 from typing import Any
-from unittest import mock
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bench.events import pieces
-from pipeline.formats import decoding
 from pipeline.formats.decoding import Block, Shape
 from tests import documents, support
-from tests.documents import ARRAYS, DAMAGED_ARRAYS, DAMAGED_LINES, JSON_ALPHABET, LINES, SEEDS, Writer
-from tests.support import BROKEN, DECODERS, decode_block, decode_source, expected
-
-EVENT = b'{"id":"a","event":"video_25","timestamp":1}'
-
-
-def check(data: bytes, block_bytes: int = 1 << 22) -> None:
-    """Both decoders give what the oracle gives."""
-    wanted = expected(data)
-    for name in DECODERS:
-        assert decode_source(data, name, block_bytes) == wanted, f"{name} decoder"
+from tests.documents import ARRAYS, DAMAGED_ARRAYS, DAMAGED_LINES, EVENT, JSON_ALPHABET, LINES, SEEDS, Writer
+from tests.support import BROKEN, DECODERS, decode_block, decode_source
+from tests.support import check_decoders as check
 
 
 @settings(max_examples=800)
@@ -174,34 +163,3 @@ def test_many_names_around_the_limit(count: int, twice: bool) -> None:
     check(EVENT[:-1] + b',"x":{"n0":{"n0":[{' + members + b"}," + b"{" + members + b'}]}},"y":{"x":0}}\n')
     nested = "".join(f'{{"{name}":' for name in names).encode() + b"1" + b"}" * len(names)
     check(EVENT[:-1] + b',"x":' + nested + b"}\n")
-
-
-def test_the_scanner_takes_every_usual_spelling_itself() -> None:
-    """Lines that it hands on cost 200 times as much, so there must be few."""
-    text = b"".join(pieces(5000, "odd"))
-    with mock.patch.object(decoding, "_decode_spans", side_effect=AssertionError), support.decoder("compiled"):
-        assert len(decoding.decode(Block(text + b" " * 16 + b"\n")).codes) == 5000
-
-
-@pytest.mark.parametrize(
-    ("name", "names"),
-    [
-        (b'"\\u0069d"', b'"id"'),
-        (b'"e\\u0076ent"', b'"event"'),
-        (b'"\\u0061"', b'"a"'),
-        (b'"\\n\\u00e9\\ud83d\\ude00"', '"\\n\u00e9\U0001f600"'.encode()),
-        (b'"' + b"\\u0061" * 60 + b'"', b'"' + b"a" * 60 + b'"'),
-    ],
-)
-def test_an_escaped_name_is_the_same_as_the_plain_one(name: bytes, names: bytes) -> None:
-    twice = b'{%s:1,%s:2,"id":"a","event":"video_25","timestamp":1}\n'
-    check(twice % (name, names))
-    check(twice % (name, name))
-    check(b'{%s:"x","event":"video_25","timestamp":1}\n' % name + EVENT)
-
-
-@pytest.mark.parametrize(
-    "event", [b"\\u0076ideo_25", b"video_2\\u0035", b"video\\u005f250", b"video_25\\n", b"\\u0076" * 50]
-)
-def test_an_escaped_event_type(event: bytes) -> None:
-    check(b'{"id":"a","event":"%s","timestamp":1}\n' % event + EVENT * 2 + b"\n" + EVENT)

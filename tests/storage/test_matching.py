@@ -3,7 +3,6 @@
 import contextlib
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,21 +153,6 @@ def test_unknown_compression(name: str) -> None:
             find_files([pattern])
 
 
-def test_an_unknown_file_system() -> None:
-    refused("nothere://bucket/a.json: no such kind of storage", "nothere://bucket/a.json")
-
-
-@pytest.mark.parametrize(
-    ("path", "extra", "module"), [("hdfs://h/a.json", "hadoop", "hdfs"), ("azfs://b/c/a.json", "azure", "azure")]
-)
-def test_a_file_system_that_is_not_installed(
-    path: str, extra: str, module: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Beam says so by an error of its own (Hadoop), or not before the first use (Azure)."""
-    monkeypatch.setitem(sys.modules, module, None)
-    refused(f"{path}: it needs `pip install 'apache-beam[{extra}]'`", path)
-
-
 GONE = "its link leads to nowhere, which is not there"
 LOOP = "Too many levels of symbolic links"
 
@@ -280,12 +264,3 @@ def test_a_watch_is_told_and_finds_the_others() -> None:
     Path("shut").chmod(0o755)
     assert sorted(file.path for file in found) == ["a.json", "open/c.json"]
     assert sorted(told) == [f"link: cannot be looked at: {GONE}", "shut: cannot be looked at: Permission denied"]
-
-
-@pytest.mark.parametrize("path", ["gs://bucket", "s3://bucket", "gs://bucket/", "s3://", "gs:///x"])
-def test_a_bucket_without_an_object(path: str) -> None:
-    refused(f"{path}: names a bucket, but no object or folder in it", path)
-
-
-def test_a_pattern_of_buckets() -> None:
-    refused("gs://b*/x: a bucket's name cannot be a pattern", "gs://b*/x")

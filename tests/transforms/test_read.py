@@ -1,11 +1,10 @@
-"""Finding files, and reading them: split at any place, compressed, damaged, Parquet."""
+"""Reading files: split at any place, damaged, Parquet."""
 
 import bz2
 import gzip
 import json
 import os
 import pickle
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 from apache_beam.io.restriction_trackers import OffsetRange
 from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
@@ -29,42 +27,8 @@ from pipeline.storage.matching import find_files
 from pipeline.transforms import read as sources
 from pipeline.transforms.read import ReadBlocks, open_file
 from tests import oracle, support
+from tests.reading_support import EVENTS, ROWS, columns, decode_any, make, parquet, read, rows, zstd
 from tests.support import event, json_lines, line
-
-EVENTS = [event(f"id-{k}", oracle.EVENTS[k % 6], k * 1000) for k in range(200)]
-ROWS = sorted((item["id"], item["event"], item["timestamp"]) for item in EVENTS)
-
-
-def zstd(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
-
-
-CODECS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd}
-
-
-def make(path: Path, data: bytes = b"") -> InputFile:
-    path.parent.mkdir(exist_ok=True, parents=True)
-    path.write_bytes(data)
-    return InputFile(str(path), len(data), path.name)
-
-
-def decode_any(block: AnyBlock) -> Batch:
-    return block.decode(True, None)
-
-
-def read(file: InputFile, cell_bytes: int = 1 << 22) -> Batch:
-    """A whole file, part by part."""
-    with open_file(file, cell_bytes) as reader:
-        batches = [decode_any(block) for part in range(reader.parts) for block in reader.read_part(part)]
-    return Batch.concat([Batch.of([]), *batches])
-
-
-def rows(batch: Batch) -> list[oracle.Event]:
-    assert batch.rejects == ()
-    return sorted(support.batch_rows(batch))
-
-
-# Reading in parts.
 
 
 @settings(max_examples=60)
@@ -161,167 +125,6 @@ def test_a_file_that_is_gone_is_an_error(tmp_path: Path) -> None:
         read(InputFile(str(tmp_path / "a.jsonl"), 5, "a.jsonl"))
 
 
-# Compressed files.
-
-
-@pytest.mark.parametrize("suffix", CODECS)
-@pytest.mark.parametrize("shape", ["lines", "array", "object", "cr", "empty", "nothing"])
-def test_compressed(suffix: str, shape: str, tmp_path: Path) -> None:
-    data = {
-        "lines": json_lines(EVENTS),
-        "cr": json_lines(EVENTS).replace(b"\n", b"\r\n"),
-        "array": json.dumps(EVENTS).encode(),
-        "object": json.dumps({"mock_for_test": EVENTS}, indent=1).encode(),
-        "empty": b"[]",
-        "nothing": b"",
-    }[shape]
-    file = make(tmp_path / f"a{suffix}", CODECS[suffix](data))
-    for cell_bytes in (100, 1 << 22):
-        assert rows(read(file, cell_bytes)) == ([] if shape in ("empty", "nothing") else ROWS)
-
-
-@pytest.mark.parametrize("suffix", CODECS)
-def test_concatenated_members_are_read_as_one(suffix: str, tmp_path: Path) -> None:
-    pack = CODECS[suffix]
-    data = json_lines(EVENTS)
-    members = pack(data[:1234]) + pack(data[1234:5000]) + pack(data[5000:])
-    assert rows(read(make(tmp_path / f"a{suffix}", members))) == ROWS
-
-
-@pytest.mark.parametrize("suffix", CODECS)
-def test_members_of_more_bytes_than_are_decompressed_at_a_time(suffix: str, tmp_path: Path) -> None:
-    data = json_lines([event(f"id-{k:032}", "video_25", k) for k in range(20_000)])
-    batch = read(make(tmp_path / f"a{suffix}", 2 * CODECS[suffix](data)))
-    assert batch.timestamps.tolist() == 2 * list(range(20_000))
-
-
-@pytest.mark.parametrize("suffix", CODECS)
-def test_what_is_decompressed_of_few_bytes_is_read_block_by_block(suffix: str, tmp_path: Path) -> None:
-    file = make(tmp_path / f"a{suffix}", CODECS[suffix](b"\n" * 64_000_000 + line()))
-    tracemalloc.start()
-    with open_file(file) as reader:
-        assert sum(len(block.decode(True, None).codes) for block in reader.read_part(0)) == 1
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 40_000_000
-
-
-@pytest.mark.parametrize("suffix", CODECS)
-def test_members_of_no_bytes_are_allowed(suffix: str, tmp_path: Path) -> None:
-    pack = CODECS[suffix]
-    data = json_lines(EVENTS)
-    for members in (pack(b"") + pack(data), pack(data) + pack(b""), pack(data[:99]) + pack(b"") + pack(data[99:])):
-        assert rows(read(make(tmp_path / f"a{suffix}", members))) == ROWS
-
-
-@pytest.mark.parametrize("suffix", CODECS)
-def test_a_truncated_file_is_an_error_wherever_it_ends(suffix: str, tmp_path: Path) -> None:
-    packed = CODECS[suffix](json_lines(EVENTS))
-    for data in (packed, packed + CODECS[suffix](line())):
-        for size in {1, 5, 10, 18, len(packed) // 2, len(packed) - 9, len(packed) - 4, len(packed) - 1, len(data) - 1}:
-            if size != len(packed):
-                with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
-                    read(make(tmp_path / f"a{suffix}", data[:size]))
-
-
-@pytest.mark.parametrize("suffix", CODECS)
-def test_a_compressed_file_of_no_bytes_is_truncated(suffix: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
-        read(make(tmp_path / f"a{suffix}", b""))
-
-
-@pytest.mark.parametrize("suffix", CODECS)
-def test_a_damaged_file_is_an_error(suffix: str, tmp_path: Path) -> None:
-    packed = CODECS[suffix](json_lines(EVENTS))
-    for at in range(len(packed) // 3, len(packed) - 8, len(packed) // 7):
-        damaged = bytearray(packed)
-        damaged[at] ^= 0x55
-        with pytest.raises(InputError, match=f"a{suffix}: "):
-            read(make(tmp_path / f"a{suffix}", bytes(damaged)))
-
-
-@pytest.mark.parametrize("suffix", CODECS)
-@pytest.mark.parametrize(
-    "rest", [b"garbage, not a member", b"\x01" * 100, b"\0" * 512 + b"x"], ids=["text", "bytes", "behind zeros"]
-)
-def test_something_after_the_last_member_is_an_error(suffix: str, rest: bytes, tmp_path: Path) -> None:
-    file = make(tmp_path / f"a{suffix}", CODECS[suffix](json_lines(EVENTS)) + rest)
-    with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
-        read(file)
-
-
-@pytest.mark.parametrize("suffix", CODECS)
-def test_a_later_member_with_a_damaged_beginning_is_an_error(suffix: str, tmp_path: Path) -> None:
-    pack = CODECS[suffix]
-    file = make(tmp_path / f"a{suffix}", pack(json_lines(EVENTS)) + b"\x00" + pack(json_lines(EVENTS))[1:])
-    with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
-        read(file)
-
-
-@pytest.mark.parametrize("suffix", CODECS)
-def test_a_file_that_is_not_compressed_though_its_name_says_so(suffix: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
-        read(make(tmp_path / f"a{suffix}", json_lines(EVENTS)))
-
-
-# By content.
-
-
-def packed(data: bytes) -> dict[str, bytes]:
-    return {"gzip": gzip.compress(data), "bzip2": bz2.compress(data), "zstd": zstd(data), "plain": data}
-
-
-@pytest.mark.parametrize("kind", ["gzip", "bzip2", "zstd", "plain"])
-@pytest.mark.parametrize("name", ["a", "x.jsonl.gzip", "x.jsonl.bgz", "a.txt"])
-@pytest.mark.parametrize("cell_bytes", [100, 1 << 22])
-def test_a_name_that_says_nothing_leaves_it_to_the_content(
-    kind: str, name: str, cell_bytes: int, tmp_path: Path
-) -> None:
-    for data in (json_lines(EVENTS), json.dumps(EVENTS).encode()):
-        file = make(tmp_path / name, packed(data)[kind])
-        assert rows(read(file, cell_bytes)) == ROWS
-        dofn = sources._ReadBlocks(cell_bytes, keep_broken=False)
-        parts = list(dofn.split(file, dofn.initial_restriction(file)))
-        found = [block for part in reversed(parts) for block in dofn.process(file, dofn.create_tracker(part))]
-        assert rows(Batch.concat([decode_any(block) for block in found])) == ROWS
-
-
-@pytest.mark.parametrize("cell_bytes", [100, 1 << 22])
-def test_parquet_under_any_name(cell_bytes: int, tmp_path: Path) -> None:
-    for name in ("df.parquet.gzip", "a", "a.pq"):
-        assert rows(read(parquet(tmp_path / name, columns(EVENTS), row_group_size=70), cell_bytes)) == ROWS
-
-
-def test_what_a_compressed_file_holds_is_looked_at_too(tmp_path: Path) -> None:
-    table = parquet(tmp_path / "a.parquet", columns(EVENTS))
-    for data, what in (
-        (Path(table.path).read_bytes(), "it is Parquet inside another compression"),
-        (gzip.compress(LINES), "it looks like gzip"),
-        (b"a,b,c", "it looks like CSV"),
-    ):
-        for name in ("a.gz", "a"):
-            with pytest.raises(InputError, match=f"{name}: cannot be read: {what}"):
-                read(make(tmp_path / name, gzip.compress(data)))
-
-
-@pytest.mark.parametrize("name", ["a.parquet", "a.json", "a.gz", "a"])
-def test_a_spreadsheet_is_refused_by_that_name(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"^{name}: .*it looks like an Office file, such as a spreadsheet"):
-        read(make(tmp_path / name, b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml"))
-
-
-# Parquet.
-
-
-def parquet(path: Path, table: pa.Table | dict[str, Any], **options: Any) -> InputFile:
-    pq.write_table(table if isinstance(table, pa.Table) else pa.table(table), path, **options)
-    return InputFile(str(path), path.stat().st_size, path.name)
-
-
-def columns(items: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: pa.array([item[name] for item in items]) for name in ("id", "event", "timestamp")}
-
-
 @pytest.mark.parametrize("group", [1, 7, 200, 1000])
 @pytest.mark.parametrize("dictionary", [True, False])
 @pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
@@ -402,81 +205,12 @@ def test_parquet_of_few_rows(data: dict[str, Any], tmp_path: Path) -> None:
     assert read(parquet(tmp_path / "a.parquet", typed)).read == len(data["id"])
 
 
-def test_parquet_rejects(tmp_path: Path) -> None:
-    bad: list[tuple[Any, Any, Any, str]] = [
-        (None, "video_25", 1, "id must be a string, not null"),
-        ("", "video_25", 1, "id must not be empty"),
-        ("a", None, 1, "event must be a string, not null"),
-        ("a", "click", 1, "unknown event 'click'"),
-        ("a", "video_25", None, "timestamp must be whole Unix seconds, not null"),
-        ("a", "video_25", -1, "timestamp must not be negative"),
-        ("a", "video_25", 253402297200, "timestamp must be below 253402297200"),
-        ("a", "video_25", 1617393003000, "milliseconds"),
-        ("a", "video_25", 2**63 - 1, "timestamp must be below 253402297200"),
-        ("a", "video_25", -(2**63), "timestamp must not be negative"),
-    ]
-    good = ("b", "video_25", 253402297199)
-    records = [row for *record, _ in bad for row in (record, good)]
-    data = {name: pa.array([row[k] for row in records]) for k, name in enumerate(("id", "event", "timestamp"))}
-    for dictionary in (False, True):
-        if dictionary:
-            data = {**data, "id": data["id"].dictionary_encode(), "event": data["event"].dictionary_encode()}
-        batch = read(parquet(tmp_path / "a.parquet", data, row_group_size=6))
-        assert support.batch_rows(batch) == [good] * len(bad)
-        assert [reject.index for reject in batch.rejects] == list(range(0, 20, 2))
-        for reject, (identity, kind, timestamp, reason) in zip(batch.rejects, bad, strict=True):
-            assert reason in reject.reason
-            assert reject.offset is None
-            assert json.loads(reject.raw) == {"id": identity, "event": kind, "timestamp": timestamp}
-
-
-@pytest.mark.parametrize("value", [2**63, 2**64 - 1])
-def test_parquet_timestamps_beyond_64_bits_with_a_sign(value: int, tmp_path: Path) -> None:
-    data = {"id": ["a", "b"], "event": ["video_25"] * 2, "timestamp": pa.array([1, value], pa.uint64())}
-    batch = read(parquet(tmp_path / "a.parquet", data))
-    assert support.batch_rows(batch) == [("a", "video_25", 1)]
-    assert [(reject.index, "must be below" in reject.reason) for reject in batch.rejects] == [(1, True)]
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"id": None}, "has 0 columns named id"),
-        ({"event": None}, "has 0 columns named event"),
-        ({"timestamp": None}, "has 0 columns named timestamp"),
-        ({"id": pa.array([1])}, "column id is int64, must be a string"),
-        ({"id": pa.array([b"a"])}, "column id is binary, must be a string"),
-        ({"event": pa.array([True])}, "column event is bool, must be a string"),
-        ({"timestamp": pa.array([1.0])}, "column timestamp is double, must be whole Unix seconds"),
-        ({"timestamp": pa.array(["1"])}, "column timestamp is string, must be whole Unix seconds"),
-        ({"timestamp": pa.array([1]).cast(pa.timestamp("s"))}, "must be whole Unix seconds"),
-        ({"timestamp": pa.array([True])}, "column timestamp is bool, must be whole Unix seconds"),
-    ],
-)
-def test_parquet_of_wrong_columns(change: dict[str, Any], reason: str, tmp_path: Path) -> None:
-    data = {name: column for name, column in {**columns(EVENTS[:1]), **change}.items() if column is not None}
-    with pytest.raises(InputError, match=f"a.parquet: .*{reason}"):
-        read(parquet(tmp_path / "a.parquet", data))
-
-
-def test_parquet_with_a_column_twice(tmp_path: Path) -> None:
-    table = pa.table(columns(EVENTS)).append_column("id", pa.array(["x"] * 200))
-    with pytest.raises(InputError, match=r"a.parquet: has 2 columns named id"):
-        read(parquet(tmp_path / "a.parquet", table))
-
-
 def test_not_parquet(tmp_path: Path) -> None:
     whole = Path(parquet(tmp_path / "whole.parquet", columns(EVENTS)).path).read_bytes()
     for data in (b"", b"PAR1", json_lines(EVENTS), whole[:-1], whole[: len(whole) // 2], whole[4:]):
         with pytest.raises(InputError, match=r"a\.parquet: ") as error:
             read(make(tmp_path / "a.parquet", data))
         assert "\n" not in str(error.value)
-
-
-def test_parquet_with_text_that_is_no_utf_8(tmp_path: Path) -> None:
-    bad = pa.StringArray.from_buffers(1, pa.array([0, 1], pa.int32()).buffers()[1], pa.py_buffer(b"\xff"))
-    with pytest.raises(InputError, match=r"a.parquet: row 0: damaged Parquet"):
-        read(parquet(tmp_path / "a.parquet", {"id": bad, "event": ["video_25"], "timestamp": [1]}))
 
 
 def test_damaged_parquet_pages(tmp_path: Path) -> None:
