@@ -1,5 +1,7 @@
 """The command line: `python -m pipeline --input events.json`. Status 0 done, 1 the run failed, 2 wrong usage."""
 
+import contextlib
+import functools
 import gc
 import logging
 import os
@@ -104,8 +106,10 @@ def _run_job(job: Job, options: ReportOptions) -> Summary:
 
 
 def _run_stream(options: ReportOptions, folder: str) -> None:
+    from pipeline.cli.status_line import shown_status
     from pipeline.cli.stream_options import describe, find_engine, make_stream_job
-    from pipeline.stream.run import build_stream, run_stream
+    from pipeline.stream.run import build_stream, run_stream, works_here
+    from pipeline.stream.status import look
 
     start = time.monotonic()
     if dataflow.is_dataflow(options):
@@ -117,7 +121,8 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
         logs.say(dataflow.launch(build_stream(job, options.for_engine()), options))
         return
     logs.say(describe(job))
-    summary = run_stream(job, options.for_engine())
+    with shown_status(functools.partial(look, job)) if works_here(options) else contextlib.nullcontext():
+        summary = run_stream(job, options.for_engine())
     logs.say(
         f"{_counts(summary, job)}, {summary.late} late, "
         f"{time.monotonic() - start:.1f} s: reports in {shown(job.output)}{_others(job)}"

@@ -7,6 +7,8 @@ where they meet. A run clears it before it begins; two runs at once (the server'
 import threading
 from collections import Counter
 
+from pipeline.model.arrivals import Arrivals
+
 
 class LocalRun:
     """Facts of one run. `stopping`: set to end its watches, which list their folders once more."""
@@ -21,15 +23,21 @@ class LocalRun:
         counted: by name of a counter (DirectRunner's own counters know but the first bundle of each step). found: what
         the blocks of files that watches have found add up to. written: of how many events each file is, by path.
         held_back: as written, what this run has for files it leaves as they are, since an earlier run's hold more.
-        done, sizes: units of each phase that are done, and that there are.
+        arrivals: when a stream's events came. done, sizes: units of each phase that are done, and that there are.
         """
         self.stopping.clear()
         self.counted: Counter[str] = Counter()
         self.found = 0
         self.written: dict[str, int] = {}
         self.held_back: dict[str, int] = {}
+        self.arrivals = Arrivals()
         self.done: Counter[str] = Counter()
         self.sizes: dict[str, int] = {}
+
+    def written_in(self, folder: str, suffix: str) -> dict[str, int]:
+        """Of how many events each file of a folder is, by path; those that are held back as this run has them."""
+        sizes, start = {**self.written, **self.held_back}, f"{folder.rstrip('/')}/"
+        return {path: size for path, size in sizes.items() if path.startswith(start) and path.endswith(suffix)}
 
 
 local_run = LocalRun()

@@ -20,6 +20,10 @@ _SAID_ELSEWHERE = (
 )
 
 
+_COLUMNS = 80  # where a terminal does not say how many it has
+_width = 0  # of the line that is renewed
+
+
 def configure() -> None:
     """Sets up logging, and standard streams that are closed.
 
@@ -64,7 +68,10 @@ def _is_new(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     message = record.getMessage()
     users = isinstance(error, PipelineError) or _is_users_traceback(message) or _is_users_traceback(str(error))
-    return not (users or message.startswith(_SAID_ELSEWHERE))
+    if users or message.startswith(_SAID_ELSEWHERE):
+        return False
+    wipe()
+    return True
 
 
 def _is_users_traceback(text: str) -> bool:
@@ -79,8 +86,35 @@ def _log_thread(failure: threading.ExceptHookArgs) -> None:
 
 def say(text: str) -> None:
     """Prints a line on stderr, if it can be: whether somebody looks must not change how a program ends."""
+    wipe()
+    _print(printable(text, but="\n") + "\n")
+
+
+def renew(text: str) -> None:
+    """Shows a line on a terminal, where the one before was; what is said later takes its place."""
+    global _width
+    text = printable(text)[: _columns() - 1]
+    before, _width = _width, len(text)
+    _print(f"\r{text.ljust(before)}")
+
+
+def _columns() -> int:
     with contextlib.suppress(OSError, ValueError):
-        print(printable(text, but="\n"), file=sys.stderr, flush=True)
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+    return _COLUMNS
+
+
+def wipe() -> None:
+    """Removes the line that is renewed, if it stands there."""
+    global _width
+    if _width:
+        _print(f"\r{' ' * _width}\r")
+        _width = 0
+
+
+def _print(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 class Filtered:

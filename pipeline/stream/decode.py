@@ -2,12 +2,14 @@
 
 import dataclasses
 import logging
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
+from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import COUNTS, Counted, count
 from pipeline.engine.spill import in_global_window
 from pipeline.engine.threads import ThreadedDoFn
@@ -40,15 +42,19 @@ class _DecodeStream(ThreadedDoFn):
     def start_bundle(self) -> None:
         super().start_bundle()
         self._counts = {"read": 0, "rejected": 0, "late": 0, "balance": 0, "broken": 0}
+        self._found = math.inf
 
     def finish_bundle(self) -> Iterator[Any]:
         yield from super().finish_bundle()
-        if any(self._counts.values()):
-            yield beam.pvalue.TaggedOutput(COUNTS, in_global_window(count(**self._counts)))
+        counts = self._counts
+        local_run.arrivals.add(self._found, counts["read"], counts["read"] - counts["rejected"] - counts["late"])
+        if any(counts.values()):
+            yield beam.pvalue.TaggedOutput(COUNTS, in_global_window(count(**counts)))
 
     def process(
         self, block: AnyBlock, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[Any]:
+        self._found = min(self._found, float(timestamp))
         yield from super().process((block, float(timestamp)), timestamp, window)
 
     def work(self, found: tuple[AnyBlock, float]) -> Any:

@@ -1,12 +1,14 @@
 """Streams that go on after any end: blocks are kept in the ledger as they are decoded, a new run begins with those."""
 
 import dataclasses
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
+from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import COUNTS, Counted, count
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.duplicates import event_keys, key_events
@@ -39,6 +41,7 @@ class _Earlier(beam.DoFn):  # type: ignore[misc]
         ledger = ledger_of(self._folder)
         read, rejected, late = ledger.tally()
         if read:
+            local_run.arrivals.add(time.time(), 0, read - rejected - late)
             yield beam.pvalue.TaggedOutput(COUNTS, count(read=read, rejected=rejected, late=late))
         yield from map(key_events, ledger.events())
         yield from (beam.pvalue.TaggedOutput(HOURS, row) for row in ledger.counts())

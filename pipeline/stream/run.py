@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, PortableOptions, StandardOptions
 
 from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import METRICS, summarize, summary_of
@@ -44,7 +44,7 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
         drained, summary = _run(job, options)
     if drained:
         check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
-        if _in_this_process(options) or _is_direct(options):
+        if works_here(options):
             _check_here(job, summary)
     return summary
 
@@ -103,8 +103,7 @@ def _check_files(job: StreamJob, counted: int) -> None:
     stay = local_run.held_back
     for folder, suffix in ((job.output, ".csv"), (job.ids_output, ".txt")):
         if folder:
-            sizes = {**local_run.written, **stay}.items()
-            held = sum(n for path, n in sizes if os.path.dirname(path) == folder.rstrip("/") and path.endswith(suffix))
+            held = sum(local_run.written_in(folder, suffix).values())
             if held != counted:
                 what = f"counted {counted} events but the files in {shown(folder)} are of {held}"
                 raise MismatchError(f"{what}: start again over the same files, and please report this")
@@ -115,8 +114,15 @@ def _check_files(job: StreamJob, counted: int) -> None:
         )
 
 
+def works_here(options: PipelineOptions) -> bool:
+    """Whether the workers are threads of this process, so that what it has counted and written is all of it."""
+    return _is_direct(options) or _in_this_process(options)
+
+
 def _in_this_process(options: PipelineOptions) -> bool:
     """Whether the workers are threads of this process, which see that watches are to end."""
+    if options.view_as(DebugOptions).lookup_experiment("use_loopback_process_worker"):
+        return False
     environment = options.view_as(PortableOptions).environment_type
     prism = options.view_as(StandardOptions).runner == STREAM_RUNNER
     return environment == "LOOPBACK" or (prism and not environment)

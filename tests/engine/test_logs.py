@@ -35,3 +35,43 @@ def test_tracebacks_of_users_errors_are_not_said_twice(capsys: pytest.CaptureFix
     ):
         stream.write(text)
     assert capsys.readouterr().err == "Traceback (most recent call last):\n  ...\nValueError: a defect\n\n"
+
+
+def on_screen(written: str) -> list[str]:
+    """The lines of a terminal to which this was written."""
+    lines, column = [""], 0
+    for character in written:
+        if character == "\r":
+            column = 0
+        elif character == "\n":
+            lines, column = [*lines, ""], 0
+        else:
+            lines[-1] = lines[-1][:column] + character + lines[-1][column + 1 :]
+            column += 1
+    return [line.rstrip() for line in lines]
+
+
+def test_a_line_is_renewed_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.say("starts")
+    logs.renew("a long line")
+    logs.renew("short\x1b[2J")
+    assert on_screen(capsys.readouterr().err) == ["starts", "short\\x1b[2J"]
+    logs.wipe()
+    logs.wipe()
+    assert capsys.readouterr().err == f"\r{' ' * 12}\r"
+
+
+def test_what_is_said_takes_the_place_of_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_is_new)
+    logs.renew("a line that is long")
+    handler.handle(logging.LogRecord("pipeline", logging.WARNING, "x.py", 1, "a warning", (), None))
+    logs.renew("another line")
+    logs.say("the end")
+    assert on_screen(capsys.readouterr().err) == ["a warning", "the end", ""]
+
+
+def test_a_line_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.renew("x" * 1000)
+    logs.wipe()
+    assert "x" * 79 + "\r" in capsys.readouterr().err

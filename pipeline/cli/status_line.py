@@ -1,0 +1,73 @@
+"""What a stream says while it runs: one line, renewed each second on a terminal, else anew each minute."""
+
+import contextlib
+import select
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from pipeline.engine import logs
+from pipeline.stream.status import Status
+
+LOOK_SECONDS = 1.0
+LINE_SECONDS = 60
+RATE_SECONDS = 10  # over which a terminal shows events/s: files come in lumps
+
+Look = Callable[[float], Status]  # at a time, Unix seconds
+
+
+@contextlib.contextmanager
+def shown_status(look: Look) -> Iterator[None]:
+    """Tells on stderr, while the block runs, how far a stream is."""
+    live = bool(sys.stderr and sys.stderr.isatty())
+    stop = threading.Event()
+    thread = threading.Thread(target=follow, args=(look, live, stop.wait), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        logs.wipe()
+
+
+def follow(look: Look, live: bool, wait: Callable[[float], bool], clock: Callable[[], float] = time.time) -> None:
+    """Looks once a second and tells, until the wait for the next second says that it is over."""
+    every, over = (LOOK_SECONDS, RATE_SECONDS) if live else (LINE_SECONDS, LINE_SECONDS)
+    due = clock() + every
+    reads = deque([(clock(), 0)])  # records read by then
+    while not wait(LOOK_SECONDS):
+        now = clock()
+        status = look(now)
+        reads.append((now, status.read))
+        while reads[1][0] <= now - over:
+            reads.popleft()
+        if now >= due:
+            due = now + every
+            _tell(describe_status(status, _rate(reads)), live)
+
+
+def _rate(reads: deque[tuple[float, int]]) -> float:
+    (start, before), (end, after) = reads[0], reads[-1]
+    return (after - before) / (end - start) if end > start else 0.0
+
+
+def describe_status(status: Status, rate: float) -> str:
+    """The line. rate: records a second."""
+    delay = "" if status.delay is None else f", delay {status.delay:.1f} s"
+    return f"{rate:.0f} events/s, {status.hours} hours written{delay}, {status.rejected} rejected, {status.late} late"
+
+
+def _tell(line: str, live: bool) -> None:
+    if _has_room():
+        (logs.renew if live else logs.say)(line)
+
+
+def _has_room() -> bool:
+    """False where stderr is a pipe that nobody reads, or a terminal that was halted: a write there would wait."""
+    try:
+        return bool(select.select([], [sys.stderr], [], 0)[1])
+    except (OSError, ValueError, AttributeError, TypeError):  # it is closed, or no file: nothing waits there
+        return True
