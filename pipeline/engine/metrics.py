@@ -11,6 +11,7 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from pipeline.engine.local_run import local_run
+from pipeline.engine.runners import keeps_counters
 from pipeline.model.tally import Summary
 
 METRICS = "report"
@@ -42,24 +43,31 @@ def count(**amounts: int) -> Counted:
     return _KEY, amounts
 
 
+def _add(element: Counted) -> Iterator[None]:
+    for name, amount in element[1].items():
+        counter(name).inc(amount)
+        local_run.counted[name] += amount
+    yield from ()
+
+
 class _KeepCounters(beam.DoFn):  # type: ignore[misc]
     _STATE = ReadModifyWriteStateSpec("unused", BooleanCoder())  # what has state has its bundles one after the other
 
     def process(self, element: Counted, _: Any = beam.DoFn.StateParam(_STATE)) -> Iterator[None]:
-        for name, amount in element[1].items():
-            counter(name).inc(amount)
-            local_run.counted[name] += amount
-        yield from ()
+        yield from _add(element)
 
 
 class KeepCounters(beam.PTransform):  # type: ignore[misc]
     """Adds to counters: PCollection[Counted] -> PCollection[None], empty. For a few elements a bundle.
 
     Where several bundles of a stage end before Prism has learned the names of their counters, it keeps the last
-    bundle's and drops the others': of a million events found at the start it showed half.
+    bundle's and drops the others': of a million events found at the start it showed half. So they pass through one key,
+    but on engines that are known to keep them all, where that would be a shuffle to one worker.
     """
 
     def expand(self, amounts: beam.PCollection[Counted]) -> beam.PCollection[None]:
+        if keeps_counters(amounts.pipeline.options):
+            return amounts | "Add" >> beam.FlatMap(_add).with_output_types(None)
         return amounts | "Keep" >> beam.ParDo(_KeepCounters()).with_output_types(None)
 
 

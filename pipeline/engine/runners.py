@@ -38,6 +38,9 @@ LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
 """Runners that see this machine's files and temporary folders."""
 
 
+_KEEP_COUNTERS = ("DataflowRunner", "FlinkRunner", "SparkRunner")
+"""Engines that keep the counters of all bundles. Behind PortableRunner may be Prism, which does not."""
+
 _FOR_EVER = 10 * 365 * 86400  # seconds
 _TIMEOUT = "job_server_timeout"
 _ENDPOINT_SECONDS = 60  # for a job server that is just being started
@@ -102,6 +105,11 @@ def _check_endpoint(endpoint: str) -> None:
             grpc.channel_ready_future(channel).result(timeout=_ENDPOINT_SECONDS)
         except grpc.FutureTimeoutError:
             raise UsageError(f"no job server answers at {endpoint}") from None
+
+
+def keeps_counters(options: PipelineOptions) -> bool:
+    """Whether the engine is known to add up the counters of all bundles."""
+    return str(options.view_as(StandardOptions).runner).rpartition(".")[2] in _KEEP_COUNTERS
 
 
 def has_servers() -> bool:

@@ -2,18 +2,25 @@
 
 import dataclasses
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import grpc
 import pytest
 from apache_beam.options.pipeline_options import DebugOptions, StandardOptions
+from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 from apache_beam.transforms.display import DisplayData
+from google.protobuf.json_format import MessageToDict
 
 from pipeline.cli.main import main
 from pipeline.cli.options import parse_options
 from pipeline.cli.stream_options import KEEP_BUNDLES_WHOLE, describe, find_engine, make_stream_job
 from pipeline.errors import UsageError
 from pipeline.stream.job import StreamJob
+from pipeline.stream.run import run_stream
 
 SUBSCRIPTION = "projects/lab-project/subscriptions/events"
 
@@ -83,6 +90,59 @@ def test_a_topic_is_tried_out_without_starting_prism(runner: str, monkeypatch: p
 def test_prism_is_not_to_split_bundles_with_state(engine: str, whole: bool) -> None:
     options = parse_options(f"--streaming --input a --experiments one {engine}".split()).view_as(DebugOptions)
     assert options.experiments == ["one", *([KEEP_BUNDLES_WHOLE] if whole else [])]
+
+
+class JobServer(beam_job_api_pb2_grpc.JobServiceServicer):  # type: ignore[misc]
+    """Knows two options of Flink's, and notes which a job has; runs none."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+
+    def DescribePipelineOptions(self, request: Any, context: Any) -> Any:  # noqa: N802
+        interval = beam_job_api_pb2.PipelineOptionDescriptor(
+            name="checkpointing_interval", type=beam_job_api_pb2.PipelineOptionType.INTEGER
+        )
+        whole = beam_job_api_pb2.PipelineOptionDescriptor(
+            name="finish_bundle_before_checkpointing",
+            type=beam_job_api_pb2.PipelineOptionType.BOOLEAN,
+            default_value="false",
+        )
+        return beam_job_api_pb2.DescribePipelineOptionsResponse(options=[interval, whole])
+
+    def Prepare(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.options = {name[12:-3]: value for name, value in MessageToDict(request.pipeline_options).items()}
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "runs no jobs")
+
+
+@pytest.fixture
+def job_server() -> Iterator[tuple[JobServer, str]]:
+    """With its address."""
+    service, server = JobServer(), grpc.server(ThreadPoolExecutor(2))
+    beam_job_api_pb2_grpc.add_JobServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield service, f"127.0.0.1:{port}"
+    server.stop(None)
+
+
+@pytest.mark.parametrize(
+    ("more", "whole"),
+    [
+        ("", None),
+        ("--checkpointing_interval 1000", True),
+        ("--checkpointing_interval=1000 --finish_bundle_before_checkpointing", True),
+    ],
+)
+def test_bundles_end_before_a_checkpoint(
+    more: str, whole: bool | None, job_server: tuple[JobServer, str], tmp_path: Path
+) -> None:
+    service, address = job_server
+    engine = f"--runner=PortableRunner --job_endpoint={address} --environment_type=EXTERNAL --environment_config=x:1"
+    options = parse_options(f"--streaming --input {tmp_path} --output {tmp_path}/out {engine} {more}".split())
+    with pytest.raises(grpc.RpcError, match="runs no jobs"):
+        run_stream(make_stream_job(options), options.for_engine())
+    assert service.options.get("checkpointing_interval") == ("1000" if more else None)
+    assert service.options.get("finish_bundle_before_checkpointing") in ((whole,) if whole else (None, False))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 import apache_beam as beam
 import pytest
 from apache_beam.metrics import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.portability.api import beam_runner_api_pb2
 
+from pipeline.engine import metrics
 from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import METRICS, TOTALS, KeepCounters, count, counter, summarize, summary_of
 from pipeline.model.tally import Summary
@@ -43,3 +46,32 @@ def test_amounts_add_up_and_nothing_comes_out(runner: str) -> None:
     if runner == "FnApiRunner":  # the other knows but the first bundle
         summary = summarize(result, METRICS)
         assert (summary.read, summary.rejected, summary.duplicate) == (7, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("runner", "direct"),
+    [
+        ("DataflowRunner", True),
+        ("apache_beam.runners.portability.flink_runner.FlinkRunner", True),
+        ("SparkRunner", True),
+        ("PrismRunner", False),
+        ("PortableRunner", False),  # which may be Prism's
+        ("DirectRunner", False),
+    ],
+)
+def test_only_engines_that_may_drop_counters_pass_them_through_one_key(runner: str, direct: bool) -> None:
+    pipeline = beam.Pipeline("FnApiRunner", options=PipelineOptions())
+    pipeline.options.view_as(StandardOptions).runner = runner
+    _ = pipeline | beam.Create([count(read=3)]) | KeepCounters()
+    graph = pipeline.to_runner_api().components.transforms.values()
+    dofns = [
+        beam_runner_api_pb2.ParDoPayload.FromString(t.spec.payload)
+        for t in graph
+        if t.spec.urn == "beam:transform:pardo:v1"
+    ]
+    assert any(dofn.state_specs for dofn in dofns) is not direct
+
+
+def test_counters_that_are_added_to_directly_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "keeps_counters", lambda options: True)
+    test_amounts_add_up_and_nothing_comes_out("FnApiRunner")
