@@ -1,8 +1,14 @@
-"""Names of fields and event types with escapes are the same as the plain ones, for both decoders."""
+"""Names of fields and event types: each is known and no other; with escapes they are the same as the plain ones."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from pipeline.native import names
+from pipeline.schema import EVENT_TYPES, FIELDS
 from tests.documents import EVENT
+from tests.native_support import callable_from_python, memory
 from tests.support import check_decoders as check
 
 
@@ -28,3 +34,17 @@ def test_an_escaped_name_is_the_same_as_the_plain_one(name: bytes, names: bytes)
 )
 def test_an_escaped_event_type(event: bytes) -> None:
     check(b'{"id":"a","event":"%s","timestamp":1}\n' % event + EVENT * 2 + b"\n" + EVENT)
+
+
+field_at, event_at = map(callable_from_python, (names.field_at, names.event_at))
+
+
+@pytest.mark.parametrize(("find", "known"), [(field_at, FIELDS), (event_at, EVENT_TYPES)], ids=["fields", "events"])
+def test_each_name_and_no_other(find: Callable[..., Any], known: tuple[str, ...]) -> None:
+    for number, name in enumerate(known):
+        for behind in (b"", b":1", b'"' * 20, b"\xff" * 20):
+            data = memory(f'{name}"'.encode() + behind + bytes(16))
+            assert find(data.ctypes.data, 0) == (number, len(name) + 1)
+        for other in (name[:-1], name[1:], f"{name}x", f"x{name}", name.upper(), f"{name} ", f"{name}\0", name * 2, ""):
+            data = memory(f'{other}"'.encode() + bytes(16))
+            assert find(data.ctypes.data, 0)[0] == -1

@@ -1,0 +1,48 @@
+"""Memory by address: bytes, words, and which bytes are not plain in a JSON string."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.native import memory
+from pipeline.native.memory import LANES
+from tests.native_support import callable_from_python
+from tests.native_support import memory as memory_of
+
+byte, load, lowest_bit, marks = map(callable_from_python, (memory.byte, memory.load, memory.lowest_bit, memory.marks))
+store, store_byte = map(callable_from_python, (memory.store, memory.store_byte))
+
+
+def test_bytes_and_words_wherever_they_begin() -> None:
+    data = memory_of(bytes(range(200, 232)))
+    for index in range(24):
+        assert byte(data.ctypes.data, index) == 200 + index
+        assert load(data.ctypes.data, index) == int.from_bytes(data[index : index + 8].tobytes(), "little")
+
+
+def test_only_what_is_written_changes() -> None:
+    for index in range(9):
+        data = memory_of(bytes(17))
+        store(data.ctypes.data, index, np.uint64(2**64 - 1))
+        assert data.tobytes() == bytes(index) + b"\xff" * 8 + bytes(9 - index)
+        store_byte(data.ctypes.data, index, np.uint8(7))
+        assert data.tobytes() == bytes(index) + b"\x07" + b"\xff" * 7 + bytes(9 - index)
+
+
+def test_the_lowest_bit() -> None:
+    for at in range(64):
+        assert lowest_bit(np.uint64(2**63 | 1 << at)) == at
+
+
+@given(st.binary(min_size=LANES, max_size=LANES) | st.binary(min_size=2, max_size=2).map(lambda b: (b * LANES)[:LANES]))
+def test_what_is_not_plain_in_a_string(data: bytes) -> None:
+    text = memory_of(data)
+    wanted = sum(1 << k for k, code in enumerate(data) if not 32 <= code < 128 or code in b'"\\')
+    assert marks(text.ctypes.data, 0) == wanted
+
+
+def test_every_byte_is_plain_or_not() -> None:
+    for code in range(256):
+        text = memory_of(bytes([code] * LANES))
+        assert marks(text.ctypes.data, 0) in (0, 2**LANES - 1)
+        assert bool(marks(text.ctypes.data, 0)) is not (32 <= code < 128 and code not in b'"\\')

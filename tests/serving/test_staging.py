@@ -1,0 +1,109 @@
+"""Bodies and reports that pass through a bucket: the report is the same, and the bucket is empty afterwards."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+
+from pipeline.engine.runners import beam_options
+from pipeline.errors import OptionError, RejectsError, UsageError
+from pipeline.serving import staging
+from pipeline.serving.problems import ProblemError
+from pipeline.serving.settings import ReportSettings
+from pipeline.serving.staging import StagedJob, check_staging
+from pipeline.storage.files import InputFile
+from tests.memory_bucket import OBJECTS
+from tests.serving_support import REPORT, SAMPLE
+
+STAGING = "mem://bucket/staging/"
+DATAFLOW = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/t"]
+
+
+@pytest.fixture(autouse=True)
+def _empty_bucket() -> Iterator[None]:
+    OBJECTS.clear()
+    yield
+    OBJECTS.clear()
+
+
+def job(folder: Path, body: bytes = SAMPLE) -> StagedJob:
+    (folder / "body").write_bytes(body)
+    file = InputFile(str(folder / "body"), len(body), "body")
+    return StagedJob(file, folder / "report.csv", STAGING, beam_options(["--runner=FnApiRunner"]))
+
+
+def test_the_report_is_the_local_one_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    run = staging.run_job
+    monkeypatch.setattr(staging, "run_job", lambda job, options: read.extend(OBJECTS) or run(job, options))
+    summary = job(tmp_path).run(ReportSettings())
+    assert (tmp_path / "report.csv").read_text() == REPORT
+    assert (summary.read, summary.counted, summary.hours) == (6, 6, 3)
+    assert len(read) == 1
+    assert read[0].startswith("mem://bucket/staging/")
+    assert read[0].endswith("/body")
+    assert OBJECTS == {}
+
+
+def test_a_bad_body_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RejectsError):
+        job(tmp_path, b"bad\n").run(ReportSettings())
+    assert OBJECTS == {}
+
+
+@pytest.mark.parametrize("fails", ["_upload", "_download"])
+def test_a_bucket_that_fails_is_503(fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(staging, fails, refuse)
+    with pytest.raises(ProblemError) as caught:
+        job(tmp_path).run(ReportSettings())
+    assert caught.value.problem.status == 503
+    assert OBJECTS == {}
+
+
+def test_what_cannot_be_removed_does_not_hide_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(staging, "delete_file", refuse)
+    job(tmp_path).run(ReportSettings())
+    assert (tmp_path / "report.csv").read_text() == REPORT
+    assert sum("was not removed" in message for message in caplog.messages) == 2
+
+
+def test_each_job_of_dataflow_has_a_name_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(SAMPLE)
+    shared = PipelineOptions([*DATAFLOW, "--job_name=mine"])
+    staged = StagedJob(InputFile(str(tmp_path / "body"), 1, "body"), tmp_path / "r.csv", STAGING, shared)
+    jobs = [staging.Job((InputFile("gs://b/body", 1, "body"),), "gs://b/r.csv") for _ in range(2)]
+    names = [staged._options(job).view_as(GoogleCloudOptions).job_name for job in jobs]
+    assert names == [f"mine-{job.token[:8]}" for job in jobs]
+    assert shared.view_as(GoogleCloudOptions).job_name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "reason"),
+    [
+        (None, DATAFLOW, "staging is missing"),
+        ("out", ["--runner=FnApiRunner"], "staging out: must be a folder in a bucket"),
+        ("nothere://b/x", ["--runner=FnApiRunner"], "no such kind of storage"),
+        (STAGING, [*DATAFLOW, "--dry_run=True"], "do not go with a server"),
+        (STAGING, [*DATAFLOW, "--no_wait_until_finish"], "do not go with a server"),
+    ],
+)
+def test_what_cannot_be_staged(folder: str | None, options: list[str], reason: str, tmp_path: Path) -> None:
+    with pytest.raises((OptionError, UsageError), match=reason):
+        check_staging(folder, PipelineOptions(options), tmp_path)
+    assert OBJECTS == {}
+
+
+def test_a_folder_that_will_do(tmp_path: Path) -> None:
+    check_staging(None, PipelineOptions(["--runner=FnApiRunner"]), tmp_path)
+    check_staging(STAGING, PipelineOptions(["--runner=FnApiRunner"]), tmp_path)
+    assert OBJECTS == {}

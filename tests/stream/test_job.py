@@ -1,0 +1,50 @@
+"""A stream's job: what must be the same in all runs over one ledger, and what may change."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from pipeline.stream.job import StreamJob
+
+JOB = StreamJob("out", ids_output="ids")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"utc_offset": "+05:30"},
+        {"time_zone": "Europe/Paris"},
+        {"deduplicate": True},
+        {"id_parts": 2},
+        {"ids_output": None},
+    ],
+)
+def test_what_counts_hours_or_ids_in_another_way(change: dict[str, Any]) -> None:
+    assert dataclasses.replace(JOB, **change).settings != JOB.settings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ids_output": "elsewhere"},
+        {"rejects_output": "bad"},
+        {"early_firing_seconds": 5},
+        {"impressions_factor": "2"},
+        {"patterns": ("a",)},
+        {"token": "x"},
+        {"started": 1},
+    ],
+)
+def test_what_may_change_between_runs(change: dict[str, Any]) -> None:
+    assert dataclasses.replace(JOB, **change).settings == JOB.settings
+
+
+def test_jobs_that_differ_by_when_they_began_are_equal() -> None:
+    assert dataclasses.replace(JOB, started=1) == JOB
+    assert dataclasses.replace(JOB, token="x") != JOB
+
+
+def test_outputs_are_those_that_are_asked_for() -> None:
+    assert dataclasses.replace(JOB, rejects_output="bad").outputs == ["out", "ids", "bad"]
+    assert StreamJob("out").outputs == ["out"]

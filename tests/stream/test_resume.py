@@ -1,0 +1,64 @@
+"""What a run begins with is what earlier ones have contributed, in the form that its settings ask for."""
+
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+
+from pipeline.engine.metrics import COUNTS
+from pipeline.formats.decoding import Block
+from pipeline.model.duplicates import event_keys
+from pipeline.model.ids import merge_pieces
+from pipeline.stream.job import StreamJob
+from pipeline.stream.ledger import kept, ledger_of
+from pipeline.stream.resume import HOURS, IDS, EarlierRuns, contribute
+from tests import support
+from tests.support import clock, event, json_lines
+
+HOUR = 1617390000
+BLOCK = Block(
+    json_lines([event("a", timestamp=HOUR), event("a", "video_25", HOUR), event("b", timestamp=HOUR + 3600)]) + b"bad\n"
+)
+LATE = Block(json_lines([event("late", timestamp=1)]), offset=1).decode(True, None)
+
+
+def earlier(job: StreamJob) -> dict[str, list[Any]]:
+    """What a second run gets of a first one that has seen BLOCK."""
+    with kept(job.output, job.settings, resume=True):
+        ledger_of(job.output).add(contribute(job, clock(), BLOCK, BLOCK.decode(True, None), LATE))
+    found: dict[str, list[Any]] = {name: [] for name in ("batches", HOURS, IDS, COUNTS)}
+    with kept(job.output, job.settings, resume=True), support.beam_pipeline() as pipeline:
+        outputs = pipeline | EarlierRuns(job.output)
+        for name, items in found.items():
+            _ = outputs[name] | name >> beam.Map(support.Collect(items))
+    return found
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_counts_and_ids_by_the_hour(ids: bool, tmp_path: Path) -> None:
+    found = earlier(StreamJob(str(tmp_path), ids_output="ids" if ids else None))
+    assert sorted(found[HOURS]) == [(HOUR, (1, 0, 1, 0, 0, 0)), (HOUR + 3600, (1, 0, 0, 0, 0, 0))]
+    assert found[COUNTS] == [(0, {"read": 4, "rejected": 1, "late": 1})]
+    assert found["batches"] == []
+    places = {place: merge_pieces(piece) for place, piece in found[IDS]}
+    names = {place: (sorted(items.to_list()), came) for place, (items, came) in places.items()}
+    assert names == ({(HOUR, 0): ([b"a"], 2), (HOUR + 3600, 0): ([b"b"], 1)} if ids else {})
+
+
+def test_the_events_themselves_where_duplicates_are_dropped(tmp_path: Path) -> None:
+    found = earlier(StreamJob(str(tmp_path), ids_output="ids", deduplicate=True))
+    assert found[HOURS] == found[IDS] == []
+    (batch,) = found["batches"]
+    assert sorted(event_keys(batch).to_list()) == sorted(event_keys(BLOCK.decode(True, None)).to_list())
+    assert found[COUNTS] == [(0, {"read": 4, "rejected": 1, "late": 1})]
+
+
+def test_a_first_run_begins_with_nothing(tmp_path: Path) -> None:
+    job = StreamJob(str(tmp_path))
+    found: list[Any] = []
+    with kept(job.output, job.settings, resume=True), support.beam_pipeline() as pipeline:
+        outputs = pipeline | EarlierRuns(job.output)
+        for name in ("batches", HOURS, IDS, COUNTS):
+            _ = outputs[name] | name >> beam.Map(support.Collect(found))
+    assert found == []
