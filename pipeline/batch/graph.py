@@ -29,15 +29,16 @@ from pipeline.transforms.write import WriteFile, WritePiece
 class HourlyReport(beam.PTransform):  # type: ignore[misc]
     """The whole graph: Pipeline -> PCollection[str], the path of the report, which appears last of all outputs.
 
-    Raises RejectsError where there are rejects and neither rejects_output nor skip_rejects, InputError where a source
-    cannot be read.
+    one_worker: runs it all, so reading is not spread. Raises RejectsError where there are rejects and neither
+    rejects_output nor skip_rejects, InputError where a source cannot be read.
     """
 
     job: Job
+    one_worker: bool = False
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[str]:
         job = self.job
-        blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> ReadBlocks()
+        blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> ReadBlocks(spread=not self.one_worker)
         want_ids = bool(job.ids_output) or job.deduplicate
         decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output), job.skip_rejects)
         batches = decoded.batches

@@ -27,10 +27,10 @@ def run_job(job: Job, options: PipelineOptions) -> Summary:
         return _finish(job, lambda: build_job(job, options).run())
 
 
-def build_job(job: Job, options: PipelineOptions) -> beam.Pipeline:
-    """The graph, to be run."""
+def build_job(job: Job, options: PipelineOptions, one_worker: bool = False) -> beam.Pipeline:
+    """The graph, to be run. one_worker: as HourlyReport."""
     pipeline = beam.Pipeline(options=options)
-    _ = pipeline | "Hourly report" >> HourlyReport(job)
+    _ = pipeline | "Hourly report" >> HourlyReport(job, one_worker)
     return pipeline
 
 
@@ -42,7 +42,8 @@ class PreparedJob:
     """
 
     def __init__(self, job: Job, options: PipelineOptions) -> None:
-        graph = build_job(job, options).to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
+        pipeline = build_job(job, options, one_worker=True)
+        graph = pipeline.to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
         self._job, self._runner = job, WarmRunner(graph, options)
 
     def run(self) -> Summary:

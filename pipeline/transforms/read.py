@@ -125,6 +125,17 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
                 pass
 
 
+class _ReadWhole(beam.DoFn):  # type: ignore[misc]
+    """Reads all parts of a file where it came in, split as Beam would."""
+
+    def __init__(self, parts: _ReadBlocks) -> None:
+        self._parts = parts
+
+    def process(self, file: InputFile) -> Iterator[AnyBlock]:
+        for restriction in self._parts.split(file, self._parts.initial_restriction(file)):
+            yield from self._parts.process(file, self._parts.create_tracker(restriction))
+
+
 def _read(reader: Reader, parts: Iterator[int], seen: int) -> Iterator[AnyBlock]:
     for part in parts:
         for block in reader.read_part(part):
@@ -203,12 +214,13 @@ class ReadBlocks(beam.PTransform):  # type: ignore[misc]
 
     Plain JSON Lines are split by cells of cell_bytes, Parquet by row groups; compressed files and JSON arrays are
     read by one worker each. Raises InputError where a source as a whole cannot be read; with keep_broken that is a
-    BrokenBlock.
+    BrokenBlock. spread: over workers; where there is only one, to ask for the parts is no stage of its own.
     """
 
-    def __init__(self, cell_bytes: int = BLOCK_BYTES, keep_broken: bool = False) -> None:
+    def __init__(self, cell_bytes: int = BLOCK_BYTES, keep_broken: bool = False, spread: bool = True) -> None:
         super().__init__()
-        self._do_fn = _ReadBlocks(cell_bytes, keep_broken)
+        parts = _ReadBlocks(cell_bytes, keep_broken)
+        self._do_fn = parts if spread else _ReadWhole(parts)
 
     def expand(self, files: beam.PCollection[InputFile]) -> beam.PCollection[AnyBlock]:
         return typed(files | "Read blocks" >> beam.ParDo(self._do_fn), AnyBlock)  # type: ignore[no-any-return]

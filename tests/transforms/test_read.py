@@ -76,8 +76,9 @@ def test_first_splits_cover_all_parts(tmp_path: Path) -> None:
     assert sum(dofn.restriction_size(file, piece) for piece in pieces) >= file.size
 
 
+@pytest.mark.parametrize("spread", [True, False])
 @pytest.mark.parametrize("cell_bytes", [1, 17, 1000])
-def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, tmp_path: Path) -> None:
+def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, spread: bool, tmp_path: Path) -> None:
     files = [
         make(tmp_path / "a.jsonl", json_lines(EVENTS[:50])),
         make(tmp_path / "b.jsonl", json_lines(EVENTS[50:100])[:-1].replace(b"\n", b"\r\n")),
@@ -90,7 +91,7 @@ def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, tmp_path: Path) -> None:
         assert rows(Batch.concat([decode_any(block) for block in blocks])) == ROWS
 
     with support.beam_pipeline() as pipeline:
-        assert_that(pipeline | beam.Create(files) | ReadBlocks(cell_bytes), check)
+        assert_that(pipeline | beam.Create(files) | ReadBlocks(cell_bytes, spread=spread), check)
 
 
 @pytest.mark.parametrize(
