@@ -5,32 +5,34 @@ the run ends: 30 of the 35 ms that a report of six events took. Workers elsewher
 to bundle, and Beam's own can do so here.
 """
 
-import itertools
 import logging
+from collections import Counter
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any
 
-from apache_beam.metrics.monitoring_infos import consolidate
+from apache_beam.metrics.execution import MetricKey, MetricResult
+from apache_beam.metrics.metric import MetricResults, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
-from apache_beam.runners.portability.fn_api_runner.execution import FnApiRunnerExecutionContext
+from apache_beam.runners.portability.fn_api_runner.execution import ENCODED_IMPULSE_VALUE, FnApiRunnerExecutionContext
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner, RunnerResult
-from apache_beam.runners.portability.fn_api_runner.translations import DataInput
-from apache_beam.runners.portability.fn_api_runner.worker_handlers import EmbeddedWorkerHandler, WorkerHandlerManager
+from apache_beam.runners.portability.fn_api_runner.translations import IMPULSE_BUFFER
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import WorkerHandlerManager
 from apache_beam.runners.runner import PipelineState
-from apache_beam.runners.worker.bundle_processor import BundleProcessor
+from apache_beam.runners.worker.bundle_processor import DATA_INPUT_URN, BundleProcessor
 from apache_beam.runners.worker.statecache import StateCache
 from apache_beam.runners.worker.statesampler import set_current_tracker
 
 from pipeline.errors import PipelineError
 
-_QUEUES = ("ready_inputs", "watermark_pending_inputs", "time_pending_inputs")
-
 
 class WarmRunner(FnApiRunner):  # type: ignore[misc]
     """Runs a translated graph again and again; not by two threads at once.
 
-    It leans on inner parts of Beam. Where they are not as expected, FnApiRunner itself runs the graph: right, but slow.
+    Stages run one after the other, each with one bundle of all its input: for graphs of a batch, without timers and
+    reads that Beam splits. It leans on inner parts of Beam. Where they are not as expected, FnApiRunner itself runs the
+    graph: right, but slow.
     """
 
     def __init__(self, graph: beam_runner_api_pb2.Pipeline, options: PipelineOptions) -> None:
@@ -52,7 +54,7 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
             return FnApiRunner().run_via_runner_api(self._graph, self._options)
 
     def run_stages(self, stage_context: Any, stages: list[Any]) -> None:
-        """Called where Beam would run the stages: keeps them, and starts the worker."""
+        """Called where Beam would run the stages, in an order that may be run: keeps them, and starts the worker."""
         self._workers = WorkerHandlerManager(stage_context.components.environments, self._provision_info)
         self._context = FnApiRunnerExecutionContext(
             stages,
@@ -63,10 +65,11 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
             num_workers=1,
         )
         self._context.setup()
-        self._managers: dict[Any, Any] = {}  # of stages
-        self._first = [(queue, _drain(getattr(self._context.queues, queue))) for queue in _QUEUES]
-        nodes = self._context.watermark_manager._pcollections_by_name.values()
-        self._watermarks = [(node, vars(node).copy()) for node in nodes]
+        self._stages: list[tuple[_Stage, set[Any]]] = []  # with the buffers that those behind them read
+        for stage in [_Stage(self._context, stage) for stage in stages]:
+            for _, wanted in self._stages:
+                wanted.update(stage.reads)
+            self._stages.append((stage, set()))
 
     def close(self) -> None:
         """Ends the worker; the next run starts another."""
@@ -75,77 +78,106 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
             workers.close_all()
 
     def _run_bundles(self) -> RunnerResult:
-        """As FnApiRunner.run_stages, with the worker that is there."""
-        context, infos = self._context, dict[str, list[Any]]()
-        queues = context.queues
+        counters, buffers = Counter[MetricKey](), self._context.pcoll_buffers
+        self._workers.state_servicer.checkpoint()
         try:
-            self._start()
-            while len(queues.ready_inputs):
-                name, data = queues.ready_inputs.deque()
-                bundles = context.bundle_manager_for(context.stages[name])
-                done = self._execute_bundle(context, bundles, data).process_bundle
-                infos[name] = list(consolidate(itertools.chain(done.monitoring_infos, infos.get(name, ()))))
-                if not len(queues.ready_inputs):
-                    self._schedule_ready_bundles(context)
+            for stage, wanted in self._stages:
+                stage.run(counters)
+                for buffer in buffers.keys() - wanted:
+                    del buffers[buffer]
         finally:
             self._forget_bundles()
-        return RunnerResult(PipelineState.DONE, infos)
-
-    def _get_bundle_manager(self, bundles: Any) -> Any:
-        """Called for each bundle, where Beam makes another one, and classes of its own for that."""
-        if bundles not in self._managers:
-            self._managers[bundles] = super()._get_bundle_manager(bundles)
-        return self._managers[bundles]
-
-    def _start(self) -> None:
-        """Puts the graph back to its beginning: nothing has been read, and its roots are what is to be done."""
-        for node, before in self._watermarks:
-            vars(node).update(before)
-        for queue, elements in self._first:
-            for key, inputs in elements:
-                data = {name: buffer.copy() for name, buffer in inputs.data.items()}
-                getattr(self._context.queues, queue).enque((key, DataInput(data, {})))
-        self._workers.state_servicer.checkpoint()
+        return _Result(counters)
 
     def _forget_bundles(self) -> None:
         """Removes what a run, perhaps broken off, left behind, but for the stages that are set up."""
-        for queue in _QUEUES:
-            _drain(getattr(self._context.queues, queue))
         self._context.pcoll_buffers.clear()
-        self._context.timer_buffers.clear()
         (worker,) = self._workers.get_worker_handlers(None, 1)
         self._workers.state_servicer.restore()
         for channel in (worker.data_conn, worker.data_conn.inverse()):
             channel._inputs.clear()
         worker.bundle_processor_cache.failed_instruction_ids.clear()
-        _quieten(worker)
 
 
-def _drain(queue: Any) -> list[Any]:
-    """Takes all out of a queue of Beam's, first come first."""
-    return [queue.deque() for _ in range(len(queue))]
+class _Stage:
+    """A stage of a graph, set up by its first bundle. reads: the buffers of its input."""
+
+    def __init__(self, context: FnApiRunnerExecutionContext, stage: Any) -> None:
+        self._context, self._bundles = context, context.bundle_manager_for(stage)
+        (self._worker,) = self._bundles.worker_handlers
+        self._name = self._bundles.process_bundle_descriptor.id  # also of each of its bundles: there is one at a time
+        context.worker_handler_manager.register_process_bundle_descriptor(self._bundles.process_bundle_descriptor)
+        buffers = context.input_transform_to_buffer_id
+        inputs = [transform.unique_name for transform in stage.transforms if transform.spec.urn == DATA_INPUT_URN]
+        self._inputs = {name: buffers[name] for name in inputs}
+        self._side_inputs = context.side_input_descriptors_by_stage[stage.name]
+        self._processor: BundleProcessor | None = None
+
+    @property
+    def reads(self) -> Collection[Any]:
+        return self._inputs.values()
+
+    def run(self, counters: Counter[MetricKey]) -> None:
+        """Puts all that there is of its input through the stage, as Beam's worker does with a bundle."""
+        buffers = self._context.pcoll_buffers
+        for transform, buffer in self._inputs.items():
+            self._send(transform, [ENCODED_IMPULSE_VALUE] if buffer == IMPULSE_BUFFER else buffers.get(buffer, ()))
+        self._process(counters)
+        for output in self._worker.data_conn.input_elements(self._name, None):
+            buffer = self._bundles.stage_data_outputs[output.transform_id]
+            self._bundles.get_buffer(buffer, output.transform_id).append(output.data)
+        self._context.commit_side_inputs_to_state(self._side_inputs)
+
+    def _send(self, transform: str, pieces: Iterable[bytes]) -> None:
+        stream = self._worker.data_conn.output_stream(self._name, transform)
+        for piece in pieces:
+            stream.write(piece)
+        stream.close()
+
+    def _process(self, counters: Counter[MetricKey]) -> None:
+        cache = self._worker.bundle_processor_cache
+        if not self._processor:
+            self._processor = cache.get(self._name, self._name)
+            _quieten(cache, self._processor)
+        processor = self._processor
+        try:
+            with processor.state_handler.process_instruction_id(self._name, ()):
+                if any(processor.process_bundle(self._name)):
+                    raise NotImplementedError("what is left of a bundle")
+        except BaseException as error:
+            self._processor = None
+            cache.discard(self._name, error)
+            raise
+        for container in [operation.metrics_container for operation in processor.ops.values()]:
+            if container.metrics:
+                counters.update(container.get_cumulative().counters)
+        processor.reset()
 
 
-def _quieten(worker: EmbeddedWorkerHandler) -> None:
+def _quieten(cache: Any, processor: BundleProcessor) -> None:
     """Stops what a worker does besides: it costs more than a small bundle, and nobody looks at it.
 
     A thread would make it forget its stages after a minute of rest. Side inputs are weighed, and kept in a cache of
     100 MB though none is read twice. A thread samples how long each step takes; for its sleep the worker waits after
-    each stage, 2 ms, and up to 200 ms after a long one. How often and how long each step ran is told after each stage,
-    with 120 numbers of which a run reads five: a quarter of a small report.
+    each stage, 2 ms, and up to 200 ms after a long one.
     """
-    worker.bundle_processor_cache.periodic_shutdown.cancel()
-    for processor in itertools.chain(*worker.bundle_processor_cache.cached_bundle_processors.values()):
-        if "monitoring_infos" in vars(processor):
-            continue  # since an earlier run
-        processor.state_handler._state_cache = StateCache(0)
-        processor.state_sampler.start = partial(set_current_tracker, processor.state_sampler)
-        processor.monitoring_infos = partial(_own_counters, processor)
+    cache.periodic_shutdown.cancel()
+    processor.state_handler._state_cache = StateCache(0)
+    processor.state_sampler.start = partial(set_current_tracker, processor.state_sampler)
 
 
-def _own_counters(processor: BundleProcessor) -> list[Any]:
-    """What the DoFns of a stage have counted themselves."""
-    infos: dict[Any, Any] = {}
-    for name, operation in processor.ops.items():
-        infos.update(operation.user_monitoring_infos(name))
-    return list(infos.values())
+class _Result(RunnerResult):  # type: ignore[misc]
+    """A run that has ended, with what its DoFns counted."""
+
+    def __init__(self, counters: Counter[MetricKey]) -> None:
+        super().__init__(PipelineState.DONE, {})
+        self._metrics = _Counters(counters)
+
+
+class _Counters(MetricResults):  # type: ignore[misc]
+    def __init__(self, counters: Counter[MetricKey]) -> None:
+        self._counters = counters
+
+    def query(self, filter: MetricsFilter | None = None) -> dict[str, list[MetricResult]]:
+        found = [MetricResult(key, value, value) for key, value in self._counters.items() if self.matches(filter, key)]
+        return {self.COUNTERS: found}

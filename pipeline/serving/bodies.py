@@ -20,8 +20,8 @@ def spool(stream: BinaryIO, length: int, path: Path, limit: int, sent: Codec | N
     """Makes length bytes of a stream a file; of a body that the server put into one already, that one. limit: of bytes.
 
     sent: how it was compressed for the way. What is a compressed file itself is decompressed too. Raises:
-      ProblemError: 400 the body breaks off or is not of its encoding; 413 the file would exceed the limit; 507 no room
-      for it.
+      ProblemError: 400 the body breaks off, is not of its encoding, or is nothing, compressed; 413 the file would
+      exceed the limit; 507 no room for it.
     """
     if sent and not length:
         raise ProblemError(400, f"the body is empty, not even the header of {sent.name}")
@@ -30,15 +30,23 @@ def spool(stream: BinaryIO, length: int, path: Path, limit: int, sent: Codec | N
             return
         path.unlink()
     source = _Body(stream, length)
+    codec, copied = _unpack(source, sent, path, limit)
+    if source.left:
+        raise ProblemError(400, f"the body breaks off: {source.left} bytes are missing")
+    if codec and not copied:  # what a client's pipe makes of an input that failed
+        raise ProblemError(400, f"the body is {codec.name} of nothing")
+
+
+def _unpack(source: "_Body", sent: Codec | None, path: Path, limit: int) -> tuple[Codec | None, int]:
+    """Writes what a body holds; how that was compressed, if at all, and its bytes."""
     try:
         with open(path, "wb") as target:
-            _copy(_plain(cast(BinaryIO, source), sent), target, limit)
+            plain, codec = _plain(cast(BinaryIO, source), sent)
+            return codec, _copy(plain, target, limit)
     except (EOFError, DamagedError) as error:
         raise ProblemError(400, f"the body is {f'not {sent.name}' if sent else 'damaged'}: {error}") from None
     except OSError as error:
         raise no_room(error) from None
-    if source.left:
-        raise ProblemError(400, f"the body breaks off: {source.left} bytes are missing")
 
 
 def _is_compressed(path: Path) -> bool:
@@ -46,16 +54,16 @@ def _is_compressed(path: Path) -> bool:
         return codec_of_content(body.read(MAGIC_BYTES)) is not None
 
 
-def _plain(source: BinaryIO, sent: Codec | None) -> BinaryIO:
-    """What a body holds: compressed for the way, or a compressed file, or both."""
+def _plain(source: BinaryIO, sent: Codec | None) -> tuple[BinaryIO, Codec | None]:
+    """What a body holds: compressed for the way, or a compressed file, or both; and how, if at all."""
     file = _Peeked(sent.open(source) if sent else source)
     codec = codec_of_content(file.peek())
     if codec is None:
-        return cast(BinaryIO, file)
+        return cast(BinaryIO, file), sent
     plain = _Peeked(codec.open(cast(BinaryIO, file)))
     if codec_of_content(plain.peek()):
         raise ProblemError(400, "the body is compressed more than once")
-    return cast(BinaryIO, plain)
+    return cast(BinaryIO, plain), codec
 
 
 class _Peeked(io.RawIOBase):
@@ -116,7 +124,7 @@ def shortage(error: BaseException | None) -> ProblemError | None:
 class _Body:
     """Reads a request's body up to its declared length, as WSGI asks for."""
 
-    closed = False  # which Arrow asks
+    closed = False  # Arrow asks, and closes
 
     def __init__(self, stream: BinaryIO, length: int) -> None:
         self._stream = stream
@@ -128,11 +136,16 @@ class _Body:
         self.left -= len(data)
         return data
 
+    def close(self) -> None:
+        """Leaves the stream open: it is the server's."""
 
-def _copy(source: Any, target: BinaryIO, limit: int) -> None:
+
+def _copy(source: Any, target: BinaryIO, limit: int) -> int:
+    """Bytes that were copied."""
     copied = 0
     while data := source.read(_COPY_BYTES):
         copied += len(data)
         if copied > limit:
             raise ProblemError(413, f"the body has more than {limit} bytes after decompression")
         target.write(data)
+    return copied

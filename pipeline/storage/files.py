@@ -40,6 +40,15 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
+def measured(file: InputFile) -> InputFile:
+    """A file with its size, where that is asked of this machine; otherwise the one who opens it will know."""
+    if file.size != SIZE_UNKNOWN or not is_local(file.path):
+        return file
+    with contextlib.suppress(OSError):  # to open it will say why
+        return file._replace(size=os.stat(file.path).st_size)
+    return file
+
+
 def shown(path: str) -> str:
     """A path as text for messages and files: bytes that are not UTF-8 as `\\xe9`, control characters as `\\x1b`."""
     return printable(path.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"))  # of any locale

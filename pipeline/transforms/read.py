@@ -21,7 +21,7 @@ from pipeline.formats.content import form_of_name
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
 from pipeline.formats.readers import Reader, Source, open_plain, open_reader
 from pipeline.model.balance import Ledger
-from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, is_io_error, is_local
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, is_io_error, is_local, measured
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 LARGE_BYTES = 256 * 1024 * 1024
@@ -132,6 +132,7 @@ class _ReadWhole(beam.DoFn):  # type: ignore[misc]
         self._parts = parts
 
     def process(self, file: InputFile) -> Iterator[AnyBlock]:
+        file = measured(file)
         for restriction in self._parts.split(file, self._parts.initial_restriction(file)):
             yield from self._parts.process(file, self._parts.create_tracker(restriction))
 

@@ -6,11 +6,17 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
+import apache_beam as beam
 import pytest
+from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.worker import bundle_processor
+from apache_beam.transforms.environments import EmbeddedPythonEnvironment
+from apache_beam.transforms.timeutil import TimeDomain
+from apache_beam.transforms.userstate import TimerSpec, on_timer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,13 +120,38 @@ def test_the_state_of_a_run_is_built_once(tmp_path: Path) -> None:
     assert not prepared._runner._context.pcoll_buffers  # a large input does not stay in memory
 
 
-def test_a_bundle_needs_no_manager_of_its_own(tmp_path: Path) -> None:
+def test_a_run_makes_no_manager_of_bundles(tmp_path: Path) -> None:
+    """Nor watermarks and queues: Beam's takes half a millisecond a stage."""
     desk = Desk(tmp_path / "desk")
     prepared = PreparedJob(desk.job, OPTIONS)
-    assert desk.outcome(prepared.run, SAMPLE)[0] == Summary(6, 6, 0, 3)
-    with mock.patch.object(warm.FnApiRunner, "_get_bundle_manager", side_effect=AssertionError):
+    with mock.patch.object(warm.FnApiRunner, "_execute_bundle", side_effect=AssertionError):
+        assert desk.outcome(prepared.run, SAMPLE)[0] == Summary(6, 6, 0, 3)
         assert str(desk.outcome(prepared.run, b"x")[0]).startswith("RejectsError: 1 of 1 ")
         assert desk.outcome(prepared.run, SAMPLE)[0] == Summary(6, 6, 0, 3)
+
+
+class _AtTheEnd(beam.DoFn):  # type: ignore[misc]
+    _TIMER = TimerSpec("timer", TimeDomain.WATERMARK)
+
+    def process(self, element: tuple[str, int], timer: Any = beam.DoFn.TimerParam(_TIMER)) -> None:
+        timer.set(element[1])
+
+    @on_timer(_TIMER)
+    def fired(self) -> Iterator[int]:
+        beam.metrics.Metrics.counter("test", "fired").inc()
+        yield 1
+
+
+def test_a_graph_with_timers_is_run_by_beam(caplog: pytest.LogCaptureFixture) -> None:
+    """They would never fire."""
+    pipeline = beam.Pipeline(options=OPTIONS)
+    _ = pipeline | beam.Create([("a", 5), ("b", 7)]) | beam.ParDo(_AtTheEnd()) | beam.combiners.Count.Globally()
+    graph = pipeline.to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
+    runner = warm.WarmRunner(graph, OPTIONS)
+    for _ in range(2):
+        found = runner.run().metrics().query(MetricsFilter().with_name("fired"))["counters"]
+        assert [counter.result for counter in found] == [2]
+    caplog.clear()  # it is said each time
 
 
 def test_no_thread_is_started_for_a_run(tmp_path: Path) -> None:
@@ -190,7 +221,14 @@ def test_two_jobs_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["FnApiRunnerExecutionContext", "WorkerHandlerManager", "consolidate", "StateCache", "set_current_tracker"]
+    "part",
+    [
+        "FnApiRunnerExecutionContext",
+        "WorkerHandlerManager",
+        "ENCODED_IMPULSE_VALUE",
+        "StateCache",
+        "set_current_tracker",
+    ],
 )
 def test_another_beam(tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture) -> None:
     """Where an inner part of Beam is not as expected, the answer is the same."""

@@ -98,6 +98,22 @@ def test_an_empty_body_is_no_gzip(app: Any) -> None:
     assert "empty" in call(app, b"", HTTP_CONTENT_ENCODING="gzip").problem["detail"]
 
 
+SKIPPED = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"  # a frame of zstd that holds nothing
+OF_NOTHING = {"gzip": gzip.compress(b"") * 2, "bzip2": bz2.compress(b""), "zstd": zstandard.compress(b"") + SKIPPED}
+
+
+@pytest.mark.parametrize("name", OF_NOTHING)
+def test_what_is_compressed_is_not_nothing(app: Any, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A client whose input failed sends that: it must not get an empty report."""
+    body = OF_NOTHING[name]
+    assert call(app, body).problem["detail"] == f"the body is {name} of nothing"
+    assert call(app, gzip.compress(body), HTTP_CONTENT_ENCODING="gzip").problem["detail"].endswith(" of nothing")
+    if name != "bzip2":
+        assert call(app, body, HTTP_CONTENT_ENCODING=name).problem["detail"] == f"the body is {name} of nothing"
+    assert call(app, gzip.compress(b"[]"), HTTP_CONTENT_ENCODING="gzip").status == 200
+    assert "Error" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("more", [b"", b"x"], ids=["the body", "more than the body"])
 def test_body_in_a_file(app: Any, tmp_path: Path, more: bytes) -> None:
     """A file that holds just the body is read where it is; here it has no name, as the server's."""
