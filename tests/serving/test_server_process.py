@@ -50,7 +50,7 @@ def test_hundred_clients_at_once(server: Server) -> None:
     with ThreadPoolExecutor(100) as pool:
         statuses = list(pool.map(post, range(1, 101)))
     assert set(statuses) <= {200, 503}
-    assert statuses.count(200) >= 50
+    assert statuses.count(200) >= 34  # slots and queue of one process, which may get all that the other has no time for
     assert server.post().status == 200
 
 
