@@ -30,12 +30,15 @@ Step = Callable[[TestStream], TestStream]
 class Outcome(NamedTuple):
     """versions: each version that came to the sink of reports, and how many events it counts, in order of arrival.
 
-    reports, ids: the folders' files by name; ids sorted. rejects: all that were kept.
+    reports, ids: the folders' files by name; ids sorted. finals: hours marked as final. closed: files that no
+    version is to come of any more. rejects: all that were kept.
     """
 
     versions: list[tuple[str, int]]
     reports: dict[str, str]
     ids: dict[str, list[str]]
+    finals: list[str]
+    closed: list[str]
     rejects: list[dict[str, Any]]
     summary: Summary
 
@@ -77,7 +80,7 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
     """Plays steps and then the end of all time. job: fields of StreamJob."""
     folders = {name: folder / name for name in ("output", "ids_output", "rejects_output")}
     for path in folders.values():
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
     stream = TestStream(coder=SizedCoder())
     for step in steps:
         stream = step(stream)
@@ -90,9 +93,11 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
     result = pipeline.run()
     result.wait_until_finish()
     return Outcome(
-        [(name, version[0]) for name, version in _versions if name.endswith(".csv")],
-        {path.name: path.read_text() for path in sorted(folders["output"].iterdir())},
+        [(name, content[0]) for name, content in _versions if name.endswith(".csv") and isinstance(content, tuple)],
+        {path.name: path.read_text() for path in sorted(folders["output"].glob("*.csv"))},
         files_of_ids(folders["ids_output"]),
+        sorted(path.stem for path in folders["output"].glob("*.final") if not path.read_bytes()),
+        sorted(name for name, content in _versions if isinstance(content, int)),
         [json.loads(row) for path in folders["rejects_output"].iterdir() for row in path.read_text().splitlines()],
         summary_of(local_run.counted),
     )
@@ -140,6 +145,8 @@ def check(outcome: Outcome, scenario: "Scenario", late_at_once: bool = False) ->
     assert panes == (scenario.at_once if late_at_once and scenario.at_once else scenario.panes)
     assert outcome.reports == reports_of(events, scenario.zone)
     assert outcome.ids == ids_of(events, scenario.zone)
+    assert outcome.finals == scenario.finals
+    assert outcome.closed == [f"{name}{suffix}" for name in scenario.finals for suffix in (".csv", ".txt")]
     assert [reject["reason"].startswith("late: came ") for reject in outcome.rejects] == [True] * scenario.late
     assert outcome.summary == Summary(
         len(events) + scenario.late + scenario.duplicate,
@@ -155,8 +162,8 @@ class Scenario(NamedTuple):
     """A stream to play, and what must come of it on any engine.
 
     times: of the impressions that are counted. panes: how many events of an hour each of its reports counts, in turn.
-    late, duplicate: how many events are not counted. job: fields of StreamJob. at_once: panes where late events are
-    reported as they come, if others.
+    late, duplicate: how many events are not counted. finals: hours marked as final. job: fields of StreamJob. at_once:
+    panes where late events are reported as they come, if others.
     """
 
     steps: Sequence[Step]
@@ -167,6 +174,7 @@ class Scenario(NamedTuple):
     zone: oracle.Zone = 60
     job: dict[str, Any] = {}  # noqa: RUF012
     at_once: dict[str, list[int]] | None = None
+    finals: list[str] = []  # noqa: RUF012
 
 
 _HALF, _END = HOUR + 1800, HOUR + 3600
@@ -181,6 +189,18 @@ _AUTUMN = 1635638400  # 2021-10-31T02:00:00+02:00, and an hour later 02:00:00+01
 _SPRING = 1616889600  # 2021-03-28T01:00:00+01:00, and an hour later 03:00:00+02:00, in Paris
 _AGES = 2_000_000_000  # later than this machine's clock
 _AROUND_HALVES = [HOUR, _HALF - 1, _HALF, _HALF + 1799, _HALF + 1800, _HALF + 3599, _HALF + 3600]
+
+_CLOSING = [
+    watermark(HOUR),
+    arrive(block(HOUR, arrived=_END), found=HOUR),
+    watermark(_END + 30),
+    arrive(block(HOUR + 1, arrived=_END), found=_END + 30),
+    wait(61),
+    arrive(block(HOUR + 2, arrived=_END), block(_END, arrived=_END), found=_END + 60),  # in time, for a late pane
+    watermark(_END + 62),
+    arrive(block(HOUR, arrived=_END), found=_END + 62),  # a copy, after the hour was closed
+    wait(61),
+]
 
 SCENARIOS = {
     "early, on time and late": Scenario(
@@ -298,5 +318,35 @@ SCENARIOS = {
         late=1,
         duplicate=1,
         job={"allowed_lateness_seconds": 60, "deduplicate": True, "started": _AGES},
+    ),
+    "an hour is final once nothing can change it": Scenario(
+        _CLOSING,
+        [HOUR, HOUR + 1, HOUR + 2, _END],
+        {"2021-04-02T20+0100.csv": [1, 2, 3], "2021-04-02T21+0100.csv": [1]},
+        late=1,
+        job={"allowed_lateness_seconds": 60, "started": 0},
+        finals=["2021-04-02T20+0100", "2021-04-02T21+0100"],
+    ),
+    "final, with duplicates dropped": Scenario(
+        _CLOSING,
+        [HOUR, HOUR + 1, HOUR + 2, _END],
+        {"2021-04-02T20+0100.csv": [1, 3], "2021-04-02T21+0100.csv": [1]},
+        late=1,
+        job={"allowed_lateness_seconds": 60, "started": 0, "deduplicate": True},
+        at_once={"2021-04-02T20+0100.csv": [1, 2, 3], "2021-04-02T21+0100.csv": [1]},
+        finals=["2021-04-02T20+0100", "2021-04-02T21+0100"],
+    ),
+    "what is open when the stream is stopped is not final": Scenario(
+        [watermark(HOUR), arrive(block(HOUR), found=HOUR), arrive(block(_AGES), found=HOUR)],
+        [HOUR, _AGES],
+        {"2021-04-02T20+0100.csv": [1], "2033-05-18T04+0100.csv": [1]},
+        job={"allowed_lateness_seconds": 60, "started": 0},
+        finals=["2021-04-02T20+0100"],
+    ),
+    "an hour that was over when the stream began is open for a while": Scenario(
+        [watermark(HOUR), arrive(block(HOUR), found=HOUR)],
+        [HOUR],
+        {"2021-04-02T20+0100.csv": [1]},
+        job={"allowed_lateness_seconds": 60, "started": _AGES},
     ),
 }

@@ -11,6 +11,7 @@ import importlib.resources
 import re
 import zoneinfo
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,15 @@ class HourClock:
     def label(self, start: int) -> str:
         """An hour's local start with its offset, ISO 8601: "2021-10-31T02:00:00+01:00"."""
         return _label(self.zone, start)
+
+
+def closing(ends: Any, allowed: int, started: int) -> Any:
+    """When hours close that end so, for a stream that began at started; Unix seconds, a number or an array.
+
+    allowed: seconds after the end of the hour, or after the start of the stream where the hour was over by then. What
+    is found later is late, everywhere: this is the one clock by which events are refused and state is given back.
+    """
+    return np.maximum(ends, started) + allowed
 
 
 def parse_utc_offset(text: str) -> int:

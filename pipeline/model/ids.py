@@ -69,13 +69,20 @@ def counted_piece(ids: Ids, came: int) -> bytes:
 
 def merge_pieces(data: bytes) -> tuple[Ids, int]:
     """The different ids of a partition's counted pieces, joined, as merge has them; and how many came to these."""
-    view, packed, at, total = memoryview(data), [], 0, 0
+    return merge(b"".join(packed for _, packed in _frames(data))), ids_came(data)
+
+
+def ids_came(data: bytes) -> int:
+    """How many ids came to counted pieces, joined."""
+    return sum(came for came, _ in _frames(data))
+
+
+def _frames(data: bytes) -> Iterator[tuple[int, memoryview]]:
+    view, at = memoryview(data), 0
     while at < len(data):
         came, size = _FRAME.unpack_from(data, at)
         at += _FRAME.size + size
-        packed.append(view[at - size : at])
-        total += came
-    return merge(b"".join(packed)), total
+        yield came, view[at - size : at]
 
 
 def _parts(ids: Ids, partitions: int) -> Iterator[tuple[int, int, bytes]]:

@@ -19,7 +19,7 @@ from pipeline.model.events import Batch, Reject
 from pipeline.model.hours import HourClock
 from pipeline.model.tally import Tally, explain_rejects, first_rejects
 from pipeline.stream.future import refuse_future
-from pipeline.stream.hour_files import write_lines
+from pipeline.stream.hour_files import final_hours, write_lines
 from pipeline.stream.job import MAX_FUTURE_SECONDS, StreamJob
 from pipeline.stream.lateness import late_rejects, split_late
 from pipeline.stream.ledger import block_name, ledger_of
@@ -38,6 +38,7 @@ class _DecodeStream(ThreadedDoFn):
         self._want_ids, self._clock = want_ids, clock
         self._max_future, self._started = max_future, started
         self._allowed = 2**60 if allowed_lateness is None else allowed_lateness
+        self._final: frozenset[str] = frozenset()
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -64,7 +65,7 @@ class _DecodeStream(ThreadedDoFn):
         except InputError as error:
             batch = BrokenBlock(block.source, str(error), balance=block.balance).decode(self._want_ids, None)
         batch = refuse_future(batch, block, self._max_future)
-        on_time, late = split_late(batch, block.arrived, self._allowed, self._clock, when, self._started)
+        on_time, late = split_late(batch, block.arrived, self._allowed, self._clock, when, self._started, self._final)
         return block, on_time, late, tuple(late_rejects(late, block, self._clock, self._allowed, when))
 
     def emit(self, result: Any) -> Iterator[Any]:
@@ -90,6 +91,10 @@ class _KeepStream(_DecodeStream):
     def __init__(self, job: StreamJob, want_ids: bool, clock: HourClock) -> None:
         super().__init__(want_ids, clock, job.allowed_lateness_seconds, job.max_future_seconds, job.started)
         self._job = job
+
+    def setup(self) -> None:
+        """Hours that an earlier run closed stay closed."""
+        self._final = final_hours(self._job.output)
 
     def work(self, found: tuple[AnyBlock, float]) -> Any:
         decoded = super().work(found)

@@ -3,6 +3,7 @@
 watch files -> read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> write the hour's report
 or messages -> group ----------^        +-> ids by hour -> union -> write the hour's ids
                                         +-> rejects and late events -> write
+Where hours close (totals.py), how many events came goes to those that keep something of an hour, when it is closed.
 """
 
 import dataclasses
@@ -11,10 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark
-from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
+from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
+from apache_beam.utils.timestamp import MAX_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.engine.metrics import COUNTS, Counted, KeepCounters, count
@@ -23,20 +24,15 @@ from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import Batch, Reject
 from pipeline.model.hour_ids import Place, ids_by_hour, union
 from pipeline.model.hours import HOUR, HourClock
-from pipeline.model.ids import id_lines, merge_pieces
-from pipeline.model.table import (
-    HourCounts,
-    Table,
-    add_counts,
-    count_table,
-    csv_text,
-)
+from pipeline.model.ids import id_lines, ids_came, merge_pieces
+from pipeline.model.table import HourCounts, Table, add_counts, count_table, csv_text
 from pipeline.storage.files import is_local
 from pipeline.stream.decode import DecodeStream, LogRejects
 from pipeline.stream.hour_files import Version, WriteHours, WriteLines, hour_name
 from pipeline.stream.job import StreamJob
 from pipeline.stream.resume import HOURS, IDS, EarlierRuns
 from pipeline.stream.topics import ReadTopic
+from pipeline.stream.totals import CAME, CLOSED, CameByHour, CloseHours, RunningTotals, together
 from pipeline.stream.watch import POLL_SECONDS, REMOTE_POLL_SECONDS, WatchFiles
 from pipeline.transforms.count import CountHours, HourTables, ScaleImpressions
 from pipeline.transforms.decode import REJECTS
@@ -45,6 +41,7 @@ from pipeline.transforms.format import FormatRejects
 from pipeline.transforms.read import ReadBlocks
 
 _HELD_BYTES = 64 * 1024 * 1024  # of ids, by a bundle
+_NO_EARLIER: dict[str, Any] = defaultdict(lambda: None)
 _FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no word for ever, its time ends in 294247
 
 
@@ -70,35 +67,6 @@ def without_windows() -> beam.WindowInto:
     return beam.WindowInto(GlobalWindows())
 
 
-class _AddToTotal(beam.DoFn):  # type: ignore[misc]
-    _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())
-
-    def __init__(self, add: Callable[[list[Any]], Any]) -> None:
-        self._add = add
-
-    def process(self, pane: tuple[Any, Any], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[tuple[Any, Any]]:
-        key, new = pane
-        before = total.read()
-        now = new if before is None else self._add([before, new])
-        total.write(now)
-        yield key, now
-
-
-@dataclasses.dataclass
-class RunningTotals(beam.PTransform):  # type: ignore[misc]
-    """The sum of a key's panes so far, with each pane: PCollection[tuple[K, T]] -> PCollection[tuple[K, T]].
-
-    add: what adds up values of T; the order of panes does not matter. They are to be in the global window.
-    """
-
-    add: Callable[[list[Any]], Any]
-
-    def expand(self, panes: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Any]]:
-        totals = panes | "Add" >> beam.ParDo(_AddToTotal(self.add))
-        totals.element_type = panes.element_type
-        return totals
-
-
 class _IdsByHour(ThreadedDoFn):
     """Ids of a bundle, united: a bundle may be hundreds of small files."""
 
@@ -108,7 +76,14 @@ class _IdsByHour(ThreadedDoFn):
 
     def start_bundle(self) -> None:
         super().start_bundle()
+        self._since = MAX_TIMESTAMP
         self._clear()
+
+    def process(
+        self, batch: Batch, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[Any]:
+        self._since = min(self._since, timestamp)
+        yield from super().process(batch, timestamp, window)
 
     def _clear(self) -> None:
         self._held: dict[Place, list[bytes]] = {}
@@ -117,57 +92,70 @@ class _IdsByHour(ThreadedDoFn):
     def work(self, batch: Batch) -> list[tuple[Place, bytes]]:
         return list(ids_by_hour(batch, self._clock, self._parts))
 
-    def emit(self, places: list[tuple[Place, bytes]]) -> Iterator[WindowedValue]:
+    def emit(self, places: list[tuple[Place, bytes]]) -> Iterator[Any]:
         for place, packed in places:
             self._held.setdefault(place, []).append(packed)
             self._size += len(packed)
         if self._size > _HELD_BYTES:
             yield from self._united()
 
-    def finish_bundle(self) -> Iterator[WindowedValue]:
+    def finish_bundle(self) -> Iterator[Any]:
         yield from super().finish_bundle()
         yield from self._united()
 
-    def _united(self) -> Iterator[WindowedValue]:
-        held = self._held
+    def _united(self) -> Iterator[Any]:
+        held, in_global = self._held, (GlobalWindow(),)
         self._clear()
         for place, pieces in held.items():
-            yield WindowedValue((place, union(pieces)), place[0], (GlobalWindow(),))
+            piece = union(pieces)
+            yield WindowedValue((place, piece), place[0], in_global)
+            yield beam.pvalue.TaggedOutput(CAME, WindowedValue((place, ids_came(piece)), self._since, in_global))
 
 
 @dataclasses.dataclass
 class HourIds(beam.PTransform):  # type: ignore[misc]
-    """Unique ids per hour: PCollection[Batch] -> PCollection[tuple[Place, bytes]], a piece of each place's ids so far.
+    """Unique ids per hour: PCollection[Batch] -> RunningTotals' dict of PCollections.
 
-    parts: of an hour, each of which is kept, and shuffled, by itself. earlier: what to begin with.
+    totals (main): tuple[Place, bytes], a piece of each place's ids so far. CLOSED: tuple[Place, int], see there.
+
+    parts: of an hour, each of which is kept, and shuffled, by itself. earlier: what to begin with. close: hours.
     """
 
     clock: HourClock
     windows: beam.WindowInto
     parts: int = 1
     earlier: beam.PCollection[tuple[Place, bytes]] | None = None
+    close: CloseHours | None = None
 
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[Place, bytes]]:
+    def expand(self, batches: beam.PCollection[Batch]) -> Any:
         kind: Any = tuple[Place, bytes]
+        split = beam.ParDo(_IdsByHour(self.clock, self.parts)).with_outputs(CAME, main="ids")
+        found = batches | "Ids by hour" >> split
+        found.ids.element_type = convert_to_beam_type(kind)
+        found[CAME].element_type = convert_to_beam_type(tuple[Place, int])
         panes = (
-            batches
-            | "Ids by hour" >> beam.ParDo(_IdsByHour(self.clock, self.parts)).with_output_types(kind)
+            found.ids
             | "Hours" >> self.windows
             | "Union" >> beam.CombinePerKey(union).with_output_types(kind)
             | "No window" >> without_windows()
         )
-        return _with_earlier(panes, self.earlier) | "Total" >> RunningTotals(union)
+        closing = _closing(found[CAME], self.earlier, ids_came, self.close)
+        return _with_earlier(panes, self.earlier) | "Total" >> RunningTotals(union, ids_came, closing)
 
 
-def _with_earlier(panes: beam.PCollection[Any], earlier: beam.PCollection[Any] | None) -> beam.PCollection[Any]:
-    """Panes, and what earlier runs have left, if there is something."""
-    if earlier is None:
-        return panes
-    earlier = earlier | "Earlier, no window" >> without_windows()
-    earlier.element_type = panes.element_type
-    both = (panes, earlier) | "With earlier" >> beam.Flatten()
-    both.element_type = panes.element_type
-    return both
+def _closing(
+    came: beam.PCollection[Any], earlier: beam.PCollection[Any] | None, size: Callable[[Any], int], close: Any
+) -> beam.PCollection[Any] | None:
+    """How many events of each key came, once it is closed; those of earlier runs among them. None: nothing closes."""
+    if close is None:
+        return None
+    earlier = earlier and earlier | "Earlier sizes" >> beam.MapTuple(lambda key, value: (key, size(value)))
+    return together(came, earlier, "earlier sizes") | "Close" >> close
+
+
+def _with_earlier(some: beam.PCollection[Any], earlier: beam.PCollection[Any] | None) -> beam.PCollection[Any]:
+    """With what earlier runs have left, if there is something."""
+    return together(some, earlier and earlier | "Earlier, no window" >> without_windows(), "earlier")
 
 
 def _count_pane(pane: tuple[int, HourCounts]) -> Counted:
@@ -178,10 +166,23 @@ def _report_version(table: Table) -> Version:
     return f"{hour_name(table[0]['hour'])}.csv", (count_table(table), csv_text(table).encode())
 
 
-def _ids_version(place: tuple[Place, bytes], clock: HourClock, parts: int) -> Version:
-    (hour, part), piece = place
-    (ids, came), which = merge_pieces(piece), f"-{part:0{len(str(parts))}}-of-{parts}" if parts > 1 else ""
-    return f"{hour_name(clock.label(hour))}{which}.txt", (came, id_lines(ids))
+def _report_closed(closed: tuple[int, int], clock: HourClock) -> Version:
+    return f"{hour_name(clock.label(closed[0]))}.csv", closed[1]
+
+
+def _ids_version(ids: tuple[Place, bytes], clock: HourClock, parts: int) -> Version:
+    merged, came = merge_pieces(ids[1])
+    return _ids_name(ids[0], clock, parts), (came, id_lines(merged))
+
+
+def _ids_closed(closed: tuple[Place, int], clock: HourClock, parts: int) -> Version:
+    return _ids_name(closed[0], clock, parts), closed[1]
+
+
+def _ids_name(place: Place, clock: HourClock, parts: int) -> str:
+    hour, part = place
+    which = f"-{part:0{len(str(parts))}}-of-{parts}" if parts > 1 else ""
+    return f"{hour_name(clock.label(hour))}{which}.txt"
 
 
 @dataclasses.dataclass
@@ -192,45 +193,56 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> beam.PCollection[str]:
         job, clock = self.job, HourClock.parse(self.job.utc_offset, self.job.time_zone)
-        seconds, at_once = job.early_firing_seconds, job.late_at_once
+        allowed, keep = job.allowed_lateness_seconds, job if job.resume else None
         want_ids = bool(job.ids_output or job.rejects_output) or job.deduplicate
-        keep = job if job.resume else None
-        decoded = blocks | "Decode" >> DecodeStream(
-            want_ids, clock, job.allowed_lateness_seconds, job.max_future_seconds, keep, job.started
-        )
-        earlier = (
-            blocks.pipeline | "Earlier runs" >> EarlierRuns(job.output) if job.resume else defaultdict(lambda: None)
-        )
+        decoded = blocks | "Decode" >> DecodeStream(want_ids, clock, allowed, job.max_future_seconds, keep, job.started)
         if not (job.resume and job.rejects_output):  # else they are written as they are kept
             self._keep_rejects(decoded[REJECTS])
-        batches, dropped = decoded.batches, [earlier[COUNTS]] if job.resume else []
+        earlier = blocks.pipeline | "Earlier runs" >> EarlierRuns(job.output) if job.resume else _NO_EARLIER
+        batches, counted = decoded.batches, [decoded[COUNTS], *([earlier[COUNTS]] if job.resume else ())]
         if job.deduplicate:
-            drop = DropStreamDuplicates(clock, job.allowed_lateness_seconds, job.started)
             batches = _with_earlier(batches, earlier["batches"])
-            batches, counted = batches | "Drop duplicates" >> drop
-            dropped += counted
+            batches, dropped = batches | "Drop duplicates" >> DropStreamDuplicates(clock, allowed, job.started)
+            counted, earlier = [*counted, *dropped], _NO_EARLIER
         if job.ids_output:
-            ids = batches | "Unique ids" >> HourIds(
-                clock, hour_windows(clock, seconds, at_once), job.id_parts, None if job.deduplicate else earlier[IDS]
-            )
-            lines = ids | "Id lines" >> beam.Map(_ids_version, clock, job.id_parts).with_output_types(Version)
-            _ = lines | "Write ids" >> WriteHours(job.ids_output, job.token)
-        counts = (
-            batches
-            | "Count" >> CountHours(clock, windows=hour_windows(clock, seconds, at_once))
-            | "No window" >> without_windows()
-        )
-        counts = counts if job.deduplicate else _with_earlier(counts, earlier[HOURS])
-        panes = counts | "Counted" >> beam.Map(_count_pane).with_output_types(Counted)
-        _ = (panes, decoded[COUNTS], *dropped) | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
-        return (
-            counts
-            | "Total" >> RunningTotals(add_counts)
+            self._write_ids(batches, earlier[IDS], clock)
+        counts = batches | "Count" >> CountHours(clock, windows=self._windows(clock)) | "No window" >> without_windows()
+        counts = _with_earlier(counts, earlier[HOURS])
+        counted += [counts | "Counted" >> beam.Map(_count_pane).with_output_types(Counted)]
+        _ = counted | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
+        return self._write_reports(counts, self._closing(batches, earlier[HOURS], clock), clock)
+
+    def _windows(self, clock: HourClock) -> beam.WindowInto:
+        return hour_windows(clock, self.job.early_firing_seconds, self.job.late_at_once)
+
+    def _close(self) -> CloseHours | None:
+        allowed = self.job.allowed_lateness_seconds
+        return None if allowed is None else CloseHours(allowed, self.job.started)
+
+    def _closing(self, batches: beam.PCollection[Batch], earlier: Any, clock: HourClock) -> Any:
+        close = self._close()
+        came = close and batches | "Came" >> beam.ParDo(CameByHour(clock)).with_output_types(tuple[int, int])
+        return _closing(came, earlier, sum, close)
+
+    def _write_reports(self, counts: beam.PCollection[Any], closing: Any, clock: HourClock) -> beam.PCollection[str]:
+        totals = counts | "Total" >> RunningTotals(add_counts, sum, closing)
+        reports = (
+            totals.totals
             | "Table" >> HourTables(clock)
-            | "Scale" >> ScaleImpressions(job.impressions_factor)
+            | "Scale" >> ScaleImpressions(self.job.impressions_factor)
             | "CSV" >> beam.Map(_report_version).with_output_types(Version)
-            | "Write reports" >> WriteHours(job.output, job.token)
         )
+        closed = closing and totals[CLOSED] | "Closed" >> beam.Map(_report_closed, clock)
+        versions = together(reports, closed, "closed")
+        return versions | "Write reports" >> WriteHours(self.job.output, self.job.token, self.job.resume)
+
+    def _write_ids(self, batches: beam.PCollection[Batch], earlier: Any, clock: HourClock) -> None:
+        parts = self.job.id_parts
+        close = self._close()
+        ids = batches | "Unique ids" >> HourIds(clock, self._windows(clock), parts, earlier, close)
+        lines = ids.totals | "Id lines" >> beam.Map(_ids_version, clock, parts).with_output_types(Version)
+        closed = close and ids[CLOSED] | "Ids closed" >> beam.Map(_ids_closed, clock, parts)
+        _ = together(lines, closed, "closed ids") | "Write ids" >> WriteHours(self.job.ids_output, self.job.token)
 
     def _keep_rejects(self, rejects: beam.PCollection[tuple[Reject, ...]]) -> None:
         if self.job.rejects_output:
@@ -249,7 +261,8 @@ class ReadStream(beam.PTransform):  # type: ignore[misc]
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[AnyBlock]:
         job = self.job
         if job.subscription:
-            return pipeline | "Topic" >> ReadTopic(job.subscription, job.timestamp_attribute, job.id_attribute)
+            topic = ReadTopic(job.subscription, job.timestamp_attribute, job.id_attribute, job.late_at_once)
+            return pipeline | "Topic" >> topic
         seconds = POLL_SECONDS if all(map(is_local, job.patterns)) else REMOTE_POLL_SECONDS
         files = pipeline | "Files" >> WatchFiles(job.patterns, seconds)
         return files | "Read" >> ReadBlocks(keep_broken=True)

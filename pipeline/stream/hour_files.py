@@ -5,19 +5,22 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Union
 
 import apache_beam as beam
-from apache_beam.coders import VarIntCoder
+from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from pipeline.engine.local_run import local_run
 from pipeline.storage.atomic import atomic_file
-from pipeline.storage.files import is_local, shown
+from pipeline.storage.files import delete_file, is_local, shown
 
-Version = tuple[str, tuple[int, bytes]]  # a file's name, of how many events it is, its bytes
+Version = tuple[str, Union[tuple[int, bytes], int]]
+"""A file's name; and of how many events it is, and its bytes. Or how many versions it has in all: it is closed then."""
+
+_FINAL = ".final"
 
 
 def hour_name(label: str) -> str:
@@ -27,25 +30,56 @@ def hour_name(label: str) -> str:
 
 
 class _WriteNewest(beam.DoFn):  # type: ignore[misc]
-    """Panes come late, twice, and in any order; an hour's state is of how many events it was written."""
+    """Panes come late, twice, and in any order.
 
-    _WRITTEN = ReadModifyWriteStateSpec("written", VarIntCoder())
+    A file's state is of how many events it was written, how many versions came, and of how many, where that is known.
+    """
 
-    def __init__(self, folder: str, token: str) -> None:
-        self._folder, self._token = folder, token
+    _WRITTEN = ReadModifyWriteStateSpec("written", FastPrimitivesCoder())
+
+    def __init__(self, folder: str, token: str, goes_on: bool) -> None:
+        self._folder, self._token, self._goes_on = folder, token, goes_on
 
     def process(self, version: Version, written: Any = beam.DoFn.StateParam(_WRITTEN)) -> Iterator[str]:
-        name, (size, data) = version
-        before, path = written.read(), FileSystems.join(self._folder, name)
-        if size <= (before or 0) or (before is None and _stays(path, size, data)):
-            return
+        name, content = version
+        path = FileSystems.join(self._folder, name)
+        size, came, last = written.read() or (0, 0, 0)
+        if isinstance(content, int):
+            last = content
+        else:
+            came += 1
+            if content[0] > size and (size or not _stays(path, *content)):
+                self._write(path, *content, first=not size)
+                size = content[0]
+                yield shown(path)
+        if came == last:
+            written.clear()
+            if size and name.endswith(".csv"):
+                self._put(final_mark(path), b"")
+        else:
+            written.write((size, came, last))
+
+    def _write(self, path: str, size: int, data: bytes, first: bool) -> None:
+        if first and not self._goes_on and path.endswith(".csv"):
+            delete_file(final_mark(path))
+        self._put(path, data)
+        local_run.written[path] = size
+        local_run.held_back.pop(path, None)
+
+    def _put(self, path: str, data: bytes) -> None:
         _make_again(self._folder)
         with atomic_file(path, self._token) as stream:
             stream.write(data)
-        written.write(size)
-        local_run.written[path] = size
-        local_run.held_back.pop(path, None)
-        yield shown(path)
+
+
+def final_mark(path: str) -> str:
+    """The empty file beside a report that no event can change any more."""
+    return f"{path.removesuffix('.csv')}{_FINAL}"
+
+
+def final_hours(folder: str) -> frozenset[str]:
+    """The names of hours that are marked as final in a folder of this machine."""
+    return frozenset(name.removesuffix(_FINAL) for name in os.listdir(folder) if name.endswith(_FINAL))
 
 
 def _stays(path: str, size: int, data: bytes) -> bool:
@@ -94,14 +128,18 @@ class WriteHours(beam.PTransform):  # type: ignore[misc]
     """Writes files of a folder: PCollection[Version] -> PCollection[str], the path of each file that was written.
 
     Each version replaces its file whole, unless it holds no more than what was written before, or less than what an
-    earlier run has left there. Windows: any; what was written is known per file and window.
+    earlier run has left there. What was written of a file is known until it is closed and all its versions came; beside
+    a report its `.final` appears then. goes_on: with the reports of earlier runs; else their marks go before they do.
+    Windows: any; what was written is known per file and window.
     """
 
     folder: str
     token: str
+    goes_on: bool = False
 
     def expand(self, versions: beam.PCollection[Version]) -> beam.PCollection[str]:
-        return versions | "Write newest" >> beam.ParDo(_WriteNewest(self.folder, self.token)).with_output_types(str)
+        newest = beam.ParDo(_WriteNewest(self.folder, self.token, self.goes_on))
+        return versions | "Write newest" >> newest.with_output_types(str)
 
 
 def write_lines(folder: str, token: str, piece: tuple[Any, bytes]) -> str:

@@ -2,37 +2,55 @@
 
 An hour closes a while after its end; for the events of a stream that began later, a while after that. Written (or
 published) so much after its hour's end, an event is late, in a replay and on every runner. Found so late it is late
-too, whenever it was written, since by then the state of its hour is given back, its duplicates among it. What is late
-is known before it is counted, and can be kept.
+too, whenever it was written, since by then the state of its hour is given back, its duplicates among it; and so it is
+where an earlier run has marked its hour as final. What is late is known before it is counted, and can be kept.
 """
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import NO_IDS, Batch, Reject
-from pipeline.model.hours import HourClock
+from pipeline.model.hours import HourClock, closing
 from pipeline.schema import EVENT_TYPES, RAW_BYTES
+from pipeline.stream.hour_files import hour_name
 
 
 def split_late(
-    batch: Batch, arrived: int, allowed: int, clock: HourClock, found: float = -math.inf, started: int = 0
+    batch: Batch,
+    arrived: int,
+    allowed: int,
+    clock: HourClock,
+    found: float = -math.inf,
+    started: int = 0,
+    final: Container[str] = (),
 ) -> tuple[Batch, Batch]:
     """A batch's events that are in time, with its rejects and the number of its records; and those that are late.
 
     arrived: when it was written; found: when the stream came by it, on the clock of the watermark; started: when the
-    stream began; all Unix seconds. allowed: how long after its end an hour stays open, in seconds.
+    stream began; all Unix seconds. allowed: how long after its end an hour stays open, in seconds. final: the names of
+    hours that were closed before.
     """
     ends = clock.ends(batch.timestamps)
-    late = (ends + allowed < arrived) | (np.maximum(ends, started) + allowed < found)
+    late = (ends + allowed < arrived) | (closing(ends, allowed, started) < found)
+    if final:
+        late |= _of_hours(batch, clock, final)
     none_late = Batch(batch.codes[:0], batch.timestamps[:0], NO_IDS)
     if not late.any():
         return batch, none_late
     lost = batch.select(late)
     return batch.select(~late), Batch(lost.codes, lost.timestamps, lost.ids)
+
+
+def _of_hours(batch: Batch, clock: HourClock, names: Container[str]) -> npt.NDArray[np.bool_]:
+    numbers = clock.numbers(batch.timestamps)
+    each = np.unique(numbers)
+    those = [hour_name(clock.label(start)) in names for start in clock.starts(each).tolist()]
+    return np.isin(numbers, each[np.array(those, np.bool_)])
 
 
 def late_rejects(

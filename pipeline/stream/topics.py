@@ -21,8 +21,11 @@ _BYTES_A_BLOCK = 4 * 1024 * 1024
 class GroupMessages(beam.DoFn):  # type: ignore[misc]
     """Messages of a bundle as blocks: bytes (Pub/Sub's own, packed) or PubsubMessage -> MessageBlock.
 
-    A block's timestamp is its arrival.
+    A block's timestamp is its arrival, or by_wall_clock when it was taken.
     """
+
+    def __init__(self, by_wall_clock: bool = False) -> None:
+        self._by_wall_clock = by_wall_clock
 
     def start_bundle(self) -> None:
         self._messages: list[Message] = []
@@ -37,7 +40,8 @@ class GroupMessages(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for block in group_messages(self._messages):
-            yield WindowedValue(block, Timestamp(block.arrived), (GlobalWindow(),))
+            found = Timestamp.now() if self._by_wall_clock else Timestamp(block.arrived)
+            yield WindowedValue(block, found, (GlobalWindow(),))
         self.start_bundle()
 
 
@@ -61,12 +65,14 @@ class ReadTopic(beam.PTransform):  # type: ignore[misc]
     """Reads a Pub/Sub subscription: Pipeline -> PCollection[AnyBlock], unbounded; a block is a bundle's messages.
 
     timestamp_attribute: of a message, what the watermark goes by, instead of the time of publication. id_attribute: by
-    which the service drops messages that it has delivered already (Dataflow only).
+    which the service drops messages that it has delivered already (Dataflow only). by_wall_clock: blocks have the time
+    when they were taken, as DirectRunner's watermark does, which does not wait for messages; else of publication.
     """
 
     subscription: str
     timestamp_attribute: str | None = None
     id_attribute: str | None = None
+    by_wall_clock: bool = False
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[AnyBlock]:
         read = ReadFromPubSub(
@@ -76,6 +82,7 @@ class ReadTopic(beam.PTransform):  # type: ignore[misc]
             id_label=self.id_attribute,
         )
         read.with_attributes = False  # what it does with what the source gives: 25 us to unpack a message, here 2
-        blocks = pipeline | "Pub/Sub" >> read | "Group" >> beam.ParDo(GroupMessages()).with_output_types(MessageBlock)
+        group = beam.ParDo(GroupMessages(self.by_wall_clock))
+        blocks = pipeline | "Pub/Sub" >> read | "Group" >> group.with_output_types(MessageBlock)
         blocks.element_type = AnyBlock
         return blocks

@@ -18,7 +18,7 @@ from pipeline.engine.spill import Spill, Stored, fetch
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model.duplicates import KeySet, Place, as_one, key_events, merge_events, split_events, split_hours, unseen
 from pipeline.model.events import Batch
-from pipeline.model.hours import HOUR, HourClock
+from pipeline.model.hours import HOUR, HourClock, closing
 
 Columns = tuple[bytes, bytes, bytes]  # of a KeySet, as a runner gives them back
 
@@ -123,8 +123,8 @@ class _PassNew(beam.DoFn):  # type: ignore[misc]
                 seen.clear()
                 new = as_one([*held, new])
             seen.add(new)
-        if self._allowed is not None:
-            forget.set(max(hour + HOUR, self._started) + self._allowed + 1)
+        if self._allowed is not None and not held:
+            forget.set(int(closing(hour + HOUR, self._allowed, self._started)) + 1)
 
     @on_timer(_FORGET)  # type: ignore[untyped-decorator]
     def forget(self, seen: Any = beam.DoFn.StateParam(_SEEN)) -> None:

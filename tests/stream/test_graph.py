@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,6 +19,8 @@ from pipeline.formats.decoding import Block, BrokenBlock
 from pipeline.formats.messages import Message, group_messages
 from pipeline.model.table import csv_text
 from pipeline.model.tally import Summary
+from pipeline.stream import totals
+from pipeline.stream.ledger import kept
 from tests import documents, oracle, streams, support
 from tests.streams import HOUR, Outcome, Step, arrive, block, impressions, wait, watermark
 
@@ -74,7 +78,7 @@ def test_hours_of_other_offsets(tmp_path: Path, offset: str, minutes: int) -> No
 
 def test_no_events_make_no_files(tmp_path: Path) -> None:
     outcome = play(tmp_path, watermark(HOUR), wait(1000), arrive(Block(b"\n")), watermark(HOUR + 9000))
-    assert outcome == Outcome([], {}, {}, [], Summary(0, 0, 0, 0))
+    assert outcome == Outcome([], {}, {}, [], [], [], Summary(0, 0, 0, 0))
 
 
 def test_what_came_too_late_is_kept_with_the_reason(tmp_path: Path) -> None:
@@ -150,6 +154,45 @@ def test_ids_of_an_hour_in_parts(tmp_path: Path) -> None:
     outcome = play(tmp_path, watermark(HOUR), *steps, id_parts=4)
     assert sorted(outcome.ids) == [f"2021-04-02T20+0100-{part}-of-4.txt" for part in range(4)]
     assert sorted(line for lines in outcome.ids.values() for line in lines) == [f"id-{time}" for time in times]
+
+
+def test_ids_in_parts_are_given_back_too(tmp_path: Path) -> None:
+    """Each part has a number of its own to reach."""
+    times = [HOUR + k for k in range(40)]
+    steps = [step for k in range(0, 40, 10) for step in (arrive(block(*times[k : k + 10])), wait(61))]
+    late = arrive(block(HOUR, arrived=HOUR), found=HOUR + 3662)
+    options = {"id_parts": 4, "allowed_lateness_seconds": 60, "started": 0}
+    outcome = play(tmp_path, watermark(HOUR), *steps, watermark(HOUR + 3662), late, **options)
+    assert sorted(line for lines in outcome.ids.values() for line in lines) == [f"id-{time}" for time in times]
+    assert outcome.closed == sorted([NAME, *outcome.ids])
+    assert (len(outcome.ids), outcome.finals, len(outcome.rejects)) == (4, ["2021-04-02T20+0100"], 1)
+
+
+@pytest.mark.parametrize("deduplicate", [True, False])
+def test_a_stream_that_goes_on_leaves_final_hours_as_they_are(deduplicate: bool, tmp_path: Path) -> None:
+    """And closes those that were open when an earlier run ended, by what all have read."""
+    options = {"resume": True, "deduplicate": deduplicate, "allowed_lateness_seconds": 60, "started": 0}
+    hours = ["2021-04-02T20+0100", "2021-04-02T21+0100", "2021-04-02T22+0100"]
+    runs = [
+        (HOUR + 3661, [HOUR, HOUR + 1, HOUR + 7200], hours[:1]),
+        (HOUR + 3662, [HOUR + 2, HOUR + 3600, HOUR + 7201], hours[:1]),
+        (HOUR + 99_999, [HOUR + 3], hours),
+    ]
+    (tmp_path / "output").mkdir()
+    for number, (now, times, finals) in enumerate(runs):
+        steps = [arrive(dataclasses.replace(block(*times), offset=number), found=HOUR), watermark(HOUR + 3661)]
+        clock = SimpleNamespace(time=lambda now=now: now)
+        with kept(f"{tmp_path}/output", {}, resume=True), mock.patch.object(totals, "time", clock):
+            outcome = play(tmp_path, *steps, **options)
+        assert outcome.finals == finals
+    events = impressions(HOUR, HOUR + 1, HOUR + 7200, HOUR + 3600, HOUR + 7201)
+    assert outcome.reports == streams.reports_of(events)
+    assert outcome.ids == streams.ids_of(events)
+    assert outcome.summary == Summary(7, 5, 0, 0, late=2)
+    assert [reject["reason"] for reject in outcome.rejects] == [
+        "late: came -3600 s after the end of its hour 2021-04-02T20:00:00+01:00, which had been closed, "
+        "though it was written in time"
+    ] * 2
 
 
 def arrangement(events: list[dict[str, Any]], random: Random) -> list[Step]:

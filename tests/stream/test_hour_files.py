@@ -1,15 +1,20 @@
 """A file an hour: its name, its ids, and that only what is newer replaces it."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import apache_beam as beam
 import pytest
 
 from pipeline.engine.local_run import local_run
-from pipeline.stream.hour_files import WriteHours, WriteLines, hour_name
+from pipeline.storage.atomic import atomic_file
+from pipeline.stream import hour_files
+from pipeline.stream.hour_files import WriteHours, WriteLines, final_hours, hour_name
 from tests import support
 
 
@@ -32,11 +37,11 @@ def test_the_name_of_an_hour_in_the_year_10000() -> None:
     assert hour_name(support.clock(7200).label(253402297200)) == "10000-01-01T01+0200"
 
 
-def write(folder: Path, versions: list[Any]) -> list[str]:
+def write(folder: Path, versions: list[Any], goes_on: bool = False) -> list[str]:
     """Writes versions in this order; what was written."""
     written: list[str] = []
     with support.beam_pipeline("DirectRunner") as pipeline:
-        paths = pipeline | beam.Create(versions, reshuffle=False) | WriteHours(str(folder), "token")
+        paths = pipeline | beam.Create(versions, reshuffle=False) | WriteHours(str(folder), "token", goes_on)
         _ = paths | beam.Map(support.Collect(written))
     return written
 
@@ -75,6 +80,63 @@ def test_a_smaller_number_does_not_replace_a_larger_one_of_an_earlier_run(
     write(tmp_path, [(name, (70, data(8)))])
     assert (tmp_path / name).read_bytes() == data(8)
     assert local_run.held_back == {}
+
+
+def report(number: int) -> bytes:
+    return b"hour,x,scaled\n2021,%d,0.1\n" % number
+
+
+@pytest.mark.parametrize("order", list(permutations([(2, report(2)), (3, report(3)), (5, report(5)), 3])))
+def test_a_report_is_final_when_all_its_versions_came(order: tuple[Any, ...], tmp_path: Path) -> None:
+    written: list[bool] = []
+    with mock.patch.object(hour_files, "atomic_file", _noting(written, tmp_path / "a.final")):
+        write(tmp_path, [("a.csv", content) for content in order])
+    assert (tmp_path / "a.csv").read_bytes() == report(5)
+    assert (tmp_path / "a.final").read_bytes() == b""
+    assert (written[-1], any(written[:-1])) == (True, False)  # it comes last
+
+
+def _noting(written: list[bool], mark: Path) -> Any:
+    @contextlib.contextmanager
+    def noting(path: str, token: str) -> Iterator[Any]:
+        written.append(path == str(mark))
+        with atomic_file(path, token) as stream:
+            yield stream
+
+    return noting
+
+
+def test_what_was_written_of_a_final_report_is_forgotten(tmp_path: Path) -> None:
+    versions = [("a.csv", (5, report(5))), ("a.csv", 1)]
+    write(tmp_path, versions)
+    (tmp_path / "a.csv").unlink()
+    write(tmp_path, [*versions, ("a.csv", (2, report(2)))])
+    assert (tmp_path / "a.csv").read_bytes() == report(5)  # the file says so, the state is empty
+    assert local_run.held_back == {f"{tmp_path}/a.csv": 2}
+
+
+def test_open_reports_and_lists_of_ids_are_not_marked(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        [("a.csv", (5, report(5))), ("a.csv", 2), ("b.csv", (1, report(1))), ("a.txt", (1, b"x\n")), ("a.txt", 1)],
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.txt", "b.csv"]
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_mark_of_an_earlier_run_goes_before_its_report_is_rewritten(goes_on: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(report(5))
+    (tmp_path / "a.final").touch()
+    write(tmp_path, [("a.csv", (2, report(2)))], goes_on)
+    assert final_hours(str(tmp_path)) == {"a"}  # it was not rewritten
+    write(tmp_path, [("a.csv", (5, report(5)))], goes_on)
+    assert final_hours(str(tmp_path)) == ({"a"} if goes_on else set())
+
+
+def test_a_report_of_an_earlier_run_that_stays_is_not_marked(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(report(5))
+    write(tmp_path, [("a.csv", (2, report(2))), ("a.csv", 1)])
+    assert final_hours(str(tmp_path)) == set()
 
 
 def test_lines_that_come_again_write_the_same_file(tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def test_an_event_that_was_written_in_time_is_late_when_it_is_found_after_its_ho
     ] * late
 
 
+def test_an_event_of_a_final_hour_is_late_whenever_it_was_written_and_found() -> None:
+    some = batch(END - 1, END, END - 3600, END - 3601)
+    on_time, lost = split_late(some, END, 10**9, CLOCK, END, END, {"2021-04-02T20+0100", "1970-01-01T01+0100"})
+    assert (times(on_time), times(lost)) == ([END, END - 3601], [END - 1, END - 3600])
+
+
 @pytest.mark.parametrize(("offset", "end"), [(19800, END - 1800), (-12600, END - 1800), (0, END), (-3600, END)])
 def test_hours_end_by_the_offset(offset: int, end: int) -> None:
     some = batch(end - 3600, end - 1, end, end - 3601)

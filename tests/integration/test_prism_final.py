@@ -1,0 +1,94 @@
+"""Hours that close while a folder is watched on Prism, live: marks, late files, a kill, and a run that goes on."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import oracle
+from tests.integration.test_prism_resume import running
+from tests.integration.test_prism_streaming import START, Sender, until
+from tests.streams import files_of_ids, ids_of
+from tests.support import hourly_reports
+
+ALLOWED = 30  # seconds after the start, since all hours were over by then; Prism has to be up before
+HOUR_NAMES = {"2021-04-02T21+0100", "2021-04-02T22+0100", "2021-04-02T23+0100"}
+
+
+class InTime(Sender):
+    """Files that were all written in time, whenever they are found."""
+
+    def _put(self, name: str, data: bytes, late: bool) -> None:
+        hidden = self.folder / f".{name}"
+        hidden.write_bytes(data)
+        os.utime(hidden, (START, START))
+        hidden.rename(self.folder / name)
+
+
+def finals(folder: Path) -> set[str]:
+    return {path.stem for path in folder.glob("output/*.final")}
+
+
+def reports(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Each report, and which file it is."""
+    return {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder.glob("output/*.csv")}
+
+
+def stop(process: subprocess.Popen[str], summary: str) -> str:
+    """Ends a stream, which says how much it read."""
+    os.kill(process.pid, signal.SIGTERM)
+    stderr = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, stderr
+    assert re.match(summary, stderr.splitlines()[-1]), stderr
+    return stderr
+
+
+def lines_of(folder: Path) -> list[str]:
+    """The rejects that were kept."""
+    return [line for path in folder.glob("rejects/*") for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("deduplicate", [True, False], ids=["deduplicated", "all"])
+def test_a_final_hour_stays_as_it_is(deduplicate: bool, tmp_path: Path) -> None:
+    sender = InTime(tmp_path / "in")
+    options = [f"--ids_output={tmp_path}/ids", f"--allowed_lateness_seconds={ALLOWED}", "--resume"]
+    options += ["--deduplicate"] * deduplicate
+    events = first_events(sender)
+    with running(sender, tmp_path, options) as process:
+        until(lambda: finals(tmp_path) == HOUR_NAMES, process)
+        before = reports(tmp_path)
+        assert hourly_reports(tmp_path / "output") == oracle.report(events)
+        sender.send()  # written in time, and found when all hours are closed; with one broken line
+        until(lambda: len(lines_of(tmp_path)) == 2001, process)
+        assert reports(tmp_path) == before
+    with running(sender, tmp_path, options) as process:  # it was killed
+        sender.send()
+        until(lambda: len(lines_of(tmp_path)) == 4001, process)
+        counted = len(events)
+        stop(process, f"{counted + 4001} events read, {counted} counted, 1 rejected, (0 duplicates, )?4000 late, ")
+    assert finals(tmp_path) == HOUR_NAMES
+    assert {name: report[1] for name, report in reports(tmp_path).items()} == {n: r[1] for n, r in before.items()}
+    assert (files_of_ids(tmp_path / "ids") == ids_of(events)) is True
+
+
+def first_events(sender: Sender) -> list[oracle.Event]:
+    """Sends three files without anything special, and has their events."""
+    for _ in range(3):
+        sender.send()
+    return list(sender.on_time)
+
+
+def test_a_run_that_reads_all_again_takes_marks_away(tmp_path: Path) -> None:
+    sender = InTime(tmp_path / "in")
+    events = first_events(sender)
+    with running(sender, tmp_path, [f"--allowed_lateness_seconds={ALLOWED}"]) as process:
+        until(lambda: finals(tmp_path) == HOUR_NAMES, process)
+        stop(process, f"{len(events)} events read, {len(events)} counted, 0 rejected, 0 late, ")
+    with running(sender, tmp_path, ["--allowed_lateness_seconds=99999"]) as process:
+        until(lambda: not finals(tmp_path), process)
+        stop(process, f"{len(events)} events read, {len(events)} counted, 0 rejected, 0 late, ")
+    assert finals(tmp_path) == set()  # what is open when a stream is stopped is not final
+    assert hourly_reports(tmp_path / "output") == oracle.report(events)
