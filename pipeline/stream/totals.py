@@ -72,9 +72,10 @@ class _Close(beam.DoFn):  # type: ignore[misc]
 
     @on_timer(_CLOSING)  # type: ignore[untyped-decorator]
     def close(self, key: Any = beam.DoFn.KeyParam, came: Any = beam.DoFn.StateParam(_CAME)) -> Iterator[Any]:
-        if time.time() >= self._closes(key):  # else the stream ends, and with it all time; the next one may go on
-            yield key, came.read()
+        number = came.read()
+        if number and time.time() >= self._closes(key):  # else the stream ends, with all time; the next one may go on
             came.clear()
+            yield key, number
 
     def _closes(self, key: Any) -> int:
         hour = key if isinstance(key, int) else key[0]
