@@ -9,7 +9,7 @@ from typing import Any, Union
 
 import apache_beam as beam
 from apache_beam.coders import FastPrimitivesCoder
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
@@ -100,11 +100,10 @@ def _stays(path: str, size: int, data: bytes) -> bool:
 
 def _rows_there(path: str) -> int:
     """As _rows, of a file that was there before the run; 0 where there is none."""
-    try:
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            return _rows(path, stream.read())
-    except (OSError, BeamIOError):
+    if not FileSystems.exists(path):
         return 0
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+        return _rows(path, stream.read())
 
 
 def _rows(path: str, data: bytes) -> int:
