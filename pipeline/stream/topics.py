@@ -21,7 +21,8 @@ _BYTES_A_BLOCK = 4 * 1024 * 1024
 class GroupMessages(beam.DoFn):  # type: ignore[misc]
     """Messages of a bundle as blocks: bytes (Pub/Sub's own, packed) or PubsubMessage -> MessageBlock.
 
-    A block's timestamp is its arrival, or by_wall_clock when it was taken.
+    A block's timestamp is when the first of its messages was published, or by_wall_clock when they were taken: never
+    behind the watermark, which may have passed the start of the minute that a block is of.
     """
 
     def __init__(self, by_wall_clock: bool = False) -> None:
@@ -40,7 +41,8 @@ class GroupMessages(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for block in group_messages(self._messages):
-            found = Timestamp.now() if self._by_wall_clock else Timestamp(block.arrived)
+            published = min(message.arrived for message in block.messages)
+            found = Timestamp.now() if self._by_wall_clock else Timestamp(published)
             yield WindowedValue(block, found, (GlobalWindow(),))
         self.start_bundle()
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests import oracle
+from tests.integration.servers import BUCKET, S3Server, Storage, bucket_server
 from tests.integration.test_prism_resume import running
 from tests.integration.test_prism_streaming import START, Sender, until
 from tests.streams import files_of_ids, ids_of
-from tests.support import hourly_reports
+from tests.support import HEADER, hourly_reports
 
 ALLOWED = 30  # seconds after the start, since all hours were over by then; Prism has to be up before
 HOUR_NAMES = {"2021-04-02T21+0100", "2021-04-02T22+0100", "2021-04-02T23+0100"}
@@ -92,3 +93,27 @@ def test_a_run_that_reads_all_again_takes_marks_away(tmp_path: Path) -> None:
         stop(process, f"{len(events)} events read, {len(events)} counted, 0 rejected, 0 late, ")
     assert finals(tmp_path) == set()  # what is open when a stream is stopped is not final
     assert hourly_reports(tmp_path / "output") == oracle.report(events)
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3"])
+def test_marks_in_a_bucket(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = InTime(tmp_path / "in")
+    events = first_events(sender)
+    all_read = f"{len(events)} events read, {len(events)} counted, 0 rejected, 0 late, "
+    with bucket_server(scheme, tmp_path) as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        options = [f"--output={scheme}://{BUCKET}/reports", *store.options]
+        with running(sender, tmp_path, [*options, f"--allowed_lateness_seconds={ALLOWED}"]) as process:
+            until(lambda: names(store, ".final") == HOUR_NAMES, process)
+            stop(process, all_read)
+        with running(sender, tmp_path, [*options, "--allowed_lateness_seconds=99999"]) as process:
+            until(lambda: not names(store, ".final"), process)
+            stop(process, all_read)
+        rows = [store.get(f"reports/{name}.csv").decode().removeprefix(HEADER) for name in sorted(HOUR_NAMES)]
+        assert (HEADER + "".join(rows), names(store, ".csv")) == (oracle.report(events), HOUR_NAMES)
+
+
+def names(store: Storage | S3Server, suffix: str) -> set[str]:
+    """The names of hours that have such an object."""
+    return {Path(name).stem for name in store.names("reports/") if name.endswith(suffix)}
