@@ -17,7 +17,7 @@ from pipeline.formats.blocks import LineReader
 from pipeline.model import duplicates, ids
 from pipeline.model.events import Batch
 from pipeline.model.tally import Tally, merge_tallies
-from pipeline.transforms import count, deduplicate, read
+from pipeline.transforms import count, decode, deduplicate, format, read
 from pipeline.transforms import ids as distinct
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -135,6 +135,16 @@ IDS: dict[str, Plant] = {
     "spilled value twice": wrap(Spill, "finish_bundle", first_twice),
 }
 """For ids."""
+
+REJECTS: dict[str, Plant] = {
+    "lines lost": wrap(format, "reject_lines", lambda piece: (piece[0], b"")),
+    "lines cut": wrap(format, "reject_lines", lambda piece: (piece[0], piece[1][:-1])),
+    "rejects lost": wrap(decode._DecodeBlocks, "emit", lambda outputs: [o for o in outputs if isinstance(o, Batch)]),
+    "rejects twice": wrap(decode._DecodeBlocks, "emit", first_twice),
+    "spilled value lost": wrap(Spill, "finish_bundle", without_first),
+    "spilled value twice": wrap(Spill, "finish_bundle", first_twice),
+}
+"""For rejects that are written to a file."""
 
 _PICKLE = b"\x80"
 

@@ -14,12 +14,13 @@ import apache_beam as beam
 
 from pipeline.batch.job import Job
 from pipeline.model.balance import expected
+from pipeline.model.events import Batch
 from pipeline.model.ids import partitions_for
 from pipeline.storage.files import is_local
 from pipeline.transforms.count import HourlyTable, ScaleImpressions
 from pipeline.transforms.decode import REJECTS, DecodeBlocks
 from pipeline.transforms.deduplicate import DropDuplicates
-from pipeline.transforms.format import FormatChart, FormatCsv, FormatIds, FormatRejects, check_ids
+from pipeline.transforms.format import FormatChart, FormatCsv, FormatIds, FormatRejects, check_ids, check_rejects
 from pipeline.transforms.ids import DistinctIds
 from pipeline.transforms.read import ListFiles, ReadBlocks
 from pipeline.transforms.write import WriteFile, WritePiece
@@ -56,9 +57,14 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
             written.append(ids | "Write ids" >> WriteFile(job.ids_output, job.token, tables, check_ids))
         if job.rejects_output:
             rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
-            written.append(rejects | "Write rejects" >> WriteFile(job.rejects_output, job.token))
+            counts = decoded.batches | "Count rejects" >> beam.Map(_rejected).with_output_types(int)
+            written.append(rejects | "Write rejects" >> WriteFile(job.rejects_output, job.token, counts, check_rejects))
         report = tables | "Scale" >> ScaleImpressions(job.impressions_factor) | "CSV" >> FormatCsv()
         if job.chart_output:
             chart = report | "Chart" >> FormatChart(*job.chart_page)
-            written.append(chart | "Write chart" >> WritePiece(job.chart_output, job.token))
-        return report | "Write report" >> WritePiece(job.output, job.token, after=written)
+            written.append(chart | "Write chart" >> WritePiece(job.chart_output, job.token, durable=job.durable))
+        return report | "Write report" >> WritePiece(job.output, job.token, written, job.durable)
+
+
+def _rejected(batch: Batch) -> int:
+    return batch.rejected

@@ -14,7 +14,8 @@ class Job:
     utc_offset, time_zone: at most one, as HourClock.parse takes it. deduplicate: events equal in id, event and
     timestamp count once. id_partitions: in which ids are shuffled, a power of two; None: by the input's size.
     skip_rejects: go on without them, where no file takes them. chart_page: what chart_output
-    holds before and after the report's CSV. token: names the run's temporary files.
+    holds before and after the report's CSV. durable: the report is on the disk before it appears, 4 ms; not so ids,
+    which may be many. token: names the run's temporary files.
     """
 
     files: tuple[InputFile, ...]
@@ -30,6 +31,7 @@ class Job:
     skip_rejects: bool = False
     chart_output: str | None = None
     chart_page: tuple[str, str] = ("", "")
+    durable: bool = True
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property

@@ -1,17 +1,21 @@
 """What a source holds: as its name promises, else by its first bytes; and what else it looks like."""
 
+import codecs
+import os
 import re
 from typing import NamedTuple
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UsageError
 from pipeline.storage.compression import BZIP2, GZIP, ZSTD, Codec, codec_of_content, codec_of_name
+from pipeline.storage.suffixes import other_format
 
 
 class Form(NamedTuple):
-    """A kind of source. codec: of compressed ones, which hold JSON."""
+    """A kind of source. codec: of compressed ones, which hold JSON. is_read: whether such sources can be read."""
 
     name: str
     codec: Codec | None = None
+    is_read: bool = True
 
 
 JSON, PARQUET = Form("JSON"), Form("Parquet")
@@ -52,7 +56,17 @@ def form_of_name(path: str) -> Form | None:
     codec = codec_of_name(path)
     if codec:
         return _COMPRESSED[codec]
-    return next((form for suffix, form in _SUFFIXES.items() if path.lower().endswith(suffix)), None)
+    known = next((form for suffix, form in _SUFFIXES.items() if path.lower().endswith(suffix)), None)
+    other = other_format(path)
+    return known or (Form(f".{other}", is_read=False) if other else None)
+
+
+def form_within(path: str) -> Form | None:
+    """What the name of a compressed source promises of what it holds: that of `x.csv.gz` a CSV."""
+    try:
+        return form_of_name(os.path.splitext(path)[0])
+    except UsageError:
+        return None
 
 
 def form_of_content(head: bytes) -> Form:
@@ -93,12 +107,24 @@ def check_form(source: str, promised: Form | None, head: bytes) -> Form:
       InputError: it is not what its name promises, or nothing that can be read.
     """
     found = form_of_content(head)
-    what = looks_like(head)
-    if promised and promised != found and (what or head.lstrip()[:1] in (b"{", b"[")):
-        raise InputError(f"{source}: cannot be read: its name says {promised.name}, but it looks like {what or 'JSON'}")
-    if (promised or found) == JSON:
+    what = looks_like(head) or ("JSON" if _begins_as_json(head) else None)
+    if promised and promised != found and what and (promised.is_read or found != JSON or what == "JSON"):
+        raise InputError(f"{source}: cannot be read: its name says {promised.name}, but it looks like {what}")
+    form = promised if promised and promised.is_read else found
+    if form == JSON:
         check_json(source, head)
-    return promised or found
+    return form
+
+
+def _begins_as_json(head: bytes) -> bool:
+    return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
+
+
+def check_within(source: str, promised: Form | None, head: bytes) -> None:
+    """As check_form, of what a compressed source holds: that must be JSON, and what its name promises."""
+    if not (promised and promised.codec):
+        check_form(source, promised, head)
+    check_json(source, head)
 
 
 def check_json(source: str, head: bytes) -> None:

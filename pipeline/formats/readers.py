@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.errors import InputError
 from pipeline.formats.blocks import BLOCK_BYTES, LineReader, first_bytes, head_of, is_array, read_blocks
-from pipeline.formats.content import JSON, PARQUET, check_form, check_json, form_of_name
+from pipeline.formats.content import JSON, PARQUET, Form, check_form, check_within, form_of_name, form_within
 from pipeline.formats.decoding import AnyBlock
 from pipeline.storage.compression import Codec
 
@@ -88,15 +88,16 @@ class CompressedReader(Reader):
 
     is_compressed = True
 
-    def __init__(self, source: Source, codec: Codec, cell_bytes: int) -> None:
+    def __init__(self, source: Source, codec: Codec, cell_bytes: int, within: Form | None) -> None:
         super().__init__(source)
+        self._within = within
         source.stream.seek(0)
         self._plain, self._cell_bytes = _Counted(codec.open(source.stream)), cell_bytes
 
     def read_part(self, part: int) -> Iterator[AnyBlock]:
         plain: Any = self._plain
         head = head_of(plain)
-        check_json(self._source.name, head.head)
+        check_within(self._source.name, self._within, head.head)
         yield from read_blocks(plain, self._source.name, self._cell_bytes, head)
         self._source.check_read(self.position())
 
@@ -138,7 +139,7 @@ def open_reader(source: Source, file_name: str, cell_bytes: int = BLOCK_BYTES, a
     if form and form.codec:
         if not (head and head.rest):
             raise InputError(f"{source.name}: cannot be read: it is empty, not even the header of a compressed file")
-        return CompressedReader(source, form.codec, cell_bytes)
+        return CompressedReader(source, form.codec, cell_bytes, form_within(file_name))
     if head and (not source.size or is_array(head.head)):
         return WholeReader(source, cell_bytes, head)
     return LinesReader(source, cell_bytes, head)

@@ -64,7 +64,10 @@ class Slot:
             return self._staged.run(settings)
         if self._embedded:
             return self._prepare(settings).run()
-        return run_job(Job(self._files, str(self.report), **dataclasses.asdict(settings)), self._options)
+        return run_job(self._job(settings), self._options)
+
+    def _job(self, settings: ReportSettings) -> Job:
+        return Job(self._files, str(self.report), durable=False, **dataclasses.asdict(settings))
 
     def is_prepared(self, settings: ReportSettings) -> bool:
         """Whether a report with these settings needs no new graph."""
@@ -73,9 +76,7 @@ class Slot:
     def _prepare(self, settings: ReportSettings) -> PreparedJob:
         """The graph of the settings; gives back the one that was not used for longest, where there are many."""
         if settings not in self._prepared:
-            self._prepared[settings] = PreparedJob(
-                Job(self._files, str(self.report), **dataclasses.asdict(settings)), self._options
-            )
+            self._prepared[settings] = PreparedJob(self._job(settings), self._options)
             if len(self._prepared) > _KEPT:
                 self._prepared.popitem(last=False)[1].close()
         self._prepared.move_to_end(settings)

@@ -12,13 +12,17 @@ from pipeline.storage.temporary import explained, temporary_name
 
 
 @contextmanager
-def atomic_file(path: str, token: str) -> Iterator[Any]:
+def atomic_file(path: str, token: str, durable: bool = False) -> Iterator[Any]:
     """Bytes written to it appear under path when the block ends, over an earlier one; not at all if the block raises.
 
-    They are compressed as the suffix of path says. token: the run's. Raises:
+    They are compressed as the suffix of path says. token: the run's. durable: as new_file, of a file on this machine.
+    Raises:
       OutputError: it cannot be written.
     """
-    with explained(path), local.new_file(path, token) if is_local(path) else _new_object(path, token) as stream:
+    with (
+        explained(path),
+        local.new_file(path, token, durable) if is_local(path) else _new_object(path, token) as stream,
+    ):
         yield stream
 
 

@@ -26,13 +26,15 @@ SIZE_UNKNOWN = -1
 class InputFile(NamedTuple):
     """A file to read. size: bytes, when it was listed, or SIZE_UNKNOWN. name: what messages call it.
 
-    modified: Unix seconds when it was last written; 0 where nobody asks.
+    modified: Unix seconds when it was last written; 0 where nobody asks. version: of a file on this machine, its inode
+    and the nanoseconds of its last change; None where it may change until it is read.
     """
 
     path: str
     size: int
     name: str
     modified: int = 0
+    version: tuple[int, int] | None = None
 
 
 def is_local(path: str) -> bool:
@@ -47,6 +49,18 @@ def measured(file: InputFile) -> InputFile:
     with contextlib.suppress(OSError):  # to open it will say why
         return file._replace(size=os.stat(file.path).st_size)
     return file
+
+
+def has_changed(file: InputFile, stream: Any) -> bool:
+    """Whether an open file is not the one that was listed, or was written to since. To be longer alone is no change.
+
+    An inode alone says nothing: some file systems give a file another number each time. Nor does one whose size reads
+    as 0, as those of /proc do.
+    """
+    if not (file.version and file.size > 0):
+        return False
+    status, (inode, modified) = os.fstat(stream.fileno()), file.version
+    return status.st_mtime_ns != modified and (status.st_ino != inode or status.st_size <= file.size)
 
 
 def shown(path: str) -> str:

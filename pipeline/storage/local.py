@@ -29,11 +29,12 @@ def earlier_file(target: str) -> os.stat_result | None:
 
 
 @contextlib.contextmanager
-def new_file(path: str, token: str | None = None) -> Iterator[Any]:
+def new_file(path: str, token: str | None = None, durable: bool = False) -> Iterator[Any]:
     """Bytes written to it appear under path when the block ends; not at all if the block raises.
 
     They are compressed as the suffix says. An earlier file is replaced; its mode is kept, its owner and group where
-    that is allowed; of a symbolic link, the file that it leads to. token: the run's.
+    that is allowed; of a symbolic link, the file that it leads to. token: the run's. durable: they are on the
+    disk before they appear, in case the power fails: 4 ms, 0.1 s for 200 MB.
 
     Raises:
       OSError: it cannot be written, or there is something else than a file.
@@ -52,13 +53,19 @@ def new_file(path: str, token: str | None = None) -> Iterator[Any]:
                 _take_over(descriptor, earlier)
             with compressing(path, stream) as compressed:
                 yield compressed
-            stream.flush()
-            os.close(os.dup(descriptor))  # a network file system says only now that there is no space; the lock is kept
+            _hand_over(stream, durable)
             os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one to tell
             os.remove(temporary)
         raise
+
+
+def _hand_over(stream: Any, durable: bool) -> None:
+    stream.flush()
+    if durable:
+        os.fsync(stream.fileno())
+    os.close(os.dup(stream.fileno()))  # a network file system says only now that there is no space; the lock is kept
 
 
 def _take_over(descriptor: int, earlier: os.stat_result) -> None:

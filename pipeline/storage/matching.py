@@ -182,7 +182,8 @@ class _Walk:
                 self._fail(path, error)
             return None
         if stat.S_ISREG(status.st_mode):
-            return InputFile(path, status.st_size, shown(path), int(status.st_mtime))
+            version = status.st_ino, status.st_mtime_ns
+            return InputFile(path, status.st_size, shown(path), int(status.st_mtime), version)
         if not stat.S_ISDIR(status.st_mode):
             self._on_error(UsageError(f"{shown(path)}: cannot be read among others: it is a pipe, socket or device"))
         return None

@@ -1,4 +1,4 @@
-"""Output formats by the suffix of a name: compressed by `.gz` and `.zst`, refused where it promises another format."""
+"""Formats by the suffix of a name, which must not promise another one. Outputs are compressed by `.gz` and `.zst`."""
 
 import contextlib
 import os
@@ -11,10 +11,12 @@ Kind = Literal["CSV", "ids", "JSON Lines", "HTML"]
 
 _GZIP, _ZSTD = ("gz", "gzip"), ("zst", "zstd")
 _JSON = ("json", "jsonl", "ndjson")
-_COMPRESSED = "bz bz2 xz lzma lz4 br sz snappy z zlib deflate zip 7z rar tar tgz tbz tbz2 txz bgz"
+_COMPRESSED = "bz bz2 xz lzma lz4 br sz snappy z zlib deflate bgz"
+_ARCHIVES = "zip 7z rar tar tgz tbz tbz2 txz"
 _TABLES = "parquet avro orc arrow feather ipc xls xlsx xlsm xlsb ods numbers tsv tab db sqlite sqlite3 duckdb"
 _DOCUMENTS = "xml html htm pdf svg png yaml yml doc docx pickle pkl npy npz"
-_OTHERS = frozenset(f"{_COMPRESSED} {_TABLES} {_DOCUMENTS}".split(" "))
+_OTHERS = frozenset(f"{_COMPRESSED} {_ARCHIVES} {_TABLES} {_DOCUMENTS}".split(" "))
+_NO_INPUTS = frozenset(f"csv {_ARCHIVES} {_TABLES} {_DOCUMENTS}".split(" "))
 _WRONG: dict[Kind, frozenset[str]] = {
     "CSV": _OTHERS.union(_JSON),
     "ids": _OTHERS.union(_JSON),
@@ -25,6 +27,12 @@ _WRONG: dict[Kind, frozenset[str]] = {
 def _suffix(path: str) -> tuple[str, str]:
     stem, _, suffix = os.path.basename(path).rpartition(".")
     return (stem, suffix.lower()) if stem.strip(".") else (suffix, "")
+
+
+def other_format(path: str) -> str | None:
+    """The suffix of an input's name where it promises a format that inputs do not have (or Parquet)."""
+    _, suffix = _suffix(path)
+    return suffix if suffix in _NO_INPUTS else None
 
 
 def check_suffix(path: str, kind: Kind) -> None:

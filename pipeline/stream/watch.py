@@ -159,7 +159,7 @@ def _new_files(patterns: Iterable[str], seen: Seen) -> tuple[dict[bytes, InputFi
                 own = _digest(_own_path(file.path))
                 names |= {own: own, _digest(file.path): own}
                 if own not in seen.paths:
-                    files.setdefault(own, file)
+                    files.setdefault(own, file._replace(version=None))  # touched later, it is the same to a stream
     return files, names
 
 

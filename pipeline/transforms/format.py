@@ -63,7 +63,10 @@ def check_ids(pieces: Sequence[tuple[Any, int]], tables: Iterable[Table]) -> Non
 
 
 class FormatRejects(beam.PTransform):  # type: ignore[misc]
-    """Rejects as JSON Lines: PCollection[tuple[Reject, ...]] -> PCollection[Piece], in the order of the sources."""
+    """Rejects as JSON Lines: PCollection[tuple[Reject, ...]] -> PCollection[Piece], in the order of the sources.
+
+    A piece's place: where its first record stands, how many lines it has, how many bytes.
+    """
 
     def expand(self, rejects: beam.PCollection[tuple[Reject, ...]]) -> beam.PCollection[Piece]:
         return rejects | "Format" >> beam.Map(reject_lines).with_output_types(Piece)
@@ -72,5 +75,19 @@ class FormatRejects(beam.PTransform):  # type: ignore[misc]
 def reject_lines(rejects: tuple[Reject, ...]) -> Piece:
     """Rejects of one block as JSON Lines."""
     first = rejects[0]
-    lines = "".join(json.dumps(dataclasses.asdict(reject)) + "\n" for reject in rejects)
-    return (first.source, first.offset or 0, first.index or 0), lines.encode()
+    lines = "".join(json.dumps(dataclasses.asdict(reject)) + "\n" for reject in rejects).encode()
+    return (first.source, first.offset or 0, first.index or 0, len(rejects), len(lines)), lines
+
+
+def check_rejects(pieces: Sequence[tuple[Any, int]], rejected: Iterable[int]) -> None:
+    """Raises MismatchError where pieces of FormatRejects are not as many lines as records were rejected.
+
+    pieces: the place of each, and how many bytes there are of it: those of equal places were joined. rejected: in
+    parts.
+    """
+    expected, lines, damaged = sum(rejected), 0, False
+    for (*_, count, size), joined in pieces:
+        lines += count * (joined // size)
+        damaged |= joined % size > 0
+    if lines != expected or damaged:
+        raise MismatchError(f"{expected} records were rejected but {lines} are in their file: please report this")

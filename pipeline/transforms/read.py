@@ -21,7 +21,7 @@ from pipeline.formats.content import form_of_name
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
 from pipeline.formats.readers import Reader, Source, open_plain, open_reader
 from pipeline.model.balance import Ledger
-from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, is_io_error, is_local, measured
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, has_changed, is_io_error, is_local, measured
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 LARGE_BYTES = 256 * 1024 * 1024
@@ -53,6 +53,8 @@ def _opened(file: InputFile) -> Iterator[Source]:
         with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
             size = _size(stream) if file.size == SIZE_UNKNOWN else file.size
             yield Source(stream, file.name, size, is_local(file.path))
+            if has_changed(file, stream):
+                raise InputError(f"{file.name}: was replaced, or written to, since the run began")
     except Exception as error:
         if not is_io_error(error):
             raise

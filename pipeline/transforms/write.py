@@ -40,11 +40,11 @@ class _PublishAll(beam.DoFn):  # type: ignore[misc]
 
 
 class _PublishOne(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, path: str, token: str) -> None:
-        self._path, self._token = path, token
+    def __init__(self, path: str, token: str, durable: bool) -> None:
+        self._path, self._token, self._durable = path, token, durable
 
     def process(self, piece: Piece, *after: Any) -> Iterator[str]:
-        with atomic_file(self._path, self._token) as stream:
+        with atomic_file(self._path, self._token, self._durable) as stream:
             stream.write(piece[1])
         yield shown(self._path)
 
@@ -75,14 +75,15 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
 class WritePiece(beam.PTransform):  # type: ignore[misc]
     """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. As WriteFile, in a stage less.
 
-    after: PCollections that must be there first; where one fails, nothing is written.
+    after: PCollections that must be there first; where one fails, nothing is written. durable: as atomic_file has it.
     """
 
     path: str
     token: str
     after: Sequence[beam.PCollection[Any]] = ()
+    durable: bool = False
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
         side_inputs = map(beam.pvalue.AsIter, self.after)
-        publish = beam.ParDo(_PublishOne(self.path, self.token), *side_inputs).with_output_types(str)
+        publish = beam.ParDo(_PublishOne(self.path, self.token, self.durable), *side_inputs).with_output_types(str)
         return pieces | "Publish" >> publish

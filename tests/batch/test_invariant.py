@@ -1,7 +1,9 @@
 """Whatever is dropped or doubled on its way ends a batch with an error, and without a report."""
 
 import gzip
+import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -99,6 +101,27 @@ def test_what_is_shuffled(
     run = call(capsys, inputs["a.jsonl"], *filter(None, (option, value)))
     assert (run.status, run.out, list(Path().iterdir())) == (1, "", [])
     assert MISMATCH in run.err
+
+
+@pytest.mark.parametrize("spilled", [False, True])
+@pytest.mark.parametrize("plant", [None, *faults.REJECTS.values()], ids=["no fault", *faults.REJECTS])
+def test_what_is_written_of_rejects(
+    plant: faults.Plant | None, spilled: bool, monkeypatch: pytest.MonkeyPatch, inputs: Any, capsys: Any
+) -> None:
+    """Two files of one name in messages, and equal: their rejects have the same places."""
+    if spilled:
+        monkeypatch.setattr(spill, "_INLINE_BYTES", 0)
+    for name in ("\\xe9", "\udce9"):
+        Path(f"../in/{name}.txt").write_bytes(json_lines(EVENTS[:9]) + b"x\n{}\n")
+    if plant:
+        plant(monkeypatch)
+    run = call(capsys, *sorted(map(str, Path("../in").glob("*.txt"))), "--rejects_output", "r.jsonl")
+    if plant:
+        assert (run.status, run.out, list(Path().iterdir())) == (1, "", [])
+        assert MISMATCH in run.err
+    else:
+        assert run.status == 0
+        assert [json.loads(row)["raw"] for row in Path("r.jsonl").read_text().splitlines()] == ["x", "{}"] * 2
 
 
 @pytest.mark.parametrize("shape", ["a.jsonl", "a.json"])

@@ -1,6 +1,8 @@
 """A report's run: what it returns, writes and leaves, on two runners."""
 
+import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -31,7 +33,9 @@ def test_no_report_without_its_chart(runner: str, files: Files) -> None:
 @on_both_runners
 def test_run_job(runner: str, files: Files) -> None:
     job = files.job(utc_offset="-03:30", impressions_factor="2")
-    assert run_job(job, beam_options([f"--runner={runner}", support.NO_DOWNLOAD])) == Summary(6, 6, 0, 3)
+    with mock.patch.object(os, "fsync", side_effect=os.fsync) as sync:
+        assert run_job(job, beam_options([f"--runner={runner}", support.NO_DOWNLOAD])) == Summary(6, 6, 0, 3)
+    assert sync.call_count == 1  # the report outlasts the power
     events = [(item["id"], item["event"], item["timestamp"]) for item in EXAMPLE_EVENTS]
     assert Path(job.output).read_text() == oracle.report(events, -210, "2")
     assert files.outputs() == ["report.csv"]

@@ -3,13 +3,16 @@
 import gzip
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 
 from pipeline import unique_ids
-from tests import oracle
+from pipeline.transforms import read
+from tests import faults, oracle
 from tests.cli_support import failed, outputs, succeeded, text
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, call, event, json_lines, run
 
@@ -53,6 +56,26 @@ def test_all_outputs(capsys: pytest.CaptureFixture[str]) -> None:
         "reason": "missing id and event and timestamp",
         "raw": "{}",
     }
+
+
+def test_an_input_that_is_replaced_meanwhile(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one of the same size: as many bytes and lines are read as were listed, of two files."""
+    path, sound = Path("in/a.jsonl"), read._read
+    path.write_bytes(json_lines(EXAMPLE_EVENTS * 10))
+    os.utime(path, (1, 1))
+    faults.split_everywhere(monkeypatch)
+
+    def reading(*arguments: Any) -> Iterator[Any]:
+        yield from sound(*arguments)
+        Path("in/.new").write_bytes(path.read_bytes())
+        Path("in/.new").rename(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(read, "_read", reading)
+        result = call(capsys, "in/a.jsonl")
+    failed(result, 1, r"in/a\.jsonl: was replaced, or written to, since the run began")
 
 
 def test_several_inputs_of_all_shapes(capsys: pytest.CaptureFixture[str]) -> None:

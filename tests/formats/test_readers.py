@@ -153,6 +153,41 @@ def test_what_a_compressed_file_holds_is_looked_at_too(tmp_path: Path) -> None:
                 read(make(tmp_path / name, gzip.compress(data)))
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("a.csv", ".csv"),
+        ("a.csv.gz", ".csv"),
+        ("A.TSV.zst", ".tsv"),
+        ("a.xlsx.bz2", ".xlsx"),
+        ("x.json.zip", ".zip"),
+        ("a.avro", ".avro"),
+        ("a.parquet.gz", "Parquet"),
+        ("a.tar", ".tar"),
+        ("a.csv.bgz", None),
+        ("csv", None),
+    ],
+)
+def test_a_name_that_promises_what_the_content_is_not(name: str, says: str | None, tmp_path: Path) -> None:
+    pack = CODECS.get(Path(name).suffix.lower(), bytes)
+    for data in (json_lines(EVENTS), b"\xef\xbb\xbf" + json.dumps(EVENTS).encode()):
+        file = make(tmp_path / name, pack(data))
+        if says is None:
+            assert rows(read(file)) == ROWS
+        else:
+            with pytest.raises(InputError, match=f"^{name}: .* its name says {says}, but it looks like JSON$"):
+                read(file)
+
+
+def test_of_a_name_that_says_what_cannot_be_read_that_is_said(tmp_path: Path) -> None:
+    csv = b"id,event,timestamp\na,b,1\n"
+    for name, data in (("a.csv", csv), ("a.csv.gz", gzip.compress(csv))):
+        with pytest.raises(InputError, match=f"^{name}: cannot be read: it looks like CSV; events are "):
+            read(make(tmp_path / name, data))
+    with pytest.raises(InputError, match=r"its name says \.csv, but it looks like Parquet"):
+        read(parquet(tmp_path / "a.csv", columns(EVENTS)))
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "a.json", "a.gz", "a"])
 def test_a_spreadsheet_is_refused_by_that_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"^{name}: .*it looks like an Office file, such as a spreadsheet"):

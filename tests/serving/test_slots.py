@@ -7,6 +7,7 @@ import shutil
 import threading
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -144,6 +145,12 @@ def test_no_files_are_left(tmp_path: Path) -> None:
     for body, status in ((SAMPLE, 200), (b"x", 400), (b"[", 400), (SAMPLE, 200)):
         assert call(app, body).status == status
         assert files_below(tmp_path) == []
+
+
+def test_no_report_waits_for_the_disk(tmp_path: Path) -> None:
+    with mock.patch.object(os, "fsync") as sync:
+        assert call(build_app(tmp_path), SAMPLE).status == 200
+    assert not sync.called
 
 
 def test_bodies_of_different_sizes_through_one_slot(tmp_path: Path) -> None:

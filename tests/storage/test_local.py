@@ -181,3 +181,26 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
             by_atomic_file(tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == ["folder", "loop", "pipe"]
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_what_must_outlast_the_power_is_on_the_disk_before_it_has_its_name(
+    durable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def syncing(descriptor: int) -> None:
+        assert os.fstat(descriptor).st_size == len(EXAMPLE_REPORT)
+        done.append("sync")
+        sync(descriptor)
+
+    def replacing(source: str, target: str) -> None:
+        done.append("name")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "replace", replacing)
+    with new_file(str(tmp_path / "a"), durable=durable) as stream:
+        stream.write(EXAMPLE_REPORT.encode())
+    assert done == (["sync", "name"] if durable else ["name"])

@@ -31,6 +31,63 @@ from tests.reading_support import EVENTS, ROWS, columns, decode_any, make, parqu
 from tests.support import event, json_lines, line
 
 
+def _replace(path: Path, data: bytes) -> None:
+    path.with_suffix(".new").write_bytes(data)
+    path.with_suffix(".new").rename(path)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("r+b") as stream:
+        stream.write(data[:10])
+
+
+CHANGES: dict[str, Callable[[Path, bytes], None]] = {
+    "another of its size": _replace,
+    "a longer one": lambda path, data: _replace(path, data + data),
+    "written in its place": _write,
+}
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
+def test_a_file_that_changes_is_not_read_half(name: str, change: str, opened: bool, tmp_path: Path) -> None:
+    """Its parts may be read of different files. One that is open stays as it was when another takes its name."""
+    path = tmp_path / name
+    pq.write_table(pa.Table.from_pylist(EVENTS), tmp_path / "a.parquet", row_group_size=50)
+    data = path.read_bytes() if name.endswith(".parquet") else json_lines(EVENTS)
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    os.utime(path, (1, 1))  # a change within the clock's tick would not be seen
+    (file,) = find_files([str(path)])
+    if not opened:
+        CHANGES[change](path, path.read_bytes())
+
+    def read_parts() -> Batch:
+        with open_file(file, 300) as reader:
+            if opened:
+                CHANGES[change](path, path.read_bytes())
+            return Batch.concat([decode_any(b) for part in range(reader.parts) for b in reader.read_part(part)])
+
+    if opened and CHANGES[change] is not _write:
+        assert rows(read_parts()) == ROWS
+    else:
+        with pytest.raises(InputError, match=f"{name}: was replaced, or written to, since the run began"):
+            read_parts()
+
+
+def test_a_file_that_grows_is_read_as_far_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(json_lines(EVENTS))
+    os.utime(path, (1, 1))
+    (file,) = find_files([str(path)])
+    with path.open("ab") as stream:
+        stream.write(json_lines(EVENTS))
+    assert set(rows(read(file, 300))) == set(ROWS)
+
+
+# Reading in parts.
+
+
 @settings(max_examples=60)
 @given(st.integers(1, 400), st.sampled_from((b"\n", b"\r\n", b"\n\n")), st.booleans())
 def test_parts_of_any_size_give_each_event_once(tmp_path_factory: Any, cell_bytes: int, end: bytes, last: bool) -> None:
