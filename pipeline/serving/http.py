@@ -19,7 +19,7 @@ import waitress.task
 from pipeline.serving import admission, resources
 from pipeline.serving.app import SUMMARY
 from pipeline.serving.journal import Answer, Journal
-from pipeline.serving.parsing import HEAD_BYTES, Parser, is_slow
+from pipeline.serving.parsing import HEAD_BYTES, Ahead, Parser, is_slow
 from pipeline.serving.problems import Problem
 from pipeline.serving.settings import Settings
 
@@ -89,14 +89,16 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
     """A connection."""
 
     task_class, error_task_class = _Task, _ErrorTask
-    request: Parser | None
+    request: Parser | Ahead | None
     answered = begun = 0
     sent = 0  # bytes
     deferred = False  # a request is here, and waits until the answers before it are sent
     _sending: tuple[float, int] | None = None  # since when answers wait to be sent, and sent then
 
-    def parser_class(self, adj: Any) -> Parser:
-        """A parser of the next request. (Requests of one packet are parsed before the first is answered.)"""
+    def parser_class(self, adj: Any) -> Parser | Ahead:
+        """A parser of the next request, while no other waits for its answer."""
+        if self.requests:
+            return Ahead()
         parser = Parser(adj)
         self.begun += 1
         if self.begun > 2 * REQUESTS_A_CONNECTION:
@@ -122,16 +124,28 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
         elif not self._fail_unfinished(Problem(400, "the request breaks off")):
             self.handle_close()
 
+    def readable(self) -> bool:
+        """Whether to read: not while what was read before is not parsed."""
+        return bool(super().readable() and not isinstance(self.request, Ahead))
+
     def writable(self) -> bool:
         """Whether there is something to do when the connection takes bytes."""
-        return bool(super().writable() or self.deferred)
+        return bool(super().writable() or self.deferred or self._has_ahead())
+
+    def _has_ahead(self) -> bool:
+        return isinstance(self.request, Ahead) and not self.requests
 
     def handle_write(self) -> None:
         """Sends, and begins the next request once little is left to send."""
         super().handle_write()
-        if self.deferred and self.total_outbufs_len <= _UNSENT_BYTES:
+        if self.total_outbufs_len > _UNSENT_BYTES:
+            return
+        if self.deferred:
             self.deferred = False
             self.server.add_task(self)
+        elif self._has_ahead():
+            ahead, self.request = self.request, None
+            self.received(ahead.data)  # type: ignore[union-attr]
 
     def cut_off(self, now: float, seconds: float) -> None:
         """Closes a connection that was silent for seconds; one whose request is late gets an answer before."""
@@ -146,7 +160,7 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
             if self.request is None or not self.request.begun:
                 return False
             late, self.request = self.request, None
-            late.fail(problem)
+            late.fail(problem)  # type: ignore[union-attr]
             self.requests.append(late)
             if len(self.requests) == 1:
                 self.server.add_task(self)
@@ -239,7 +253,7 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         while self.active_channels and time.monotonic() < deadline:
             self.maintenance(time.time())
             for channel in list(self.active_channels.values()):
-                if not channel.requests:
+                if not (channel.requests or isinstance(channel.request, Ahead)):
                     channel.finish()
             self._turn()
 

@@ -25,10 +25,11 @@ _FRAMING = 16 * 1024  # bytes that frame chunks, and as many more as ...
 _FRAMING_A_BYTE = 16  # ... this for each byte of the body: chunks of one byte need five
 _SLOWEST = 2000  # bytes a second that a body must reach on average, after the first seconds
 
-_REQUEST_LINE = re.compile(rb"[^ \r\n]+ [^ \r\n]+( HTTP/[0-9]\.[0-9])?[ \t]*\r\n")
-_COSTLY = re.compile(rb"[ \t]{64}|\n[ \t]")
-"""What waitress's patterns take seconds to refuse (20 s for 30 KB of blanks): long runs, and folded lines, which make
-them. HTTP lets servers refuse folded lines."""
+_REQUEST_LINE = re.compile(rb"(?=([^ \r\n]+))\1 (?=([^ \r\n]+))\2( HTTP/[0-9]\.[0-9])?[ \t]*\r\n")
+"""What stands in (?=()) is not given back: to try shorter words took 1 ms for 30 KB."""
+
+_LONG_AUTHORITY = re.compile(rb"[^ ]+ [^ :?#]+://[^ ?#/]{300}")
+"""Of a target such as http://HOST/, whose names have 253 bytes at most: for 30 KB of digits waitress takes 1.5 ms."""
 
 _CONTROL = re.compile(rb"([0-9A-Fa-f]{1,16})(;[^\r\n]*)?\r\n")
 
@@ -62,7 +63,7 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
         if header_plus.count(b"\r\n") > HEADER_LINES:
             self.fail(Problem(431, f"the head of the request has more than {HEADER_LINES} lines"))
             return
-        if not _REQUEST_LINE.match(header_plus) or _COSTLY.search(header_plus):
+        if not _REQUEST_LINE.match(header_plus) or _LONG_AUTHORITY.match(header_plus) or _is_costly(header_plus):
             raise waitress.parser.ParsingError("the request line is wrong, or a line is folded or mostly blanks")
         try:
             super().parse_header(header_plus)
@@ -107,6 +108,37 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
     def is_late(self, seconds: float) -> bool:
         """Whether a part of the request has come, and the rest takes longer than a client should need."""
         return self.begun and is_slow(self.began, self.body_bytes_received, seconds)
+
+
+def _is_costly(head: bytes) -> bool:
+    """Whether waitress's patterns take seconds to refuse a head (20 s for 30 KB of blanks).
+
+    Long runs, and folded lines, which make them. HTTP lets servers refuse folded lines.
+    """
+    flat = head.replace(b"\t", b" ")
+    return b" " * 64 in flat or b"\n " in flat
+
+
+class Ahead:
+    """Stands for the requests that came behind one that is not answered yet; to be parsed when it is.
+
+    What came in one piece would else be parsed in one go, while all other connections wait: a hundred clients that send
+    forty small requests each took half a second.
+    """
+
+    expect_continue = headers_finished = completed = begun = False
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def received(self, data: bytes) -> int:
+        """Takes all."""
+        self.data += data
+        return len(data)
+
+    def is_late(self, seconds: float) -> bool:
+        """No: it is the server's turn."""
+        return False
 
 
 def is_slow(began: float, done: int, seconds: float) -> bool:

@@ -54,7 +54,7 @@ class ReportSettings:
             if name == "utc_offset" and "+" in value:
                 raise UsageError(f"utc_offset={value[:40]}: in an address + is written %2B")
             values[name] = text
-        return self.changed(values)
+        return self.changed(values) if values else self
 
 
 PARAMETERS = ("utc_offset", "time_zone", "impressions_factor", "deduplicate", "rejects")

@@ -3,10 +3,14 @@
 import contextlib
 import re
 import socket
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import waitress.adjustments
 
-from pipeline.serving.http import REQUESTS_A_CONNECTION
+from pipeline.serving.http import REQUESTS_A_CONNECTION, Channel
+from pipeline.serving.settings import Settings
 from tests.process_support import LIMIT, chunked
 from tests.serving_support import (
     REPORT,
@@ -161,6 +165,29 @@ def test_gone_in_the_middle(server: Server) -> None:
         with server.connect() as connection:
             connection.sendall(data)
     assert server.post().status == 200
+
+
+def test_requests_that_come_at_once_are_parsed_one_by_one() -> None:
+    """Each when the one before is answered, and other connections had their turn."""
+    adjustments = waitress.adjustments.Adjustments()
+    adjustments.settings, adjustments.renew_folder = Settings(), lambda: None
+    tasks: list[Any] = []
+    server = SimpleNamespace(add_task=tasks.append, active_channels={})
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = Channel(server, ours, "", adjustments, map={})
+        channel.received(head(0, method="GET") * 3 + head(3) + b"[1")
+        for number in range(1, 4):
+            assert (len(channel.requests), len(tasks)) == (1, number)
+            assert not channel.readable()
+            assert not channel.writable()  # or the loop would not rest
+            channel.requests.pop()  # answered
+            assert not channel.readable()
+            assert channel.writable()
+            channel.handle_write()
+        assert not channel.requests
+        channel.received(b"]" + head(0, method="GET"))
+        assert [request.command for request in channel.requests] == ["POST"]
 
 
 def test_pipelined(server: Server) -> None:

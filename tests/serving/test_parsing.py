@@ -3,9 +3,11 @@
 import io
 import itertools
 from typing import Any
+from unittest import mock
 
 import pytest
 import waitress.adjustments
+import waitress.parser
 from hypothesis import given
 from hypothesis import strategies as st
 from waitress.buffers import OverflowableBuffer
@@ -106,3 +108,19 @@ def test_files_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.TemporaryFile", fail)
     parser.received(b" " * 50_000)
     assert parser.error.status == 503
+
+
+@pytest.mark.parametrize(
+    "target", [b"http://" + b"1" * 30_000, b"a://" + b"1" * 300 + b"/", b"x://" + b"a" * 300 + b"?q"]
+)
+def test_an_authority_longer_than_any_name_is_refused_at_once(target: bytes) -> None:
+    def patterns_of_waitress(line: bytes) -> None:
+        raise AssertionError(line)
+
+    parser = Parser(adjustments())
+    with mock.patch.object(waitress.parser, "crack_first_line", patterns_of_waitress):
+        parser.received(b"GET " + target + b" HTTP/1.1\r\n\r\n")
+    assert parser.error.code == 400
+    long_path = Parser(adjustments())
+    long_path.received(b"GET http://x/" + b"1" * 1000 + b" HTTP/1.1\r\n\r\n")
+    assert long_path.path == "/" + "1" * 1000
