@@ -1,4 +1,4 @@
-"""How people type arguments: `_` or `-` in names, values that begin with a dash, patterns without an option's name."""
+"""Arguments as people type them: `_` or `-` in names, values that begin with a dash, patterns without a name."""
 
 import argparse
 from collections.abc import Container, Sequence

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline import serving
 
 CSV_PLACE = "{the report as CSV}"
-"""Where the report goes in what `report_page` gives."""
+"""The text in a page of `report_page` that is to be replaced by the report."""
 
 _PAGE = Path(serving.__file__).resolve().parent / "page"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -39,7 +39,7 @@ showReport(document.getElementById("data").textContent, {name});
 
 
 def report_page(name: str) -> str:
-    """The file, but for CSV_PLACE where the report must be put. name: what the report is of, for its title."""
+    """The page, with CSV_PLACE where the report belongs. name: of the input, for the title."""
     (part,) = re.findall(r" *<!-- report:.*?-->\n(.*?) *<!-- end of report -->", _text("index.html"), re.DOTALL)
     return _TEMPLATE.format(
         policy=_POLICY,

@@ -1,4 +1,4 @@
-"""Memory that was freed is kept for the next block, in a process that ends with its report."""
+"""Keeps freed memory for the next block, in a process that ends with its report."""
 
 import ctypes
 
@@ -10,8 +10,8 @@ _KEPT = 128 * 1024 * 1024
 def keep_freed_memory() -> None:
     """Has glibc keep up to _KEPT bytes; without effect on other systems.
 
-    Else each block's buffers come from the kernel anew, page by page, zeroed: half of the system time of a run, an
-    eighth of all.
+    Otherwise the kernel hands out and zeroes each block's buffers again, page by page: half of a run's system time, an
+    eighth of all its time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:

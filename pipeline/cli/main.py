@@ -145,13 +145,13 @@ def _others(job: Job | StreamJob) -> str:
 
 
 def _fail(status: int, message: str, *more: str) -> int:
-    """Says why, on one line and perhaps more lines."""
+    """Prints an error, with more lines if there are any; returns the status."""
     logs.say("\n".join([f"error: {' '.join(message.split())}", *more]))
     return status
 
 
 def run_program() -> int:
-    """Runs the command line as a program of its own; the status."""
+    """Runs the command line as a program; returns the status."""
     errors = logs.Filtered(sys.stderr)
     sys.stderr = errors  # type: ignore[assignment]
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:

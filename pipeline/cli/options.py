@@ -50,8 +50,8 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             "--id_partitions",
             type=_integer,
             metavar="N",
-            help="in which ids are shuffled, a power of two (default by the input's size; each must fit in memory); "
-            "of a stream: files of ids an hour",
+            help="partitions that ids are shuffled in, a power of two (default by the input's size; each must fit in "
+            "memory); of a stream: files of ids an hour",
         )
         add("--rejects_output", metavar="FILE", help="write invalid records there and go on")
         add("--chart_output", metavar="FILE.html", help="write the report with its chart as a page that works offline")
@@ -89,13 +89,13 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         add("--resume", action="store_true", default=None, help="go on where an earlier run with --resume ended")
 
     def for_engine(self) -> PipelineOptions:
-        """For an engine, which shows them: without those of ours that are names not in UTF-8, which it cannot take."""
+        """For a runner, which shows them: without names that are not UTF-8, which it cannot take."""
         options = copy.deepcopy(self)
         parser = argparse.ArgumentParser(add_help=False)
         self._add_argparse_args(parser)
         for name, default in vars(parser.parse_args([])).items():
             if not _is_utf_8(getattr(options, name)):
-                setattr(options, name, default)  # Dataflow describes what is no default, and takes no None for it
+                setattr(options, name, default)  # Dataflow describes what is not the default, and cannot describe None
         return options
 
 
@@ -110,7 +110,7 @@ def _is_utf_8(value: Any) -> bool:
 def _integer(text: str) -> int:
     """An integer in digits alone: int() would also take spaces, a plus sign, underscores and other scripts' digits."""
     if not re.fullmatch(r"(?!-0)-?[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no whole number of up to nine digits")
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a whole number of up to nine digits")
     return int(text)
 
 
@@ -147,7 +147,7 @@ def _parser() -> Parser:
 
 
 def short_usage() -> str:
-    """What a call without arguments gets."""
+    """What a call without arguments prints."""
     name = program_name()
     return (
         f"usage: {name} [options] PATTERN ...\n"
@@ -240,7 +240,7 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
 
 
 def _chart_page(files: Sequence[InputFile], output: str) -> tuple[str, str]:
-    """What stands before and after the report in the page of its chart, called by its only input, else its own name."""
+    """The chart page before and after the report; its title is the only input's name, else the report's."""
     name = os.path.basename(files[0].path if len(files) == 1 else output)
     before, _, after = report_page(shown(name)).partition(CSV_PLACE)
     return before, after

@@ -23,5 +23,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_program() -> int:
-    """Runs the server as a program of its own; the status."""
+    """Runs the server as a program; returns the status."""
     return main()

@@ -108,7 +108,7 @@ def _read_token(path: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether all addresses of a host are this machine's own; a name that has none is told apart when it is bound."""
+    """Whether all addresses of a host are loopback; a name without an address is refused later, when it is bound."""
     try:
         found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:

@@ -53,7 +53,7 @@ def flush() -> None:
 
 
 def _discard() -> None:
-    """Lets what standard output still holds go nowhere."""
+    """Drops what standard output still holds."""
     with contextlib.suppress(OSError, ValueError):
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, sys.stdout.fileno())
@@ -61,8 +61,10 @@ def _discard() -> None:
 
 
 def _read(stream: BinaryIO) -> bytes:
-    """The next bytes, none at the end. The process before may have left a pipe so that reads do not wait: for that
-    Python has None, which is easily taken for the end."""
+    """The next bytes; none at the end.
+
+    Another process may have made a pipe non-blocking: a read then gives None, which is easily mistaken for the end.
+    """
     while (piece := stream.read(_COPY_BYTES)) is None:
         select.select([stream], [], [])
     return piece

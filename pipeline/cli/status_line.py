@@ -1,4 +1,4 @@
-"""What a stream says while it runs: one line, renewed each second on a terminal, else anew each minute."""
+"""What a stream says while it runs: one line, renewed each second on a terminal, elsewhere a new line each minute."""
 
 import contextlib
 import select
@@ -20,7 +20,7 @@ Look = Callable[[float], Status]  # at a time, Unix seconds
 
 @contextlib.contextmanager
 def shown_status(look: Look) -> Iterator[None]:
-    """Tells on stderr, while the block runs, how far a stream is."""
+    """Shows on stderr how far a stream is, while the block runs."""
     live = bool(sys.stderr and sys.stderr.isatty())
     stop = threading.Event()
     thread = threading.Thread(target=follow, args=(look, live, stop.wait), daemon=True)

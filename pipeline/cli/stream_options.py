@@ -1,4 +1,4 @@
-"""The options of a stream: their checks, and which engine runs which source."""
+"""The options of a stream: their checks, and which runner takes which source."""
 
 import importlib
 import os
@@ -39,7 +39,7 @@ _CHECKPOINTS, _WHOLE_BUNDLES = "--checkpointing_interval", "--finish_bundle_befo
 
 
 def check_stream(options: Any) -> None:
-    """UsageError where the options of a stream have bad values, or name an engine that would hang or lose data."""
+    """UsageError where the options of a stream have bad values, or name a runner that would hang or lose data."""
     if bool(options.input) == bool(options.subscription):
         raise UsageError("--streaming needs either --input, a watched folder or pattern, or --subscription")
     if options.subscription:
@@ -75,8 +75,8 @@ def check_stream(options: Any) -> None:
 def _finish_bundles(options: Any) -> None:
     """Has Flink end bundles before it takes a checkpoint, where it is to take some.
 
-    Else the first bundle may end within one, and what it has put out stays where it is: at an interval of a second 3 of
-    3 jobs stood still at their start, with this none of 3. Beam passes on options that only the job server knows.
+    Otherwise the first bundle may end inside a checkpoint and its output stays in a buffer: at an interval of a second
+    3 of 3 jobs stalled at their start, with this none of 3. Beam passes on options that only the job server knows.
     """
     given = [flag.partition("=")[0] for flag in options._flags]
     if _CHECKPOINTS in given and _WHOLE_BUNDLES not in given:
@@ -84,11 +84,11 @@ def _finish_bundles(options: Any) -> None:
 
 
 def _check_resume(options: Any) -> None:
-    """The ledger is a file of this machine, which the workers must share: they are to be threads of this process."""
+    """The ledger is a file on this machine that all workers share, so they must be threads of this process."""
     environment = options.view_as(PortableOptions).environment_type
     if options.view_as(StandardOptions).runner != STREAM_RUNNER or environment not in (None, "LOOPBACK"):
         raise UsageError(
-            f"--resume needs {STREAM_RUNNER}: engines elsewhere keep their own state "
+            f"--resume needs {STREAM_RUNNER}: other runners keep their own state "
             "(Dataflow: drain, --update, snapshots; Flink: checkpoints)"
         )
     if not all(map(is_local, filter(None, (*options.input, options.output, options.rejects_output)))):
@@ -102,7 +102,7 @@ def _check_subscription(name: str) -> None:
 
 def _check_engine(runner: str, topic: bool) -> None:
     if runner == "FnApiRunner":
-        raise UsageError(f"FnApiRunner does not do streams: it would wait for ever. {_advice(topic)}")
+        raise UsageError(f"FnApiRunner cannot run streams: it would wait for ever. {_advice(topic)}")
     if topic and runner == STREAM_RUNNER:
         raise UsageError(f"{STREAM_RUNNER} cannot read Pub/Sub. {_advice(topic)}")
     if not topic and runner in DIRECT_RUNNERS:
@@ -111,7 +111,7 @@ def _check_engine(runner: str, topic: bool) -> None:
 
 def _check_try_out(options: Any) -> None:
     if options.id_attribute:
-        raise UsageError("--id_attribute needs DataflowRunner: no other engine drops messages by it. See --deduplicate")
+        raise UsageError("--id_attribute needs DataflowRunner: no other runner drops messages by it. See --deduplicate")
     try:
         importlib.import_module("google.cloud.pubsub")
     except ImportError:
@@ -125,7 +125,7 @@ def _advice(topic: bool) -> str:
 
 
 def find_engine(options: Any) -> None:
-    """UsageError where Prism is to run the stream and is not to be had; before any folder is made."""
+    """UsageError where Prism is to run the stream and cannot be found, before any folder is made."""
     try:
         find_prism(options)
     except UsageError as error:
@@ -194,5 +194,5 @@ def _watched(pattern: str) -> str:
 
 
 def _place(folder: str) -> str:
-    """A folder under one of its names."""
+    """A folder by the one of its names that all its spellings lead to."""
     return os.path.realpath(folder) if is_local(folder) else folder.rstrip("/")

@@ -23,10 +23,10 @@ def is_prism(options: PipelineOptions) -> bool:
 
 
 def find_prism(options: PipelineOptions) -> None:
-    """Finds Prism's program where it will be needed, or downloads it, so that the job need not; sets its place.
+    """Finds Prism's program where it will be needed, or downloads it, so that the job need not; sets its path.
 
     Raises:
-      UsageError: it is not to be had.
+      UsageError: it cannot be found or downloaded.
     """
     if not is_prism(options):
         return
@@ -38,7 +38,7 @@ def find_prism(options: PipelineOptions) -> None:
     try:
         (prism.prism_location, *_), _ = PrismJobServer(options).subprocess_cmd_and_endpoint()
     except Exception as error:
-        raise UsageError(f"Prism, Beam's local engine, is not at hand: {one_line(error)}") from None
+        raise UsageError(f"Prism, Beam's local runner, cannot be found: {one_line(error)}") from None
 
 
 def end_prism() -> None:

@@ -51,7 +51,7 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         ("--streaming --input a --time_zone UTC --utc_offset +00:00", "only one of them"),
         (
             "--streaming --input a --resume --runner DataflowRunner",
-            "--resume needs PrismRunner: engines elsewhere keep",
+            "--resume needs PrismRunner: other runners keep",
         ),
         ("--streaming --input a --resume --runner PortableRunner --job_endpoint embed", "--resume needs PrismRunner"),
         ("--streaming --input a --resume --environment_type EXTERNAL", "--resume needs PrismRunner"),
@@ -235,7 +235,7 @@ def test_without_prism_no_folder_is_made(tmp_path: Path, capsys: pytest.CaptureF
     arguments = ["--streaming", f"--input={tmp_path}", f"--output={tmp_path}/out", f"--prism_location={tmp_path}/no"]
     assert main(arguments) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: Prism, Beam's local engine, is not at hand: ")
+    assert error.startswith("error: Prism, Beam's local runner, cannot be found: ")
     assert error.endswith("(--prism_location names its program)\n")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

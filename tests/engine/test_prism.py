@@ -29,7 +29,7 @@ def test_a_program_that_is_there_is_used(tmp_path: Path) -> None:
     assert options.view_as(PrismRunnerOptions).prism_location == f"{tmp_path}/prism"
 
 
-@pytest.mark.parametrize(("name", "reason"), [("", "is a folder, not Prism's program"), ("/no", "is not at hand: ")])
+@pytest.mark.parametrize(("name", "reason"), [("", "is a folder, not Prism's program"), ("/no", "cannot be found: ")])
 def test_a_program_that_is_not_there(name: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=reason):
         find_prism(PipelineOptions([*PRISM, f"--prism_location={tmp_path}{name}"]))
