@@ -5,7 +5,7 @@ read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale ->
                          +-> rejects -> write
                                                             The CSV -> in its page -> write chart
 
-Behind decode duplicates are dropped, if that is asked for.
+After decode, duplicates are dropped if the job says so.
 """
 
 import dataclasses

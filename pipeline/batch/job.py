@@ -12,10 +12,10 @@ class Job:
     """What to report and where to write it. Paths on any Beam file system; no ids, rejects or chart file where None.
 
     utc_offset, time_zone: at most one, as HourClock.parse takes it. deduplicate: events equal in id, event and
-    timestamp count once. id_partitions: in which ids are shuffled, a power of two; None: by the input's size.
-    skip_rejects: go on without them, where no file takes them. chart_page: what chart_output
-    holds before and after the report's CSV. durable: the report is on the disk before it appears, 4 ms; not so ids,
-    which may be many. token: names the run's temporary files.
+    timestamp count once. id_partitions: how many ids are shuffled in, a power of two; None: by the input's size.
+    skip_rejects: leave them out, where no file takes them. chart_page: what chart_output holds before and after the
+    report's CSV. durable: the report is on the disk before it appears, 4 ms; not so ids, which may be many. token:
+    names the run's temporary files.
     """
 
     files: tuple[InputFile, ...]

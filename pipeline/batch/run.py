@@ -37,7 +37,7 @@ def build_job(job: Job, options: PipelineOptions, one_worker: bool = False) -> b
 class PreparedJob:
     """A job whose graph is built and set up once, to be run again and again on Beam's embedded engine.
 
-    What a run costs apart from its data: a twentieth of `run_job`'s. The files are read anew by each run, so their
+    Apart from its data, a run costs a twentieth of `run_job`'s. The files are read anew by each run, so their
     sizes are SIZE_UNKNOWN. Not to be run by two threads at once: both would write the same output.
     """
 

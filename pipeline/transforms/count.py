@@ -80,7 +80,7 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
     """Counts events: PCollection[Batch] -> PCollection[tuple[int, Partial]], each hour's counts by its start.
 
     An hour's counts have its start (Unix seconds) as their timestamp.
-    with_tally: also the batches' tallies, under NO_HOUR. windows: for the counts, else the global window. Shuffles
+    with_tally: also the batches' tallies, under NO_HOUR. windows: of the counts; None: the global window. Shuffles
     six counts per hour and bundle, never events.
     """
 

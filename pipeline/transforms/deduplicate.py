@@ -23,9 +23,11 @@ from pipeline.model.hours import HOUR, HourClock, closing
 Columns = tuple[bytes, bytes, bytes]  # of a KeySet, as a runner gives them back
 
 MOST_SETS = 16
-"""Sets of an hour's part in state. Each is searched for each batch; making them one sorts and writes all of them."""
+"""How many sets of an hour's part are in state. A batch searches each; to merge them, all are sorted and written."""
 
-_STAY = -1  # the partition of what stays of batches: with the events, since a Flatten would copy all of them
+_STAY = (
+    -1
+)  # the partition of batches without their events: sent with the events, since a Flatten would copy all of them
 
 
 class _SplitEvents(ThreadedDoFn):
@@ -63,11 +65,11 @@ def _stayed(pickles: bytes) -> Batch:
 
 @dataclasses.dataclass
 class DropDuplicates(beam.PTransform):  # type: ignore[misc]
-    """Equal events (id, event, timestamp) once: PCollection[Batch] -> PCollection[Batch], with ids.
+    """Keeps one of equal events (id, event, timestamp): PCollection[Batch] -> PCollection[Batch], with ids.
 
     Needs batches with ids. Each record read is still in one batch's count, as an event, reject or duplicate; of the
-    rejects only the first few are kept. Shuffles the different events of each batch. Windows: once in each; for an
-    unbounded PCollection in one global window, DropStreamDuplicates. spill: as DistinctIds has it.
+    rejects only the first few are kept. Shuffles the different events of each batch. Windows: one in each. An
+    unbounded PCollection in the global window takes DropStreamDuplicates. spill: as DistinctIds has it.
     """
 
     spill: tuple[str, str] | None = None
@@ -99,7 +101,7 @@ def _dropped(events: int) -> beam.pvalue.TaggedOutput:
 
 
 class _PassNew(beam.DoFn):  # type: ignore[misc]
-    """Remembers the events of a place as a few sets: as many as a bag of MOST_SETS may hold, then made one."""
+    """Remembers the events of a place as sets, which are merged into one when there are MOST_SETS of them."""
 
     _SEEN = BagStateSpec("seen", TupleCoder((BytesCoder(),) * 3))
     _FORGET = TimerSpec("forget", TimeDomain.WATERMARK)
@@ -133,7 +135,7 @@ class _PassNew(beam.DoFn):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
-    """Equal events (id, event, timestamp) once: PCollection[Batch] -> new events and counts, unbounded.
+    """Keeps one of equal events (id, event, timestamp): PCollection[Batch] -> new events and counts, unbounded.
 
     New events: PCollection[Batch], without rejects. Counts: PCollection[Counted], of duplicates.
 

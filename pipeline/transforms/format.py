@@ -17,7 +17,7 @@ Piece = tuple[Any, bytes]  # a part of a file: its place in the order, its bytes
 
 
 class FormatCsv(beam.PTransform):  # type: ignore[misc]
-    """A table as CSV: PCollection[Table] -> PCollection[Piece], one piece, for sinks.WriteFile."""
+    """A table as CSV: PCollection[Table] -> PCollection[Piece], one piece, for write.WriteFile."""
 
     def expand(self, tables: beam.PCollection[Table]) -> beam.PCollection[Piece]:
         return tables | "Format" >> beam.Map(lambda table: (0, csv_text(table).encode())).with_output_types(Piece)
@@ -25,7 +25,7 @@ class FormatCsv(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class FormatChart(beam.PTransform):  # type: ignore[misc]
-    """A report's only piece between two texts, those of the page that shows it: PCollection[Piece] -> the same."""
+    """Puts a report's only piece into the page that shows it: PCollection[Piece] -> PCollection[Piece]."""
 
     before: str
     after: str

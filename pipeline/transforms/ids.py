@@ -13,7 +13,7 @@ from pipeline.model import ids as id_sets
 from pipeline.model.events import Batch, Ids
 
 Share = tuple[int, int]
-"""A hash partition of ids, and the ids of how many events came to it."""
+"""A hash partition, and of how many events it got the ids."""
 
 
 class _PartitionIds(ThreadedDoFn):

@@ -30,7 +30,7 @@ LARGE_BYTES = 256 * 1024 * 1024
 
 @contextmanager
 def open_file(file: InputFile, cell_bytes: int = BLOCK_BYTES, array: bool = True) -> Iterator[Reader]:
-    """Opens a file by its format: Parquet has a part a row group, plain JSON Lines one a cell of 4 MiB, others one.
+    """Opens a file by its format: Parquet has one part per row group, plain JSON Lines one per 4 MiB, others just one.
 
     The format is as the name says, else as the first bytes say. A file of one cell or less has one part. array: whether
     it may be a JSON array; where it is known not to be one, its first bytes need not be fetched. Raises:
@@ -148,7 +148,7 @@ def _read(reader: Reader, parts: Iterator[int], seen: int) -> Iterator[AnyBlock]
 
 
 def _end(reader: Reader, tracker: OffsetRestrictionTracker, ledger: Ledger) -> int:
-    """What the end of a file adds to its balance, by who has read its last part."""
+    """What the end of a file adds to its balance: only the reader of its last part adds it."""
     return ledger.end(reader.size()) if tracker.current_restriction().stop == reader.parts else 0
 
 
@@ -157,7 +157,8 @@ def _balanced(
 ) -> Iterator[AnyBlock]:
     """The blocks with what they add to the balance of their file; the last one also with what its end adds.
 
-    hold: until it is known whether it is the last one. Otherwise an empty one follows: to wait costs the caches' help.
+    hold: each block waits until it is known whether it is the last. Without, an empty block follows, since a block that
+    waits has left the processor's cache.
     """
     held: AnyBlock | None = None
     try:
@@ -194,7 +195,7 @@ def _claims(tracker: OffsetRestrictionTracker) -> Iterator[int]:
 
 @dataclasses.dataclass
 class ListFiles(beam.PTransform):  # type: ignore[misc]
-    """Files to read: Pipeline -> PCollection[InputFile]. As beam.Create, set up more quickly."""
+    """Files to read: Pipeline -> PCollection[InputFile]. As beam.Create, but faster to set up."""
 
     files: tuple[InputFile, ...]
 

@@ -20,7 +20,7 @@ from pipeline.storage.files import shown
 from pipeline.transforms.format import Piece
 
 Check = Callable[[Sequence[tuple[Any, int]], Iterable[Any]], None]
-"""Raises PipelineError where pieces (the place of each, and its bytes) do not fit what must be there before them."""
+"""Raises PipelineError where pieces (the place and size of each) do not agree with the elements of `after`."""
 
 
 class _PublishAll(beam.DoFn):  # type: ignore[misc]
@@ -73,7 +73,7 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class WritePiece(beam.PTransform):  # type: ignore[misc]
-    """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. As WriteFile, in a stage less.
+    """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. As WriteFile, with one stage less.
 
     after: PCollections that must be there first; where one fails, nothing is written. durable: as atomic_file has it.
     """
