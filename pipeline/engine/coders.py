@@ -1,4 +1,4 @@
-"""How blocks and batches travel where a runner ships them, and what they weigh."""
+"""Coders of blocks, batches and ids: how runners ship them, and how large they are."""
 
 import pickle
 from typing import Any
@@ -13,7 +13,7 @@ from pipeline.model.events import Batch, Ids
 class SizedCoder(Coder):  # type: ignore[misc]
     """Pickles values that know their nbytes.
 
-    Beam weighs the elements between fused steps by encoding samples of them, nearly all where they are few and large:
+    Beam measures the elements between fused steps by encoding samples, nearly all where they are few and large:
     a third of a run on 10 M events went into pickling blocks that were never shipped.
     """
 
@@ -31,8 +31,9 @@ class SizedCoder(Coder):  # type: ignore[misc]
 
 
 def typed(values: Any, kind: Any) -> Any:
-    """The PCollection with the type of its elements: where Beam checks no types it does not take them from hints, and
-    weighs what it has no coder for by pickling it.
+    """A PCollection, with the type of its elements set.
+
+    With Beam's check of types off, hints do not set it; elements without a coder are pickled to be measured.
     """
     values.element_type = convert_to_beam_type(kind)
     return values

@@ -36,8 +36,8 @@ def is_dataflow(options: PipelineOptions) -> bool:
 def prepare(options: PipelineOptions, paths: list[str], folder: str, lasting: str = "") -> None:
     """Sets what the user left open: job name, a label, and the package of the workers, which may be made in folder.
 
-    paths: the job's inputs and outputs. lasting: by what a stream is known from run to run, so that an update finds it:
-    a job's name is unique among those that run. Raises:
+    paths: the job's inputs and outputs. lasting: what a stream's job name is made from, the same in each run, so
+    that an update finds the job. Raises:
       UsageError: an option is missing, or a path is on this machine, which no worker sees.
     """
     google = options.view_as(GoogleCloudOptions)

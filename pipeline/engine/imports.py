@@ -42,7 +42,7 @@ def applies(arguments: Sequence[str]) -> bool:
 def lean(arguments: Sequence[str]) -> Iterator[None]:
     """While it holds, Beam is imported without what a program with these arguments does not use.
 
-    Afterwards all can be imported as ever.
+    Afterwards everything can be imported as usual.
     """
     if not applies(arguments) or "apache_beam" in sys.modules:
         yield
@@ -96,7 +96,7 @@ class _StandIn(types.ModuleType):
     def __init__(self, name: str, **names: Any) -> None:
         super().__init__(name)
         vars(self).update(names)
-        if "." not in name:  # its other modules are found as ever
+        if "." not in name:  # its other modules are found as usual
             spec = importlib.util.find_spec(name)
             self.__path__ = spec.submodule_search_locations or [] if spec else []
 

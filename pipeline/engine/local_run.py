@@ -20,10 +20,10 @@ class LocalRun:
     def clear(self) -> None:
         """Forgets what an earlier run has left.
 
-        counted: by name of a counter (DirectRunner's own counters know but the first bundle of each step). found: what
+        counted: by name of a counter (DirectRunner's counters have only the first bundle of each step). found: what
         the blocks of files that watches have found add up to. written: of how many events each file is, by path.
         held_back: as written, what this run has for files it leaves as they are, since an earlier run's hold more.
-        arrivals: when a stream's events came. done, sizes: units of each phase that are done, and that there are.
+        arrivals: when a stream's events came. done, sizes: units of each phase: done so far, and in all.
         """
         self.stopping.clear()
         self.counted: Counter[str] = Counter()

@@ -85,7 +85,7 @@ def _log_thread(failure: threading.ExceptHookArgs) -> None:
 
 
 def say(text: str) -> None:
-    """Prints a line on stderr, if it can be: whether somebody looks must not change how a program ends."""
+    """Prints a line on stderr. One that is closed or full must not change how a program ends."""
     wipe()
     _print(printable(text, but="\n") + "\n")
 

@@ -97,7 +97,7 @@ def _let_jobs_last(portable: PortableOptions, arguments: Sequence[str]) -> None:
 
 @functools.cache
 def _check_endpoint(endpoint: str) -> None:
-    """UsageError where no job server answers. It is asked once; errors are not kept."""
+    """UsageError where no job server answers. A server that answered is not asked again."""
     import grpc
 
     with grpc.insecure_channel(endpoint) as channel:

@@ -13,8 +13,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 
 def share_of_cores(cores: int) -> int:
-    """This process's part of so many cores: all, or of Beam's worker processes side by side (Dataflow has one a core)
-    an equal part, at least one.
+    """Cores this process may use: all, or an equal share beside Beam's other worker processes, at least one.
+
+    Dataflow starts a worker process for each core.
     """
     if "WORKER_ID" not in os.environ:  # set by Beam for each worker process that it starts
         return cores
