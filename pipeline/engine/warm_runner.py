@@ -90,7 +90,7 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
         return _Result(counters)
 
     def _forget_bundles(self) -> None:
-        """Removes what a run, perhaps broken off, left behind, but for the stages that are set up."""
+        """Removes what a run has left behind, also one that broke off; the stages stay set up."""
         self._context.pcoll_buffers.clear()
         (worker,) = self._workers.get_worker_handlers(None, 1)
         self._workers.state_servicer.restore()
@@ -155,9 +155,9 @@ class _Stage:
 
 
 def _quieten(cache: Any, processor: BundleProcessor) -> None:
-    """Stops what a worker does besides: it costs more than a small bundle, and nobody looks at it.
+    """Stops a worker's side work, which costs more than a small bundle and is of no use here.
 
-    A thread would make it forget its stages after a minute of rest. Side inputs are weighed, and kept in a cache of
+    A thread would make it forget its stages after an idle minute. Side inputs are measured, and kept in a cache of
     100 MB though none is read twice. A thread samples how long each step takes; for its sleep the worker waits after
     each stage, 2 ms, and up to 200 ms after a long one.
     """

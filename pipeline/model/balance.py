@@ -15,7 +15,7 @@ _WHOLE = -1  # no place of a source
 
 
 def _mark(source: str, place: int) -> int:
-    """A number for a place of a source: of two places they differ, but once in 2**40."""
+    """A number for a place in a source: two places have different ones, except once in 2**40."""
     text = f"{source}\0{place}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=_MARK_BYTES).digest(), "little")
 

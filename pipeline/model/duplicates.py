@@ -90,7 +90,7 @@ def _is_id(ends: npt.NDArray[np.int64], size: int) -> _Mask:
 
 
 def split_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
-    """What stays of a batch, its counts and first rejects, and (partition, piece) of the keys of its events."""
+    """A batch without its events (its counts, its first rejects), and their keys as (partition, piece)."""
     stays = Batch(
         batch.codes[:0],
         batch.timestamps[:0],

@@ -87,10 +87,10 @@ NO_IDS = Ids(np.empty(0, np.int64), np.empty(0, np.uint8))
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
-    """A decoded block: n valid events as columns, and the records that were none.
+    """A decoded block: n valid events as columns, and the invalid records.
 
     codes: uint8[n], index into EVENT_TYPES. timestamps: int64[n], Unix seconds, UTC. ids: n ids in the same order, or
-    NO_IDS where nobody wants them. rejected: how many records were none, of which rejects may hold only the first.
+    NO_IDS where they are not needed. rejected: how many records are invalid; rejects may hold only the first of them.
     duplicate: how many events were dropped as duplicates. read: how many records the block has, counted by another way
     than the one that made the columns; 0 in a batch of other blocks' events. balance: what the block adds to its
     source, as balance.py has it.

@@ -32,10 +32,10 @@ _END = 20 * _CYCLE + 31 * _CYCLE // 400  # beyond the last timestamp
 
 
 class HourClock:
-    """What hour a moment belongs to, and what that hour is called. Equal where its zone is; small when pickled.
+    """What hour a moment belongs to, and what that hour is called. Equal to one of the same zone; small when pickled.
 
     zone: an offset as "+01:00", or a name as "Europe/Paris". phase: seconds past a full hour of UTC at which hours
-    end. An hour is known by its start in Unix seconds, or by its number, which ascends by one where nothing special is.
+    end. An hour is known by its start in Unix seconds, or by its number: hours in a row have numbers in a row.
     Where clocks change within an hour (in Newfoundland at one minute past midnight), the change begins another hour.
     """
 

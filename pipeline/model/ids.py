@@ -33,7 +33,7 @@ _K1, _K2, _MASK = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 2**64 - 1
 
 
 def hash_id(data: bytes) -> int:
-    """A 64-bit hash of an id, the same on every machine. `hashing.py` has its compiled twin."""
+    """A 64-bit hash of an id, the same on every machine. Compiled in `native/id_sets.py`."""
     h = (len(data) * _K1) & _MASK
     for k in range(0, len(data), 8):
         h = ((h ^ int.from_bytes(data[k : k + 8], "little")) * _K2) & _MASK
@@ -49,7 +49,7 @@ def partitions_for(input_bytes: int) -> int:
 
 
 def partition(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int, bytes]]:
-    """Ids as (partition, packed ids), ascending, without empty partitions; most ids that come again are left out.
+    """Ids as (partition, packed ids), ascending, without empty partitions; most repeated ids are left out.
 
     partitions: a power of two from 2 to MAX_PARTITIONS.
     """
@@ -115,7 +115,7 @@ def _partition_compiled(ids: Ids, shift: int) -> Iterator[tuple[int, int, bytes]
 
 
 def distinct(ids: Ids) -> bytes:
-    """The ids packed; most that come again are left out."""
+    """The ids packed; most repeated ones are left out."""
     return b"".join(piece for _, piece in partition(ids))
 
 

@@ -30,7 +30,7 @@ SCALED = "impressions_scaled"
 COLUMNS = ("hour", *EVENT_TYPES)
 
 MAX_HOURS = 200_000
-"""Hours that a report may have, 22 years: each costs 35 microseconds and 2 KB, whatever little the input was."""
+"""Hours that a report may have, 22 years: each costs 35 microseconds and 2 KB, however small the input."""
 
 _DENSE_KEYS = 24 * 366 * 20 * 6  # 20 years; up to here counting by index takes less than 10 MB
 _DEFAULT = HourClock()

@@ -1,4 +1,4 @@
-"""Compiles functions by numba to one object file, which `native.py` keeps and loads. Importing this imports numba."""
+"""Compiles functions by numba to one object file, which `loader.py` keeps and loads. Importing this imports numba."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""The compiled side of `ids.py`: sets of ids by hash. called through `loader.py`; importing it imports numba.
+"""The compiled side of `model/ids.py`: sets of ids by hash. Called through `loader.py`; importing it imports numba.
 
 Packed ids: each id's length as a varint (7 bits a byte, the lowest first), then its bytes.
 """

@@ -2,7 +2,7 @@
 
 It is a complete strict JSON reader (RFC 8259: escapes, UTF-8, numbers, nesting) that takes a
 record only when it understands all of it *and* the record is a valid event. Every other record is handed back as
-a span of bytes  for the strict Python decoder in `decoding.py`, which alone decides what is rejected and why.
+a span of bytes for the strict Python decoder in `decoding.py`, which alone decides what is rejected and why.
 So the scanner can be fast and never has to be clever; `tests/formats/test_decoding_property.py` holds the two together.
 
 Compiled ahead and called through `loader.py`; importing this module imports numba (0.4 s).

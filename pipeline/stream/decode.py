@@ -1,4 +1,4 @@
-"""Decoding in a stream, where nothing that comes in is a reason to stop."""
+"""Decoding in a stream, which nothing that comes in may stop."""
 
 import dataclasses
 import logging
@@ -29,7 +29,7 @@ from pipeline.transforms.format import reject_lines
 
 
 class _DecodeStream(ThreadedDoFn):
-    """As DecodeBlocks, but nothing that comes in is a reason to stop: it is a reject, and goes on."""
+    """As DecodeBlocks, but what is not valid never stops the stream: it becomes a reject."""
 
     def __init__(
         self, want_ids: bool, clock: HourClock, allowed_lateness: int | None, max_future: int, started: int

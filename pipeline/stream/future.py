@@ -1,6 +1,6 @@
 """Events from the future: a broken clock would make files and state for each of thousands of hours to come.
 
-As with lateness, now is when a message was published or a file last written; where that is not known, nothing is asked.
+As with lateness, now is when a message was published or a file last written; where it is unknown, all is taken.
 """
 
 import dataclasses

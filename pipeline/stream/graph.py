@@ -1,4 +1,4 @@
-"""The report of a stream: the graph of report.py in hourly windows.
+"""The report of a stream: the graph of a batch, in hourly windows.
 
 watch files -> read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> write the hour's report
 or messages -> group ----------^        +-> ids by hour -> union -> write the hour's ids
@@ -46,7 +46,7 @@ _FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no wor
 
 
 def hour_windows(clock: HourClock, early_firing_seconds: int, late_at_once: bool = False) -> beam.WindowInto:
-    """Hours of event time that are reported early, when the watermark passes their end, and as often as that later on.
+    """Hours of event time: reported early, when the watermark passes their end, and then as often as before.
 
     Late events come for weeks and in any number of files: with a pane for each, a report would be written again and
     again. Panes hold what is new, RunningTotals adds them up: of windows that accumulate, Prism keeps each element for

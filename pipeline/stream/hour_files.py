@@ -89,7 +89,8 @@ def _stays(path: str, size: int, data: bytes) -> bool:
         return False
     if not local_run.held_back:
         logging.getLogger(__name__).warning(
-            "%s holds %d of an earlier run, this one has %d so far: it stays until this one has as many; so do others",
+            "%s, of an earlier run, holds more (%d) than this run has so far (%d): it stays until this one has as "
+            "many; so do others",
             shown(path),
             there,
             here,

@@ -1,9 +1,9 @@
 """Which events are too late: those whose message or file came when their hour had been closed.
 
 An hour closes a while after its end; for the events of a stream that began later, a while after that. Written (or
-published) so much after its hour's end, an event is late, in a replay and on every runner. Found so late it is late
-too, whenever it was written, since by then the state of its hour is given back, its duplicates among it; and so it is
-where an earlier run has marked its hour as final. What is late is known before it is counted, and can be kept.
+published) so much after its hour's end, an event is late, in a replay and on every runner. An event that is found that
+late is late too, whenever it was written: by then the state of its hour is gone, with what it knew of duplicates. So is
+one whose hour an earlier run has marked as final. Late events are told apart before they are counted, and can be kept.
 """
 
 import json
@@ -31,7 +31,7 @@ def split_late(
 ) -> tuple[Batch, Batch]:
     """A batch's events that are in time, with its rejects and the number of its records; and those that are late.
 
-    arrived: when it was written; found: when the stream came by it, on the clock of the watermark; started: when the
+    arrived: when it was written; found: when the stream found it, on the clock of the watermark; started: when the
     stream began; all Unix seconds. allowed: how long after its end an hour stays open, in seconds. final: the names of
     hours that were closed before.
     """

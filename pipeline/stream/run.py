@@ -68,7 +68,7 @@ def _alone(folders: Iterable[str]) -> Iterator[None]:
 
 
 def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
-    """Whether all that came was worked on, and what was counted."""
+    """Whether all input was processed, and what was counted."""
     local_run.clear()
     pipeline = build_stream(job, options)
     try:
@@ -140,7 +140,7 @@ def _is_direct(options: PipelineOptions) -> bool:
 
 
 def _wait(result: Any, stoppable: bool) -> bool:
-    """Waits for the end; whether all that came was worked on."""
+    """Waits for the end; whether all input was processed."""
 
     def stop() -> None:
         if local_run.stopping.is_set() or not stoppable:

@@ -128,7 +128,7 @@ def _settled(
 ) -> tuple[list[InputFile], dict[bytes, Look]]:
     """The files that are whole, and how the others look.
 
-    Whole are objects of a bucket, and files that were not written since a time or look as they did before.
+    Whole are objects of a bucket, and files last written before `since` or unchanged since the last poll.
     """
     files, growing = [], {}
     for own, file in found.items():
@@ -146,7 +146,7 @@ def _tell_left(names: Iterable[str]) -> None:
 
 
 def _new_files(patterns: Iterable[str], seen: Seen) -> tuple[dict[bytes, InputFile], dict[bytes, bytes]]:
-    """The files that are new by their own paths; and the own path of each path of theirs, or of known ones. Digests."""
+    """New files by their real paths; and the real path of each path that was found, new or known. Paths as digests."""
     files: dict[bytes, InputFile] = {}
     names: dict[bytes, bytes] = {}
     for pattern in patterns:
@@ -174,7 +174,7 @@ def _warn(error: UsageError) -> None:
 
 
 def _own_path(path: str) -> str:
-    """The one path of a file that may have several: through links, with `./`."""
+    """The real path of a file that may have several: through links, with `./`."""
     return os.path.realpath(path) if is_local(path) else path
 
 
@@ -187,7 +187,7 @@ class WatchFiles(beam.PTransform):  # type: ignore[misc]
     """Files as they appear: Pipeline -> PCollection[InputFile], unbounded; each once, when it is first seen.
 
     Patterns are globs or folders; hidden files (a leading dot) are not seen, so that a file appears by being renamed.
-    One that is written in its place is waited for: until two polls see the same, or nothing was written for as long.
+    A file that is written in place is waited for, until two polls see the same or nothing was written between them.
     Timestamps and watermark are the time of a poll.
     """
 

@@ -74,8 +74,8 @@ def test_a_smaller_number_does_not_replace_a_larger_one_of_an_earlier_run(
     assert (tmp_path / name).read_bytes() == data(7)
     assert local_run.held_back == {f"{tmp_path}/{name}": 60}
     assert [record.message for record in caplog.records if record.name.startswith("pipeline")] == [
-        f"{tmp_path}/{name} holds 7 of an earlier run, this one has 3 so far: it stays until this one has as many; "
-        "so do others"
+        f"{tmp_path}/{name}, of an earlier run, holds more (7) than this run has so far (3): "
+        "it stays until this one has as many; so do others"
     ]
     write(tmp_path, [(name, (70, data(8)))])
     assert (tmp_path / name).read_bytes() == data(8)
