@@ -88,3 +88,52 @@ def marks(typing_context, address, index):
         return builder.zext(builder.bitcast(found, ir.IntType(LANES)), ir.IntType(64))
 
     return types.uint64(types.intp, types.intp), generate
+
+
+WORD = 64
+"""Bytes that are compared at once where each has a bit in a word, the first one lowest."""
+
+_BYTES = ir.VectorType(ir.IntType(8), WORD)
+
+
+@intrinsic
+def equal_bytes(typing_context, address, index, code, fold):
+    """Which of the WORD bytes at address + index, each with the bits of fold, are this code, as a uint64."""
+
+    def generate(context, builder, signature, args):
+        text = builder.or_(_load_word(builder, args), _spread(builder, args[3]))
+        return builder.bitcast(builder.icmp_unsigned("==", text, _spread(builder, args[2])), ir.IntType(WORD))
+
+    return types.uint64(types.intp, types.intp, types.uint8, types.uint8), generate
+
+
+@intrinsic
+def low_bytes(typing_context, address, index):
+    """Which of the WORD bytes at address + index are spaces or control characters, as a uint64."""
+
+    def generate(context, builder, signature, args):
+        spaces = ir.Constant(_BYTES, [32] * WORD)
+        return builder.bitcast(builder.icmp_unsigned("<=", _load_word(builder, args), spaces), ir.IntType(WORD))
+
+    return types.uint64(types.intp, types.intp), generate
+
+
+def _load_word(builder: Any, args: Any) -> Any:
+    return builder.load(builder.inttoptr(builder.add(args[0], args[1]), _BYTES.as_pointer()), align=1)
+
+
+def _spread(builder: Any, code: Any) -> Any:
+    """A vector with a byte in each place."""
+    first = builder.insert_element(ir.Constant(_BYTES, ir.Undefined), code, ir.Constant(ir.IntType(32), 0))
+    places = ir.Constant(ir.VectorType(ir.IntType(32), WORD), [0] * WORD)
+    return builder.shuffle_vector(first, ir.Constant(_BYTES, ir.Undefined), places)
+
+
+@intrinsic
+def ones(typing_context, word):
+    """How many bits of a uint64 are set."""
+
+    def generate(context, builder, signature, args):
+        return builder.ctpop(args[0])
+
+    return types.int64(types.uint64), generate
