@@ -28,6 +28,7 @@ _DAY = 86400
 _CYCLE = 146097 * _DAY  # 400 years, after which the calendar and all rules of summer time come again
 _LATE = 17 * _CYCLE // 4  # the year 3670: datetime ends with 9999, and some offsets lead to 10000
 _RULED = 43099 * _DAY  # the year 2088: up to here tzdata lists single changes, from here on it has yearly rules
+_NEVER = 100_000 * 366 * _DAY  # what is later is no time of Beam's, which ends in 294247
 _END = 20 * _CYCLE + 31 * _CYCLE // 400  # beyond the last timestamp
 
 
@@ -102,7 +103,7 @@ def closing(ends: Any, allowed: int, started: int) -> Any:
     allowed: seconds after the end of the hour, or after the start of the stream where the hour was over by then. What
     is found later is late, everywhere: this is the one clock by which events are refused and state is given back.
     """
-    return np.maximum(ends, started) + allowed
+    return np.minimum(np.maximum(ends, started) + allowed, _NEVER)
 
 
 def parse_utc_offset(text: str) -> int:

@@ -29,7 +29,10 @@ STREAM = (
     "--timestamp_attribute=at",
     "--id_attribute=key",
     f"--output={ROOT_URL}/hours",
+    f"--ids_output={ROOT_URL}/hours-ids",
     f"--rejects_output={ROOT_URL}/rejects",
+    "--allowed_lateness_seconds=3600",
+    "--deduplicate",
 )
 IMAGE = f"gcr.io/cloud-dataflow/v1beta3/beam_python{sys.version_info[0]}.{sys.version_info[1]}_sdk:"
 

@@ -10,16 +10,24 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability import common_urns
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import Timestamp
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import hourly_table, scale_impressions
 from pipeline.formats.decoding import Block, BrokenBlock
 from pipeline.formats.messages import Message, group_messages
+from pipeline.model.events import Batch
 from pipeline.model.table import csv_text
 from pipeline.model.tally import Summary
-from pipeline.stream import totals
+from pipeline.schema import Event
+from pipeline.stream import graph, totals
+from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import kept
 from tests import documents, oracle, streams, support
 from tests.streams import HOUR, Outcome, Step, arrive, block, impressions, wait, watermark
@@ -154,6 +162,42 @@ def test_ids_of_an_hour_in_parts(tmp_path: Path) -> None:
     outcome = play(tmp_path, watermark(HOUR), *steps, id_parts=4)
     assert sorted(outcome.ids) == [f"2021-04-02T20+0100-{part}-of-4.txt" for part in range(4)]
     assert sorted(line for lines in outcome.ids.values() for line in lines) == [f"id-{time}" for time in times]
+
+
+def test_how_many_ids_came_is_told_at_the_time_they_were_found() -> None:
+    """Their hour may be long over, and what is behind the watermark does not hold it until it was added up."""
+    split, window = graph._IdsByHour(support.clock(), 1), GlobalWindow()
+    split.start_bundle()
+    batches = {50: [HOUR, HOUR], 40: [HOUR + 1, HOUR + 3600]}
+    outputs = []
+    for when, times in batches.items():
+        batch = Batch.of([Event("a", 0, time) for time in times], want_ids=True)
+        outputs += split.process(batch, Timestamp(when), window)
+    outputs += split.finish_bundle()
+    came = [output.value for output in outputs if isinstance(output, beam.pvalue.TaggedOutput)]
+    assert [(number.value, float(number.timestamp)) for number in came] == [
+        (((HOUR, 0), 3), 40.0),
+        (((HOUR + 3600, 0), 1), 40.0),
+    ]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("deduplicate", [True, False])
+def test_what_flows_together_is_coded_alike(deduplicate: bool, resume: bool) -> None:
+    """Engines take over the bytes."""
+    pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--streaming"]))
+    job = StreamJob(
+        "out", ids_output="ids", deduplicate=deduplicate, resume=resume, id_parts=4, allowed_lateness_seconds=60
+    )
+    _ = pipeline | beam.Create([block(HOUR)]) | graph.HourlyStream(job)
+    parts = pipeline.to_runner_api().components
+    flattens = [one for one in parts.transforms.values() if one.spec.urn == common_urns.primitives.FLATTEN.urn]
+    assert flattens
+    for flatten in flattens:
+        names = [*flatten.inputs.values(), *flatten.outputs.values()]
+        coders = {parts.coders[parts.pcollections[name].coder_id].SerializeToString() for name in names}
+        windowings = {parts.pcollections[name].windowing_strategy_id for name in names}
+        assert (len(coders), len(windowings)) == (1, 1), flatten.unique_name
 
 
 def test_ids_in_parts_are_given_back_too(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_stream
-from apache_beam.transforms.window import TimestampedValue
+from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 
 from pipeline.model.events import Batch
+from pipeline.model.hours import closing
 from pipeline.schema import Event
 from pipeline.stream.totals import CLOSED, CameByHour, CloseHours, RunningTotals
 from tests import support
@@ -102,6 +103,10 @@ def test_parts_of_hours_are_closed_each() -> None:
 def test_the_end_of_a_stream_closes_no_hour_that_is_open(started: int) -> None:
     stream = test_stream.TestStream().add_elements([found(HOUR, 1, HOUR), found(AGES, 2, HOUR)])
     assert closed_of(stream, 3600, started) == ([] if started else [(HOUR, 1)])
+
+
+def test_hours_that_close_in_ages_close_in_the_time_of_beam() -> None:
+    assert float(GlobalWindow().max_timestamp()) > closing(HOUR, 10**17, NOW) > AGES
 
 
 def test_how_many_events_of_each_hour_came_to_a_bundle() -> None:
