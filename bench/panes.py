@@ -1,6 +1,5 @@
 """Many small files of many old hours, with ids: how long after the last file reports and ids are whole."""
 
-import argparse
 import contextlib
 import json
 import os
@@ -8,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +15,22 @@ from bench.events import EVENT_TYPES
 from bench.measuring import PROJECT, BenchError
 
 FILES, EVENTS_A_FILE, HOURS, START = 500, 100, 24, 1617231600
-FILES_A_SECOND = 50
+FILES_A_SECOND, EARLY_SECONDS = 50, 2
 PATIENCE = 300  # seconds
 LOOK_SECONDS = 0.05
+
+
+def panes(prism: Path, folder: Path) -> list[str]:
+    """The part of the page."""
+    reports, ids, stop = measure(prism, folder)
+    return [
+        "Ids behind counts:",
+        "",
+        f"- {FILES} files of {EVENTS_A_FILE} events over {HOURS} hours of the past, {FILES_A_SECOND} files a second; "
+        f"--early_firing_seconds {EARLY_SECONDS}",
+        f"- after the last file the reports were whole in {reports:.1f} s, the ids in {ids:.1f} s; "
+        f"the stop took {stop:.1f} s",
+    ]
 
 
 def measure(prism: Path, folder: Path) -> tuple[float, float, float]:
@@ -82,23 +93,12 @@ def _streaming(prism: Path, folder: Path) -> Iterator["subprocess.Popen[bytes]"]
     (folder / "in").mkdir(parents=True)
     paths = [f"--input={folder}/in/*.jsonl", f"--output={folder}/out", f"--ids_output={folder}/ids"]
     command = [sys.executable, "-m", "pipeline", "--streaming", *paths, f"--prism_location={prism}"]
-    process = subprocess.Popen([*command, "--early_firing_seconds=2"], cwd=PROJECT, start_new_session=True)
+    process = subprocess.Popen(
+        [*command, f"--early_firing_seconds={EARLY_SECONDS}"], cwd=PROJECT, start_new_session=True
+    )
     try:
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(prog="python -m bench.panes")
-    parser.add_argument("--prism", type=Path, required=True, help="Beam's local engine, a program")
-    with tempfile.TemporaryDirectory() as folder:
-        reports, ids, stop = measure(parser.parse_args().prism.resolve(), Path(folder) / "panes")
-    print(f"reports {reports:.1f} s, ids {ids:.1f} s after the last file; the stop took {stop:.1f} s")
-
-
-if __name__ == "__main__":
-    main()

@@ -24,8 +24,10 @@ import numpy as np
 from bench.events import EVENT_TYPES, batches, records
 from bench.measuring import PROJECT, BenchError, resident
 from bench.page import header, table
+from bench.panes import panes
 
 RATES, FILES_A_SECOND = (50_000, 100_000, 200_000, 400_000), 20
+IDS_RATES, IDS_FILES_A_SECOND = (1_000_000,), 200
 HOURS, START = 3, 1617231600  # 2021-04-01T00:00:00+01:00
 ZONE = datetime.timezone(datetime.timedelta(hours=1))
 POOL = 20  # different files, which are sent again and again
@@ -35,6 +37,18 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PACKAGES = ("apache-beam", "numba", "numpy")
 
 Counts = Counter[tuple[int, int]]  # events by hour (0: the first) and event type
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What is offered: events a second, in so many files a second; ids: whether they are written too."""
+
+    rate: int
+    files: int = FILES_A_SECOND
+    ids: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.rate:,}" + (f" in {self.files} files, with ids" if self.ids else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +97,14 @@ class Stream:
     sent: Counts = dataclasses.field(default_factory=Counts)
     arrivals: list[tuple[float, int]] = dataclasses.field(default_factory=list)  # of files: time, events sent by then
     delays: list[float] = dataclasses.field(default_factory=list)
+    different: dict[Path, int] = dataclasses.field(default_factory=dict)  # files, and the events of each
     peaks: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def send(self, sample: Sample) -> None:
         """One more file."""
         os.link(sample.path, self.folder / "in" / f"{len(self.arrivals)}.jsonl")
         self.sent.update(sample.counts)
+        self.different[sample.path] = sample.counts.total()
         self.arrivals.append((time.perf_counter(), self.sent.total()))
 
     def look(self) -> int:
@@ -112,15 +128,15 @@ class Stream:
                 raise BenchError(f"the reports hold {held} of {self.sent.total()} events\n{log}")
         return changed
 
-    def offer(self, pool: list[Sample], seconds: float) -> None:
-        """Sends files for so long, FILES_A_SECOND, each as soon as it is due."""
+    def offer(self, pool: list[Sample], seconds: float, files: int = FILES_A_SECOND) -> None:
+        """Sends files for so long, so many a second, each as soon as it is due."""
         start = time.perf_counter()
-        for number in range(round(seconds * FILES_A_SECOND)):
-            while (wait := start + number / FILES_A_SECOND - time.perf_counter()) > 0:
+        for number in range(round(seconds * files)):
+            while (wait := start + number / files - time.perf_counter()) > 0:
                 time.sleep(min(wait, LOOK_SECONDS))
                 self.look()
             self.send(pool[number % len(pool)])
-            if number % FILES_A_SECOND == 0:
+            if number % files == 0:
                 self.memory()
 
     def memory(self) -> dict[str, float]:
@@ -148,6 +164,10 @@ class Stream:
         wanted = reports_of(self.sent, self.start)
         if status or found != wanted:
             raise BenchError(f"status {status}, reports {found}, sent {wanted}")
+        if (self.folder / "ids").exists():  # all of a file are different, and those of two files
+            ids = sum(path.read_bytes().count(b"\n") for path in (self.folder / "ids").glob("*.txt"))
+            if ids != sum(self.different.values()):
+                raise BenchError(f"{ids} ids of {sum(self.different.values())}")
 
 
 def _cpu_seconds(process: int) -> float:
@@ -187,12 +207,13 @@ def percentile(values: list[float], percent: int) -> float:
     return values[(len(values) - 1) * percent // 100]
 
 
-def measure_rate(rate: int, options: argparse.Namespace, folder: Path) -> list[str]:
+def measure_load(load: Load, options: argparse.Namespace, folder: Path) -> list[str]:
     """A row of the table."""
-    pool = make_pool(folder / "pool", rate // FILES_A_SECOND)
-    with streaming(folder, options.prism, pool, "--early_firing_seconds=1") as stream:
+    pool = make_pool(folder / "pool", load.rate // load.files)
+    ids = [f"--ids_output={folder}/ids"] if load.ids else []
+    with streaming(folder, options.prism, pool, "--early_firing_seconds=1", *ids) as stream:
         cpu, before, start = sum(stream.cpu_seconds().values()), stream.sent.total(), time.perf_counter()
-        stream.offer(pool, options.seconds)
+        stream.offer(pool, options.seconds, load.files)
         seconds, events = stream.drain() - start, stream.sent.total() - before
         stream.memory()
         cpu = sum(stream.cpu_seconds().values()) - cpu
@@ -208,7 +229,7 @@ def measure_rate(rate: int, options: argparse.Namespace, folder: Path) -> list[s
         f"{cpu:.1f}",
         f"{cpu / events * 1e6:.1f}",
     ]
-    return [f"{rate:,}", *figures, memory]
+    return [str(load), *figures, memory]
 
 
 def parsed() -> argparse.Namespace:
@@ -216,6 +237,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.stream", description="Measures a stream on Prism.")
     parser.add_argument("--prism", type=Path, required=True, help="Beam's local engine, a program")
     parser.add_argument("--rates", type=int, nargs="*", default=list(RATES), help="offered events a second")
+    parser.add_argument("--ids_rates", type=int, nargs="*", default=list(IDS_RATES), help="the same, with ids")
     parser.add_argument("--seconds", type=float, default=20, help="of each rate")
     parser.add_argument("--markdown", type=Path, help="file to write the results to")
     options = parser.parse_args()
@@ -225,14 +247,18 @@ def parsed() -> argparse.Namespace:
 
 def measure(options: argparse.Namespace, folder: Path) -> list[str]:
     """The page."""
-    load = os.getloadavg()[0]
+    before = os.getloadavg()[0]
     rows = [
         ["offered events/s", "events", "sustained/s", "delay p50 s", "p99 s", "CPU s", "CPU us an event", "peak MiB"]
     ]
-    for rate in options.rates:
-        (folder / str(rate)).mkdir()
-        rows.append(measure_rate(rate, options, folder / str(rate)))
+    loads = [Load(rate) for rate in options.rates] + [
+        Load(rate, IDS_FILES_A_SECOND, ids=True) for rate in options.ids_rates
+    ]
+    for number, load in enumerate(loads):
+        (folder / str(number)).mkdir()
+        rows.append(measure_load(load, options, folder / str(number)))
         print("rate:", *rows[-1], file=sys.stderr, flush=True)
+    behind = panes(options.prism, folder / "panes")
     lines = [
         "# A stream's benchmark",
         "",
@@ -240,7 +266,7 @@ def measure(options: argparse.Namespace, folder: Path) -> list[str]:
         "",
     ]
     how = f"- {options.seconds:g} s and one run of each rate; --early_firing_seconds 1"
-    return [*lines, *header(load, PACKAGES), how, "", *table(rows)]
+    return [*lines, *header(before, PACKAGES), how, "", *table(rows), "", *behind]
 
 
 def main() -> None:
