@@ -19,13 +19,12 @@ from pipeline.model.events import Batch, Reject
 from pipeline.model.hours import HourClock
 from pipeline.model.tally import Tally, explain_rejects, first_rejects
 from pipeline.stream.future import refuse_future
-from pipeline.stream.hour_files import final_hours, write_lines
+from pipeline.stream.hour_files import final_hours
 from pipeline.stream.job import MAX_FUTURE_SECONDS, StreamJob
 from pipeline.stream.lateness import late_rejects, split_late
 from pipeline.stream.ledger import block_name, ledger_of
 from pipeline.stream.resume import contribute
 from pipeline.transforms.decode import REJECTS
-from pipeline.transforms.format import reject_lines
 
 
 class _DecodeStream(ThreadedDoFn):
@@ -76,7 +75,7 @@ class _DecodeStream(ThreadedDoFn):
         self._add_balance(block, batch)
         rejects = (*batch.rejects, *lost)
         if rejects:
-            yield beam.pvalue.TaggedOutput(REJECTS, rejects)
+            yield beam.pvalue.TaggedOutput(REJECTS, (block.arrived, rejects))
         if len(batch.codes):
             yield batch
 
@@ -100,18 +99,14 @@ class _KeepStream(_DecodeStream):
         decoded = super().work(found)
         if ledger_of(self._job.output).has(block_name(found[0])):
             return decoded, None
-        return decoded, contribute(self._job, self._clock, *decoded[:3])
+        return decoded, contribute(self._job, self._clock, *decoded)
 
     def emit(self, result: Any) -> Iterator[Any]:
         decoded, contribution = result
-        block, batch, _, lost = decoded
+        block, batch, *_ = decoded
         if contribution is None:
             self._add_balance(block, batch)
-            return
-        rejects = (*batch.rejects, *lost)
-        if rejects and self._job.rejects_output:
-            write_lines(self._job.rejects_output, self._job.token, reject_lines(rejects))
-        if ledger_of(self._job.output).add(contribution):
+        elif ledger_of(self._job.output).add(contribution):
             yield from super().emit(decoded)
 
 
@@ -119,7 +114,8 @@ class _KeepStream(_DecodeStream):
 class DecodeStream(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks of a stream: PCollection[AnyBlock] -> a dict of PCollections.
 
-    batches (main): Batch, the events in time. REJECTS: tuple[Reject, ...], the rejects and late events of one block.
+    batches (main): Batch, the events in time. REJECTS: tuple[int, tuple[Reject, ...]], when the file of a block was
+    written or its messages were published, Unix seconds, and the block's rejects and late events.
     COUNTS: Counted, of a bundle. max_future: seconds that events may be ahead of when they came.
     keep: a job in whose ledger the blocks are kept. started: see split_late; timestamps are when blocks were found.
     """
@@ -138,14 +134,15 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
         outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, COUNTS, main="batches")
         outputs.batches.element_type = Batch
         outputs[COUNTS].element_type = convert_to_beam_type(Counted)
-        outputs[REJECTS].element_type = tuple[Reject, ...]
+        outputs[REJECTS].element_type = convert_to_beam_type(tuple[int, tuple[Reject, ...]])
         return outputs
 
 
 class LogRejects(beam.DoFn):  # type: ignore[misc]
-    """Logs one line a block, where nobody keeps rejects: tuple[Reject, ...] -> nothing."""
+    """Logs one line a block, where nobody keeps rejects: tuple[int, tuple[Reject, ...]] -> nothing."""
 
-    def process(self, rejects: tuple[Reject, ...]) -> None:
+    def process(self, found: tuple[int, tuple[Reject, ...]]) -> None:
         """Logs."""
+        _, rejects = found
         tally = Tally(len(rejects), len(rejects), first_rejects(rejects))
         logging.getLogger(__name__).warning("%s", explain_rejects(tally))

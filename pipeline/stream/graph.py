@@ -28,16 +28,15 @@ from pipeline.model.ids import id_lines, ids_came, merge_pieces
 from pipeline.model.table import HourCounts, Table, add_counts, count_table, csv_text
 from pipeline.storage.files import is_local
 from pipeline.stream.decode import DecodeStream, LogRejects
-from pipeline.stream.hour_files import Version, WriteHours, WriteLines, hour_name
+from pipeline.stream.hour_files import Version, WriteHours, WriteRejects, hour_name
 from pipeline.stream.job import StreamJob
-from pipeline.stream.resume import HOURS, IDS, EarlierRuns
+from pipeline.stream.resume import HOURS, IDS, EarlierRuns, WriteKeptRejects
 from pipeline.stream.topics import ReadTopic
 from pipeline.stream.totals import CAME, CLOSED, CameByHour, CloseHours, RunningTotals, together
 from pipeline.stream.watch import POLL_SECONDS, REMOTE_POLL_SECONDS, WatchFiles
 from pipeline.transforms.count import CountHours, HourTables, ScaleImpressions
 from pipeline.transforms.decode import REJECTS
 from pipeline.transforms.deduplicate import DropStreamDuplicates
-from pipeline.transforms.format import FormatRejects
 from pipeline.transforms.read import ReadBlocks
 
 _HELD_BYTES = 64 * 1024 * 1024  # of ids, by a bundle
@@ -196,8 +195,7 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
         allowed, keep = job.allowed_lateness_seconds, job if job.resume else None
         want_ids = bool(job.ids_output or job.rejects_output) or job.deduplicate
         decoded = blocks | "Decode" >> DecodeStream(want_ids, clock, allowed, job.max_future_seconds, keep, job.started)
-        if not (job.resume and job.rejects_output):  # else they are written as they are kept
-            self._keep_rejects(decoded[REJECTS])
+        self._keep_rejects(decoded[REJECTS])
         earlier = blocks.pipeline | "Earlier runs" >> EarlierRuns(job.output) if job.resume else _NO_EARLIER
         batches, counted = decoded.batches, [decoded[COUNTS], *([earlier[COUNTS]] if job.resume else ())]
         if job.deduplicate:
@@ -245,9 +243,12 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
         _ = together(lines, closed, "closed ids") | "Write ids" >> WriteHours(self.job.ids_output, self.job.token)
 
     def _keep_rejects(self, rejects: beam.PCollection[tuple[Reject, ...]]) -> None:
-        if self.job.rejects_output:
-            lines = rejects | "Reject lines" >> FormatRejects()
-            _ = lines | "Write rejects" >> WriteLines(self.job.rejects_output, self.job.token)
+        job = self.job
+        if job.rejects_output and job.resume:
+            _ = rejects | "Write rejects" >> WriteKeptRejects(job)
+        elif job.rejects_output:
+            seconds = None if job.late_at_once else job.early_firing_seconds
+            _ = rejects | "Write rejects" >> WriteRejects(job.rejects_output, job.token, seconds)
         else:
             _ = rejects | "Log rejects" >> beam.ParDo(LogRejects())
 

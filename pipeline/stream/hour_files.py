@@ -4,18 +4,30 @@ import dataclasses
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Union
 
 import apache_beam as beam
-from apache_beam.coders import FastPrimitivesCoder
+from apache_beam.coders import BooleanCoder, FastPrimitivesCoder
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.transforms.trigger import AccumulationMode, AfterProcessingTime, AfterWatermark
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline.engine.coders import typed
 from pipeline.engine.local_run import local_run
+from pipeline.engine.spill import in_global_window
+from pipeline.model.events import Reject
 from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import delete_file, is_local, shown
+from pipeline.transforms.format import reject_lines
+
+_LARGE_BYTES, _LARGE = 256 * 1024, "large"
+_MINUTE_BYTES = 64 * 1024 * 1024
 
 Version = tuple[str, Union[tuple[int, bytes], int]]
 """A file's name; and of how many events it is, and its bytes. Or how many versions it has in all: it is closed then."""
@@ -84,7 +96,7 @@ def final_hours(folder: str) -> frozenset[str]:
 
 def _stays(path: str, size: int, data: bytes) -> bool:
     """Whether a file of an earlier run holds more than this run has for it. Says so once: inputs may be gone."""
-    there, here = _rows_there(path), _rows(path, data)
+    there, here = _rows(path, _read(path)), _rows(path, data)
     if there <= here:
         return False
     if not local_run.held_back:
@@ -99,12 +111,13 @@ def _stays(path: str, size: int, data: bytes) -> bool:
     return True
 
 
-def _rows_there(path: str) -> int:
-    """As _rows, of a file that was there before the run; 0 where there is none."""
+def _read(path: str) -> bytes:
+    """A file of an earlier run or bundle; nothing where there is none."""
     if not FileSystems.exists(path):
-        return 0
+        return b""
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-        return _rows(path, stream.read())
+        data: bytes = stream.read()
+        return data
 
 
 def _rows(path: str, data: bytes) -> int:
@@ -142,30 +155,98 @@ class WriteHours(beam.PTransform):  # type: ignore[misc]
         return versions | "Write newest" >> newest.with_output_types(str)
 
 
-def write_lines(folder: str, token: str, piece: tuple[Any, bytes]) -> str:
-    """Writes a piece under a name by its bytes, so that one that comes again writes the same file; the path."""
-    digest = hashlib.blake2b(piece[1], digest_size=16).hexdigest()
-    path = FileSystems.join(folder, f"{digest}.jsonl")
+def write_lines(folder: str, token: str, lines: bytes) -> str:
+    """Writes lines under a name by their bytes, so that those that come again write the same file; the path."""
+    path: str = FileSystems.join(folder, f"{hashlib.blake2b(lines, digest_size=16).hexdigest()}.jsonl")
     _make_again(folder)
     with atomic_file(path, token) as stream:
-        stream.write(piece[1])
-    return str(path)
+        stream.write(lines)
+    return shown(path)
 
 
-class _WriteLines(beam.DoFn):  # type: ignore[misc]
+class _ByMinute(beam.DoFn):  # type: ignore[misc]
+    """Rejects of a bundle by the minute in which their file was written; many of one block at once as _LARGE."""
+
+    def start_bundle(self) -> None:
+        self._held: dict[str, list[bytes]] = {}
+
+    def process(self, found: tuple[int, tuple[Reject, ...]]) -> Iterator[Any]:
+        arrived, rejects = found
+        lines = reject_lines(rejects)[1]
+        if len(lines) > _LARGE_BYTES:
+            yield beam.pvalue.TaggedOutput(_LARGE, lines)
+        else:
+            self._held.setdefault(time.strftime("%Y-%m-%dT%H-%MZ", time.gmtime(arrived)), []).append(lines)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        yield from map(in_global_window, self._held.items())
+
+
+class _AddToMinutes(beam.DoFn):  # type: ignore[misc]
+    """Adds the lines of blocks to a minute's file, those that are not there: what comes again changes nothing."""
+
+    _STATE = ReadModifyWriteStateSpec("unused", BooleanCoder())  # what has state has its bundles one after the other
+
     def __init__(self, folder: str, token: str) -> None:
         self._folder, self._token = folder, token
 
-    def process(self, piece: tuple[Any, bytes]) -> Iterator[str]:
-        yield shown(write_lines(self._folder, self._token, piece))
+    def process(self, pane: tuple[str, Iterable[list[bytes]]], _: Any = beam.DoFn.StateParam(_STATE)) -> Iterator[str]:
+        minute, pieces = pane
+        path = FileSystems.join(self._folder, f"{minute}.jsonl")
+        there = _read(path)
+        known = set(there.splitlines(keepends=True))
+        new = [piece for some in pieces for piece in some if not known.issuperset(piece.splitlines(keepends=True))]
+        if len(there) + sum(map(len, new)) > _MINUTE_BYTES:
+            yield from (write_lines(self._folder, self._token, piece) for piece in new)
+        elif new:
+            _make_again(self._folder)
+            with atomic_file(path, self._token) as stream:
+                stream.write(b"".join((there, *new)))
+            yield shown(path)
 
 
 @dataclasses.dataclass
-class WriteLines(beam.PTransform):  # type: ignore[misc]
-    """Writes a file a piece: PCollection[Piece] -> PCollection[str]. A piece that comes again writes the same file."""
+class AtPace(beam.PTransform):  # type: ignore[misc]
+    """Gathers what comes within some seconds, at the end the rest: PCollection[tuple[K, T]] -> [tuple[K, Iterable[T]]].
+
+    The window is the global one: nothing is late for it, and it ends with the stream. Its lateness lets it last a day
+    longer, to the end of all time: Prism drops the state of a window at its end, and fails where a timer fires then.
+    """
+
+    seconds: int
+
+    def expand(self, pairs: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Iterable[Any]]]:
+        pace = AfterProcessingTime(self.seconds)
+        window = beam.WindowInto(
+            GlobalWindows(),
+            trigger=AfterWatermark(early=pace, late=pace),
+            accumulation_mode=AccumulationMode.DISCARDING,
+            allowed_lateness=2 * 86400,
+        )
+        return pairs | "At pace" >> window | "Gather" >> beam.GroupByKey()
+
+
+@dataclasses.dataclass
+class WriteRejects(beam.PTransform):  # type: ignore[misc]
+    """Writes rejects to few files: PCollection[tuple[int, tuple[Reject, ...]]] -> PCollection[str], minutes' paths.
+
+    Each element is of a block: when its file was written, Unix seconds, and its rejects. They go to the file of that
+    minute, so that a bundle or a run that comes again finds them there; many of a block (_LARGE_BYTES), and what finds
+    its minute full (_MINUTE_BYTES), to a file a block, named by its bytes. seconds: between two writes; None: a bundle.
+    """
 
     folder: str
     token: str
+    seconds: int | None
 
-    def expand(self, pieces: beam.PCollection[tuple[Any, bytes]]) -> beam.PCollection[str]:
-        return pieces | "Write lines" >> beam.ParDo(_WriteLines(self.folder, self.token)).with_output_types(str)
+    def expand(self, rejects: beam.PCollection[tuple[int, tuple[Reject, ...]]]) -> beam.PCollection[str]:
+        parts = rejects | "By minute" >> beam.ParDo(_ByMinute()).with_outputs(_LARGE, main="small")
+        small = typed(parts.small, tuple[str, list[bytes]])
+        if self.seconds is None:
+            alone = beam.MapTuple(lambda minute, pieces: (minute, [pieces]))
+            panes = small | "Alone" >> alone.with_output_types(tuple[str, list[list[bytes]]])
+        else:
+            panes = small | AtPace(self.seconds)
+        write = partial(write_lines, self.folder, self.token)
+        _ = typed(parts[_LARGE], bytes) | "Write" >> beam.Map(write).with_output_types(str)
+        return panes | "Add" >> beam.ParDo(_AddToMinutes(self.folder, self.token)).with_output_types(str)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,11 +30,17 @@ CREATE TABLE IF NOT EXISTS tally (before INTEGER, read INTEGER, rejected INTEGER
 CREATE TABLE IF NOT EXISTS counts (before INTEGER, hour INTEGER, row TEXT);
 CREATE TABLE IF NOT EXISTS ids (before INTEGER, hour INTEGER, part INTEGER, packed BLOB);
 CREATE TABLE IF NOT EXISTS events (before INTEGER, lengths BLOB, data BLOB);
+CREATE TABLE IF NOT EXISTS rejects (file INTEGER, lines BLOB);
 """  # before: 1 for what earlier runs have added, 0 for this one's
+
+_FILE_BYTES = 4 * 1024 * 1024  # of rejects in a file
 
 
 class Contribution(NamedTuple):
-    """What a block adds: records; and counts and ids by the hour, or where duplicates are dropped the events' keys."""
+    """What a block adds: records; counts and ids by the hour, or where duplicates are dropped the events' keys.
+
+    rejects: lines for a file, where they are to be written.
+    """
 
     name: bytes
     read: int
@@ -43,6 +49,7 @@ class Contribution(NamedTuple):
     counts: tuple[tuple[int, HourCounts], ...] = ()
     ids: tuple[tuple[Place, bytes], ...] = ()
     events: Ids | None = None
+    rejects: bytes = b""
 
 
 def block_name(block: AnyBlock) -> bytes:
@@ -62,6 +69,8 @@ class Ledger:
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=NORMAL")  # survives the end of processes, not that of the power
         self._database.executescript(_TABLES)
+        (last,) = self._database.execute("SELECT MAX(file) FROM rejects").fetchone()
+        self._file, self._filled = (last or 0) + 1, 0  # of rejects that are added now
 
     def begin(self, settings: Mapping[str, str]) -> None:
         """Begins a run: what was added so far becomes what earlier runs have added.
@@ -112,7 +121,33 @@ class Ledger:
             if new.events is not None and len(new.events.ends):
                 lengths = np.diff(new.events.ends, prepend=0).astype("<u4").tobytes()
                 self._database.execute("INSERT INTO events VALUES (0, ?, ?)", (lengths, new.events.data.tobytes()))
+            if new.rejects:
+                self._insert_rejects(new.rejects)
             return True
+
+    def _insert_rejects(self, lines: bytes) -> None:
+        self._database.execute("INSERT INTO rejects VALUES (?, ?)", (self._file, lines))
+        self._filled += len(lines)
+        if self._filled > _FILE_BYTES:
+            self._file, self._filled = self._file + 1, 0
+
+    def write_rejects(self, write: Callable[[bytes], Any]) -> None:
+        """Writes the rejects of all blocks, a file at a time, and forgets them then.
+
+        A file that was written and not forgotten, since the process was killed, is written again with the same bytes.
+        """
+        with self._lock:
+            self._file, self._filled = self._file + 1, 0
+            files = self._database.execute("SELECT DISTINCT file FROM rejects WHERE file < ?", (self._file,)).fetchall()
+        for file in files:
+            with self._lock:
+                rows = self._database.execute(
+                    "SELECT lines FROM rejects WHERE file = ? ORDER BY rowid", file
+                ).fetchall()
+            if rows:  # else another thread has written them
+                write(b"".join(lines for (lines,) in rows))
+            with self._transaction():
+                self._database.execute("DELETE FROM rejects WHERE file = ?", file)
 
     def _insert_counts(self, before: int, counts: Iterable[tuple[int, HourCounts]]) -> None:
         rows = ((before, hour, " ".join(map(str, row))) for hour, row in counts)

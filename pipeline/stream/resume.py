@@ -1,8 +1,10 @@
 """Streams that go on after any end: blocks are kept in the ledger as they are decoded, a new run begins with those."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -12,25 +14,69 @@ from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import COUNTS, Counted, count
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.duplicates import event_keys, key_events
-from pipeline.model.events import Batch
+from pipeline.model.events import Batch, Reject
 from pipeline.model.hour_ids import Place, ids_by_hour
 from pipeline.model.hours import HourClock
 from pipeline.model.table import count_batch, split_hours
+from pipeline.stream.hour_files import AtPace, write_lines
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Contribution, block_name, ledger_of
+from pipeline.transforms.format import reject_lines
 
 HOURS, IDS = "hours", "ids"
 """Tags of side outputs of EarlierRuns."""
 
 
-def contribute(job: StreamJob, clock: HourClock, block: AnyBlock, batch: Batch, late: Batch) -> Contribution:
-    """What a block adds to the job's ledger."""
-    name, read, lost = block_name(block), batch.read, len(late.codes)
+def contribute(
+    job: StreamJob, clock: HourClock, block: AnyBlock, batch: Batch, late: Batch, lost: tuple[Reject, ...]
+) -> Contribution:
+    """What a block adds to the job's ledger. lost: late, as rejects."""
+    rejects = (*batch.rejects, *lost) if job.rejects_output else ()
+    new = Contribution(
+        block_name(block),
+        batch.read,
+        batch.rejected,
+        len(late.codes),
+        rejects=reject_lines(rejects)[1] if rejects else b"",
+    )
     if job.deduplicate:
-        return Contribution(name, read, batch.rejected, lost, events=event_keys(batch))
+        return new._replace(events=event_keys(batch))
     counts = tuple(split_hours(count_batch(batch, clock), clock)) if len(batch.codes) else ()
     ids = tuple(ids_by_hour(batch, clock, job.id_parts)) if job.ids_output and counts else ()
-    return Contribution(name, read, batch.rejected, lost, counts, ids)
+    return new._replace(counts=counts, ids=ids)
+
+
+def _write_rejects(job: StreamJob, _: Any = None) -> None:
+    if job.rejects_output:
+        ledger_of(job.output).write_rejects(partial(write_lines, job.rejects_output, job.token))
+
+
+@contextlib.contextmanager
+def rejects_written(job: StreamJob) -> Iterator[None]:
+    """Writes what the job's ledger holds of rejects before a run and after it, if it has a ledger."""
+    if not job.resume:
+        yield
+        return
+    _write_rejects(job)
+    try:
+        yield
+    finally:
+        _write_rejects(job)
+
+
+@dataclasses.dataclass
+class WriteKeptRejects(beam.PTransform):  # type: ignore[misc]
+    """Writes rejects out of the job's ledger at the pace of its reports: PCollection[Any] -> PCollection[None].
+
+    What comes but says that there are some.
+    """
+
+    job: StreamJob
+
+    def expand(self, rejects: beam.PCollection[Any]) -> beam.PCollection[None]:
+        signs = rejects | "Sign" >> beam.Map(lambda _: (None, True)).with_output_types(tuple[None, bool])
+        panes = signs | AtPace(self.job.early_firing_seconds)
+        return panes | "Write" >> beam.Map(partial(_write_rejects, self.job)).with_output_types(None)
 
 
 class _Earlier(beam.DoFn):  # type: ignore[misc]

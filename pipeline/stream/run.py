@@ -24,6 +24,7 @@ from pipeline.storage.temporary import held_folders
 from pipeline.stream.graph import HourlyStream, ReadStream
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import kept
+from pipeline.stream.resume import rejects_written
 
 
 def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
@@ -40,6 +41,7 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
         _alone(filter(is_local, job.outputs)),
         held_folders(job.outputs, job.token),
         kept(job.output, job.settings, job.resume) if is_local(job.output) else contextlib.nullcontext(),
+        rejects_written(job),
     ):
         drained, summary = _run(job, options)
     if drained:

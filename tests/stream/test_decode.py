@@ -11,6 +11,7 @@ from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
 from pipeline.stream.decode import DecodeStream
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import kept, ledger_of
+from pipeline.stream.resume import rejects_written
 from pipeline.transforms.decode import REJECTS
 from tests import support
 from tests.support import clock, event, json_lines
@@ -32,7 +33,7 @@ def decoded(blocks: list[AnyBlock], **options: Any) -> tuple[list[str], list[str
     for _, amounts in found[COUNTS]:
         counts = {name: counts.get(name, 0) + amount for name, amount in amounts.items()}
     ids = [row[0] for batch in found["batches"] for row in support.batch_rows(batch)]
-    return sorted(ids), sorted(reject.source for rejects in found[REJECTS] for reject in rejects), counts
+    return sorted(ids), sorted(reject.source for _, rejects in found[REJECTS] for reject in rejects), counts
 
 
 def test_nothing_that_comes_in_is_an_error() -> None:
@@ -50,7 +51,7 @@ def test_the_balance_is_that_of_the_blocks_whatever_is_in_them() -> None:
 
 def test_a_block_that_the_ledger_has_is_given_to_nobody(tmp_path: Path) -> None:
     job = StreamJob(str(tmp_path), rejects_output=str(tmp_path / "bad"), resume=True)
-    with kept(job.output, job.settings, resume=True):
+    with kept(job.output, job.settings, resume=True), rejects_written(job):
         first = decoded([MIXED], keep=job)
         assert first[:2] == (["a"], ["mixed.jsonl"])
         assert ledger_of(job.output).tally(before=False) == (2, 1, 0)

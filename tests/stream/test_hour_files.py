@@ -1,6 +1,8 @@
-"""A file an hour: its name, its ids, and that only what is newer replaces it."""
+"""A file an hour: its name, its ids, and that only what is newer replaces it; and rejects in few files, each once."""
 
 import contextlib
+import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterator
 from itertools import permutations
@@ -10,11 +12,14 @@ from unittest import mock
 
 import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing import test_stream
 
 from pipeline.engine.local_run import local_run
+from pipeline.model.events import Reject
 from pipeline.storage.atomic import atomic_file
 from pipeline.stream import hour_files
-from pipeline.stream.hour_files import WriteHours, WriteLines, final_hours, hour_name
+from pipeline.stream.hour_files import AtPace, WriteHours, WriteRejects, final_hours, hour_name
 from tests import support
 
 
@@ -139,9 +144,93 @@ def test_a_report_of_an_earlier_run_that_stays_is_not_marked(tmp_path: Path) -> 
     assert final_hours(str(tmp_path)) == set()
 
 
-def test_lines_that_come_again_write_the_same_file(tmp_path: Path) -> None:
-    pieces = [(("file", 0, 0), b"one\n"), (("file", 0, 0), b"two\n"), (("file", 0, 0), b"one\n")]
-    with support.beam_pipeline() as pipeline:
-        _ = pipeline | beam.Create(pieces) | WriteLines(str(tmp_path), "token")
-    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == [b"one\n", b"two\n"]
-    assert all(path.suffix == ".jsonl" for path in tmp_path.iterdir())
+MINUTE = 1617393000  # 2021-04-02T19:50:00Z
+FILE = "2021-04-02T19-50Z.jsonl"
+
+
+def blocks_of(number: int, raw: str = "x") -> list[tuple[int, tuple[Reject, ...]]]:
+    """So many blocks with a reject each, of three minutes."""
+    return [(MINUTE + k % 180, (Reject(f"file {k}", 0, None, "no event", raw),)) for k in range(number)]
+
+
+def streaming() -> beam.Pipeline:
+    """On the engine here that knows triggers by the clock."""
+    return beam.Pipeline("BundleBasedDirectRunner", options=PipelineOptions(["--streaming"]))
+
+
+def write_rejects(folder: Path, blocks: list[tuple[int, tuple[Reject, ...]]], seconds: int | None = 60) -> list[str]:
+    """Writes the rejects of blocks; all lines that are there then."""
+    with streaming() as pipeline:
+        _ = pipeline | beam.Create(blocks, reshuffle=False) | WriteRejects(str(folder), "token", seconds)
+    assert all(path.suffix == ".jsonl" for path in folder.iterdir())
+    return [line for path in sorted(folder.iterdir()) for line in path.read_text().splitlines()]
+
+
+def lines_of(blocks: list[tuple[int, tuple[Reject, ...]]]) -> list[str]:
+    return sorted(json.dumps(dataclasses.asdict(reject)) for _, rejects in blocks for reject in rejects)
+
+
+@pytest.mark.parametrize("seconds", [60, None])
+def test_rejects_of_many_files_are_few_files(seconds: int | None, tmp_path: Path) -> None:
+    blocks = blocks_of(10_000)
+    assert sorted(write_rejects(tmp_path, blocks, seconds)) == lines_of(blocks)
+    names = ["2021-04-02T19-50Z.jsonl", "2021-04-02T19-51Z.jsonl", "2021-04-02T19-52Z.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_rejects_that_come_again_are_there_once(tmp_path: Path) -> None:
+    """As after a crash, when files are read again, some of which are gone and others new."""
+    blocks = blocks_of(300)
+    write_rejects(tmp_path, blocks[:200])
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    write_rejects(tmp_path, blocks[100:150][::-1])
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before  # nothing to add
+    assert sorted(write_rejects(tmp_path, blocks[100:][::-1])) == lines_of(blocks)
+
+
+def test_many_rejects_of_a_block_are_a_file(tmp_path: Path) -> None:
+    many = tuple(Reject("large", k, None, "no event", "x" * 1000) for k in range(300))
+    blocks = [*blocks_of(2), (MINUTE, many)]
+    for _ in range(2):
+        assert sorted(write_rejects(tmp_path, blocks)) == lines_of(blocks)
+        assert sorted(len(path.read_text().splitlines()) for path in tmp_path.iterdir()) == [2, 300]
+
+
+def test_a_minute_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [(MINUTE, rejects) for _, rejects in blocks_of(40, "x" * 900)]
+    write_rejects(tmp_path, blocks[:20])
+    monkeypatch.setattr(hour_files, "_MINUTE_BYTES", 25_000)
+    for _ in range(2):
+        assert sorted(write_rejects(tmp_path, blocks[::-1])) == lines_of(blocks)
+        assert len(list(tmp_path.iterdir())) == 21
+
+
+def test_a_minute_that_cannot_be_read_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(Exception, match=FILE):
+        write_rejects(tmp_path, blocks_of(1))
+    assert (tmp_path / FILE).is_dir()
+
+
+def gathered(steps: Callable[[test_stream.TestStream], test_stream.TestStream]) -> list[list[int]]:
+    values: list[list[int]] = []
+    with streaming() as pipeline:
+        numbers = pipeline | steps(test_stream.TestStream()).advance_watermark_to_infinity()
+        pairs = numbers | beam.Map(lambda number: (None, number)).with_output_types(tuple[None, int])
+        _ = pairs | AtPace(60) | beam.Values() | beam.Map(support.Collect(values))
+    return [sorted(pane) for pane in values]
+
+
+def test_what_comes_within_some_seconds_is_gathered() -> None:
+    panes = gathered(
+        lambda stream: (
+            stream.add_elements([1])
+            .advance_processing_time(59)
+            .add_elements([2])
+            .advance_processing_time(2)
+            .add_elements([3])
+            .advance_processing_time(30)
+            .add_elements([4])
+        )
+    )
+    assert panes == [[1, 2], [3, 4]]

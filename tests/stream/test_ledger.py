@@ -54,6 +54,60 @@ def test_keys_of_events_come_back(tmp_path: Path) -> None:
     assert [found.to_list() for found in again(tmp_path).events()] == [keys]
 
 
+def rejecting(number: int) -> Contribution:
+    return Contribution(b"%d" % number, 1, 1, 0, rejects=b"%d\n" % number)
+
+
+def test_rejects_are_written_once_and_forgotten(tmp_path: Path) -> None:
+    ledger, written = again(tmp_path), list[bytes]()
+    for number in (1, 2, 2, 3):
+        ledger.add(rejecting(number))
+    ledger.write_rejects(written.append)
+    ledger.write_rejects(written.append)
+    ledger.add(rejecting(4))
+    again(tmp_path).write_rejects(written.append)  # by the next run
+    again(tmp_path).write_rejects(written.append)
+    assert written == [b"1\n2\n3\n", b"4\n"]
+
+
+def test_rejects_whose_writing_was_broken_off_are_written_again_as_they_were(tmp_path: Path) -> None:
+    def fail(lines: bytes) -> None:
+        written.append(lines)
+        raise OSError("killed")
+
+    ledger, written = again(tmp_path), list[bytes]()
+    for number in range(3):
+        ledger.add(rejecting(number))
+        with pytest.raises(OSError, match="killed"):
+            ledger.write_rejects(fail)
+    after = again(tmp_path)
+    after.add(rejecting(9))
+    after.write_rejects(written.append)
+    assert written == [b"0\n"] * 3 + [b"0\n", b"1\n", b"2\n", b"9\n"]
+
+
+def test_what_is_added_while_rejects_are_written_comes_with_the_next(tmp_path: Path) -> None:
+    ledger, written = again(tmp_path), list[bytes]()
+
+    def write(lines: bytes) -> None:
+        written.append(lines)
+        ledger.add(rejecting(10 + len(written)))
+
+    ledger.add(rejecting(1))
+    ledger.write_rejects(write)
+    ledger.write_rejects(written.append)
+    assert written == [b"1\n", b"11\n"]
+
+
+def test_many_rejects_are_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.stream.ledger._FILE_BYTES", 3)
+    ledger, written = again(tmp_path), list[bytes]()
+    for number in range(5):
+        ledger.add(rejecting(number))
+    ledger.write_rejects(written.append)
+    assert written == [b"0\n1\n", b"2\n3\n", b"4\n"]
+
+
 def test_what_breaks_off_adds_nothing(tmp_path: Path) -> None:
     ledger = again(tmp_path)
     bad = contribution()._replace(ids=(((0, 0), {}),))  # type: ignore[arg-type]

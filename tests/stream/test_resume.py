@@ -26,7 +26,7 @@ LATE = Block(json_lines([event("late", timestamp=1)]), offset=1).decode(True, No
 def earlier(job: StreamJob) -> dict[str, list[Any]]:
     """What a second run gets of a first one that has seen BLOCK."""
     with kept(job.output, job.settings, resume=True):
-        ledger_of(job.output).add(contribute(job, clock(), BLOCK, BLOCK.decode(True, None), LATE))
+        ledger_of(job.output).add(contribute(job, clock(), BLOCK, BLOCK.decode(True, None), LATE, ()))
     found: dict[str, list[Any]] = {name: [] for name in ("batches", HOURS, IDS, COUNTS)}
     with kept(job.output, job.settings, resume=True), support.beam_pipeline() as pipeline:
         outputs = pipeline | EarlierRuns(job.output)
