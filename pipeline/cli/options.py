@@ -78,7 +78,7 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             "--allowed_lateness_seconds",
             type=_integer,
             metavar="N",
-            help="closes hours so long after their end (default: never)",
+            help="closes hours so long after their end, and marks them as final (default: never)",
         )
         add(
             "--max_future_seconds",
