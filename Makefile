@@ -16,7 +16,7 @@ run: .venv/ready  ## the report of the sample
 test: .venv/ready  ## all tests that need nothing but pip
 	$(BIN)/python -m pytest -n auto --ignore=tests/integration
 
-pythons:  ## all tests on each other Python of 3.10 to 3.13 that is at hand
+pythons:  ## all tests on each other Python of 3.10 to 3.13 that the machine has
 	.ci/pythons | while read -r python; do clone=$$(mktemp -d) && git clone --quiet . $$clone && $(MAKE) -C $$clone test PYTHON=$$python </dev/null || exit 1; rm -rf $$clone; done
 
 check: .venv/ready  ## lint, format, types, walls between rooms
