@@ -35,10 +35,11 @@ _CONTROL = re.compile(rb"([0-9A-Fa-f]{1,16})(;[^\r\n]*)?\r\n")
 
 
 class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
-    """A request while it arrives. error: a Problem, once it is refused."""
+    """A request while it arrives. refused: a Problem, if its head gives the reason; error: if no more is read of it."""
 
     command = path = ""  # until the head is there
     body_rcv: Any
+    refused: Problem | None = None
 
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
@@ -85,12 +86,12 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
         if self.headers_finished and not self.error and not self._admitted:
             self._admitted = True
             headers = {"CONTENT_LENGTH": "0", **self.headers} if self.chunked else self.headers
-            refused = admission.refuse(self.command, self.path, headers, settings)
+            self.refused = admission.refuse(self.command, self.path, headers, settings)
             if self.command == "POST":
-                refused = refused or admission.refuse_options(self.query, settings)
+                self.refused = self.refused or admission.refuse_options(self.query, settings)
             ends_here = self.completed and ("CONTENT_LENGTH" in headers or self.command != "POST")
-            if refused and not ends_here:  # if it does, the application answers, and keeps the connection
-                self.fail(refused)
+            if self.refused and not ends_here:  # if it does, the application answers, and keeps the connection
+                self.fail(self.refused)
         elif self.chunked and not self.error and self.body_bytes_received > settings.max_body_bytes:
             self.fail(admission.too_large(settings.max_body_bytes))
         if self.completed:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import waitress.adjustments
 
-from pipeline.serving.http import REQUESTS_A_CONNECTION, Channel
+from pipeline.serving import http
+from pipeline.serving.journal import Journal
 from pipeline.serving.settings import Settings
 from tests.process_support import LIMIT, chunked
 from tests.serving_support import (
@@ -33,10 +34,10 @@ def test_a_connection_is_kept_for_so_many_requests(server: Server) -> None:
     """So that many clients do not stay with one process while the other has nothing to do."""
     with server.connect() as connection:
         answers = []
-        for _ in range(REQUESTS_A_CONNECTION):
+        for _ in range(http.REQUESTS_A_CONNECTION):
             connection.sendall(head(len(SAMPLE)) + SAMPLE)
             answers.append(receive(connection))
-        assert [answer.status for answer in answers] == [200] * REQUESTS_A_CONNECTION
+        assert [answer.status for answer in answers] == [200] * http.REQUESTS_A_CONNECTION
         assert [answer.headers.get("Connection") for answer in answers[-2:]] == [None, "close"]
         assert connection.recv(1) == b""
 
@@ -175,7 +176,7 @@ def test_requests_that_come_at_once_are_parsed_one_by_one() -> None:
     server = SimpleNamespace(add_task=tasks.append, active_channels={})
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        channel = Channel(server, ours, "", adjustments, map={})
+        channel = http.Channel(server, ours, "", adjustments, map={})
         channel.received(head(0, method="GET") * 3 + head(3) + b"[1")
         for number in range(1, 4):
             assert (len(channel.requests), len(tasks)) == (1, number)
@@ -188,6 +189,33 @@ def test_requests_that_come_at_once_are_parsed_one_by_one() -> None:
         assert not channel.requests
         channel.received(b"]" + head(0, method="GET"))
         assert [request.command for request in channel.requests] == ["POST"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "is_report"),
+    [
+        (head(3) + b"[1]", True),
+        (head(3, "POST", "/?rejects=skip") + b"[1]", True),
+        (head(3, "POST", "/?rejects=maybe") + b"[1]", False),
+        (head(3, "POST", "/nothing") + b"[1]", False),
+        (head(10**12), False),
+        (head(0, "GET"), False),
+        (head(0, "GET", "/metrics"), False),
+        (b"nonsense\r\n\r\n", False),
+    ],
+)
+def test_only_reports_take_the_threads_for_reports(request_: bytes, is_report: bool) -> None:
+    """Else what costs nothing to ask for would keep all of them busy."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        server = http.Server(None, Settings(), listener, Journal(), lambda: None)
+        server.task_dispatcher.shutdown()
+        server._quick.shutdown()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            http.Channel(server, ours, "", server.adj, map={}).received(request_)
+        assert (len(server.task_dispatcher.queue), len(server._quick.queue)) == (is_report, not is_report)
+        server.trigger.close()
 
 
 def test_pipelined(server: Server) -> None:
