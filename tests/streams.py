@@ -136,13 +136,20 @@ def impressions(*timestamps: int) -> list[oracle.Event]:
     return [(f"id-{t}", "impressions", t) for t in timestamps]
 
 
-def check(outcome: Outcome, scenario: "Scenario", late_at_once: bool = False) -> None:
-    """All panes, the last files, and counts that account for all that came."""
+def check(outcome: Outcome, scenario: "Scenario", late_at_once: bool = False, early_or_later: bool = False) -> None:
+    """All panes, the last files, and counts that account for all that came.
+
+    early_or_later: an event may be in the pane before or after its own; there are as many panes, and they grow.
+    """
     events = impressions(*scenario.times)
     panes: dict[str, list[int]] = {}
     for name, held in outcome.versions:
         panes.setdefault(name, []).append(held)
-    assert panes == (scenario.at_once if late_at_once and scenario.at_once else scenario.panes)
+    expected = scenario.at_once if late_at_once and scenario.at_once else scenario.panes
+    if early_or_later:
+        assert _paces(panes) == _paces(expected)
+    else:
+        assert panes == expected
     assert outcome.reports == reports_of(events, scenario.zone)
     assert outcome.ids == ids_of(events, scenario.zone)
     assert outcome.finals == scenario.finals
@@ -156,6 +163,11 @@ def check(outcome: Outcome, scenario: "Scenario", late_at_once: bool = False) ->
         late=scenario.late,
         duplicate=scenario.duplicate,
     )
+
+
+def _paces(panes: dict[str, list[int]]) -> dict[str, tuple[int, int, bool]]:
+    """Of each file how many panes there are, of how many events the last is, and whether each is more."""
+    return {name: (len(sizes), sizes[-1], sizes == sorted(set(sizes))) for name, sizes in panes.items()}
 
 
 class Scenario(NamedTuple):

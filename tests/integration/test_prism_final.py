@@ -49,7 +49,7 @@ def stop(process: subprocess.Popen[str], summary: str) -> str:
 
 def lines_of(folder: Path) -> list[str]:
     """The rejects that were kept."""
-    return [line for path in folder.glob("rejects/*") for line in path.read_text().splitlines()]
+    return [line for path in folder.glob("rejects/[!.]*") for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("deduplicate", [True, False], ids=["deduplicated", "all"])

@@ -18,5 +18,7 @@ PRISM = (
 
 @pytest.mark.parametrize("name", streams.SCENARIOS)
 def test_panes(name: str, tmp_path: Path) -> None:
+    """Prism may move its clock before elements of the step before are in their panes: it waited in 25 of 42 runs."""
     scenario = streams.SCENARIOS[name]
-    streams.check(streams.play(tmp_path, scenario.steps, PRISM, **scenario.job), scenario)
+    outcome = streams.play(tmp_path, scenario.steps, PRISM, **scenario.job)
+    streams.check(outcome, scenario, early_or_later=name.startswith("early"))
