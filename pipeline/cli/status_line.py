@@ -1,14 +1,15 @@
 """What a stream says while it runs: one line, renewed each second on a terminal, elsewhere a new line each minute."""
 
 import contextlib
+import functools
 import select
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
 from pipeline.engine import logs
+from pipeline.engine.progress import beside
 from pipeline.stream.status import Status
 
 LOOK_SECONDS = 1.0
@@ -22,14 +23,10 @@ Look = Callable[[float], Status]  # at a time, Unix seconds
 def shown_status(look: Look) -> Iterator[None]:
     """Shows on stderr how far a stream is, while the block runs."""
     live = bool(sys.stderr and sys.stderr.isatty())
-    stop = threading.Event()
-    thread = threading.Thread(target=follow, args=(look, live, stop.wait), daemon=True)
-    thread.start()
     try:
-        yield
+        with beside(functools.partial(follow, look, live)):
+            yield
     finally:
-        stop.set()
-        thread.join()
         logs.wipe()
 
 

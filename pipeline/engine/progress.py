@@ -7,7 +7,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pipeline.engine.local_run import local_run
@@ -39,8 +39,15 @@ def shown(total: int) -> Iterator[None]:
         return
     local_run.clear()
     local_run.sizes[READING] = total
+    with beside(_follow):
+        yield
+
+
+@contextlib.contextmanager
+def beside(work: Callable[[Callable[[float], bool]], None]) -> Iterator[None]:
+    """Does work in a thread while the block runs. It gets a wait for some seconds, which says if that is over."""
     stop = threading.Event()
-    thread = threading.Thread(target=_follow, args=(stop,), daemon=True)
+    thread = threading.Thread(target=work, args=(stop.wait,), daemon=True)
     thread.start()
     try:
         yield
@@ -49,12 +56,12 @@ def shown(total: int) -> Iterator[None]:
         thread.join()
 
 
-def _follow(stop: threading.Event) -> None:
+def _follow(wait: Callable[[float], bool]) -> None:
     from tqdm import tqdm
 
     start = time.monotonic()
     phase, bar = "", None
-    while not stop.wait(_REFRESH_SECONDS):
+    while not wait(_REFRESH_SECONDS):
         now, done, total = _current()
         if now != phase:
             _close(bar)
