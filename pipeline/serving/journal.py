@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +129,29 @@ class _Metrics:
     def exposition(self) -> bytes:
         registry = self._registry
         if self._folder:
-            from prometheus_client.multiprocess import MultiProcessCollector
-
-            self._folder.mkdir(exist_ok=True)  # it may have been cleaned
             registry = self._library.CollectorRegistry()
-            MultiProcessCollector(registry, str(self._folder))  # type: ignore[no-untyped-call]
+            registry.register(Collector(self._folder))
         return self._library.generate_latest(registry)
+
+
+class Collector:
+    """Adds up the metrics of all processes, but for files that a process has only begun or that are removed just now.
+
+    The library's own fails on those.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Any]:
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        while True:
+            try:
+                files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size]
+                return MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call,no-any-return]
+            except FileNotFoundError:
+                continue  # a process has ended, or the folder was cleaned
 
 
 def forget_process(folder: Path, process: int) -> None:

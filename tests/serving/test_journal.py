@@ -4,10 +4,18 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from pipeline.serving.journal import Collector
 from tests.process_support import metrics
 from tests.serving_support import (
+    ROOT,
     SAMPLE,
     Server,
     await_true,
@@ -64,3 +72,40 @@ def test_health_and_metrics(server: Server) -> None:
     }
     await_true(lambda: {name: metrics(server).get(name, 0) - before.get(name, 0) for name in names} == names)
     await_true(lambda: metrics(server)["hourly_report_slots_busy"] == 0)
+
+
+BESIDE_A_BEGINNER = """
+import sys
+from pathlib import Path
+from pipeline.serving.journal import Answer, Journal
+
+folder, name = Path(sys.argv[1]), sys.argv[2]
+journal = Journal(folder=folder)
+journal.load()
+journal.answered(Answer("POST", "report", 200, 10, 1, 0.5))
+(folder / name).write_bytes(b"")
+sys.stdout.buffer.write(journal.exposition())
+"""
+
+
+@pytest.mark.parametrize("name", ["counter_1.db", "histogram_1.db", "gauge_livesum_1.db"])
+def test_metrics_while_another_process_starts(name: str, tmp_path: Path) -> None:
+    """Its file of numbers is empty at first."""
+    command = [sys.executable, "-c", BESIDE_A_BEGINNER, str(tmp_path / "metrics"), name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "hourly_report_events_total 1.0\n" in done.stdout
+
+
+def test_metrics_while_another_process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files may be gone between their listing and their reading."""
+    (tmp_path / "counter_1.db").write_bytes(bytes(4096))
+    merge = MultiProcessCollector.merge
+
+    def merge_late(files: list[str]) -> Any:
+        for path in tmp_path.iterdir():
+            path.unlink()
+        return merge(files)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(MultiProcessCollector, "merge", merge_late)
+    assert list(Collector(tmp_path).collect()) == []
