@@ -2,17 +2,16 @@
 
 import contextlib
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from bench.events import EVENT_TYPES
 from bench.measuring import PROJECT, BenchError
+from bench.processes import process_group
 
 FILES, EVENTS_A_FILE, HOURS, START = 500, 100, 24, 1617231600
 FILES_A_SECOND, EARLY_SECONDS = 50, 2
@@ -88,17 +87,8 @@ def _ids(folder: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in (folder / "ids").glob("*.txt"))
 
 
-@contextlib.contextmanager
-def _streaming(prism: Path, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def _streaming(prism: Path, folder: Path) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
     (folder / "in").mkdir(parents=True)
     paths = [f"--input={folder}/in/*.jsonl", f"--output={folder}/out", f"--ids_output={folder}/ids"]
     command = [sys.executable, "-m", "pipeline", "--streaming", *paths, f"--prism_location={prism}"]
-    process = subprocess.Popen(
-        [*command, f"--early_firing_seconds={EARLY_SECONDS}"], cwd=PROJECT, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    return process_group([*command, f"--early_firing_seconds={EARLY_SECONDS}"], cwd=PROJECT)

@@ -25,6 +25,7 @@ from bench.events import EVENT_TYPES, batches, records
 from bench.measuring import PROJECT, BenchError, resident
 from bench.page import header, table
 from bench.panes import panes
+from bench.processes import process_group
 
 RATES, FILES_A_SECOND = (50_000, 100_000, 200_000, 400_000), 20
 IDS_RATES, IDS_FILES_A_SECOND = (1_000_000,), 200
@@ -190,16 +191,11 @@ def streaming(folder: Path, prism: Path, pool: list[Sample], *options: str, star
     line = [sys.executable, "-m", "pipeline", "--streaming", f"--input={folder}/in/*.jsonl", f"--output={folder}/out"]
     with (folder / "log").open("wb") as log:
         command = [*line, f"--prism_location={prism}", *options]
-        process = subprocess.Popen(command, cwd=PROJECT, stderr=log, start_new_session=True)
-    try:
-        stream = Stream(process, folder, start)
-        stream.send(pool[0])
-        stream.drain()
-        yield stream
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with process_group(command, cwd=PROJECT, stderr=log) as process:
+            stream = Stream(process, folder, start)
+            stream.send(pool[0])
+            stream.drain()
+            yield stream
 
 
 def percentile(values: list[float], percent: int) -> float:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests import oracle
-from tests.integration.test_prism_streaming import EVENTS_A_FILE, Sender, Watcher, stream, until
+from tests.integration.stream_process import until
+from tests.integration.test_prism_streaming import EVENTS_A_FILE, Sender, Watcher, stream
 from tests.streams import files_of_ids, ids_of
 from tests.support import hourly_reports
 

@@ -10,8 +10,9 @@ import pytest
 
 from tests import oracle
 from tests.integration.servers import BUCKET, S3Server, Storage, bucket_server
+from tests.integration.stream_process import until
 from tests.integration.test_prism_resume import running
-from tests.integration.test_prism_streaming import START, Sender, until
+from tests.integration.test_prism_streaming import START, Sender
 from tests.streams import files_of_ids, ids_of
 from tests.support import HEADER, hourly_reports
 

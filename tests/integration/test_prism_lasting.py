@@ -1,10 +1,8 @@
 """Runs on Prism that last longer than the timeout of Beam's requests, which is lowered to seconds for it."""
 
 import contextlib
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests import support
-from tests.integration.servers import TOOLS, prism
-from tests.integration.test_prism_streaming import until
+from tests.integration.servers import prism
+from tests.integration.stream_process import PRISM, stream_process, until
 
 TIMEOUT = 3
 
@@ -37,24 +35,16 @@ sys.exit(run_program())
 @pytest.fixture(params=["PrismRunner", "PortableRunner"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[str]]:
     if request.param == "PrismRunner":
-        yield [f"--prism_location={TOOLS / 'prism'}"]
+        yield [PRISM]
         return
     with prism(tmp_path) as address:
         yield ["--runner=PortableRunner", f"--job_endpoint={address}", "--environment_type=LOOPBACK"]
 
 
-@contextlib.contextmanager
-def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def running(folder: Path, *options: str) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
     (folder / "in").mkdir()
-    arguments = ["--streaming", f"--input={folder}/in/*", f"--output={folder}/out", "--early_firing_seconds=1"]
-    command = [sys.executable, "-c", PROGRAM, *arguments, *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=support.ROOT, start_new_session=True)
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    arguments = [f"--input={folder}/in/*", f"--output={folder}/out", "--early_firing_seconds=1"]
+    return stream_process(*arguments, *options, program=("-c", PROGRAM))
 
 
 def put(folder: Path, name: str) -> None:
@@ -82,8 +72,7 @@ def test_a_stream_outlives_the_timeout(engine: list[str], tmp_path: Path) -> Non
 
 
 def test_who_sets_the_timeout_has_it(tmp_path: Path) -> None:
-    options = [f"--prism_location={TOOLS / 'prism'}", f"--job_server_timeout={TIMEOUT}"]
-    with running(tmp_path, *options) as process:
+    with running(tmp_path, PRISM, f"--job_server_timeout={TIMEOUT}") as process:
         assert process.wait(60) == 1
         assert process.stderr
         assert "DEADLINE_EXCEEDED" in process.stderr.read()

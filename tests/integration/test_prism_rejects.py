@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_prism_streaming import Sender, stream, until
+from tests.integration.stream_process import until
+from tests.integration.test_prism_streaming import Sender, stream
 
 FILES = 10_000
 

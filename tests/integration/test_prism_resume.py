@@ -5,17 +5,15 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from tests import oracle
-from tests.integration.servers import TOOLS
-from tests.integration.test_prism_streaming import ALLOWED, Sender, Watcher, until
+from tests.integration.stream_process import PRISM, children, stream_process, until
+from tests.integration.test_prism_streaming import ALLOWED, Sender, Watcher
 from tests.streams import files_of_ids, ids_of
 from tests.support import hourly_reports
 
@@ -23,32 +21,18 @@ MOMENTS = 10
 LATEST = 8  # seconds after the start
 
 
-@contextlib.contextmanager
-def running(sender: Sender, folder: Path, options: list[str]) -> Iterator[subprocess.Popen[str]]:
+def running(
+    sender: Sender, folder: Path, options: list[str]
+) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
     """A stream with rejects, killed with its Prism at the end."""
-    command = [sys.executable, "-m", "pipeline", "--streaming", f"--input={sender.folder}/*.jsonl*"]
     outputs = [f"--output={folder}/output", f"--rejects_output={folder}/rejects"]
-    more = ["--early_firing_seconds=1", f"--allowed_lateness_seconds={ALLOWED}", f"--prism_location={TOOLS / 'prism'}"]
-    process = subprocess.Popen(
-        [*command, *outputs, *more, *options], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def prism_of(process: subprocess.Popen[str]) -> list[int]:
-    """The process's children."""
-    paths = Path(f"/proc/{process.pid}/task").glob("*/children")
-    return [int(child) for path in paths for child in path.read_text().split()]
+    more = ["--early_firing_seconds=1", f"--allowed_lateness_seconds={ALLOWED}", PRISM]
+    return stream_process(f"--input={sender.folder}/*.jsonl*", *outputs, *more, *options)
 
 
 def kill(process: subprocess.Popen[str], what: str) -> None:
     """SIGKILL to Python, to Prism, or to both at once."""
-    victims = {"python": [process.pid], "prism": prism_of(process), "both": [process.pid, *prism_of(process)]}
+    victims = {"python": [process.pid], "prism": children(process), "both": [process.pid, *children(process)]}
     for victim in victims[what]:
         os.kill(victim, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):  # where Prism is just being started, Beam starts another

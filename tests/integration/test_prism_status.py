@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.servers import TOOLS
-from tests.integration.test_prism_streaming import EVENTS_A_FILE, Sender, Watcher, until
+from bench.processes import process_group
+from tests.integration.stream_process import PRISM, until
+from tests.integration.test_prism_streaming import EVENTS_A_FILE, Sender, Watcher
 from tests.support import ROOT
 
 LINE = re.compile(r"(\d+) events/s, (\d+) hours written, delay (\d+\.\d) s, (\d+) rejected, (\d+) late")
@@ -28,20 +28,14 @@ sys.exit(main.run_program())
 """The command line, with a line a second."""
 
 
-@contextlib.contextmanager
-def running(sender: Sender, folder: Path, stderr: int | None) -> Iterator[subprocess.Popen[str]]:
+def running(
+    sender: Sender, folder: Path, stderr: int | None
+) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
     """stderr: a descriptor, or None: closed."""
     arguments = ["--streaming", f"--input={sender.folder}/*", f"--output={folder}/output", "--early_firing_seconds=1"]
-    engine = [f"--prism_location={TOOLS / 'prism'}", f"--rejects_output={folder}/rejects"]
     closing = ["bash", "-c", 'exec "$0" "$@" 2>&-'] if stderr is None else []
-    command = [*closing, sys.executable, "-c", PROGRAM, *arguments, *engine]
-    process = subprocess.Popen(command, stderr=stderr, text=True, cwd=ROOT, start_new_session=True)
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    command = [*closing, sys.executable, "-c", PROGRAM, *arguments, PRISM, f"--rejects_output={folder}/rejects"]
+    return process_group(command, stderr=stderr, text=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize("kind", ["terminal", "pipe"])

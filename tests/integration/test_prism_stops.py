@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_prism_streaming import EVENTS_A_FILE, Sender, Watcher, stream, until
+from tests.integration.stream_process import children, until
+from tests.integration.test_prism_streaming import EVENTS_A_FILE, Sender, Watcher, stream
 
 
 def test_told_twice(tmp_path: Path) -> None:
@@ -30,19 +31,15 @@ def test_a_stop_is_quick_and_ends_prism(tmp_path: Path, capsys: pytest.CaptureFi
         for _ in range(20):
             sender.send()
         until(lambda: watcher.look() == len(sender.on_time), process)
-        children = [
-            int(child)
-            for path in Path(f"/proc/{process.pid}/task").glob("*/children")
-            for child in path.read_text().split()
-        ]
+        started = children(process)
         start = time.monotonic()
         os.kill(process.pid, signal.SIGTERM)
         stderr = process.communicate(timeout=60)[1]
         with capsys.disabled():
             print(f"\nstopped in {time.monotonic() - start:.1f} s")
     assert process.returncode == 0, stderr
-    assert len(children) == 1
-    assert not Path(f"/proc/{children[0]}").exists()
+    assert len(started) == 1
+    assert not Path(f"/proc/{started[0]}").exists()
 
 
 def test_long_polls_make_no_traceback(tmp_path: Path) -> None:

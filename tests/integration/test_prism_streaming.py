@@ -8,16 +8,15 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipeline.storage.files import shown
 from tests import oracle
-from tests.integration.servers import TOOLS
+from tests.integration.stream_process import PRISM, children, stream_process, until
 from tests.streams import files_of_ids, ids_of
 from tests.support import hourly_reports, json_lines
 
@@ -72,27 +71,14 @@ class Sender:
         hidden.rename(self.folder / name)
 
 
-@contextlib.contextmanager
-def stream(sender: Sender, folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+def stream(sender: Sender, folder: Path, *more: str) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
     """The command line, watching the sender's folder; killed with its Prism if it still runs at the end.
 
     more: options.
     """
     outputs = [f"--{name}={folder / name}" for name in ("output", "ids_output", "rejects_output")]
-    command = [sys.executable, "-m", "pipeline", "--streaming", f"--input={sender.folder}/*.jsonl*", *outputs]
-    options = [
-        "--early_firing_seconds=2",
-        f"--allowed_lateness_seconds={ALLOWED}",
-        f"--prism_location={TOOLS / 'prism'}",
-        *more,
-    ]
-    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    options = ["--early_firing_seconds=2", f"--allowed_lateness_seconds={ALLOWED}", PRISM]
+    return stream_process(f"--input={sender.folder}/*.jsonl*", *outputs, *options, *more)
 
 
 class Watcher:
@@ -110,14 +96,6 @@ class Watcher:
             assert count >= self.counts.get(path.name, 0)
             self.counts[path.name] = count
         return sum(self.counts.values())
-
-
-def until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def check_end(
@@ -200,15 +178,11 @@ def test_a_backlog(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_ever_came(tmp_path: Path) -> None:
     sender = Sender(tmp_path / "in")
     with stream(sender, tmp_path) as process:
-        until(lambda: _has_children(process), process)  # Prism is being started
+        until(lambda: bool(children(process)), process)  # Prism is being started
         os.kill(process.pid, signal.SIGTERM)
         stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 0, stderr
     assert stderr.splitlines()[-1].startswith("0 events read, 0 counted, 0 rejected, 0 late, ")
-
-
-def _has_children(process: subprocess.Popen[str]) -> bool:
-    return any(path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children"))
 
 
 def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
