@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.formats.decoding import Block, Shape
-from pipeline.formats.strict_json import TOKEN
+from pipeline.formats.strict_json import TOKEN, WHITE_SPACE
 from pipeline.native import loader as native
 from pipeline.schema import RAW_BYTES
 
@@ -23,8 +24,6 @@ HEAD_BYTES = 64 * 1024
 """Bytes at the start of a source that tell its shape."""
 
 _ARRAY = re.compile(rb'(?:\xef\xbb\xbf)?[ \t\r\n]*(\[|(\{)[ \t\r\n]*"mock_for_test"[ \t\r\n]*:[ \t\r\n]*\[)')
-_BOM = b"\xef\xbb\xbf"
-_SPACE = b" \t\r\n"
 _NEWLINE = 10
 
 
@@ -36,7 +35,7 @@ def is_array(head: bytes) -> bool:
 def head_of(stream: BinaryIO) -> "_Buffer":
     """A stream read to its first HEAD_BYTES that are not white space throughout: what tells its shape."""
     buffer = _Buffer(stream)
-    while not buffer.fill(HEAD_BYTES + 1).ended and not buffer.head.strip(_SPACE):
+    while not buffer.fill(HEAD_BYTES + 1).ended and not buffer.head.strip(WHITE_SPACE):
         buffer.skip(HEAD_BYTES)
     return buffer
 
@@ -211,8 +210,8 @@ class LineReader:
     def _block(self, count: int) -> Block:
         offset, ahead, behind = self._buffer.start, self._buffer.skipped(), 0
         data = self._buffer.take(count)
-        if offset == 0 and bytes(data[: len(_BOM)]) == _BOM:
-            data, offset, ahead = data[len(_BOM) :], len(_BOM), len(_BOM)
+        if offset == 0 and bytes(data[: len(BOM_UTF8)]) == BOM_UTF8:
+            data, offset, ahead = data[len(BOM_UTF8) :], len(BOM_UTF8), len(BOM_UTF8)
         if bytes(data[-1:]) != b"\n":
             data, behind = memoryview(bytes(data) + b"\n"), -1
         return Block(data, Shape.LINES, self._source, offset, ahead=ahead, behind=behind)
@@ -234,7 +233,7 @@ def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: boo
         else:
             wanted = min(2 * wanted, MAX_RECORD_BYTES)
     last = _elements(buffer, _closing(buffer, end, source, in_object), source, index)
-    if not index and not bytes(last.data).strip(_SPACE):
+    if not index and not bytes(last.data).strip(WHITE_SPACE):
         last = dataclasses.replace(last, shape=Shape.LINES)  # an array without elements is as a blank line
     yield dataclasses.replace(last, behind=_skip_tail(buffer, source, in_object))
 
@@ -252,9 +251,9 @@ def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
     start = buffer.start
     while buffer.fill(HEAD_BYTES).rest:
         head = buffer.head
-        rest = head.lstrip(_SPACE)
+        rest = head.lstrip(WHITE_SPACE)
         if in_object and rest[:1] == b"}":
-            in_object, rest = False, rest[1:].lstrip(_SPACE)
+            in_object, rest = False, rest[1:].lstrip(WHITE_SPACE)
         buffer.take(len(head) - len(rest))
         if rest:
             break
@@ -291,8 +290,8 @@ def _last_comma_plain(data: bytes) -> tuple[int, int, int]:
 def _closing(buffer: _Buffer, end: int, source: str, in_object: bool) -> int:
     """The index of the array's bracket; end: of the one that closes more than was opened, -1 where it is not known."""
     if end < 0:  # the stream has ended
-        rest = bytes(buffer.rest).rstrip(_SPACE)
-        rest = rest[:-1].rstrip(_SPACE) if in_object and rest[-1:] == b"}" else rest
+        rest = bytes(buffer.rest).rstrip(WHITE_SPACE)
+        rest = rest[:-1].rstrip(WHITE_SPACE) if in_object and rest[-1:] == b"}" else rest
         end = len(rest) - 1 if rest[-1:] == b"]" else len(rest)
     if bytes(buffer.rest[end : end + 1]) != b"]":
         raise InputError(_broken_off(source, buffer.start + end))

@@ -1,8 +1,8 @@
 """What a source holds: as its name promises, else by its first bytes; and what else it looks like."""
 
-import codecs
 import os
 import re
+from codecs import BOM_UTF8
 from typing import NamedTuple
 
 from pipeline.errors import InputError, UsageError
@@ -89,7 +89,7 @@ def looks_like(head: bytes) -> str | None:
 
 def _table(head: bytes) -> str | None:
     """CSV: the first lines have the same number of separators, two at least, and none begins as JSON does."""
-    lines = head.removeprefix(b"\xef\xbb\xbf").split(b"\n")[: _TABLE_LINES + 1]
+    lines = head.removeprefix(BOM_UTF8).split(b"\n")[: _TABLE_LINES + 1]
     whole = [line for line in lines[: max(1, len(lines) - 1)] if line.strip()]
     if not whole or any(line.lstrip()[:1] in b"{[" or b'":' in line for line in whole):
         return None
@@ -117,7 +117,7 @@ def check_form(source: str, promised: Form | None, head: bytes) -> Form:
 
 
 def _begins_as_json(head: bytes) -> bool:
-    return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
+    return head.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"[")
 
 
 def check_within(source: str, promised: Form | None, head: bytes) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.errors import EventError, InputError
 from pipeline.formats.counting import count_elements, count_lines
-from pipeline.formats.strict_json import TOKEN, NotJsonError, parse
+from pipeline.formats.strict_json import TOKEN, WHITE_SPACE, NotJsonError, parse
 from pipeline.model.events import NO_IDS, Batch, Ids, Reject
 from pipeline.native import loader as native
 from pipeline.schema import RAW_BYTES, Event, check_event
@@ -221,14 +221,11 @@ def _reject(block: Block, start: int, stop: int, index: int | None, reason: str)
     return Reject(block.source, block.offset + start, index, reason, raw)
 
 
-_SPACE = b" \t\r\n"
-
-
 def _lines(data: bytes) -> Iterator[Span]:
     """The lines that are not blank, without the white space around them."""
     start = 0
     for line in data.split(b"\n"):
-        record = line.strip(_SPACE)
+        record = line.strip(WHITE_SPACE)
         if record:
             begin = start + line.index(record)
             yield begin, begin + len(record), 0
@@ -253,8 +250,8 @@ def _elements(block: Block) -> Iterator[Span]:
 
 def _element(block: Block, start: int, stop: int, count: int) -> Span:
     piece = bytes(block.data[start:stop])
-    begin = start + len(piece) - len(piece.lstrip(_SPACE))
-    end = start + len(piece.rstrip(_SPACE))
+    begin = start + len(piece) - len(piece.lstrip(WHITE_SPACE))
+    end = start + len(piece.rstrip(WHITE_SPACE))
     if end <= begin:
         raise InputError(_not_an_element(block, min(begin, stop)))
     return begin, end, count

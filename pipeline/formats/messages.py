@@ -4,6 +4,7 @@ import bisect
 import dataclasses
 import io
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
@@ -15,7 +16,6 @@ from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, decode
 from pipeline.formats.strict_json import NotJsonError, parse
 from pipeline.model.events import Batch, Reject
 
-_BOM = b"\xef\xbb\xbf"
 _ONE_RECORD = re.compile(rb'\{[ \t\r]*"(?!mock_for_test")[^\n]*\Z')
 """One record on one line, and no array: nearly every message, so that it costs a tenth of looking closer."""
 
@@ -91,7 +91,7 @@ def _decode_array(message: Message, want_ids: bool, max_rejects: int | None) -> 
 
 def _as_lines(data: bytes) -> bytes:
     """Message data as JSON Lines of the same length: an event may stand on several lines if it is the only one."""
-    data = b"   " + data[3:] if data.startswith(_BOM) else data
+    data = b"   " + data[3:] if data.startswith(BOM_UTF8) else data
     if b"\n" not in data.strip():
         return data
     try:

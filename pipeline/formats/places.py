@@ -1,10 +1,11 @@
 """Line and record numbers of byte offsets: readers know offsets alone, for they may begin in the middle of a file."""
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-_SPACE = b" \t\r\n"
-_BOM = b"\xef\xbb\xbf"
+from pipeline.formats.strict_json import WHITE_SPACE
+
 _PIECE_BYTES = 1024 * 1024  # of a line at a time: one may be the whole stream
 
 
@@ -20,6 +21,6 @@ def places(stream: BinaryIO, offsets: Iterable[int]) -> Iterator[tuple[int, int]
         while waiting and waiting[-1] < at:
             waiting.pop()
             yield line, index
-        is_record = is_record or bool((piece.removeprefix(_BOM) if start == 0 else piece).strip(_SPACE))
+        is_record = is_record or bool((piece.removeprefix(BOM_UTF8) if start == 0 else piece).strip(WHITE_SPACE))
         if piece.endswith(b"\n"):
             line, index, is_record = line + 1, index + is_record, False

@@ -7,6 +7,9 @@ from typing import Any
 from pipeline.errors import EventError
 from pipeline.schema import FIELDS
 
+WHITE_SPACE = b" \t\r\n"
+"""What RFC 8259 allows between values."""
+
 MAX_DEPTH = 200
 """Levels of nesting allowed in a record: far below what Python's own JSON decoder can take on any thread."""
 
