@@ -13,9 +13,10 @@ from pipeline.storage.temporary import explained, temporary_name
 
 @contextmanager
 def atomic_file(path: str, token: str, durable: bool = False) -> Iterator[Any]:
-    """Bytes written to it appear under path when the block ends, over an earlier one; not at all if the block raises.
+    """A binary stream whose bytes appear under path when the block ends; not at all if the block raises.
 
-    They are compressed as the suffix of path says. token: the run's. durable: as new_file, of a file on this machine.
+    It replaces an earlier file or object, and is compressed as the suffix of path says. token: the run's. durable: as
+    in local.new_file; for a file on this machine only.
     Raises:
       OutputError: it cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Compression told by a name's suffix, else by the first bytes, and streams that undo it. No Beam."""
+"""Compression formats, told by a name's suffix or by the first bytes, and streams that decompress. No Beam."""
 
 import bz2
 import io
@@ -10,27 +10,27 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from pipeline.errors import UsageError, one_line
 
 _PIECE_BYTES = 256 * 1024
-"""Read, or decompressed, at a time: stays in a core's cache. By 4 MiB igzip takes half as long again."""
+"""Bytes read or decompressed at a time: they stay in a core's cache. With 4 MiB igzip takes 1.5 times as long."""
 
 MAX_HEADER_BYTES = 1024 * 1024
-"""Of a gzip member: a file's name and a comment may be of any length, and must be in memory as a whole."""
+"""Largest gzip header: the file name and comment in it may have any length, and are held in memory as a whole."""
 
 MAGIC_BYTES = 16
-"""At the start of a stream, more than enough to tell its compression."""
+"""Bytes at the start of a stream that tell its compression; the longest mark has 10."""
 
 _PLAIN_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _EXTRA, _NAME, _COMMENT, _CHECK, _RESERVED = 4, 8, 16, 2, 0xE0
 
 
 class DamagedError(OSError):
-    """Bytes are not what their compression asks for."""
+    """Compressed bytes are damaged, or of another format."""
 
 
 class Codec(NamedTuple):
-    """A kind of compression. open: makes a stream of plain bytes of a compressed one.
+    """A compression format. open: takes a compressed stream, returns a stream of the decompressed bytes.
 
-    Reading that raises EOFError (zstd: DamagedError) where the compressed one breaks off, DamagedError where it is no
-    such one.
+    Reading from that raises EOFError (zstd: DamagedError) where the compressed stream breaks off, and DamagedError
+    where it is damaged or of another format.
     """
 
     name: str
@@ -40,8 +40,8 @@ class Codec(NamedTuple):
 class _GzipMember:
     """Decompresses a gzip member, with the interface of bz2.BZ2Decompressor.
 
-    igzip is twice as fast as zlib, but takes a header with a check sum for damaged where it comes in two pieces: so the
-    header is read here, and igzip gets the shortest one.
+    igzip is twice as fast as zlib, but calls a header with a checksum damaged if it arrives in two pieces. So the
+    header is parsed here, and igzip gets the shortest possible one instead.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class _GzipMember:
 
 
 def _header_size(data: bytes) -> int | None:
-    """The bytes of the header of a gzip member (RFC 1952) that begins so, None where it is not whole.
+    """How many bytes the gzip header (RFC 1952) at the start of data has; None where it goes on behind data.
 
     Raises DamagedError.
     """
@@ -97,17 +97,17 @@ def _header_size(data: bytes) -> int | None:
     if flags & _CHECK:
         at += 2
         if at <= len(data) and data[at - 2 : at] != (zlib.crc32(data[: at - 2]) & 0xFFFF).to_bytes(2, "little"):
-            raise DamagedError("a gzip header whose check sum is wrong")
+            raise DamagedError("a gzip header with a wrong checksum")
     return at if at <= len(data) else None
 
 
 class _Members(io.RawIOBase):
-    """Compressed members in a row, each byte of the stream part of one. Python's own readers drop what is none.
+    """The plain bytes of compressed members in a row. Other bytes are an error; Python's own readers drop them.
 
-    Zeros behind the last member are padding (tapes and block devices have it), as gzip and bzip2 take them.
-    make: a decompressor of one member, with the interface of bz2.BZ2Decompressor. Raises:
+    Zeros behind the last member are padding, as for gzip and bzip2: tapes and block devices add them.
+    make: makes a decompressor of one member, with the interface of bz2.BZ2Decompressor. Reading raises:
       EOFError: the stream ends within a member.
-      DamagedError: something is no member, or damaged.
+      DamagedError: a member is damaged, or is none.
     """
 
     def __init__(self, stream: BinaryIO, make: Callable[[], Any]) -> None:
@@ -128,18 +128,18 @@ class _Members(io.RawIOBase):
             else:
                 rest = self._stream.read(_PIECE_BYTES) if self._member.needs_input else b""
                 if not rest and self._member.needs_input:
-                    raise EOFError("Truncated compressed stream")
+                    raise EOFError("the compressed data breaks off")
             data = self._decompress(rest, min(len(target), _PIECE_BYTES))
         target[: len(data)] = data
         return len(data)
 
     def _next_member(self) -> bytes:
-        """The beginning of the next member, empty behind the last one."""
+        """The first bytes of the next member; empty after the last one."""
         rest = self._member.unused_data or self._stream.read(_PIECE_BYTES)
         padded = rest[:1] == b"\0"
         while padded and rest:
             if rest.strip(b"\0"):
-                raise DamagedError("damaged: something stands behind zeros at the end")
+                raise DamagedError("damaged: other bytes follow the zeros at its end")
             rest = self._stream.read(_PIECE_BYTES)
         return bytes(rest)
 
@@ -153,7 +153,7 @@ class _Members(io.RawIOBase):
 
 
 class _Zstd(io.RawIOBase):
-    """As _Members, of zstd frames; by Arrow, whose errors have no number."""
+    """The plain bytes of zstd frames, by Arrow, whose own errors have no errno."""
 
     def __init__(self, stream: BinaryIO) -> None:
         import pyarrow as pa  # 0.1 s
@@ -195,7 +195,7 @@ _MAGIC = (
 
 
 def codec_of_name(name: str) -> Codec | None:
-    """The compression that a name promises; None for names without such a suffix, UsageError where it is another."""
+    """The compression that a name's suffix promises, or None. UsageError where it is one that is not supported."""
     lower = name.lower()
     for suffix in _UNSUPPORTED:
         if lower.endswith(suffix):
@@ -204,5 +204,5 @@ def codec_of_name(name: str) -> Codec | None:
 
 
 def codec_of_content(head: bytes) -> Codec | None:
-    """The compression of bytes that begin so, or None."""
+    """The compression whose mark the first bytes of a stream are, or None. head: MAGIC_BYTES, if there are so many."""
     return next((codec for magic, codec in _MAGIC if magic.match(head)), None)

@@ -1,4 +1,4 @@
-"""Files on this machine and objects in buckets, by Beam's file systems: their kinds, new ones, errors."""
+"""Files on this machine and objects in buckets, through Beam's file systems: write, delete, list; errors in words."""
 
 import contextlib
 import functools
@@ -14,20 +14,20 @@ from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 from pipeline.errors import UsageError, one_line, printable
 from pipeline.storage.patterns import has_magic
 
-_EXTRAS = {"gs": "gcp", "s3": "aws", "azfs": "azure", "hdfs": "hadoop"}  # of apache-beam, by what they are for
+_EXTRAS = {"gs": "gcp", "s3": "aws", "azfs": "azure", "hdfs": "hadoop"}  # of apache-beam, by scheme
 _BUCKETS = ("gs", "s3")
 _LIBRARIES = ("apache_beam.io.", "boto3.", "botocore.", "google.", "pyarrow.")  # that have errors of their own
-_ANSWERS = {401: "access is denied (401)", 403: "access is denied (403)", 404: "no such bucket or object (404)"}
+_HTTP_ERRORS = {401: "access is denied (401)", 403: "access is denied (403)", 404: "no such bucket or object (404)"}
 
 SIZE_UNKNOWN = -1
-"""As an InputFile's size: whatever it is when the file is opened."""
+"""The size of an InputFile that was not listed: it is looked up when the file is opened."""
 
 
 class InputFile(NamedTuple):
-    """A file to read. size: bytes, when it was listed, or SIZE_UNKNOWN. name: what messages call it.
+    """A file to read. size: in bytes when it was listed, or SIZE_UNKNOWN. name: what messages call it.
 
-    modified: Unix seconds when it was last written; 0 where nobody asks. version: of a file on this machine, its inode
-    and the nanoseconds of its last change; None where it may change until it is read.
+    modified: when it was last written, Unix seconds; 0 where it is not needed. version: inode and time of the last
+    change (nanoseconds) of a file on this machine; None where the file may change until it is read.
     """
 
     path: str
@@ -43,7 +43,7 @@ def is_local(path: str) -> bool:
 
 
 def measured(file: InputFile) -> InputFile:
-    """A file with its size, where that is asked of this machine; otherwise the one who opens it will know."""
+    """The file with its size looked up, if that is unknown and the file is on this machine; else as it is."""
     if file.size != SIZE_UNKNOWN or not is_local(file.path):
         return file
     with contextlib.suppress(OSError):  # to open it will say why
@@ -52,10 +52,10 @@ def measured(file: InputFile) -> InputFile:
 
 
 def has_changed(file: InputFile, stream: Any) -> bool:
-    """Whether an open file is not the one that was listed, or was written to since. To be longer alone is no change.
+    """Whether an open file was replaced or written to since it was listed. A file that only grew has not changed.
 
-    An inode alone says nothing: some file systems give a file another number each time. Nor does one whose size reads
-    as 0, as those of /proc do.
+    Another inode alone proves nothing: some file systems number a file anew each time. Files whose size reads as 0, as
+    in /proc, never count as changed.
     """
     if not (file.version and file.size > 0):
         return False
@@ -74,8 +74,7 @@ def file_system(path: str) -> Any:
 
 
 def check_file_system(path: str) -> None:
-    """UsageError where nothing installed here knows the scheme of a path, where it names no object, or S3 is to be used
-    without credentials."""
+    """UsageError where no installed library knows a path's scheme, where it names a bucket alone, or has no S3 keys."""
     if not is_local(path):
         _check_object(path)
     extra = _EXTRAS.get(path.partition("://")[0])
@@ -100,32 +99,32 @@ def _check_object(path: str) -> None:
 
 @functools.cache
 def _has_s3_credentials(options: PipelineOptions) -> bool:
-    """Whether a request can be signed. Beam would try each one again for five minutes, with a traceback each time."""
+    """Whether requests can be signed. Unsigned ones Beam retries for five minutes, with a traceback each time."""
     import boto3
 
     return bool(options.view_as(S3Options).s3_access_key_id or boto3.Session().get_credentials())
 
 
 def is_io_error(error: BaseException) -> bool:
-    """Whether a file or bucket is to blame, not this program. Each cloud's client has errors of its own."""
+    """Whether an error comes from a file or bucket, not from a defect here: an OSError, or a storage client's own."""
     return isinstance(error, (OSError, EOFError)) or type(error).__module__.startswith(_LIBRARIES)
 
 
 def explain(error: BaseException) -> str:
-    """What is wrong, on one line, without the wrapping of Beam."""
+    """An error's reason on one line, without Beam's wrapping."""
     while isinstance(error, BeamIOError) and isinstance(error.exception_details, dict):
         inner = next(iter(error.exception_details.values()), None)
         if not isinstance(inner, BaseException):
             break
         error = inner
     code: Any = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    return _ANSWERS.get(code) or getattr(error, "strerror", None) or one_line(error)  # without the temporary names
+    return _HTTP_ERRORS.get(code) or getattr(error, "strerror", None) or one_line(error)  # without the temporary names
 
 
 class NewFile:
-    """A new file or object, to be written and closed; it is there when it is closed.
+    """Writes a new file or object, uncompressed; it is there once the block ends.
 
-    Nothing is opened before the first byte, since Beam cannot make an empty object on S3.
+    It is opened at the first byte, since Beam cannot make an empty object on S3.
     """
 
     def __init__(self, path: str) -> None:
@@ -160,7 +159,7 @@ def _create_empty_on_s3(path: str) -> None:
 
 
 def delete_file(path: str) -> None:
-    """Deletes a file or object of this very name, whatever `*` or `[` is in it; nothing where there is none."""
+    """Deletes the file or object of exactly this path, also if it holds `*` or `[`; nothing where there is none."""
     if is_local(path):
         with contextlib.suppress(FileNotFoundError):
             os.remove(path)
@@ -171,12 +170,12 @@ def delete_file(path: str) -> None:
 
 
 def rename_object(source: str, target: str) -> None:
-    """Renames an object, over an earlier one."""
+    """Renames an object, replacing an earlier one. Raises the storage client's own errors."""
     FileSystems.rename([source], [target])
 
 
 def list_objects(prefix: str) -> list[InputFile]:
-    """The objects whose paths begin so, without placeholders of folders. Raises what the storage's client raises."""
+    """The objects whose paths begin with prefix, without placeholders of folders. Raises the client's errors."""
     found = file_system(prefix)._list(prefix)
     return [
         InputFile(f.path, f.size_in_bytes, shown(f.path), int(f.last_updated_in_seconds or 0))

@@ -12,13 +12,13 @@ from pipeline.storage.suffixes import compressing
 
 
 def temporary_path(path: str, token: str) -> str:
-    """A new hidden name beside the file that a path leads to; token: the run's. Short whatever the name is."""
+    """A new hidden path beside the file that path leads to, with a short name. token: the run's."""
     folder, name = os.path.split(os.path.realpath(path))
     return os.path.join(folder, prefix(name, token) + uuid.uuid4().hex)
 
 
 def earlier_file(target: str) -> os.stat_result | None:
-    """What an earlier file is; OSError for what must not be replaced, such as a device."""
+    """The status of an output that exists already, or None. OSError if it must not be replaced, such as a device."""
     try:
         status = os.stat(target)
     except FileNotFoundError:
@@ -30,14 +30,14 @@ def earlier_file(target: str) -> os.stat_result | None:
 
 @contextlib.contextmanager
 def new_file(path: str, token: str | None = None, durable: bool = False) -> Iterator[Any]:
-    """Bytes written to it appear under path when the block ends; not at all if the block raises.
+    """A binary stream whose bytes appear under path when the block ends; not at all if the block raises.
 
-    They are compressed as the suffix says. An earlier file is replaced; its mode is kept, its owner and group where
-    that is allowed; of a symbolic link, the file that it leads to. token: the run's. durable: they are on the
-    disk before they appear, in case the power fails: 4 ms, 0.1 s for 200 MB.
+    They are compressed as the suffix says. An earlier file is replaced; its mode is kept, and its owner and group
+    where that is allowed. Of a symbolic link, the file that it leads to is replaced. token: the run's. durable: the
+    bytes are on the disk before they appear, in case the power fails (4 ms; 0.1 s for 200 MB).
 
     Raises:
-      OSError: it cannot be written, or there is something else than a file.
+      OSError: it cannot be written, or path names something other than a file.
     """
     token = token or new_token()
     target = os.path.realpath(path)
@@ -78,5 +78,5 @@ def _take_over(descriptor: int, earlier: os.stat_result) -> None:
 
 
 def path_kind(mode: int) -> str:
-    """What stands where a file was expected."""
+    """In words, what a path with this st_mode is, where a file was expected."""
     return "it is a folder" if stat.S_ISDIR(mode) else "it is a pipe, socket or device"

@@ -1,7 +1,7 @@
-"""Which temporary files belong to a living run: locks that the kernel gives back when a process dies, however it dies.
+"""Locks that tell the temporary files of running runs from those that killed runs left.
 
-A run holds a lock file in each folder that it writes to. A temporary file whose run holds none, and which nobody has
-locked itself, was left by a run that was killed. No Beam here.
+A run holds a lock file in each folder that it writes to; the kernel releases it when the process ends, however that
+happens. A temporary file that is not locked, and whose run holds no lock, was left by a killed run. No Beam here.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ def new_token() -> str:
 
 
 def prefix(name: str, token: str) -> str:
-    """How the hidden names of a run's temporary files for an output begin."""
+    """What the hidden names of one run's temporary files for an output begin with. token: the run's."""
     return f"{start(name)}{token}-"
 
 
 def start(name: str) -> str:
-    """How the hidden names of any run's temporary files for an output begin."""
+    """What the hidden names of all runs' temporary files for an output begin with."""
     while len(os.fsencode(name)) > _LONGEST:
         name = name[:-1]
     return f".{name}."
 
 
 def create_locked(make_path: Callable[[], str], flags: int = os.O_WRONLY, mode: int = 0o666) -> tuple[int, str]:
-    """A new file under one of the paths that make_path gives, and its descriptor, which holds its lock.
+    """Creates a file at a path that make_path gives; returns its descriptor, which holds its lock, and the path.
 
     Raises:
       OSError: it cannot be created.
@@ -49,7 +49,7 @@ def create_locked(make_path: Callable[[], str], flags: int = os.O_WRONLY, mode: 
 
 
 def try_lock(descriptor: int, wait: bool = False) -> bool:
-    """Locks an open file or folder; whether that worked: another holds it, or its file system has no locks."""
+    """Locks an open file or folder. False where another process holds the lock, or its file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
@@ -67,9 +67,9 @@ def is_at(path: str, descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def held(folders: Iterable[str], token: str) -> Iterator[None]:
-    """Marks a run's temporary files in folders of this machine as those of a living one, while the block runs.
+    """Marks a run's temporary files in folders of this machine as in use while the block runs.
 
-    Before that, removes what killed runs left there.
+    First removes those that killed runs left there.
     """
     locks = []
     for folder in sorted({os.path.realpath(folder) for folder in folders}):
@@ -130,7 +130,7 @@ def _remove_unlocked(paths: list[str], but: str = "") -> None:
 
 @contextlib.contextmanager
 def _if_unlocked(path: str) -> Iterator[bool]:
-    """Whether a regular file was not locked; then it is, while the block runs."""
+    """Locks a regular file while the block runs, and yields True; False where it cannot."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

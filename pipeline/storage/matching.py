@@ -1,7 +1,7 @@
-"""What patterns match: the files on this machine and the objects in buckets that are to be read.
+"""Finds the files on this machine and the objects in buckets that patterns match.
 
-A literal name comes first, then a folder of that name, then the pattern. Whatever a pattern matches and cannot be
-looked at is an error that names it: nothing is left out in silence.
+A pattern is first taken as a file's name, then as a folder's, then as a pattern. A match that cannot be looked at is an
+error that names it; none is left out silently.
 """
 
 import contextlib
@@ -57,9 +57,9 @@ def match_files(
 ) -> list[InputFile]:
     """The wanted files that a pattern matches now, perhaps none.
 
-    wanted: by their path, before they are looked at. on_error: takes the UsageError of each file or folder that cannot
-    be looked at; the others are still found. Raises:
-      UsageError: nobody else takes it; the storage of a pattern is not known, or cannot be listed.
+    wanted: whether a path is, asked before the file is looked at. on_error: is given the UsageError of each file or
+    folder that cannot be looked at, and the others are still found; by default it is raised. Raises:
+      UsageError: also where the storage of a pattern is not known, or cannot be listed.
     """
     check_file_system(pattern)
     found = _Walk(wanted, on_error).match(pattern) if is_local(pattern) else _match_objects(pattern)
@@ -84,7 +84,7 @@ def _has_objects(folder: str) -> bool:
 
 
 class _Walk:
-    """Matches on this machine. Found entries that cannot be looked at go to on_error."""
+    """Matches files on this machine. on_error gets each entry that cannot be looked at."""
 
     def __init__(self, wanted: Callable[[str], bool], on_error: OnError) -> None:
         self._wanted, self._on_error = wanted, on_error
@@ -105,7 +105,7 @@ class _Walk:
         return [file for file in files if file]
 
     def _mode(self, path: str) -> int | None:
-        """What a literal name is; None: nothing, or it cannot be told."""
+        """The st_mode at a path taken literally; None where there is nothing, or it cannot be told."""
         try:
             return os.stat(path).st_mode
         except ValueError as error:  # a zero byte
@@ -134,7 +134,7 @@ class _Walk:
                         yield from self._expand(path, rest, True)
 
     def _folders(self, base: str, listed: bool) -> Iterator[tuple[str, bool]]:
-        """A folder and all below it that are not hidden, however deep; links are followed, but not back up."""
+        """A folder and all below it that are not hidden, at any depth. Links are followed, unless they lead back up."""
         waiting: list[tuple[str, bool, Any]] = [(base, listed, ())]
         while waiting:
             folder, named, above = waiting.pop()
@@ -195,7 +195,7 @@ class _Walk:
 
 
 def _is_above(folder: tuple[int, int], above: Any) -> bool:
-    """Whether a folder is one of (the next above, (the next, ...))."""
+    """Whether a folder is among those above it, given as (nearest, (next, ...))."""
     while above:
         if above[0] == folder:
             return True

@@ -1,4 +1,4 @@
-"""Patterns of paths: one meaning on disk and in buckets. No file system is asked here.
+"""Patterns of paths, with one meaning on disk and in buckets. Pure text: no file system is asked here.
 
 `*`, `?` and `[...]` match within one name, `**` as a whole name matches any number of folders, also none. A name with a
 leading dot is hidden: only a part of the pattern that itself begins with a dot matches it, and `**` passes it by.
@@ -24,12 +24,12 @@ def has_magic(text: str) -> bool:
 
 
 def literal_prefix(pattern: str) -> str:
-    """What all names that match begin with: the pattern up to its first special character."""
+    """The pattern up to its first special character: all paths that match begin with it."""
     return _MAGIC.split(pattern, maxsplit=1)[0]
 
 
 def parse(pattern: str) -> list[Part]:
-    """A pattern's parts, of names between slashes. One that ends with `/` or `**` takes all files there.
+    """Splits a pattern at its slashes. A pattern that ends with `/` or `**` matches all files there.
 
     Raises:
       UsageError: a range in brackets runs backwards.
@@ -50,7 +50,7 @@ def parse(pattern: str) -> list[Part]:
 
 @cache
 def whole_expression(pattern: str) -> re.Pattern[str]:
-    """The expression that a whole path must match; raises as parse."""
+    """The regular expression that a whole path must match. Raises UsageError as parse."""
     *folders, last = parse(pattern)
     text = "".join(_any_depth() if part == ANY_DEPTH else f"{_source(part)}/" for part in folders)
     return re.compile(text + _source(last))
@@ -65,7 +65,7 @@ def _source(part: Part) -> str:
 
 
 def _expression(name: str) -> str:
-    """The expression of one name that has special characters."""
+    """The regular expression of one name between slashes that has special characters."""
     text, at = "" if name.startswith(".") else _NOT_HIDDEN, 0
     while at < len(name):
         char, end = name[at], name.find("]", at + (3 if name[at + 1 : at + 2] == "!" else 2))

@@ -1,4 +1,4 @@
-"""A folder of a run for all that is temporary, held by a lock on itself; what killed runs left is removed."""
+"""A run's own folder for temporary files, locked while it is used; folders that killed runs left are removed."""
 
 import atexit
 import contextlib
@@ -18,12 +18,12 @@ _NAME = re.compile(r"hourly-report\.[0-9a-f]{32}")
 
 @contextlib.contextmanager
 def scratch_folder(needed_at_exit: Callable[[], bool] = lambda: False) -> Iterator[str]:
-    """A new private folder for all temporary files of this process and those that it starts, while the block runs.
+    """A new private folder for the temporary files of this process and of those that it starts, while the block runs.
 
-    So what an engine leaves when the run is killed is removed by the next one too. The lock is on the folder itself,
-    which systemd's cleaner of temporary folders respects. needed_at_exit: whether it must stay until the interpreter
-    has called what the block had registered for its exit. Raises:
-      OSError: there is no place for it.
+    The next run removes it where this one is killed, with what the runner left there. The lock is on the folder
+    itself, which systemd's cleaner of temporary folders respects. needed_at_exit: whether the folder must stay until
+    the interpreter has called what the block registered for its exit. Raises:
+      OSError: the folder cannot be made.
     """
     parent = tempfile.gettempdir()
     with contextlib.suppress(OSError):  # it may be written to, but not listed
@@ -78,7 +78,7 @@ def _remove_dead(parent: str) -> None:
 
 
 def _end_programs(folder: str) -> None:
-    """Ends what runs with this temporary folder, such as Prism, which does not notice that its run is gone."""
+    """Kills the processes with this temporary folder: Prism, for one, does not notice that its run is gone."""
     variable = b"TMPDIR=" + os.fsencode(folder)
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

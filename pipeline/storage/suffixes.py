@@ -1,4 +1,4 @@
-"""Formats by the suffix of a name, which must not promise another one. Outputs are compressed by `.gz` and `.zst`."""
+"""What the suffix of a file's name promises: its format, and whether an output is compressed (`.gz`, `.zst`)."""
 
 import contextlib
 import os
@@ -30,13 +30,13 @@ def _suffix(path: str) -> tuple[str, str]:
 
 
 def other_format(path: str) -> str | None:
-    """The suffix of an input's name where it promises a format that inputs do not have (or Parquet)."""
+    """The suffix of an input's name where it stands for a format other than JSON, such as csv or parquet; else None."""
     _, suffix = _suffix(path)
     return suffix if suffix in _NO_INPUTS else None
 
 
 def check_suffix(path: str, kind: Kind) -> None:
-    """UsageError where a name promises a format that an output of this kind does not have."""
+    """UsageError where the suffix of an output's name stands for another format than the output has."""
     stem, suffix = _suffix(path)
     if kind == "HTML":
         if suffix not in ("html", "htm"):
@@ -54,7 +54,7 @@ def check_suffix(path: str, kind: Kind) -> None:
 
 @contextlib.contextmanager
 def compressing(path: str, stream: Any) -> Iterator[Any]:
-    """What compresses, as a path's suffix says, the bytes written to it into a stream that has `write`."""
+    """A stream that compresses as the suffix of path says, and writes to `stream`; that itself where there is none."""
     _, suffix = _suffix(path)
     if suffix in _GZIP:
         from isal import igzip
@@ -71,7 +71,7 @@ def compressing(path: str, stream: Any) -> Iterator[Any]:
 
 
 class _Sink:
-    """A stream that compressors may close: that only ends what they write."""
+    """A stream that stays open when a compressor closes it."""
 
     closed = False
     mode = "wb"

@@ -13,11 +13,11 @@ from pipeline.storage.files import delete_file, explain, is_io_error, is_local, 
 from pipeline.storage.local import temporary_path
 
 LONGEST_RUN_SECONDS = 14 * 24 * 3600
-"""Dataflow ends a batch after ten days; a stream needs each of its temporary objects for seconds."""
+"""Older temporary objects are removed: Dataflow ends a batch after ten days; a stream needs one for seconds."""
 
 
 def temporary_name(path: str, token: str) -> str:
-    """A new hidden name beside path; token: the run's."""
+    """A new hidden path beside an output's. token: the run's."""
     return temporary_path(path, token) if is_local(path) else _object_prefix(path, token) + uuid.uuid4().hex
 
 
@@ -28,7 +28,7 @@ def _object_prefix(path: str, token: str) -> str:
 
 @contextlib.contextmanager
 def explained(path: str) -> Iterator[None]:
-    """OutputError with path and reason where what the block writes fails."""
+    """Turns an error of storage in the block into an OutputError with path and reason."""
     try:
         yield
     except Exception as error:
@@ -38,9 +38,9 @@ def explained(path: str) -> Iterator[None]:
 
 
 def held(paths: Collection[str], token: str) -> contextlib.AbstractContextManager[None]:
-    """Marks a run's temporary files beside outputs here as those of a living one; removes those of dead ones.
+    """Marks a run's temporary files beside its outputs as in use while the block runs.
 
-    In buckets only their age tells the dead from the living.
+    First removes those that killed runs left; in buckets, which have no locks, those of LONGEST_RUN_SECONDS and more.
     """
     for path in paths:
         if not is_local(path):
@@ -50,7 +50,7 @@ def held(paths: Collection[str], token: str) -> contextlib.AbstractContextManage
 
 
 def held_folders(folders: Collection[str], token: str) -> contextlib.AbstractContextManager[None]:
-    """As held, for a run that writes any files in folders."""
+    """As held, for a run that writes files of any name in folders."""
     for folder in folders:
         if not is_local(folder):
             _remove_old(f"{folder.rstrip('/')}/.")
@@ -58,7 +58,7 @@ def held_folders(folders: Collection[str], token: str) -> contextlib.AbstractCon
 
 
 def _remove_old(prefix: str) -> None:
-    """Removes temporary objects that no run can need any more, of paths that begin so (a folder, part of a name)."""
+    """Removes temporary objects older than the longest run whose paths begin with prefix (a folder, part of a name)."""
     with contextlib.suppress(Exception):  # where it fails, writing tells why
         for file in list_objects(prefix):
             is_temporary = locks.TEMPORARY.fullmatch(file.path[prefix.rindex("/") + 1 :])
@@ -67,7 +67,7 @@ def _remove_old(prefix: str) -> None:
 
 
 def remove_leftovers(path: str, token: str) -> None:
-    """Removes a run's temporary files beside path."""
+    """Removes the temporary files that a run has beside an output. token: the run's. Raises storage's own errors."""
     if is_local(path):
         folder, name = posixpath.split(os.path.realpath(path))
         prefix = locks.prefix(name, token)

@@ -1,4 +1,4 @@
-"""Whether an output can be written, found before anything runs."""
+"""Checks, before anything runs, that outputs can be written."""
 
 import os
 
@@ -10,6 +10,7 @@ from pipeline.storage.temporary import temporary_name
 
 
 def is_same(one: str, other: str) -> bool:
+    """Whether two paths name the same file, symbolic links followed; of objects, whether they are equal."""
     return one == other or (is_local(one) and is_local(other) and os.path.realpath(one) == os.path.realpath(other))
 
 
@@ -32,7 +33,7 @@ def check_writable(path: str) -> None:
 
 
 def check_folder(path: str) -> None:
-    """UsageError where no file can be made in a folder, which is made if it is on this machine and not there."""
+    """UsageError where no file can be made in a folder. A missing folder on this machine is made."""
     if is_local(path):
         try:
             os.makedirs(path, exist_ok=True)

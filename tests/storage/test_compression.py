@@ -79,7 +79,7 @@ def test_a_header_byte_by_byte() -> None:
 def test_a_header_with_a_wrong_check_sum_is_damage() -> None:
     packed = bytearray(member(DATA, None, b"name", None, True))
     packed[12] ^= 1
-    with pytest.raises(DamagedError, match="check sum"):
+    with pytest.raises(DamagedError, match="checksum"):
         unpack(GZIP, io.BytesIO(packed))
 
 
