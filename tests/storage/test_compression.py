@@ -95,7 +95,7 @@ def test_zeros_behind_the_last_member_are_padding(codec: Codec, zeros: int) -> N
     packed = PACK[codec.name](DATA) * 2 + bytes(zeros)
     assert unpack(codec, io.BytesIO(packed)) == DATA * 2
     for more in (b"x", PACK[codec.name](DATA)):
-        with pytest.raises(DamagedError, match="behind zeros"):
+        with pytest.raises(DamagedError, match="follow the zeros"):
             unpack(codec, io.BytesIO(packed + more))
 
 
