@@ -1,4 +1,4 @@
-"""Who and what gets in: what can be told from the head of a request, before its body is read."""
+"""Refuses requests by their head alone, before the body is read: path, method, token, encoding, length, options."""
 
 import hmac
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from pipeline.storage.compression import GZIP, ZSTD, Codec
 _READ = "GET, HEAD, OPTIONS"
 _READABLE = ("/openapi.json", "/app.js", "/chart.js", "/report.js", "/style.css", "/healthz", "/metrics")
 ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", **dict.fromkeys(_READABLE, _READ)}
-"""Every path there is, with its methods."""
+"""Every path that is served, with its methods as `Allow` lists them."""
 
 _KINDS = {"/healthz": "health", "/metrics": "metrics"}
 _ENCODINGS = {"": None, "identity": None, "gzip": GZIP, "x-gzip": GZIP, "zstd": ZSTD}
 
 
 def refuse(method: str, path: str, headers: Mapping[str, str], settings: Settings) -> Problem | None:
-    """The reason not to serve a request, or None. headers: by their WSGI names, without HTTP_."""
+    """The problem to answer a request with instead of serving it, or None. headers: by WSGI names, without HTTP_."""
     if path not in ALLOWED:
         return Problem(404, "there is nothing here; POST events to /")
     if method not in ALLOWED[path].split(", "):
@@ -29,7 +29,7 @@ def refuse(method: str, path: str, headers: Mapping[str, str], settings: Setting
 
 
 def kind(method: str, path: str) -> str:
-    """What a request is for: report, page, file (of the page), health, metrics, or other."""
+    """What a request is for, as log and metrics name it: report, page, file (of the page), health, metrics, other."""
     if path == "/":
         return "report" if method == "POST" else "page"
     return _KINDS.get(path, "file" if path in ALLOWED else "other")
@@ -58,7 +58,7 @@ def _unacceptable(headers: Mapping[str, str], limit: int) -> Problem | None:
 
 
 def refuse_options(query: str, settings: Settings) -> Problem | None:
-    """The reason not to make a report as a POST's query string asks, or None."""
+    """The problem to answer a POST with whose query string has unknown or bad parameters, or None."""
     try:
         settings.report.asked(query)
     except UsageError as error:
@@ -67,7 +67,7 @@ def refuse_options(query: str, settings: Settings) -> Problem | None:
 
 
 def codec(headers: Mapping[str, str]) -> Codec | None:
-    """How the body of a request that is not refused was compressed for the way."""
+    """The compression that Content-Encoding names, or None. For requests that were not refused only."""
     return _ENCODINGS[_encoding(headers)]
 
 
@@ -76,5 +76,5 @@ def _encoding(headers: Mapping[str, str]) -> str:
 
 
 def too_large(limit: int) -> Problem:
-    """A body of more than limit bytes."""
+    """The problem (413) of a body of more than limit bytes."""
     return Problem(413, f"the body has more than {limit} bytes")

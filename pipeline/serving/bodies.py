@@ -1,4 +1,4 @@
-"""A request's body: copied to a file, decompressed, never whole in memory and never more than the limit."""
+"""Copies a request's body to a file, decompressed; never whole in memory, and never more than the limit."""
 
 import errno
 import io
@@ -17,11 +17,12 @@ _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def spool(stream: BinaryIO, length: int, path: Path, limit: int, sent: Codec | None) -> None:
-    """Makes length bytes of a stream a file; of a body that the server put into one already, that one. limit: of bytes.
+    """Puts a body of length bytes at path, decompressed. A body that is in a file already is linked, not copied.
 
-    sent: how it was compressed for the way. What is a compressed file itself is decompressed too. Raises:
-      ProblemError: 400 the body breaks off, is not of its encoding, or is nothing, compressed; 413 the file would
-      exceed the limit; 507 no room for it.
+    limit: most bytes of the file. sent: the compression that Content-Encoding names; a body that is a compressed file
+    besides is decompressed too. Raises:
+      ProblemError: 400 the body breaks off, is not in its encoding, or holds nothing compressed; 413 the file would
+      exceed the limit; 507 the disk is full; 503 memory or open files are short.
     """
     if sent and not length:
         raise ProblemError(400, f"the body is empty, not even the header of {sent.name}")
@@ -38,7 +39,7 @@ def spool(stream: BinaryIO, length: int, path: Path, limit: int, sent: Codec | N
 
 
 def _unpack(source: "_Body", sent: Codec | None, path: Path, limit: int) -> tuple[Codec | None, int]:
-    """Writes what a body holds; how that was compressed, if at all, and its bytes."""
+    """Writes a body decompressed to path; returns its compression, if any, and how many bytes were written."""
     try:
         with open(path, "wb") as target:
             plain, codec = _plain(cast(BinaryIO, source), sent)
@@ -55,7 +56,7 @@ def _is_compressed(path: Path) -> bool:
 
 
 def _plain(source: BinaryIO, sent: Codec | None) -> tuple[BinaryIO, Codec | None]:
-    """What a body holds: compressed for the way, or a compressed file, or both; and how, if at all."""
+    """A stream of a body decompressed, and its compression: that of its encoding, of the file sent, or None."""
     file = _Peeked(sent.open(source) if sent else source)
     codec = codec_of_content(file.peek())
     if codec is None:
@@ -89,7 +90,7 @@ class _Peeked(io.RawIOBase):
 
 
 def _link(stream: BinaryIO, length: int, path: Path) -> bool:
-    """Makes path lead to the nameless file that the stream reads, on Linux; whether there is one with just the body."""
+    """Links path to the nameless file that holds just the body, on Linux; False where there is no such file."""
     try:
         stream.flush()
         file = stream.fileno()
@@ -103,7 +104,7 @@ def _link(stream: BinaryIO, length: int, path: Path) -> bool:
 
 
 def no_room(error: OSError | MemoryError) -> ProblemError:
-    """507 where a disk is full, 503 where memory or files are short for now, or its folder is of no use."""
+    """The problem for an error of files or memory: 507 where the disk is full, else 503, since it may pass."""
     if isinstance(error, MemoryError) or error.errno in _SHORT:
         return ProblemError(503, "the server is short of memory or files", Retry_After="5")
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -113,7 +114,7 @@ def no_room(error: OSError | MemoryError) -> ProblemError:
 
 
 def shortage(error: BaseException | None) -> ProblemError | None:
-    """What a run's failure is answered with where memory or files were short; None: that was not the reason."""
+    """503 where an error, or one that caused it, is a lack of memory or open files; else None."""
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORT):
             return no_room(error)
@@ -122,7 +123,7 @@ def shortage(error: BaseException | None) -> ProblemError | None:
 
 
 class _Body:
-    """Reads a request's body up to its declared length, as WSGI asks for."""
+    """Reads a request's body up to its declared length: WSGI forbids reading further."""
 
     closed = False  # Arrow asks, and closes
 
@@ -141,7 +142,7 @@ class _Body:
 
 
 def _copy(source: Any, target: BinaryIO, limit: int) -> int:
-    """Bytes that were copied."""
+    """Copies all of source; returns how many bytes. ProblemError 413 beyond limit."""
     copied = 0
     while data := source.read(_COPY_BYTES):
         copied += len(data)

@@ -1,4 +1,4 @@
-"""Reads a request from a connection, within bounds, and ends it with a problem as soon as one is known."""
+"""Parses requests as they arrive, within bounds, and refuses one as soon as there is a reason."""
 
 import re
 import time
@@ -14,10 +14,10 @@ from pipeline.serving.problems import Problem
 from pipeline.serving.settings import Settings
 
 HEAD_BYTES = 32 * 1024
-"""Most bytes of a request's head: what browsers and proxies send is below 16 KiB."""
+"""Most bytes of a request's head; browsers and proxies send less than 16 KiB."""
 
 HEADER_LINES = 200
-"""Most lines in a head: waitress joins lines of one name by copying, so their cost grows with the square."""
+"""Most lines of a head: waitress joins header lines of one name by copying, in quadratic time."""
 
 _CONTROL_LINE = 1024  # bytes: the size of a chunk, with its extensions
 _TRAILER = 8 * 1024  # bytes
@@ -26,16 +26,16 @@ _FRAMING_A_BYTE = 16  # ... this for each byte of the body: chunks of one byte n
 _SLOWEST = 2000  # bytes a second that a body must reach on average, after the first seconds
 
 _REQUEST_LINE = re.compile(rb"(?=([^ \r\n]+))\1 (?=([^ \r\n]+))\2( HTTP/[0-9]\.[0-9])?[ \t]*\r\n")
-"""What stands in (?=()) is not given back: to try shorter words took 1 ms for 30 KB."""
+"""Groups in (?=()) are atomic: what they matched is not tried shorter, which took 1 ms for 30 KB."""
 
 _LONG_AUTHORITY = re.compile(rb"[^ ]+ [^ :?#]+://[^ ?#/]{300}")
-"""Of a target such as http://HOST/, whose names have 253 bytes at most: for 30 KB of digits waitress takes 1.5 ms."""
+"""A target such as http://HOST/ with a host of 300 bytes; names have 253. waitress takes 1.5 ms for 30 KB of digits."""
 
 _CONTROL = re.compile(rb"([0-9A-Fa-f]{1,16})(;[^\r\n]*)?\r\n")
 
 
 class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
-    """A request while it arrives. refused: a Problem, if its head gives the reason; error: if no more is read of it."""
+    """A request as it arrives. refused: the Problem that its head is, or None. error: set once no more is read."""
 
     command = path = ""  # until the head is there
     body_rcv: Any
@@ -47,7 +47,7 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
         self._admitted = False
 
     def received(self, data: bytes) -> int:
-        """Bytes of data that belong to this request."""
+        """Takes data; returns how many of its bytes belong to this request."""
         if self.error:
             return len(data)
         try:
@@ -60,7 +60,7 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
         return consumed
 
     def parse_header(self, header_plus: bytes) -> None:
-        """As waitress's, for heads that nobody sends too."""
+        """As waitress's, also for heads that would make it fail, take seconds, or be taken for another request."""
         if header_plus.count(b"\r\n") > HEADER_LINES:
             self.fail(Problem(431, f"the head of the request has more than {HEADER_LINES} lines"))
             return
@@ -71,7 +71,7 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
         except ValueError as error:  # a number of 5,000 digits, the target http://[
             raise waitress.parser.ParsingError(str(error)) from None
         if "TRANSFER_ENCODING" in self.headers:  # waitress takes it out where it means something
-            raise waitress.parser.ParsingError("Transfer-Encoding is of HTTP/1.1")
+            raise waitress.parser.ParsingError("Transfer-Encoding needs HTTP/1.1")
         if self.chunked:
             if "CONTENT_LENGTH" in self.headers:  # a proxy may have believed the other one
                 raise waitress.parser.ParsingError("both Content-Length and Transfer-Encoding")
@@ -98,7 +98,7 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
             self.expect_continue = False  # or waitress would go on reading
 
     def fail(self, problem: Problem) -> None:
-        """Ends the request: it will be answered with the problem, and the connection closed."""
+        """Ends the request: it is answered with the problem, and its connection is closed."""
         self.error, self.completed, self.expect_continue = problem, True, False
 
     @property
@@ -112,19 +112,19 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
 
 
 def _is_costly(head: bytes) -> bool:
-    """Whether waitress's patterns take seconds to refuse a head (20 s for 30 KB of blanks).
+    """Whether waitress's patterns would take seconds to refuse a head (20 s for 30 KB of blanks).
 
-    Long runs, and folded lines, which make them. HTTP lets servers refuse folded lines.
+    They do for long runs of blanks, which folded lines become; HTTP lets servers refuse folded lines.
     """
     flat = head.replace(b"\t", b" ")
     return b" " * 64 in flat or b"\n " in flat
 
 
 class Ahead:
-    """Stands for the requests that came behind one that is not answered yet; to be parsed when it is.
+    """Keeps the bytes that came after a request that is not answered yet; they are parsed once it is.
 
-    What came in one piece would else be parsed in one go, while all other connections wait: a hundred clients that send
-    forty small requests each took half a second.
+    Parsed at once, requests that come in one piece make all other connections wait: half a second for a hundred clients
+    that send forty small requests each.
     """
 
     expect_continue = headers_finished = completed = begun = False
@@ -138,19 +138,20 @@ class Ahead:
         return len(data)
 
     def is_late(self, seconds: float) -> bool:
-        """No: it is the server's turn."""
+        """No: the client waits for the server."""
         return False
 
 
 def is_slow(began: float, done: int, seconds: float) -> bool:
-    """Whether bytes that were done since a time began (monotonic) are fewer than a client manages. seconds: granted."""
+    """Whether done bytes are too few for the time since began (monotonic). seconds: what is granted before any byte."""
     return time.monotonic() - began > seconds + done / _SLOWEST
 
 
 class ChunkedBody:
-    """Takes chunks apart; for waitress's parser, whose own receiver has no bounds and takes microseconds for a byte.
+    """Decodes a chunked body for waitress's parser, whose own decoder has no bounds and takes microseconds a byte.
 
-    completed: the body and its trailer are here. error: what is wrong. The trailer is ignored.
+    buffer: gets the body's bytes. completed: whether body and trailer are here. error: why the body is refused, or
+    None. The trailer is ignored.
     """
 
     def __init__(self, buffer: Any) -> None:
@@ -173,7 +174,7 @@ class ChunkedBody:
         return self._buffer
 
     def received(self, data: bytes) -> int:
-        """Bytes of data that belong to the body."""
+        """Takes data; returns how many of its bytes belong to the body."""
         before = len(self._rest)
         try:
             end = self._take(self._rest + data)
@@ -183,7 +184,7 @@ class ChunkedBody:
         return end - before
 
     def _take(self, text: bytes) -> int:
-        """Takes what has come; returns where the body ends in text, or the end of text."""
+        """Decodes text; returns the index where the body ends in it, or its length."""
         at, pieces = 0, []
         while at < len(text) and not self.completed:
             if self._left:
@@ -211,10 +212,10 @@ class ChunkedBody:
     def _add_framing(self, count: int) -> None:
         self._framing += count
         if self._framing > _FRAMING + _FRAMING_A_BYTE * self._bytes:
-            raise _FramingError("the chunks are more frame than body")
+            raise _FramingError("the chunks have too much framing for their bytes")
 
     def _control(self, text: bytes, at: int) -> int:
-        """Reads what stands between the bytes of chunks. Where it ends in text; at, where it has not come whole."""
+        """Reads what stands between chunks; returns the index after it in text, or at if it has not come whole."""
         if self._in_trailer:
             return self._trailer(text, at)
         if self._in_chunk:
@@ -222,10 +223,10 @@ class ChunkedBody:
         line = _CONTROL.match(text, at)
         if line is None:
             if text.find(b"\r\n", at) >= 0:
-                raise _FramingError("the size of a chunk is no number")
+                raise _FramingError("the size of a chunk is not a hexadecimal number")
             return at
         if line[2] and not CHUNK_EXT_RE.match(line[2]):
-            raise _FramingError("an extension of a chunk is not as it should be")
+            raise _FramingError("an extension of a chunk is malformed")
         self._left = int(line[1], 16)
         self._in_chunk, self._in_trailer = self._left > 0, self._left == 0
         return line.end()
@@ -235,7 +236,7 @@ class ChunkedBody:
             self._in_chunk = False
             return at + 2
         if text[at:] != b"\r":
-            raise _FramingError("a chunk does not end as it should")
+            raise _FramingError("a chunk is longer than its size says")
         return at
 
     def _trailer(self, text: bytes, at: int) -> int:
@@ -250,4 +251,4 @@ class ChunkedBody:
 
 
 class _FramingError(Exception):
-    """Chunks that are not as they should be."""
+    """The framing of chunks is malformed, or too large."""

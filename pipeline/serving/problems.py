@@ -1,4 +1,4 @@
-"""Every answer that is not what was asked for: problem documents by RFC 9457, without internals."""
+"""Problem documents (RFC 9457): the answers to all that is refused or fails, without internals."""
 
 import contextlib
 import dataclasses
@@ -18,14 +18,14 @@ from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 from pipeline.transforms.read import open_file
 
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-"""On every answer."""
+"""Headers of every answer."""
 
 CONTENT_TYPE = "application/problem+json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """status: of HTTP. detail: what a person can act on. members: more of the document. headers: of the answer."""
+    """A problem document. status: HTTP's. detail: what to do. members: more of the document. headers: of the answer."""
 
     status: int
     detail: str
@@ -45,16 +45,16 @@ class Problem:
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """headers, and those that every problem has."""
+        """The problem's own headers, with those that every problem has."""
         return {"Content-Type": CONTENT_TYPE, **SAFE_HEADERS, **self.headers}
 
     def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        """As waitress asks an error for its answer. ident: what the server calls itself; unused."""
+        """Status line, headers and body, as waitress asks for them. ident: the server's name; unused."""
         return f"{self.status} {self.title}", list(self.all_headers.items()), self.body
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem."""
+    """Raised to answer a request with a problem. headers: Retry_After for Retry-After."""
 
     def __init__(self, status: int, detail: str, **headers: str) -> None:
         super().__init__(detail)
@@ -62,7 +62,7 @@ class ProblemError(Exception):
 
 
 def reject_problem(error: RejectsError, body: Path) -> Problem:
-    """400 with the first rejects and how many there are. body: plain, to find the lines of JSON Lines."""
+    """The problem (400) of a body with rejects: the first ones, and how many. body: decompressed, to number lines."""
     tally = error.tally or _tally(body)
     if not tally.rejected:
         return Problem(400, str(error))
@@ -77,7 +77,7 @@ def reject_problem(error: RejectsError, body: Path) -> Problem:
 
 
 def _tally(body: Path) -> Tally:
-    """A body's tally, found again: of an engine in another process only a text comes back. Empty where it fails."""
+    """A body's tally, made anew: from a runner in another process only a message comes back. Empty if that fails."""
     tally = Tally()
     with contextlib.suppress(PipelineError), open_file(InputFile(str(body), SIZE_UNKNOWN, body.name)) as reader:
         for block in itertools.chain.from_iterable(map(reader.read_part, range(reader.parts))):

@@ -1,4 +1,4 @@
-"""What a server has: a folder of its own, open files and with them connections, cores, memory."""
+"""What the server takes from its machine: a folder for temporary files, open files for connections, cores, memory."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from pipeline.storage.locks import is_at, new_token, try_lock
 _PREFIX = "hourly-report-server."
 
 SERVED = "served"
-"""A file in the folder while a worker can make reports: those that start leave connections to it."""
+"""A file in the folder, there while a worker can make reports: workers that start leave connections to that one."""
 
 _CONNECTIONS = 1000
 _FILES_A_CONNECTION = 2  # its socket, and its body or its report
@@ -26,9 +26,9 @@ _FILES = 160  # of the process itself: about 70 for Beam, and room for more
 
 @contextlib.contextmanager
 def runtime_folder() -> Iterator[Path]:
-    """A new folder, private, locked while it is used, removed at the end or by the next start.
+    """A new private folder, locked while it is used; removed at the end, or by the next start of a server.
 
-    Removes before what servers left that were killed. Raises OSError: there is no place for it.
+    First removes those that killed servers left. Raises OSError: it cannot be made.
     """
     parent = Path(tempfile.gettempdir())
     with contextlib.suppress(OSError):  # it may be written to, but not listed
@@ -43,9 +43,9 @@ def runtime_folder() -> Iterator[Path]:
 
 
 class Hold:
-    """Shares a lock on a folder itself, which other starts and systemd's cleaner of temporary folders respect.
+    """A shared lock on a folder, which other starts and systemd's cleaner of temporary folders respect.
 
-    The folder is made where there is none.
+    A missing folder is made. Raises OSError: it cannot be made, or belongs to another user.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +54,7 @@ class Hold:
         self.renew()
 
     def renew(self) -> None:
-        """Makes the folder again where it was removed all the same. Raises OSError, also where it is not ours."""
+        """Makes and locks the folder again if it was removed all the same. Raises OSError as above."""
         with self._lock:
             while not (self._descriptor >= 0 and is_at(str(self._folder), self._descriptor)):
                 self.release()
@@ -62,7 +62,7 @@ class Hold:
                     self._descriptor = _share(self._folder)
 
     def release(self) -> None:
-        """Gives back the lock."""
+        """Releases the lock."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
@@ -81,7 +81,7 @@ def _share(folder: Path) -> int:
 
 
 def remove_stale(parent: Path) -> None:
-    """Removes the folders of this user's servers that nobody holds any more; OSError: parent cannot be listed."""
+    """Removes folders of this user's servers that are not locked any more. OSError: parent cannot be listed."""
     for name in os.listdir(parent):
         if name.startswith(_PREFIX):
             with contextlib.suppress(OSError):
@@ -98,16 +98,16 @@ def _remove_unheld(folder: Path) -> None:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """How many cores this process may use, by its affinity where the system has that."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def connections(slots: int) -> int:
-    """Connections for which there are files, so that none fails for want of one; more wait to be accepted.
+    """How many connections a process may accept so that open files suffice; others wait until one is closed.
 
-    Raises the limit of open files as far as that needs, and as the system allows.
+    slots: of the process. Raises the limit of open files as far as that needs and the system allows.
     """
     own = _FILES + slots * _FILES_A_SLOT
     wanted = own + _CONNECTIONS * _FILES_A_CONNECTION
@@ -122,8 +122,8 @@ def connections(slots: int) -> int:
 
 
 def bound_memory() -> None:
-    """For processes that are started from here: two arenas of glibc, between which threads leave no freed memory.
+    """Limits glibc's malloc to two arenas in processes that are started from here; freed memory stays in each arena.
 
-    By default there are eight a core: a worker grew from 256 to 392 MiB over thousands of requests.
+    By default there are eight a core, and a worker grew from 256 to 392 MiB over thousands of requests.
     """
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")

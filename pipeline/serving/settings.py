@@ -1,4 +1,4 @@
-"""How the server runs, and how a report is made."""
+"""Settings of the server, and of the reports it makes."""
 
 import dataclasses
 import urllib.parse
@@ -12,9 +12,10 @@ from pipeline.serving.resources import cores
 
 @dataclasses.dataclass(frozen=True)
 class ReportSettings:
-    """How a report is made: what a request may set. Equal settings share a graph.
+    """How a report is made; a request may set each of these. Requests with equal settings share a graph.
 
-    utc_offset, time_zone: as HourClock.parse takes them. skip_rejects: they are left out, else they refuse the body.
+    utc_offset, time_zone: as HourClock.parse takes them. skip_rejects: leave rejects out; else a body with any is
+    refused.
     """
 
     utc_offset: str | None = DEFAULT_UTC_OFFSET
@@ -24,7 +25,7 @@ class ReportSettings:
     skip_rejects: bool = False
 
     def changed(self, values: dict[str, str]) -> "ReportSettings":
-        """These settings but for some, as texts by the names of parameters.
+        """These settings with some replaced. values: texts by the names of PARAMETERS.
 
         Raises UsageError: an unknown parameter, or a bad value, by the checks of the command line.
         """
@@ -44,7 +45,7 @@ class ReportSettings:
         return result
 
     def asked(self, query: str) -> "ReportSettings":
-        """These settings but for those that a request's query string sets; UsageError as changed."""
+        """These settings with those replaced that a request's query string sets. Raises UsageError as changed()."""
         values: dict[str, str] = {}
         for piece in filter(None, query.split("&")):
             name, _, value = piece.partition("=")
@@ -58,11 +59,11 @@ class ReportSettings:
 
 
 PARAMETERS = ("utc_offset", "time_zone", "impressions_factor", "deduplicate", "rejects")
-"""Of a request, and options of the server."""
+"""Query parameters of a request; options of the server have the same names."""
 
 
 USUAL_REPORT = ReportSettings()
-"""Where neither the server's options nor a request say otherwise."""
+"""How a report is made where neither the server's options nor the request say."""
 
 
 def _one_of(name: str, value: str, no: str, yes: str) -> bool:
@@ -75,11 +76,11 @@ def _one_of(name: str, value: str, no: str, yes: str) -> bool:
 class Settings:
     """How the server runs.
 
-    processes: each with its own interpreter. slots: reports that a process makes at a time. queue: requests of a
-    process that may wait for one. max_body_bytes also bounds a body after decompression. timeout: seconds of silence
-    after which a client is cut off. grace: seconds that running requests have at the end. token: what a POST must
-    show, or None. staging: a folder in a bucket, or None. report: how a report is made where a request does not say.
-    log_format: text or json. beam_arguments: Beam's own options.
+    processes: workers, each with an interpreter of its own. slots: reports that a worker makes at a time. queue:
+    requests of a worker that may wait for a slot. max_body_bytes: of a body, also after decompression. timeout: seconds
+    of silence after which a client is cut off. grace: seconds that running requests have when the server stops. token:
+    the bearer token that a POST needs, or None. staging: a folder in a bucket, or None. report: used where a request
+    does not say. log_format: text or json. beam_arguments: Beam's own options.
     """
 
     host: str = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""A folder in a bucket between this server and a runner whose workers do not see its disk."""
+"""Reports by runners whose workers do not see this machine's disk: body and report pass through a bucket."""
 
 import copy
 import dataclasses
@@ -25,7 +25,7 @@ _COPY_BYTES = 1024 * 1024
 
 
 def check_staging(staging: str | None, options: PipelineOptions, folder: Path) -> None:
-    """UsageError where a runner needs a staging folder or another option, or the folder cannot be written."""
+    """UsageError where a runner lacks a staging folder or another option, or the folder cannot be written to."""
     remote = dataflow.is_dataflow(options)
     if remote and not staging:
         raise OptionError("staging is missing: DataflowRunner's workers do not see this machine's disk")
@@ -41,14 +41,14 @@ def check_staging(staging: str | None, options: PipelineOptions, folder: Path) -
 
 
 class StagedJob:
-    """Makes reports of a file on this machine by a job that reads it from a bucket and writes its report there."""
+    """Makes a report of a file on this machine by a job that reads a copy in a bucket, and writes the report there."""
 
     def __init__(self, body: InputFile, report: Path, staging: str, options: PipelineOptions) -> None:
         self._body, self._report = body, report
         self._staging, self._shared = staging.rstrip("/"), options
 
     def run(self, settings: ReportSettings) -> Summary:
-        """As run_job; its objects are gone at the end. Raises ProblemError 503: the bucket fails."""
+        """As run_job; removes its objects at the end. Raises ProblemError 503 where the bucket fails."""
         folder = f"{self._staging}/{uuid.uuid4().hex}"
         staged = self._body._replace(path=f"{folder}/body", size=Path(self._body.path).stat().st_size)
         job = Job((staged,), f"{folder}/report.csv", **dataclasses.asdict(settings))
@@ -61,12 +61,12 @@ class StagedJob:
             if not (is_io_error(error) or isinstance(error, OutputError)):
                 raise
             logging.getLogger(__name__).error("%s: %s", folder, error)
-            raise ProblemError(503, "the bucket of the reports fails", Retry_After="60") from None
+            raise ProblemError(503, "the server's bucket cannot be used; its log says why", Retry_After="60") from None
         finally:
             _remove([staged.path, job.output])
 
     def _options(self, job: Job) -> PipelineOptions:
-        """Options of the job's own: Dataflow refuses a second job of a name, and Beam writes into them."""
+        """The job's own copy of the options, since Beam writes into them, with its own name, which Dataflow needs."""
         options = copy.deepcopy(self._shared)
         if dataflow.is_dataflow(options):
             dataflow.prepare(options, [file.path for file in job.files], str(self._report.parent))

@@ -1,4 +1,4 @@
-"""The parent process: binds the socket, starts the workers, starts anew those that crash, and stops them."""
+"""The parent process: binds the socket, starts the workers, replaces those that crash, and stops them."""
 
 import contextlib
 import multiprocessing
@@ -18,15 +18,15 @@ from pipeline.serving.resources import SERVED, bound_memory, runtime_folder
 from pipeline.serving.settings import Settings
 
 _BACKLOG = 1024
-_CRASHES = 3  # of workers that never got ready, in a row: it would not get better
+_CRASHES = 3  # in a row, of workers that never got ready: then the server gives up
 _PAUSE_SECONDS = 1.0  # before a worker is started anew
 
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT.
 
-    Raises UsageError: the address cannot be had, or a worker says what is wrong. PipelineError: workers crash, or there
-    is no folder for temporary files.
+    Raises UsageError: the address cannot be bound, or a worker refuses the settings. PipelineError: workers crash, or
+    there is no folder for temporary files.
     """
     try:
         listener = _listen(settings.host, settings.port)
@@ -51,7 +51,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
-    """The first thing a worker runs; only it loads Beam, the parent never does."""
+    """Runs a worker in its process. Workers load Beam, the parent never does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
     with lean([*settings.beam_arguments, settings.staging or ""]):
         from pipeline.serving import worker
@@ -70,7 +70,7 @@ class _Worker:
         child.close()
 
     def hear(self) -> UsageError | str | None:
-        """What it said: "" ready, None nothing."""
+        """What the worker has reported: "" that it is ready, a UsageError, or None, nothing yet."""
         try:
             said: UsageError | str | None = self.ready.recv() if self.ready.poll() else None
         except EOFError:  # it crashed before it said anything
@@ -80,7 +80,7 @@ class _Worker:
 
 
 class Supervisor:
-    """Runs the workers. folder: the server's own, for the temporary files of all."""
+    """Runs the workers. folder: the server's, in which each worker gets one for its temporary files."""
 
     def __init__(self, settings: Settings, listener: socket.socket, folder: Path) -> None:
         self._settings, self._listener, self._folder = settings, listener, folder
@@ -88,7 +88,7 @@ class Supervisor:
         self._crashes, self._announced = 0, False
 
     def run(self) -> None:
-        """Runs until a signal comes; raises as serve() where it makes no sense."""
+        """Runs until a signal comes. Raises UsageError and PipelineError as serve()."""
         wake, waker = socket.socketpair()
         waker.setblocking(False)
         signal.set_wakeup_fd(waker.fileno())
@@ -133,7 +133,7 @@ class Supervisor:
         self._announced = True
 
     def _replace(self, place: int, wake: socket.socket) -> bool:
-        """Starts a crashed worker anew, unless that is hopeless or the server is stopped."""
+        """Replaces a crashed worker; False where too many crashed, or the server is stopped meanwhile."""
         worker = self._workers[place]
         self._crashes += not worker.is_ready
         if self._crashes >= _CRASHES:
@@ -152,7 +152,7 @@ class Supervisor:
         journal.say(self._settings.log_format, level, text)
 
     def _stop(self) -> None:
-        """Refuses new connections, lets the workers finish, kills those that do not."""
+        """Refuses new connections, lets the workers finish, and kills those that take too long."""
         self._listener.close()
         for worker in self._workers:
             worker.process.terminate()

@@ -46,7 +46,11 @@ def test_an_earlier_report_is_replaced_whole(capsys: pytest.CaptureFixture[str])
         ("a.json", b'[{"id":NaN}]', "not JSON: NaN"),
         ("a.json", b"[" * 10_000 + b"]" * 10_000, "nested deeper than 200"),
         ("a.json", b'["\xff"]', "invalid UTF-8"),
-        ("a.jsonl.gz", gzip.compress(json_lines(EXAMPLE_EVENTS * 9))[:-9], "cannot be read: the compressed data breaks off"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(json_lines(EXAMPLE_EVENTS * 9))[:-9],
+            "cannot be read: the compressed data breaks off",
+        ),
         ("a.jsonl.gz", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
         ("a.jsonl.zst", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
         ("a.jsonl.bz2", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
