@@ -22,8 +22,13 @@ SMALL_BLOCK = 64 * 1024
 """Bytes up to which the strict decoder alone is used: 64 KiB take it 7 ms, and loading compiled code 60 ms."""
 
 MANY_REJECTS = 100_000
-"""Rejects after which a source is given up, where rejects are not kept (a second of work)."""
+"""Rejects after which a source is given up, where they refuse it (a second of work)."""
 
+MANY_SKIPPED = 1_000_000
+"""Rejects after which a source is given up, where they are left out.
+
+Each takes 5 microseconds, however short it is: a body of 256 MiB in lines of one character would take ten minutes.
+"""
 
 _SPANS_AT_A_TIME = 4096
 
@@ -143,9 +148,8 @@ class BrokenBlock(AnyBlock):
 def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
     """Decodes a block: the valid events as columns, the others as rejects.
 
-    All rejects are kept and counted without max_rejects, and counted alone where it is 0. Else so many are kept, and
-    decoding ends at MANY_REJECTS of them: who keeps but a few will refuse the source, and should not wait for millions
-    to be explained.
+    All rejects are kept and counted without max_rejects. Else so many are kept, and decoding ends where too_many() are
+    found: who keeps but a few will refuse the source, and should not wait for millions to be explained.
 
     Raises:
       InputError: a block of array elements is not JSON. (A bad line of JSON Lines is a reject.)
@@ -207,9 +211,14 @@ def _decode_spans(block: Block, spans: Iterator[Span], want_ids: bool, max_rejec
         rejected += 1
         if max_rejects is None or len(rejects) < max_rejects:
             rejects.append(_reject(block, start, stop, None if lines else block.index + before, reason))
-        elif max_rejects and rejected >= MANY_REJECTS:
+        elif too_many(rejected, max_rejects):
             break
     return _with_rejects(Batch.of(events, want_ids), rejected, rejects)
+
+
+def too_many(rejected: int, max_rejects: int | None) -> bool:
+    """Whether a source with so many rejects is given up. max_rejects: as decode() takes it; 0, they are skipped."""
+    return max_rejects is not None and rejected >= (MANY_REJECTS if max_rejects else MANY_SKIPPED)
 
 
 def _with_rejects(batch: Batch, rejected: int, rejects: list[Reject]) -> Batch:

@@ -8,7 +8,7 @@ import apache_beam as beam
 
 from pipeline.engine.metrics import counter
 from pipeline.engine.threads import ThreadedDoFn
-from pipeline.formats.decoding import MANY_REJECTS, AnyBlock, Block
+from pipeline.formats.decoding import AnyBlock, Block, too_many
 from pipeline.model.events import Batch, Reject, batch_events
 from pipeline.model.tally import SHOWN, Tally, merge_tallies, refuse_rejects, tally_batch
 
@@ -37,7 +37,7 @@ class _DecodeBlocks(ThreadedDoFn):
 
     def emit(self, batch: Batch) -> Iterator[Any]:
         tally = tally_batch(batch)
-        if batch.rejected and self._max_rejects:
+        if batch.rejected:
             self._give_up_at_many(tally)
         self._read.inc(batch.read)
         self._rejected.inc(batch.rejected)
@@ -47,7 +47,7 @@ class _DecodeBlocks(ThreadedDoFn):
 
     def _give_up_at_many(self, tally: Tally) -> None:
         self._tally = merge_tallies([self._tally, tally])
-        if self._tally.rejected >= MANY_REJECTS:
+        if too_many(self._tally.rejected, self._max_rejects):
             refuse_rejects(self._tally._replace(partial=True))
 
 
@@ -56,8 +56,8 @@ class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks: PCollection[AnyBlock] -> a dict of PCollections.
 
     batches (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block (all with keep_rejects, the
-    first few without, none with skip_rejects). Raises InputError where a source as a whole cannot be read, and with
-    neither RejectsError at MANY_REJECTS of a bundle.
+    first few without, none with skip_rejects). Raises InputError where a source as a whole cannot be read, and without
+    keep_rejects RejectsError where a bundle has too_many().
     """
 
     want_ids: bool = True

@@ -1,5 +1,6 @@
 """What a request may set: checked as by the command line, with the server's options as defaults."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,20 @@ def test_rejects_are_skipped(app: Any) -> None:
     assert ask(app, body, rejects="refuse").problem["rejected"] == 2
 
 
-def test_no_number_of_rejects_is_too_many_to_skip(app: Any) -> None:
-    """All are counted: where they refuse the body, reading ends at 100,000."""
+def test_more_rejects_are_skipped_than_shown(app: Any) -> None:
+    """Where they refuse the body, reading ends at 100,000."""
     answer = ask(app, b"x\n" * 150_000 + lines(ROWS), rejects="skip")
     assert summary(answer) == {"read": 150_006, "counted": 6, "rejected": 150_000, "hours": 3}
+
+
+@pytest.mark.parametrize(
+    "body", [b"x\n" * 10**6, gzip.compress(b"[" + b"1," * 999_999 + b"1]")], ids=["lines", "array"]
+)
+def test_a_million_rejects_are_not_skipped(app: Any, body: bytes) -> None:
+    """A small body of millions would hold a slot for minutes."""
+    problem = ask(app, body, rejects="skip").problem
+    assert (problem["status"], problem["rejected"], problem["complete"], problem["rejects"]) == (400, 10**6, False, [])
+    assert problem["detail"] == "at least 1000000 of 1000000 records are invalid"
 
 
 def test_a_broken_array_is_not_skipped(app: Any) -> None:
