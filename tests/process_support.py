@@ -10,7 +10,8 @@ from tests.serving_support import (
 )
 
 LIMIT = 400_000
-LARGE = (EVENT + "\n").encode() * 2_000_000  # some tenths of a second of work
+SKIP = "/?rejects=skip"
+SLOW = (EVENT + "\n" + "x\n" * 200_000).encode()  # with SKIP a second of work, which nobody misses who looks for it
 
 
 def metrics(server: Server) -> dict[str, float]:

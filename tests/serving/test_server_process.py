@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process_support import LARGE, files
+from tests.process_support import SKIP, SLOW, files
 from tests.serving_support import (
     EVENT,
     REPORT,
@@ -58,7 +58,7 @@ def test_full_queue(tmp_path: Path) -> None:
     """With all slots busy and nobody allowed to wait, the answer is 503; the page is there all the same."""
     with running(tmp_path / "tmp", "--processes", "1", "--slots", "1", "--queue", "0") as server:
         with ThreadPoolExecutor(1) as pool:
-            busy = pool.submit(server.post, LARGE)
+            busy = pool.submit(server.post, SLOW, SKIP)
             await_true(lambda: server.is_running_large)
             statuses = set()
             while not busy.done():

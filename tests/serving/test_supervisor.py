@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process_support import LARGE, chunked, files, metrics
+from tests.process_support import SKIP, SLOW, chunked, files, metrics
 from tests.serving_support import (
     EVENT,
     assert_no_internals,
@@ -26,11 +26,11 @@ from tests.serving_support import (
 def test_sigterm_finishes_what_runs(tmp_path: Path) -> None:
     with running(tmp_path / "tmp", "--processes", "2") as server, ThreadPoolExecutor(1) as pool:
         idle = server.connect()
-        answer = pool.submit(server.post, LARGE)
+        answer = pool.submit(server.post, SLOW, SKIP)
         await_true(lambda: server.is_running_large)
         assert server.stop() == 0
         assert answer.result().status == 200
-        assert json.loads(answer.result().headers["X-Report-Summary"])["counted"] == 2_000_000
+        assert json.loads(answer.result().headers["X-Report-Summary"])["rejected"] == 200_000
         assert idle.recv(1) == b""
         with pytest.raises(ConnectionError):
             server.connect()
@@ -51,7 +51,7 @@ def test_interrupt(tmp_path: Path) -> None:
 def test_grace_ends(tmp_path: Path) -> None:
     with running(tmp_path / "tmp", "--processes", "1", "--grace", "0") as server:
         with server.connect() as connection:
-            connection.sendall(head(len(LARGE)) + LARGE)
+            connection.sendall(head(len(SLOW), path=SKIP) + SLOW)
             await_true(lambda: server.is_running_large)
             assert server.stop() == 0
         assert list(server.temporary.iterdir()) == []
@@ -61,7 +61,7 @@ def test_killed(tmp_path: Path) -> None:
     """The workers notice, and end; what they leave, the next start removes."""
     with running(tmp_path / "tmp", "--processes", "2") as server:
         with server.connect() as connection:
-            connection.sendall(head(len(LARGE)) + LARGE)
+            connection.sendall(head(len(SLOW), path=SKIP) + SLOW)
             await_true(lambda: server.is_running_large)
             workers = server.workers
             server.process.kill()
@@ -76,7 +76,7 @@ def test_killed(tmp_path: Path) -> None:
 def test_all_killed(tmp_path: Path) -> None:
     with running(tmp_path / "tmp", "--processes", "1") as server:
         with server.connect() as connection:
-            connection.sendall(head(len(LARGE)) + LARGE)
+            connection.sendall(head(len(SLOW), path=SKIP) + SLOW)
             await_true(lambda: server.is_running_large)
             (worker,) = server.workers
             server.process.kill()
