@@ -1,4 +1,4 @@
-"""Cutting a stream of bytes into blocks of whole records, whatever the shape, in bounded memory."""
+"""Cuts a stream of JSON Lines or a JSON array into blocks of whole records, in bounded memory."""
 
 import dataclasses
 import re
@@ -15,10 +15,10 @@ from pipeline.native import loader as native
 from pipeline.schema import RAW_BYTES
 
 BLOCK_BYTES = 4 * 1024 * 1024
-"""Bytes of a block. Below 1 MiB the decoding threads wait for the interpreter lock; above, memory grows for nothing."""
+"""Bytes of a block. Below 1 MiB decoding threads wait for the interpreter lock; above 4 MiB only memory grows."""
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
-"""A longer line is a reject, a longer array element an error of its source: what bounds the memory of a reader."""
+"""A longer line is a reject, a longer array element an error of its source. This bounds a reader's memory."""
 
 HEAD_BYTES = 64 * 1024
 """Bytes at the start of a source that tell its shape."""
@@ -28,12 +28,12 @@ _NEWLINE = 10
 
 
 def is_array(head: bytes) -> bool:
-    """Whether a source that begins so is a JSON array or `{"mock_for_test": [...]}`, not JSON Lines."""
+    """Whether a source's first bytes are those of a JSON array or `{"mock_for_test": [...]}`, not of JSON Lines."""
     return _ARRAY.match(head) is not None
 
 
 def head_of(stream: BinaryIO) -> "_Buffer":
-    """A stream read to its first HEAD_BYTES that are not white space throughout: what tells its shape."""
+    """A stream read up to its first HEAD_BYTES that are not all white space, which tell its shape."""
     buffer = _Buffer(stream)
     while not buffer.fill(HEAD_BYTES + 1).ended and not buffer.head.strip(WHITE_SPACE):
         buffer.skip(HEAD_BYTES)
@@ -46,7 +46,7 @@ def first_bytes(stream: BinaryIO) -> "_Buffer":
 
 
 class _Buffer:
-    """The unread bytes of a stream, in memory that each block may keep: a block is a view, nothing is copied twice."""
+    """Bytes of a stream that are read and in no block yet. Blocks are views of its memory, so bytes are copied once."""
 
     def __init__(self, stream: BinaryIO, start: int = 0) -> None:
         self._stream = stream
@@ -56,7 +56,7 @@ class _Buffer:
         self._skipped = 0
 
     def fill(self, count: int) -> "_Buffer":
-        """Reads until rest has count bytes, or the stream ends. (A read from a bucket may return less than asked.)"""
+        """Reads until rest has count bytes or the stream ends. (A bucket may return fewer bytes than asked for.)"""
         have = len(self.rest)
         if have >= count or self.ended:
             return self
@@ -80,12 +80,12 @@ class _Buffer:
         return taken
 
     def skip(self, count: int) -> None:
-        """Passes over the next count bytes, which belong to the block that begins behind them."""
+        """Passes over the next count bytes, which count as part of the block that follows them."""
         self.take(count)
         self._skipped += count
 
     def skipped(self) -> int:
-        """How many bytes were skipped since this was asked."""
+        """How many bytes were skipped since the last call."""
         count, self._skipped = self._skipped, 0
         return count
 
@@ -101,7 +101,7 @@ class _Buffer:
 def read_blocks(
     stream: BinaryIO, source: str, block_bytes: int = BLOCK_BYTES, head: "_Buffer | None" = None
 ) -> Iterator[Block]:
-    """The blocks of a whole stream, its shape told from its first bytes. head: head_of(stream), where it was asked.
+    """The blocks of a whole stream, its shape told from its first bytes. head: head_of(stream), if it was called.
 
     Raises:
       InputError: the array breaks off, or is followed by something else.
@@ -124,8 +124,8 @@ def _line_blocks(reader: "LineReader") -> Iterator[Block]:
 class LineReader:
     """Reads JSON Lines by cells: cell k has the lines whose first byte is in [k, k + 1) x cell_bytes of the stream.
 
-    So any set of cells can be read by anybody, and each line is read once. Cells read in ascending order without a
-    gap need no seek, and a stream that cannot seek starts with cell 0.
+    So workers can share the cells in any way, and each line is read once. Cells in ascending order without a gap are
+    read without seeking, which a stream that cannot seek needs, from cell 0 on.
     """
 
     def __init__(
@@ -143,12 +143,12 @@ class LineReader:
 
     @property
     def position(self) -> int:
-        """Bytes of the stream that were read."""
+        """How many bytes of the stream were read."""
         return self.stop + len(self._buffer.rest)
 
     @property
     def stop(self) -> int:
-        """Where the next line begins that is in no block yet."""
+        """Offset in bytes of the first line that is in no block yet."""
         return self._buffer.start
 
     def read_cell(self, cell: int) -> Iterator[Block]:
@@ -164,7 +164,7 @@ class LineReader:
                 yield from self._take_lines(limit)
 
     def _seek(self, cell: int) -> None:
-        """To the first line of a cell: the one after the first newline from a byte before the cell."""
+        """Goes to the first line of a cell: the one after the first newline from the byte before the cell on."""
         start = max(cell * self._cell_bytes - 1, 0)
         self._stream.seek(start)
         self._buffer = _Buffer(self._stream, start)
@@ -197,7 +197,7 @@ class LineReader:
             yield self._block(min(end + 1, len(buffer.rest)))
 
     def _cut_long_line(self, begin: int) -> Iterator[Block]:
-        """The line from begin on is too long: what is before it, then its beginning; the rest is skipped."""
+        """The lines before a line that is too long, which is at begin; then its first bytes. The rest is skipped."""
         if begin:
             yield self._block(begin)
         start, head = self._buffer.start, bytes(self._buffer.rest[:RAW_BYTES])
@@ -218,7 +218,7 @@ class LineReader:
 
 
 def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: bool) -> Iterator[Block]:
-    """Blocks of elements cut at commas; only the last comma of a chunk is looked for, nothing is parsed here."""
+    """Blocks of whole elements. Only the last comma between elements is looked for; nothing is parsed here."""
     index, wanted, end = 0, block_bytes, -1
     while not buffer.fill(wanted + 1).ended:
         cut, count, end = _last_comma(buffer.rest)
@@ -239,7 +239,7 @@ def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: boo
 
 
 def _elements(buffer: _Buffer, size: int, source: str, index: int, records: int | None = None) -> Block:
-    """The next size bytes as a block; the comma or bracket behind them becomes the newline that ends a block."""
+    """The next size bytes as a block. The comma or bracket after them becomes the newline that ends a block."""
     offset, ahead = buffer.start, buffer.skipped()
     data = buffer.take(size + 1)
     data[-1] = _NEWLINE
@@ -247,7 +247,7 @@ def _elements(buffer: _Buffer, size: int, source: str, index: int, records: int 
 
 
 def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
-    """How many bytes are behind the array's bracket: white space, and the bracket of the object that holds it."""
+    """Skips and counts the bytes after the array's bracket: white space, and the brace of the object that holds it."""
     start = buffer.start
     while buffer.fill(HEAD_BYTES).rest:
         head = buffer.head
@@ -288,7 +288,7 @@ def _last_comma_plain(data: bytes) -> tuple[int, int, int]:
 
 
 def _closing(buffer: _Buffer, end: int, source: str, in_object: bool) -> int:
-    """The index of the array's bracket; end: of the one that closes more than was opened, -1 where it is not known."""
+    """The index of the bracket that ends the array. end: that index if it was found already, else -1."""
     if end < 0:  # the stream has ended
         rest = bytes(buffer.rest).rstrip(WHITE_SPACE)
         rest = rest[:-1].rstrip(WHITE_SPACE) if in_object and rest[-1:] == b"}" else rest

@@ -1,4 +1,4 @@
-"""What a source holds: as its name promises, else by its first bytes; and what else it looks like."""
+"""What a source holds, by its name or its first bytes, and what else it looks like."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pipeline.storage.suffixes import other_format
 
 
 class Form(NamedTuple):
-    """A kind of source. codec: of compressed ones, which hold JSON. is_read: whether such sources can be read."""
+    """A format of sources. codec: its compression, inside which is JSON. is_read: whether such sources can be read."""
 
     name: str
     codec: Codec | None = None
@@ -52,7 +52,7 @@ _TABLES = ((b",", "CSV"), (b";", "CSV, with semicolons"), (b"\t", "CSV, with tab
 
 
 def form_of_name(path: str) -> Form | None:
-    """What the suffix of a name promises; None where it says nothing. UsageError: a compression that is not known."""
+    """The format that a name's suffix promises, or None. UsageError: a compression that is not supported."""
     codec = codec_of_name(path)
     if codec:
         return _COMPRESSED[codec]
@@ -62,7 +62,7 @@ def form_of_name(path: str) -> Form | None:
 
 
 def form_within(path: str) -> Form | None:
-    """What the name of a compressed source promises of what it holds: that of `x.csv.gz` a CSV."""
+    """The format that a compressed source's name promises of its content: of `x.csv.gz`, CSV."""
     try:
         return form_of_name(os.path.splitext(path)[0])
     except UsageError:
@@ -70,7 +70,7 @@ def form_within(path: str) -> Form | None:
 
 
 def form_of_content(head: bytes) -> Form:
-    """What a source is that begins so: JSON where it is nothing else."""
+    """The format of a source by its first bytes: JSON if it is nothing else that is known."""
     codec = codec_of_content(head)
     if codec:
         return _COMPRESSED[codec]
@@ -78,7 +78,7 @@ def form_of_content(head: bytes) -> Form:
 
 
 def looks_like(head: bytes) -> str | None:
-    """What a source that is no JSON seems to be by its first bytes, in words; None where nothing is known."""
+    """In words, what a source that is not JSON seems to be by its first bytes; None if it is nothing that is known."""
     if head.lstrip()[:1] in (b"{", b"[") and 0 not in head[:4]:
         return None
     codec = codec_of_content(head)
@@ -88,7 +88,7 @@ def looks_like(head: bytes) -> str | None:
 
 
 def _table(head: bytes) -> str | None:
-    """CSV: the first lines have the same number of separators, two at least, and none begins as JSON does."""
+    """Which CSV it is: all first lines have the same number of separators, at least two, and none looks like JSON."""
     lines = head.removeprefix(BOM_UTF8).split(b"\n")[: _TABLE_LINES + 1]
     whole = [line for line in lines[: max(1, len(lines) - 1)] if line.strip()]
     if not whole or any(line.lstrip()[:1] in b"{[" or b'":' in line for line in whole):
@@ -101,10 +101,10 @@ def _table(head: bytes) -> str | None:
 
 
 def check_form(source: str, promised: Form | None, head: bytes) -> Form:
-    """What a source that begins so is to be read as. promised: by its name.
+    """The format to read a source as. promised: by its name. head: its first bytes.
 
     Raises:
-      InputError: it is not what its name promises, or nothing that can be read.
+      InputError: it is not what its name promises, or of no format that can be read.
     """
     found = form_of_content(head)
     what = looks_like(head) or ("JSON" if _begins_as_json(head) else None)
@@ -121,14 +121,14 @@ def _begins_as_json(head: bytes) -> bool:
 
 
 def check_within(source: str, promised: Form | None, head: bytes) -> None:
-    """As check_form, of what a compressed source holds: that must be JSON, and what its name promises."""
+    """As check_form, for the content of a compressed source, which must be JSON. head: first decompressed bytes."""
     if not (promised and promised.codec):
         check_form(source, promised, head)
     check_json(source, head)
 
 
 def check_json(source: str, head: bytes) -> None:
-    """InputError where a source, or what it holds when decompressed, looks like something else than JSON."""
+    """InputError where the first bytes of a source, or of its decompressed content, look like anything but JSON."""
     what = looks_like(head)
     if what == PARQUET.name:  # as such it would not have come here
         raise InputError(f"{source}: cannot be read: it is Parquet inside another compression; decompress it first")

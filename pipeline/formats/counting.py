@@ -1,4 +1,4 @@
-"""How many records a block holds, by another way than the decoders': what they found is checked against it."""
+"""Counts a block's records in another way than the decoders do; what those found is checked against it."""
 
 import json
 import re
@@ -8,21 +8,21 @@ import numpy as np
 from pipeline.native.loader import call, works
 
 SMALL = 64 * 1024
-"""Bytes up to which plain Python counts: loading compiled code takes 60 ms."""
+"""Blocks of at most so many bytes are counted by plain Python: loading compiled code takes 60 ms."""
 
 _LINE = re.compile(rb"[^ \t\r\n][^\n]*")
 _VALUES = json.JSONDecoder(object_pairs_hook=len, parse_int=len, parse_float=len)
 
 
 def count_lines(data: bytes | memoryview) -> int:
-    """The lines that are not blank; the last byte is a newline."""
+    """How many lines are not blank. The last byte must be a newline."""
     if len(data) <= SMALL or not works("count_lines"):
         return len(_LINE.findall(data))
     return call("count_lines", np.frombuffer(data, np.uint8), len(data))
 
 
 def count_elements(data: bytes | memoryview) -> int:
-    """The values between the commas of what is the inside of a JSON array, each of them JSON."""
+    """How many elements the inside of a JSON array has, each of them known to be JSON."""
     if len(data) <= SMALL or not works("last_comma"):
         return len(_VALUES.decode(f"[{bytes(data).decode()}]"))
     found = np.empty(2, np.int64)

@@ -1,4 +1,4 @@
-"""Parquet: row groups become batches without passing through JSON."""
+"""Reads Parquet: row groups become batches without passing through JSON."""
 
 import dataclasses
 import io
@@ -21,14 +21,15 @@ from pipeline.model.events import Batch
 from pipeline.schema import FIELDS
 
 ROWS_A_BLOCK = 64 * 1024
+"""Rows of a block where a row group is too large to be one."""
 
 GROUP_BYTES, GROUP_ROWS = 48 * 1024 * 1024, 1024 * 1024
-"""A row group of more is decoded as it is read: several wait at a time, and none must be in memory as a whole."""
+"""Larger row groups are decoded as they are read, in parts: several wait in memory at a time."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowBlock(AnyBlock):
-    """A run of Parquet rows. rows: columns id, event, timestamp. index: rows before it in the file."""
+    """A run of Parquet rows. rows: columns id, event, timestamp. index: how many rows of the file are before it."""
 
     rows: pa.RecordBatch
     source: str
@@ -55,8 +56,8 @@ class RowBlock(AnyBlock):
 class GroupBlock(AnyBlock):
     """A row group, still encoded, so that threads decode it. chunks: its columns, in the order of FIELDS.
 
-    ids_needed: whether ids must be looked at even where nobody wants them, since some may be missing or empty.
-    metadata: of the file. index: rows before the group in the file.
+    ids_needed: whether ids must be checked even if they are not wanted, since some may be missing or empty.
+    metadata: the file's. group: the row group's number. index: how many rows of the file are before it.
     """
 
     file: LocalFile | Pieces
@@ -114,7 +115,7 @@ class GroupBlock(AnyBlock):
 def _row_blocks(
     file: pq.ParquetFile, group: int, columns: tuple[str, ...], source: str, index: int
 ) -> Iterator[RowBlock]:
-    """The rows of a row group, in blocks of ROWS_A_BLOCK. index: rows before it."""
+    """The rows of a row group, in blocks of ROWS_A_BLOCK. index: how many rows of the file are before it."""
     try:
         for rows in file.iter_batches(ROWS_A_BLOCK, row_groups=[group], columns=list(columns), use_threads=False):
             yield RowBlock(rows, source, index)
@@ -180,7 +181,7 @@ class ParquetReader(Reader):
 
 
 def _starts(metadata: pq.FileMetaData, source: str) -> list[int]:
-    """How many rows are before each row group, and in all. InputError where the file says something else."""
+    """How many rows are before each row group, then in all. InputError where the file's own number differs."""
     rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if sum(rows) != metadata.num_rows or min(rows, default=0) < 0:
         raise InputError(
@@ -190,13 +191,13 @@ def _starts(metadata: pq.FileMetaData, source: str) -> list[int]:
 
 
 def _in_memory(source: Source) -> Source:
-    """What a file system gives that tells no size, and so cannot be read from its end."""
+    """The source read into memory: without a size its end cannot be found, where the footer is."""
     source.stream.seek(0)
     return source._replace(stream=io.BytesIO(source.stream.read()), is_local=False)
 
 
 def _seen(stream: BinaryIO) -> str | None:
-    """What something else looks like."""
+    """In words, what a file that is not Parquet looks like, or None."""
     stream.seek(0)
     what = looks_like(stream.read(HEAD_BYTES))
     return f"it looks like {what}" if what and what != PARQUET.name else None

@@ -1,4 +1,4 @@
-"""Parquet files as readers and blocks have them: open files of this machine, or pieces of others."""
+"""Access to the bytes of Parquet files, which blocks carry along: open local files, or pieces of other files."""
 
 import dataclasses
 import io
@@ -12,7 +12,7 @@ _PADDING = 100  # bytes that Arrow reads behind a column of old writers, which l
 
 
 class LocalFile:
-    """A file on this machine, open as long as blocks need it, to be read where they are decoded."""
+    """A file on this machine, open until the last block of it is gone, and read by the threads that decode those."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = os.dup(descriptor)
@@ -22,7 +22,7 @@ class LocalFile:
         os.close(self._descriptor)
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """So many bytes from there on; fewer at the end."""
+        """Count bytes from an offset on; fewer at the end of the file."""
         count = min(count, self.size - offset)
         data = os.pread(self._descriptor, count, offset) if count > 0 else b""
         while len(data) < count and (more := os.pread(self._descriptor, count - len(data), offset + len(data))):
@@ -32,14 +32,14 @@ class LocalFile:
 
 @dataclasses.dataclass(frozen=True)
 class Pieces:
-    """A file of which some pieces are here, by their offsets. size: the file's."""
+    """Pieces of a file that is elsewhere: (offset, bytes). size: the whole file's, in bytes."""
 
     pieces: tuple[tuple[int, bytes], ...]
     size: int
 
     @classmethod
     def read(cls, stream: BinaryIO, chunks: Iterable[Chunk]) -> "Pieces":
-        """Reads columns."""
+        """Reads the columns of a row group from a stream that can seek."""
         size, pieces = stream.seek(0, os.SEEK_END), []
         for chunk in chunks:
             stream.seek(chunk.offset)
@@ -47,7 +47,7 @@ class Pieces:
         return cls(tuple(pieces), size)
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """So many bytes from there on. Raises OSError where no piece has them."""
+        """Count bytes from an offset on. Raises OSError where no piece has them all."""
         for start, data in self.pieces:
             at = offset - start
             if at >= 0 and at + count <= len(data):
@@ -56,7 +56,7 @@ class Pieces:
 
 
 class FileStream(io.RawIOBase):
-    """Reads a file, with a position of its own."""
+    """A binary stream over a file, with a position of its own."""
 
     def __init__(self, file: LocalFile | Pieces) -> None:
         self._file, self._at = file, 0

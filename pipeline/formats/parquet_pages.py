@@ -1,6 +1,7 @@
-"""What a Parquet file's footer and page headers say of its columns.
+"""Reads what a Parquet file's footer and page headers say of its columns.
 
-Read here, since pyarrow's own access to statistics ends the process where a damaged file contradicts itself.
+pyarrow's own access to statistics crashes the process where a damaged file contradicts itself. Field numbers are those
+of the format's parquet.thrift.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ _MOST_ENTRIES, _MOST_BYTES = 1000, 1024 * 1024
 _DICTIONARY_PAGE = 2
 
 MAX_FOOTER_BYTES = 1024 * 1024
-"""Of a larger footer (of thousands of columns or row groups) nothing is known here: reading it would take a second."""
+"""A larger footer (of thousands of columns or row groups) is not read here: that would take a second."""
 
 _BROKEN = (
     *(pa.ArrowException, OSError, ValueError, IndexError, KeyError),
@@ -25,9 +26,10 @@ _BROKEN = (
 
 
 class Chunk(NamedTuple):
-    """A column of a row group: where it is in the file, and what is known of it.
+    """A column of a row group. offset: of its first byte in the file.
 
-    size, plain_size: bytes as they are, and decompressed. never_null, least: of its values, by its statistics.
+    size, plain_size: bytes compressed, and decompressed. codec, encodings: numbers of the format. never_null: whether
+    its statistics count no nulls. least: the smallest value by its statistics, b"" where they have none.
     """
 
     offset: int
@@ -40,22 +42,22 @@ class Chunk(NamedTuple):
     least: bytes
 
     def never_empty(self, required: bool) -> bool:
-        """Whether it is known to have neither nulls nor empty texts. required: the schema allows no nulls.
+        """Whether it is known to hold neither nulls nor empty texts. required: whether the schema forbids nulls.
 
-        The empty text is the least of all.
+        An empty text would be the smallest value.
         """
         return bool(self.least) and (required or self.never_null)
 
 
 class Group(NamedTuple):
-    """A row group. chunks: of the columns that were asked for."""
+    """A row group. rows: how many. chunks: those of the columns asked for."""
 
     rows: int
     chunks: tuple[Chunk, ...]
 
 
 def read_groups(stream: Any, leaves: Sequence[int]) -> list[Group] | None:
-    """The row groups of a Parquet file; None where they cannot be told. leaves: columns, by their place in the file."""
+    """The row groups of a Parquet file; None if its footer is too large or damaged. leaves: numbers of columns."""
     try:
         end = stream.seek(0, 2)
         stream.seek(end - 8)
@@ -84,10 +86,10 @@ def _chunk(column: dict[int, Any]) -> Chunk:
 
 
 def read_as_dictionary(start: bytes, chunk: Chunk) -> bool:
-    """Whether Arrow gives a text column right as a dictionary, which is five times as fast as text.
+    """Whether Arrow reads a text column correctly as a dictionary, which is five times as fast as text.
 
-    It cannot for other encodings; of a dictionary page with an entry twice it drops the second and keeps all indices.
-    start: the chunk's first bytes, its dictionary page at least.
+    It fails on other encodings. If a dictionary page holds an entry twice, it drops the second and keeps the
+    page's indices, which are then wrong. start: the chunk's first bytes, at least its dictionary page.
     """
     if not chunk.encodings <= _BY_DICTIONARY or not chunk.has_dictionary:
         return False
@@ -117,7 +119,7 @@ def _dictionary_entries(data: bytes, codec: int) -> list[bytes]:
 
 
 def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
-    """A struct in Thrift's compact protocol, its fields by number, and where it ends. Raises one of _BROKEN."""
+    """A struct in Thrift's compact protocol: its fields by number, and the index after it. Raises one of _BROKEN."""
     fields: dict[int, Any] = {}
     number = 0
     while data[at]:
@@ -172,7 +174,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def without_arrow_types(metadata: pq.FileMetaData) -> pq.FileMetaData:
-    """Metadata without the writer's own Arrow schema, which may ask for dictionaries of columns that have none."""
+    """Metadata without the writer's Arrow schema, which may ask for a dictionary where a column has none."""
     sink = pa.BufferOutputStream()
     metadata.write_metadata_file(sink)
     return pq.read_metadata(pa.BufferReader(sink.getvalue().to_pybytes().replace(b"ARROW:schema", b"arrow-schema")))

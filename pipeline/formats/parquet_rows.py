@@ -1,4 +1,4 @@
-"""Parquet rows as batches: Arrow columns checked and turned into events and rejects."""
+"""Turns Parquet rows into batches: checks Arrow columns, and makes events and rejects of them."""
 
 import json
 from typing import Any
@@ -17,8 +17,8 @@ def decode_rows(
 ) -> Batch:
     """Decodes rows: the valid events as columns, the others as rejects with their row's index.
 
-    rows: columns id, event, timestamp; without id where all of them are known to be right, and nobody wants them.
-    index: rows before these in the file. Raises:
+    rows: columns id, event, timestamp; id may be left out if it is not wanted and known to be valid. index: how many
+    rows of the file are before these. want_ids, max_rejects: as for decode. Raises:
       InputError: the rows are damaged.
     """
     try:
@@ -47,12 +47,12 @@ def decode_rows(
 
 
 def damaged(source: str, index: int, error: Exception) -> InputError:
-    """The error of a file whose rows cannot be read. index: rows before."""
+    """The error of a file whose rows cannot be read. index: how many rows of the file are before those."""
     return InputError(f"{source}: row {index}: damaged Parquet: {one_line(error)}")
 
 
 def _as_text(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Texts that Arrow has in other ways as such: bytes (of ENUM), views, JSON. ArrowInvalid where not UTF-8."""
+    """Rows with ENUM (bytes), string views and JSON as plain text columns. ArrowInvalid where they are not UTF-8."""
     for k, field in enumerate(rows.schema):
         if isinstance(field.type, pa.BaseExtensionType):
             rows = rows.set_column(k, field.name, rows.column(k).storage)
@@ -72,14 +72,14 @@ def _times(times: pa.Array) -> pa.Int64Array:
 
 
 def _codes(events: Any) -> pa.Int32Array:
-    """Events as indexes into EVENT_TYPES, null where they are none."""
+    """Each event's index in EVENT_TYPES; null for any other text."""
     if pa.types.is_dictionary(events.type):
         return _codes(events.dictionary).take(events.indices)
     return pc.index_in(events, value_set=pa.array(EVENT_TYPES, events.type))
 
 
 def _ids(column: pa.Array, good: pa.BooleanArray | None) -> Ids:
-    """A text column, or what of it is good, as Ids."""
+    """A text column as Ids; with good, only its rows that are."""
     column = column.cast(pa.large_string())
     if good is not None:
         column = column.filter(good)
@@ -101,7 +101,7 @@ def _reject(rows: pa.RecordBatch, row: int, source: str, index: int) -> Reject:
 
 
 def is_text(kind: pa.DataType, annotation: str) -> bool:
-    """Whether a column holds text. annotation: Parquet's logical type."""
+    """Whether a column holds text. kind: its Arrow type; annotation: its logical type in Parquet."""
     kind = kind.storage_type if annotation == "JSON" and isinstance(kind, pa.BaseExtensionType) else kind
     string = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
@@ -109,7 +109,7 @@ def is_text(kind: pa.DataType, annotation: str) -> bool:
 
 
 def check_columns(schema: pa.Schema, annotations: dict[str, str], source: str) -> None:
-    """InputError where the three columns are not there, or hold something else. annotations: logical types."""
+    """InputError where one of the three columns is missing or of another type. annotations: logical types by column."""
     for field in FIELDS:
         count = schema.names.count(field)
         if count != 1:

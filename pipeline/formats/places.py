@@ -1,4 +1,4 @@
-"""Line and record numbers of byte offsets: readers know offsets alone, for they may begin in the middle of a file."""
+"""Finds line and record numbers of byte offsets. Readers know offsets only: they may begin in the middle of a file."""
 
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ _PIECE_BYTES = 1024 * 1024  # of a line at a time: one may be the whole stream
 
 
 def places(stream: BinaryIO, offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """For each offset in JSON Lines its line, from 1 on, and how many records are before it.
+    """Yields for each offset in JSON Lines its line, from 1 on, and how many records are before it.
 
     stream: decompressed, read up to the last offset. offsets: bytes, ascending.
     """

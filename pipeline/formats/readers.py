@@ -1,4 +1,4 @@
-"""Open files by their format: how many parts each has, which can be read apart, and the blocks of a part."""
+"""Readers of open files, one class for each format: how many parts a file has, and the blocks of each part."""
 
 import abc
 import io
@@ -13,9 +13,9 @@ from pipeline.storage.compression import Codec
 
 
 class Source(NamedTuple):
-    """An open file. name: what messages call it. size: bytes when it was listed, 0 where a file system does not tell.
+    """An open file. name: what messages call it. size: bytes when it was listed, 0 if the file system does not say.
 
-    is_local: whether it is a file on this machine.
+    stream: binary, can seek. is_local: whether it is a file on this machine.
     """
 
     stream: BinaryIO
@@ -24,13 +24,13 @@ class Source(NamedTuple):
     is_local: bool = False
 
     def check_read(self, position: int) -> None:
-        """InputError where it ended before its size."""
+        """InputError where the file ended before its size. position: how many bytes were read."""
         if position < self.size:
-            raise InputError(f"{self.name}: ends at byte {position}, had {self.size} when the run began")
+            raise InputError(f"{self.name}: ends at byte {position}, but had {self.size} bytes when the run began")
 
 
 class Reader(abc.ABC):
-    """What a format makes of an open file. parts: how many it has."""
+    """Reads an open file of a format in parts, which can be read by different workers. parts: how many."""
 
     parts = 1
     is_compressed = False
@@ -40,14 +40,14 @@ class Reader(abc.ABC):
 
     @abc.abstractmethod
     def read_part(self, part: int) -> Iterator[AnyBlock]:
-        """The blocks of a part. InputError where they cannot be read to their end."""
+        """The blocks of a part. Raises InputError where it cannot be read to its end."""
 
     @abc.abstractmethod
     def size(self) -> int:
-        """Of what the file holds, in the unit of its blocks' spans; known without the blocks, once all is read."""
+        """Where the last block must end, in the unit of the blocks' spans; found otherwise, once all is read."""
 
     def position(self) -> int:
-        """Bytes of the file that were read."""
+        """How many bytes of the file were read."""
         return self._source.stream.tell()
 
 
@@ -69,7 +69,7 @@ class LinesReader(Reader):
 
 
 class WholeReader(Reader):
-    """One part: a JSON array, or a file whose size is not told."""
+    """A JSON array, or JSON of unknown size: one part."""
 
     def __init__(self, source: Source, cell_bytes: int, head: Any) -> None:
         super().__init__(source)
@@ -84,7 +84,7 @@ class WholeReader(Reader):
 
 
 class CompressedReader(Reader):
-    """One part: what is compressed is read from its start."""
+    """Compressed JSON: one part, since it can only be read from its start."""
 
     is_compressed = True
 
@@ -106,7 +106,7 @@ class CompressedReader(Reader):
 
 
 class _Counted(io.RawIOBase):
-    """A stream that knows how many bytes were read from it."""
+    """A stream that counts the bytes read from it."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -122,11 +122,11 @@ class _Counted(io.RawIOBase):
 
 
 def open_reader(source: Source, file_name: str, cell_bytes: int = BLOCK_BYTES, array: bool = True) -> Reader:
-    """The reader of a file, by its name's suffix, else by its first bytes.
+    """The reader for a file's format, told by its name's suffix, else by its first bytes.
 
-    file_name: its path. array: whether it may be a JSON array; where it is known not to be one, its first bytes
-    need not be fetched. Raises:
-      InputError: it is not what its name says, or of no format that is read.
+    file_name: its path. cell_bytes: of a part of JSON Lines. array: whether it may be a JSON array; if it is known not
+    to be one, its first bytes need not be fetched. Raises:
+      InputError: it is not what its name says, or of no format that can be read.
     """
     form, head = form_of_name(file_name), None
     if form != PARQUET and (array or form != JSON or not source.size):
@@ -146,7 +146,7 @@ def open_reader(source: Source, file_name: str, cell_bytes: int = BLOCK_BYTES, a
 
 
 def open_plain(source: Source, file_name: str) -> BinaryIO:
-    """A text file's decompressed bytes, from the first on. InputError as open_reader."""
+    """A stream of a text file's decompressed bytes. Raises InputError as open_reader()."""
     form = check_form(source.name, form_of_name(file_name), first_bytes(source.stream).head)
     source.stream.seek(0)
     return io.BufferedReader(form.codec.open(source.stream)) if form.codec else source.stream  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""Strict JSON by RFC 8259: one value of bytes, or the reason why it is none."""
+"""A strict JSON decoder (RFC 8259): bytes to one value, or the reason why they are none."""
 
 import json
 import re
@@ -11,7 +11,7 @@ WHITE_SPACE = b" \t\r\n"
 """What RFC 8259 allows between values."""
 
 MAX_DEPTH = 200
-"""Levels of nesting allowed in a record: far below what Python's own JSON decoder can take on any thread."""
+"""Levels of nesting allowed in a record: far fewer than Python's own decoder can take, whatever thread it runs in."""
 
 TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 """A string (perhaps cut off), a bracket or a comma."""
@@ -22,7 +22,7 @@ class NotJsonError(ValueError):
 
 
 def parse(raw: bytes) -> Any:
-    """One JSON value, strictly by RFC 8259: no NaN, no lone surrogate, no invalid UTF-8.
+    """Decodes one JSON value, strictly by RFC 8259: no NaN, no lone surrogate, no invalid UTF-8.
 
     Whole numbers beyond 64 bits come back as +-2**64, fractions and exponents as float.
 
@@ -48,7 +48,7 @@ def parse(raw: bytes) -> Any:
 
 
 def _reason(error: json.JSONDecodeError) -> str:
-    """Where the text is no JSON, and why: a record that was cut, or goes on in the next line, breaks off."""
+    """Why and where the text is not JSON. A record that was cut, or goes on in the next line, is said to break off."""
     if 0 < len(error.doc.rstrip()) <= error.pos or error.msg.startswith("Unterminated string"):
         return f"it breaks off at character {len(error.doc)} of the record"
     return f"{error.msg} at character {error.pos} of the record"
@@ -76,7 +76,7 @@ def _refuse_surrogates(value: Any) -> None:
 
 
 class _FieldTwice(dict[str, Any]):
-    """An object with the name of a field twice, which matters where the object is a record."""
+    """An object that has a field of events twice. It is refused if it is the record itself, not inside one."""
 
     name: str
 
@@ -97,7 +97,7 @@ def _constant(name: str) -> Any:
 
 
 def _integer(digits: str) -> int:
-    """Python refuses to convert over 4,300 digits, and nobody needs them."""
+    """An integer, +-2**64 if it is longer than 64 bits: Python refuses to convert more than 4,300 digits."""
     if len(digits) > 20:
         return -(2**64) if digits[0] == "-" else 2**64
     return int(digits)

@@ -174,7 +174,7 @@ def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
     data = json_lines(EVENTS)
     file = make(tmp_path / "a.jsonl", data)
     (tmp_path / "a.jsonl").write_bytes(data[:1000])
-    with pytest.raises(InputError, match=f"a.jsonl: ends at byte 1000, had {len(data)}"):
+    with pytest.raises(InputError, match=f"a.jsonl: ends at byte 1000, but had {len(data)}"):
         read(file)
 
 
