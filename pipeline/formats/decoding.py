@@ -38,15 +38,15 @@ class Shape(enum.IntEnum):
 
     LINES = 0  # one a line
     ELEMENTS = 1  # the inside of a JSON array, from the start of an element to the end of one
-    TOO_LONG = 2  # the first bytes of one line that is longer than sources.MAX_RECORD_BYTES
+    TOO_LONG = 2  # the first bytes of one line that is longer than blocks.MAX_RECORD_BYTES
 
 
 class AnyBlock:
-    """What a source is a sequence of: a run of records, as bytes (Block), Parquet rows (in parquet.py), or messages.
+    """A piece of a source: a run of records, as bytes (Block), Parquet rows (parquet.py) or messages (messages.py).
 
-    source: what rejects call it. arrived: when its file was last written, or its messages published (Unix seconds);
-    0 where nobody asks. offset, index: bytes or records before it in its source, None where they are not known.
-    balance: what it adds to its source, as balance.py has it; 0 where nobody checks.
+    source: what rejects call it. arrived: when its file was last written, or its messages were published, Unix
+    seconds; 0 if that is not needed. offset, index: bytes or records of its source before it, or None. balance: its
+    share in the check that all of a source was read (model/balance.py); 0 without that check.
     """
 
     source: str
@@ -57,16 +57,16 @@ class AnyBlock:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory it takes."""
+        """How many bytes of memory it takes."""
         raise NotImplementedError
 
     @property
     def span(self) -> tuple[int, int]:
-        """Where it begins and stops (not included) in its source: bytes, or rows."""
+        """Where it begins and ends (exclusive) in its source, in bytes or rows."""
         raise NotImplementedError
 
     def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
-        """Its events and rejects, as the function decode; InputError where it is not a run of records."""
+        """Decodes it, as the function decode does. Raises InputError where it is not a run of records."""
         batch = self._decode(want_ids, max_rejects)
         return dataclasses.replace(batch, read=self._count(), balance=batch.balance + self.balance)
 
@@ -74,7 +74,7 @@ class AnyBlock:
         raise NotImplementedError
 
     def _count(self) -> int:
-        """How many records it has, by another way than `_decode`, once that found it to be a run of records."""
+        """How many records it has, counted in another way than by `_decode`, after that."""
         raise NotImplementedError
 
 
@@ -82,9 +82,9 @@ class AnyBlock:
 class Block(AnyBlock):
     """A run of whole records, a few MiB of bytes; ends with a newline that need not be the source's own.
 
-    offset: bytes before the block in the (decompressed) source. index: records before it, 0 in JSON Lines. records: how
-    many it has, where who cut it knows. ahead, behind: how many of the source's bytes around it belong to no record,
-    and to no other block; behind is -1 where the newline at its end is not the source's own.
+    offset: bytes before it in the (decompressed) source. index: records before it, 0 in JSON Lines. records: how many
+    it has, None if that was not counted when it was cut. ahead, behind: bytes of the source before and after data that
+    belong to no record and to no other block; behind is -1 where the newline at its end is not the source's own.
     """
 
     data: bytes | memoryview
