@@ -1,6 +1,7 @@
-"""Where an array can be cut, compiled: its commas by strings and brackets alone, 64 bytes at a time.
+"""Finds where a JSON array can be cut, compiled: the commas between its elements, 64 bytes at a time.
 
-Nothing is parsed. What is not JSON may be cut anywhere: whoever decodes the pieces sees it.
+Only strings and brackets are followed, nothing is parsed. What is not JSON may be cut anywhere: decoding the pieces
+tells. Quotes and escapes are found by bits, as simdjson's first stage does (Langdale and Lemire, 2019).
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ _NONE, _ONE, _ALL = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
 
 @compiled
 def _bits(d, i, end, code, fold):
-    """As equal_bytes, of the bytes before end."""
+    """As equal_bytes, for the bytes before end only."""
     if i + WORD <= end:
         return equal_bytes(d, i, code, fold)
     found = _NONE
@@ -27,7 +28,7 @@ def _bits(d, i, end, code, fold):
 
 @compiled
 def _escaped(backslashes, first):
-    """(which bytes follow a backslash that is not escaped itself, whether the next word's first one does)."""
+    """(which bytes are escaped: they follow a backslash that is not; whether the first byte of the next word is)."""
     escaped = first
     while backslashes:
         at = np.uint64(lowest_bit(backslashes))
@@ -41,7 +42,10 @@ def _escaped(backslashes, first):
 
 @compiled
 def _inside(quotes, before):
-    """Which bytes are in strings, opening quotes among them; before: all bits, where a string is open, or none."""
+    """Which bytes are in strings, opening quotes included. before: all bits if a string is open before, else none.
+
+    Each bit becomes the parity of the quotes up to it (a prefix XOR).
+    """
     for shift in (1, 2, 4, 8, 16, 32):
         quotes ^= quotes << np.uint64(shift)
     return quotes ^ before

@@ -1,4 +1,4 @@
-"""Memory by address for compiled code: a byte, eight bytes at a time, and the place of the lowest set bit.
+"""Memory by address for compiled code: loads, stores, comparisons of 32 or 64 bytes at once, and bits of words.
 
 Compiled functions that pass numpy arrays to each other spend a third of their time counting references (atomically);
 these take plain addresses (`array.ctypes.data`). Nothing is checked: callers keep every index within the array, and
@@ -69,7 +69,7 @@ def lowest_bit(typing_context, word):
 
 
 LANES = 32
-"""Bytes that are compared at once."""
+"""How many bytes `marks` compares at once."""
 
 
 @intrinsic
@@ -91,14 +91,14 @@ def marks(typing_context, address, index):
 
 
 WORD = 64
-"""Bytes that are compared at once where each has a bit in a word, the first one lowest."""
+"""How many bytes `equal_bytes` and `low_bytes` compare at once: a bit of a word for each, the first one lowest."""
 
 _BYTES = ir.VectorType(ir.IntType(8), WORD)
 
 
 @intrinsic
 def equal_bytes(typing_context, address, index, code, fold):
-    """Which of the WORD bytes at address + index, each with the bits of fold, are this code, as a uint64."""
+    """Which of the WORD bytes at address + index are this code once the bits of fold are set, as a uint64."""
 
     def generate(context, builder, signature, args):
         text = builder.or_(_load_word(builder, args), _spread(builder, args[3]))
@@ -123,7 +123,7 @@ def _load_word(builder: Any, args: Any) -> Any:
 
 
 def _spread(builder: Any, code: Any) -> Any:
-    """A vector with a byte in each place."""
+    """A vector of WORD bytes, each of them code."""
     first = builder.insert_element(ir.Constant(_BYTES, ir.Undefined), code, ir.Constant(ir.IntType(32), 0))
     places = ir.Constant(ir.VectorType(ir.IntType(32), WORD), [0] * WORD)
     return builder.shuffle_vector(first, ir.Constant(_BYTES, ir.Undefined), places)

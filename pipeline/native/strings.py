@@ -1,4 +1,7 @@
-"""Strict JSON strings, compiled: where they end, and what they say (RFC 8259; escapes, UTF-8, surrogates in pairs)."""
+"""Finds where strict JSON strings end, and resolves their escapes; compiled (RFC 8259; UTF-8, surrogates in pairs).
+
+d: the address of bytes, of which the last is a newline; i: an index into them; end: an index not to be passed.
+"""
 
 import numpy as np
 
@@ -7,7 +10,7 @@ from pipeline.native.memory import LANES, byte, lowest_bit, marks, store_byte
 
 QUOTE, BACKSLASH = 34, 92
 
-# What a byte means inside a string: 0 itself, 1 the end, 2 an escape, 3 not allowed, 4-6 lead byte of so many - 2.
+# What a byte is inside a string: 0 a character, 1 the end, 2 an escape, 3 not allowed, 4-6 the first of 2-4 bytes.
 _KIND = np.zeros(256, dtype=np.uint8)
 _KIND[:32] = 3
 _KIND[QUOTE], _KIND[BACKSLASH] = 1, 2
@@ -84,7 +87,7 @@ def _multibyte(d, i, length):
 
 @compiled
 def _plain(d, i, end):
-    """Index of the first byte from i on that is not plain in a string, or one before it: near the end, i itself."""
+    """Index of the first byte from i on that is not plain in a string; within LANES of end perhaps an earlier one."""
     while i + LANES <= end:
         found = marks(d, i)
         if found:
@@ -95,7 +98,7 @@ def _plain(d, i, end):
 
 @compiled
 def string_end(d, i, end):
-    """(index of the closing quote of the string that begins at i, whether it has escapes), or (-1, _)."""
+    """(index of the closing quote of the string whose text begins at i, whether it has escapes), or (-1, _)."""
     escaped = False
     while True:
         i = _plain(d, i, end)
@@ -117,7 +120,7 @@ def string_end(d, i, end):
 
 @compiled
 def unescape(d, i, stop, out, w):
-    """Writes the string at i to stop (valid) to out from w on with its escapes resolved; returns the new w."""
+    """Copies the valid string from i to stop to out, from w on, with its escapes resolved; returns the new w."""
     while i < stop:
         if byte(d, i) != BACKSLASH:
             store_byte(out, w, byte(d, i))
@@ -140,7 +143,7 @@ def unescape(d, i, stop, out, w):
 
 @compiled
 def string_skip(d, i, end):
-    """Index after the string whose opening quote is at i, valid or not; at least end where it is open."""
+    """Index after the string, valid or not, whose opening quote is at i; end or more where it is not closed."""
     i = _plain(d, i + 1, end)
     while i < end and byte(d, i) != QUOTE:
         i = _plain(d, i + (2 if byte(d, i) == BACKSLASH else 1), end)

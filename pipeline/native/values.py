@@ -1,4 +1,7 @@
-"""Strict JSON values, compiled: where they end (RFC 8259; depth is limited), and a timestamp's number."""
+"""Finds where strict JSON values end (RFC 8259; nesting is limited), and reads timestamps; compiled.
+
+d: the address of bytes, of which the last is a newline; i: an index into them; end: an index not to be passed.
+"""
 
 from typing import Any
 
@@ -16,6 +19,7 @@ _MAX_DEPTH = 30  # of ignored members; deeper records are unclear
 
 @compiled
 def spaces(d, i, end, newlines):
+    """Index of the first byte from i on that is not JSON's white space. newlines: whether they count as such."""
     while i < end:
         c = byte(d, i)
         if c > 32 or not (c == 32 or c == 9 or c == 13 or (c == 10 and newlines)):
@@ -55,7 +59,7 @@ def _number(d, i):
 
 @compiled
 def _word(d, i, word):
-    """Index after the word at i, given as its bytes, the first one lowest; or -1."""
+    """Index after the word at i, or -1. word: its bytes as one number, the first one lowest."""
     while word > 0:
         if byte(d, i) != word & 255:
             return -1
@@ -85,7 +89,7 @@ def _scalar(d, i, end):
 
 @compiled
 def member_value(d, i, end, newlines):
-    """Index of the value of the member whose name's quote is at i, or -1."""
+    """Index of an object member's value, or -1. i: where the quote of its name must be."""
     if byte(d, i) != QUOTE:
         return -1
     stop, _ = string_end(d, i + 1, end)
@@ -99,8 +103,8 @@ def member_value(d, i, end, newlines):
 
 @compiled
 def value_end(d, i, end, newlines):
-    """Index after the value at i, whatever it is, or -1."""
-    kinds = np.uint64(0)  # a bit a level: 1 for an object
+    """Index after the JSON value of any type at i, or -1 where it is malformed or nested too deep."""
+    kinds = np.uint64(0)  # a bit for each level: 1 for an object
     depth = 0
     while True:
         if byte(d, i) == OPEN or byte(d, i) == OPEN_LIST:
@@ -149,7 +153,10 @@ _FIRST, _SECOND = _each(100, 10**6), _each(1, 10**4)
 
 @compiled
 def _eight_digits(d, i):
-    """The number that the eight characters at i are, or -1 where they are not all digits."""
+    """The number that eight digits at i stand for, or -1 where one is no digit.
+
+    All at once in a 64-bit word: to pairs, to fours, to eight (as simdjson's parse_eight_digits_unrolled).
+    """
     word = load(d, i)
     digits = word - _DIGITS
     if (digits | (word + _ABOVE)) & _HIGHS:
@@ -161,7 +168,7 @@ def _eight_digits(d, i):
 
 @compiled
 def timestamp(d, i, end):
-    """(index after the whole number at i, its value), or (-1, _) where it is none or out of range."""
+    """(index after the timestamp at i, its value), or (-1, _) where it is no whole number, or out of range."""
     start = i
     value = _eight_digits(d, i) if i + 8 <= end else np.int64(-1)
     if value >= 0:
