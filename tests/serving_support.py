@@ -54,11 +54,11 @@ def assert_no_internals(text: str) -> None:
 def build_app(folder: Path, settings: Settings | None = None, *beam_arguments: str, slots: int = 1) -> Any:
     """An application with slots of its own."""
     settings = settings or Settings()
-    pool = Slots(settings.queue)
+    pool = Slots()
     make_slot = slot_maker(folder, beam_options(beam_arguments), usual=settings.report)
     for _ in range(slots):
         pool.add(make_slot())
-    journal = Journal(settings.log_format)
+    journal = Journal(settings.log_format, gauges=lambda: (pool.busy, pool.total, 0))
     journal.load()
     app = make_app(settings, pool, journal)
     app.config["slots"] = pool

@@ -57,13 +57,12 @@ def _reason(error: json.JSONDecodeError) -> str:
 def _too_deep(text: str) -> bool:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False
-    depth = 0
+    depth = deepest = 0
     for token in TOKEN.finditer(text.encode()):
         mark = token.group()
         depth += 1 if mark in b"[{" else -1 if mark in b"]}" else 0
-        if depth > MAX_DEPTH:
-            return True
-    return False
+        deepest = max(deepest, depth)
+    return deepest > MAX_DEPTH
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")

@@ -3,7 +3,6 @@
 import html
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import bottle
 
 from pipeline.errors import InputError, OutputError, RejectsError, UsageError
 from pipeline.model.tally import Summary
-from pipeline.serving import admission, bodies
+from pipeline.serving import bodies, problems
 from pipeline.serving.journal import METRICS_TYPE, Journal
 from pipeline.serving.problems import SAFE_HEADERS, Problem, ProblemError, reject_problem
 from pipeline.serving.settings import ReportSettings, Settings
@@ -43,18 +42,19 @@ def make_app(
 ) -> bottle.Bottle:
     """The WSGI application. is_stopping: whether the server is."""
     app = bottle.Bottle()
+    app.uninstall(True)  # plugins, none of which is of use here
     pages = {path: _page(_content(name, settings), kind) for path, (name, kind) in _FILES.items()}
     pages["/healthz"] = lambda: _health(slots, is_stopping())
-    pages["/metrics"] = lambda: _metrics(slots, journal)
+    pages["/metrics"] = lambda: _text(journal.exposition(), METRICS_TYPE)
 
     def answer(path: str) -> bottle.HTTPResponse:
         environ = bottle.request.environ
         method, headers = environ["REQUEST_METHOD"], _headers(environ)
-        refused = admission.refuse(method, path, headers, settings)
+        refused = problems.refuse(method, path, headers, settings)
         if refused:
             return _respond(refused)
         if method == "OPTIONS":
-            return bottle.HTTPResponse("", 204, {"Allow": admission.ALLOWED[path], **SAFE_HEADERS})
+            return bottle.HTTPResponse("", 204, {"Allow": problems.ALLOWED[path], **SAFE_HEADERS})
         if method == "POST":
             return _report(environ, headers, settings, slots)
         return pages[path]()
@@ -103,11 +103,6 @@ def _health(slots: Slots, is_stopping: bool) -> bottle.HTTPResponse:
     return _text(b"ok\n", "text/plain; charset=utf-8")
 
 
-def _metrics(slots: Slots, journal: Journal) -> bottle.HTTPResponse:
-    journal.slots(slots.busy, slots.total, slots.waiting)
-    return _text(journal.exposition(), METRICS_TYPE)
-
-
 def _text(content: bytes, kind: str) -> bottle.HTTPResponse:
     headers = {"Content-Type": kind, "Cache-Control": "no-store", **SAFE_HEADERS}
     return bottle.HTTPResponse(content, 200, {**headers, "Content-Length": str(len(content))})
@@ -123,7 +118,7 @@ def _report(environ: dict[str, Any], headers: dict[str, str], settings: Settings
     try:
         asked = settings.report.asked(environ.get("QUERY_STRING", ""))
         with slots.checkout(asked) as slot:
-            bodies.spool(environ["wsgi.input"], length, slot.body, limit, admission.codec(headers))
+            bodies.spool(environ["wsgi.input"], length, slot.body, limit, problems.codec(headers))
             return _run(slot, asked)
     except UsageError as error:
         return _respond(Problem(400, str(error)))
@@ -151,10 +146,10 @@ def _run(slot: Slot, asked: ReportSettings) -> bottle.HTTPResponse:
 
 
 def _csv(slot: Slot, summary: Summary, counters: Iterable[str]) -> bottle.HTTPResponse:
-    report = slot.take_report()
+    report, size = slot.take_report()
     headers = {
         "Content-Type": "text/csv; charset=utf-8",
-        "Content-Length": str(os.fstat(report.fileno()).st_size),
+        "Content-Length": str(size),
         "Content-Disposition": 'attachment; filename="report.csv"',
         "Cache-Control": "no-store",
         SUMMARY: json.dumps({name: getattr(summary, name) for name in counters}, separators=(",", ":")),

@@ -9,7 +9,7 @@ from waitress.buffers import OverflowableBuffer
 from waitress.rfc7230 import CHUNK_EXT_RE
 from waitress.utilities import BadRequest
 
-from pipeline.serving import admission, bodies
+from pipeline.serving import bodies, problems
 from pipeline.serving.problems import Problem
 from pipeline.serving.settings import Settings
 
@@ -76,7 +76,7 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
             if "CONTENT_LENGTH" in self.headers:  # a proxy may have believed the other one
                 raise waitress.parser.ParsingError("both Content-Length and Transfer-Encoding")
             self.body_rcv = ChunkedBody(OverflowableBuffer(self.adj.inbuf_overflow))
-        if self.body_rcv is not None:
+        if self.chunked or self.content_length > self.adj.inbuf_overflow:  # then it may go to a file
             self.adj.renew_folder()
 
     def _check(self) -> None:
@@ -86,14 +86,14 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
         if self.headers_finished and not self.error and not self._admitted:
             self._admitted = True
             headers = {"CONTENT_LENGTH": "0", **self.headers} if self.chunked else self.headers
-            self.refused = admission.refuse(self.command, self.path, headers, settings)
+            self.refused = problems.refuse(self.command, self.path, headers, settings)
             if self.command == "POST":
-                self.refused = self.refused or admission.refuse_options(self.query, settings)
+                self.refused = self.refused or problems.refuse_options(self.query, settings)
             ends_here = self.completed and ("CONTENT_LENGTH" in headers or self.command != "POST")
             if self.refused and not ends_here:  # if it does, the application answers, and keeps the connection
                 self.fail(self.refused)
         elif self.chunked and not self.error and self.body_bytes_received > settings.max_body_bytes:
-            self.fail(admission.too_large(settings.max_body_bytes))
+            self.fail(problems.too_large(settings.max_body_bytes))
         if self.completed:
             self.expect_continue = False  # or waitress would go on reading
 

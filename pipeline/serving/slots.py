@@ -5,9 +5,8 @@ import copy
 import dataclasses
 import os
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, TimeoutError  # the latter is Python's own from 3.11 on
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,9 +26,10 @@ from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 BODY = "body"
 """What messages call the body, and the name of its file."""
 
+_SMALL_REPORT = 64 * 1024
+"""Bytes up to which a report goes out in one piece with its head; others are read as the client takes them."""
+
 _KEPT = 8  # graphs of a slot, the ones used last: each takes about 1 MiB, and 0.1 s to be made anew
-_PATIENCE = 10.0  # seconds that a request waits for a slot
-_RETRY_AFTER = "2"
 
 
 class Slot:
@@ -82,17 +82,25 @@ class Slot:
         self._prepared.move_to_end(settings)
         return self._prepared[settings]
 
-    def take_report(self) -> BinaryIO:
-        """The report, open; it has no name any more, so the slot can be used again while the report is sent."""
+    def take_report(self) -> tuple[BinaryIO | bytes, int]:
+        """The report, open or, if small, as a whole; and its bytes. The slot can be used again while it is sent."""
         report = open(self.report, "rb")  # noqa: SIM115
         os.unlink(self.report)
-        return report
+        size = os.fstat(report.fileno()).st_size
+        if size > _SMALL_REPORT:
+            return report, size
+        with report:
+            return report.read(), size
 
     def clear(self) -> None:
         """Removes what the last request left; makes the folder where there is none. Raises OSError: that fails."""
-        self._folder.mkdir(0o700, parents=True, exist_ok=True)
-        for path in (self.body, self.report):
-            path.unlink(missing_ok=True)
+        try:
+            left = os.listdir(self._folder)
+        except FileNotFoundError:
+            self._folder.mkdir(0o700, parents=True)
+            return
+        for name in left:
+            os.unlink(self._folder / name)
 
 
 def _is_embedded(options: PipelineOptions) -> bool:
@@ -119,22 +127,21 @@ def slot_maker(
 
 
 class Slots:
-    """Hands out slots, one to a request, first come first served. queue: requests that may wait for one.
+    """Hands out slots, one to a request.
 
-    total: slots there are.
+    total: slots there are. on_added: called when there is one more.
     """
 
-    def __init__(self, queue: int) -> None:
-        self._queue = queue
+    def __init__(self) -> None:
+        self.on_added: Callable[[], None] = lambda: None
         self.total = 0
         self._free: list[Slot] = []
-        self._waiting: deque[Future[Slot]] = deque()
         self._lock = threading.Lock()
 
     @property
-    def waiting(self) -> int:
-        """Requests that wait for a slot now."""
-        return len(self._waiting)
+    def free(self) -> int:
+        """Slots that make no report now."""
+        return len(self._free)
 
     @property
     def busy(self) -> int:
@@ -145,21 +152,12 @@ class Slots:
         """Puts a new slot in."""
         with self._lock:
             self.total += 1
-        self._give_back(slot)
-
-    def _give_back(self, slot: Slot) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set_result(slot)
-            else:
-                self._free.append(slot)
+            self._free.append(slot)
+        self.on_added()
 
     @contextlib.contextmanager
     def checkout(self, settings: ReportSettings) -> Iterator[Slot]:
-        """A slot for one request, prepared for its settings if one of the free ones is.
-
-        Raises ProblemError 503: all are busy, and enough requests wait already.
-        """
+        """A slot for one request, prepared for its settings if one of the free ones is. ProblemError: all are busy."""
         slot = self._take(settings)
         try:
             _clear(slot)
@@ -167,29 +165,20 @@ class Slots:
         finally:
             with contextlib.suppress(ProblemError):  # the next request may be luckier
                 _clear(slot)
-            self._give_back(slot)
+            with self._lock:
+                self._free.append(slot)
 
     def _take(self, settings: ReportSettings) -> Slot:
         with self._lock:
-            if self._free:
-                last_first = range(len(self._free) - 1, -1, -1)  # of the one used last the files are in the caches
-                return self._free.pop(next((k for k in last_first if self._free[k].is_prepared(settings)), -1))
-            if len(self._waiting) >= self._queue:
-                raise _busy()
-            place: Future[Slot] = Future()
-            self._waiting.append(place)
-        try:
-            return place.result(_PATIENCE)
-        except TimeoutError:
-            return self._leave(place)
+            if not self._free:
+                raise all_busy()
+            last_first = range(len(self._free) - 1, -1, -1)  # of the one used last the files are in the caches
+            return self._free.pop(next((k for k in last_first if self._free[k].is_prepared(settings)), -1))
 
-    def _leave(self, place: Future[Slot]) -> Slot:
-        """Gives up a place in the queue, unless a slot has come just now."""
-        with self._lock:
-            if place not in self._waiting:
-                return place.result()
-            self._waiting.remove(place)
-        raise _busy()
+
+def all_busy() -> ProblemError:
+    """What a request is told for which there is no slot now."""
+    return ProblemError(503, "all slots are busy", Retry_After="2")
 
 
 def _clear(slot: Slot) -> None:
@@ -197,7 +186,3 @@ def _clear(slot: Slot) -> None:
         slot.clear()
     except OSError as error:
         raise no_room(error) from None
-
-
-def _busy() -> ProblemError:
-    return ProblemError(503, "all slots are busy", Retry_After=_RETRY_AFTER)

@@ -56,20 +56,24 @@ def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) 
         except UsageError as error:
             ready.send(error)
             return
-        notes = journal.Journal(settings.log_format, folder.parent / journal.FOLDER)
-        slots = Slots(settings.queue)
+        slots = Slots()
+        notes = journal.Journal(
+            settings.log_format,
+            folder.parent / journal.FOLDER,
+            gauges=lambda: (slots.busy, slots.total, server.waiting),
+        )
         app = make_app(settings, slots, notes, lambda: server.stopping)
         server = Server(
             app,
             settings,
             listener,
             notes,
+            slots,
             renew_folder,
             may_accept=lambda: slots.total > 0 or not (folder.parent / SERVED).exists(),
-            on_second=lambda: notes.slots(slots.busy, slots.total, slots.waiting),
         )
         _stop_on_signals(server)
-        _start(_get_ready, make_slot, slots, settings.slots, notes, ready, server.pull_trigger)
+        _start(_get_ready, make_slot, slots, settings.slots, notes, ready)
         server.serve()
         threading.excepthook = lambda _: None  # what still runs loses its files now
     os._exit(0)  # a run that outlived its grace, or is not wanted any more, must not hold the process
@@ -97,7 +101,6 @@ def _get_ready(
     count: int,
     notes: journal.Journal,
     ready: connection.Connection,
-    wake: Callable[[], None],
 ) -> None:
     """Makes the slots; requests that come before wait for one, and are told to come again if it takes too long."""
     try:
@@ -109,7 +112,6 @@ def _get_ready(
         _log.error("a worker cannot start: %s", one_line(error))
         os._exit(1)
     ready.send("")
-    wake()
     _warm_up(make_slot, slots, count - 1, notes)
 
 

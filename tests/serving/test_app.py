@@ -87,7 +87,7 @@ def test_the_page_may_do_little(app: Any) -> None:
 
 
 def test_health_while_the_server_starts_and_stops(tmp_path: Path) -> None:
-    settings, slots, stopping = Settings(), Slots(0), [False]
+    settings, slots, stopping = Settings(), Slots(), [False]
     app = make_app(settings, slots, Journal(), lambda: stopping[0])
     assert call(app, method="GET", path="/healthz").problem["detail"] == "the server is starting"
     slots.add(slot_maker(tmp_path, beam_options([]))())

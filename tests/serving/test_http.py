@@ -10,13 +10,16 @@ import pytest
 import waitress.adjustments
 
 from pipeline.serving import http
+from pipeline.serving.connections import REQUESTS_A_CONNECTION, Channel
 from pipeline.serving.journal import Journal
 from pipeline.serving.settings import Settings
+from pipeline.serving.slots import Slot, Slots
 from tests.process_support import LIMIT, chunked
 from tests.serving_support import (
     REPORT,
     SAMPLE,
     Server,
+    await_true,
     head,
     receive,
 )
@@ -34,10 +37,10 @@ def test_a_connection_is_kept_for_so_many_requests(server: Server) -> None:
     """So that many clients do not stay with one process while the other has nothing to do."""
     with server.connect() as connection:
         answers = []
-        for _ in range(http.REQUESTS_A_CONNECTION):
+        for _ in range(REQUESTS_A_CONNECTION):
             connection.sendall(head(len(SAMPLE)) + SAMPLE)
             answers.append(receive(connection))
-        assert [answer.status for answer in answers] == [200] * http.REQUESTS_A_CONNECTION
+        assert [answer.status for answer in answers] == [200] * REQUESTS_A_CONNECTION
         assert [answer.headers.get("Connection") for answer in answers[-2:]] == [None, "close"]
         assert connection.recv(1) == b""
 
@@ -173,10 +176,10 @@ def test_requests_that_come_at_once_are_parsed_one_by_one() -> None:
     adjustments = waitress.adjustments.Adjustments()
     adjustments.settings, adjustments.renew_folder = Settings(), lambda: None
     tasks: list[Any] = []
-    server = SimpleNamespace(add_task=tasks.append, active_channels={})
+    server = SimpleNamespace(add_task=tasks.append, active_channels={}, changed=[], forget=lambda _: None)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        channel = http.Channel(server, ours, "", adjustments, map={})
+        channel = Channel(server, ours, "", adjustments, map={})
         channel.received(head(0, method="GET") * 3 + head(3) + b"[1")
         for number in range(1, 4):
             assert (len(channel.requests), len(tasks)) == (1, number)
@@ -189,6 +192,36 @@ def test_requests_that_come_at_once_are_parsed_one_by_one() -> None:
         assert not channel.requests
         channel.received(b"]" + head(0, method="GET"))
         assert [request.command for request in channel.requests] == ["POST"]
+
+
+class Idle(http.Server):
+    """A server in this process whose loop does not run; connections are given to it. Its reports are empty."""
+
+    def __init__(self, queue: int = 32) -> None:
+        self.slots, self._crowd = Slots(), contextlib.ExitStack()
+        listener = self._crowd.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener.setblocking(False)
+        super().__init__(self._report, Settings(queue=queue), listener, Journal(), self.slots, lambda: None)
+
+    def _report(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    def give(self, data: bytes) -> socket.socket:
+        """The client's end of a new connection that has sent data."""
+        ours, theirs = (self._crowd.enter_context(end) for end in socket.socketpair())
+        Channel(self, ours, ("127.0.0.1", 1), self.adj, map={}).received(data)
+        theirs.settimeout(60)
+        return theirs
+
+    def __exit__(self, *_: object) -> None:
+        for threads in (self.task_dispatcher, self._quick):
+            threads.shutdown()
+        self._crowd.close()
+        self.trigger.close()
+
+    def __enter__(self) -> "Idle":
+        return self
 
 
 @pytest.mark.parametrize(
@@ -206,16 +239,54 @@ def test_requests_that_come_at_once_are_parsed_one_by_one() -> None:
 )
 def test_only_reports_take_the_threads_for_reports(request_: bytes, is_report: bool) -> None:
     """Else what costs nothing to ask for would keep all of them busy."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        server = http.Server(None, Settings(), listener, Journal(), lambda: None)
-        server.task_dispatcher.shutdown()
+    with Idle() as server:
         server._quick.shutdown()
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            http.Channel(server, ours, "", server.adj, map={}).received(request_)
+        server.give(request_)
         assert (len(server.task_dispatcher.queue), len(server._quick.queue)) == (is_report, not is_report)
-        server.trigger.close()
+
+
+REQUEST = head(len(SAMPLE)) + SAMPLE
+
+
+def test_reports_wait_for_a_slot_as_many_as_may() -> None:
+    """First come, first served; who may not wait is told so at once."""
+    with Idle(queue=2) as server:
+        waiting = [server.give(REQUEST) for _ in range(2)]
+        assert server.waiting == 2
+        answer = receive(server.give(REQUEST))
+        assert answer.problem["status"] == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        server.slots.add(Slot.__new__(Slot))
+        assert [receive(client).status for client in waiting] == [200, 200]
+        await_true(lambda: server.waiting == 0)
+        assert receive(server.give(REQUEST)).status == 200
+
+
+def test_a_free_slot_is_no_wait() -> None:
+    with Idle(queue=0) as server:
+        assert receive(server.give(REQUEST)).problem["status"] == 503
+        server.slots.add(Slot.__new__(Slot))
+        assert receive(server.give(REQUEST)).status == 200
+
+
+def test_a_defect_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    """Also one of what is beneath the application, whose answer is then waitress's to make."""
+    with Idle() as server:
+        server.application = lambda environ, start_response: 1 / 0
+        client = server.give(head(0, "GET"))
+        assert receive(client).problem["status"] == 500
+        assert [record.message for record in caplog.records] == ["an answer failed"]
+
+
+def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Idle() as server:
+        first = server.give(REQUEST)
+        server.maintenance(0)
+        assert server.waiting == 1
+        monkeypatch.setattr(http, "_PATIENCE", -1)
+        server.maintenance(0)
+        assert receive(first).problem["status"] == 503
+        assert server.waiting == 0
 
 
 def test_pipelined(server: Server) -> None:

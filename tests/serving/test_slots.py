@@ -1,10 +1,11 @@
-"""Slots: taken, waited for, given back, and cleaned."""
+"""Slots: taken, given back, and cleaned."""
 
 import io
 import json
 import os
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,15 +16,13 @@ import pipeline.serving.slots
 from pipeline.batch.run import PreparedJob
 from pipeline.errors import InputError
 from pipeline.serving import bodies
-from pipeline.serving.settings import USUAL_REPORT, ReportSettings, Settings
+from pipeline.serving.settings import USUAL_REPORT, ReportSettings
 from tests import oracle
 from tests.requests_support import ROWS, ask
 from tests.serving_support import (
     EVENT,
     REPORT,
     SAMPLE,
-    Answer,
-    await_true,
     build_app,
     call,
     call_loosely,
@@ -45,37 +44,23 @@ class Blocked(io.BytesIO):
 
 
 def test_busy(tmp_path: Path) -> None:
-    """A request that finds no slot waits, if the queue is not full; first come, first served."""
-    app = build_app(tmp_path, Settings(queue=1))
-    first, second = Blocked(SAMPLE), Blocked(SAMPLE)
-    answers: list[Answer] = []
-
-    def post(body: io.BytesIO) -> threading.Thread:
-        more = {"wsgi.input": body, "CONTENT_LENGTH": str(len(SAMPLE))}
-        thread = threading.Thread(target=lambda: answers.append(call_loosely(app, **more)))
-        thread.start()
-        return thread
-
-    running = [post(first)]
-    assert first.is_read.wait(60)
-    running.append(post(second))
-    await_true(lambda: app.config["slots"].waiting == 1)
-    refused = call(app, SAMPLE)
+    """A request that finds no slot is told to come again: the server has as many threads for reports as slots."""
+    app = build_app(tmp_path)
+    body = Blocked(SAMPLE)
+    more = {"wsgi.input": body, "CONTENT_LENGTH": str(len(SAMPLE))}
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(call_loosely, app, **more)
+        assert body.is_read.wait(60)
+        refused = call(app, SAMPLE)
+        body.go_on.set()
+        assert answer.result().body.decode() == REPORT
     assert refused.problem["status"] == 503
     assert int(refused.headers["Retry-After"]) > 0
-    assert not second.is_read.is_set()
-    first.go_on.set()
-    second.go_on.set()
-    for thread in running:
-        thread.join()
-    assert [answer.body.decode() for answer in answers] == [REPORT, REPORT]
+    assert call(app, SAMPLE).body.decode() == REPORT
 
 
-def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline.serving.slots, "_PATIENCE", 0.01)
-    app = build_app(tmp_path, slots=0)
-    assert call(app, SAMPLE).problem["status"] == 503
-    assert call(app, SAMPLE).problem["status"] == 503
+def test_starting(tmp_path: Path) -> None:
+    assert call(build_app(tmp_path, slots=0), SAMPLE).problem["status"] == 503
 
 
 @pytest.mark.parametrize("at", ["body", "report"])
@@ -108,7 +93,7 @@ def test_no_slot_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     app = build_app(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", fail)
+        patch.setattr(os, "listdir", fail)
         assert call(app, SAMPLE).problem["status"] == 503
     assert call(app, SAMPLE).body.decode() == REPORT
 

@@ -27,7 +27,7 @@ def test_a_warm_up_that_fails_says_so_and_goes_on(
     monkeypatch.setattr(pipeline.serving.worker, "decode", fail)
     monkeypatch.setattr("gc.freeze", lambda: None)
     monkeypatch.setattr(Journal, "load", fail)
-    slots = Slots(0)
+    slots = Slots()
     with caplog.at_level(logging.WARNING):
         pipeline.serving.worker._warm_up(make_slot, slots, 1, Journal())
     assert slots._free == made[2:]
