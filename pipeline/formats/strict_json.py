@@ -57,12 +57,13 @@ def _reason(error: json.JSONDecodeError) -> str:
 def _too_deep(text: str) -> bool:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False
-    depth = deepest = 0
+    depth = 0
     for token in TOKEN.finditer(text.encode()):
         mark = token.group()
         depth += 1 if mark in b"[{" else -1 if mark in b"]}" else 0
-        deepest = max(deepest, depth)
-    return deepest > MAX_DEPTH
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")

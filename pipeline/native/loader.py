@@ -28,7 +28,11 @@ _SOURCES = (
     "elements.py",
     "lines.py",
     "id_sets.py",
+    "loader.py",
+    "../schema.py",
 )
+"""What compiled code is made of: these modules, and those whose values they use (event types, limits)."""
+
 _MODULES = {
     "pipeline.native.scanner": ("scan",),
     "pipeline.native.elements": ("last_comma",),
@@ -104,7 +108,7 @@ def _processor() -> tuple[str, str]:
 
 
 def _kept_or_built(module: str, target: str, machine: Any) -> bytes:
-    """The object file of a module for a processor; its name is a digest of both and of the sources."""
+    """The object file of a module for a processor; its name is a digest of both and of _SOURCES."""
     sources = b"".join((_HERE / name).read_bytes() for name in _SOURCES)
     name = hashlib.sha256(f"{module} {target}".encode() + sources).hexdigest()[:24] + ".o"
     for folder in _folders():

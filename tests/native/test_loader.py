@@ -1,6 +1,7 @@
 """Where compiled code is kept, that a damaged copy is not used, and that it works where nothing can be kept."""
 
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -30,9 +31,10 @@ CODE = b"object code"
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[mock.Mock]:
     """Sources in a folder of their own, and a compiler that is counted instead of run."""
+    monkeypatch.setattr(native, "_HERE", tmp_path / "native")
+    (tmp_path / "native").mkdir()
     for name in native._SOURCES:
-        (tmp_path / name).write_text("1")
-    monkeypatch.setattr(native, "_HERE", tmp_path)
+        (tmp_path / "native" / name).write_text("1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     with mock.patch("pipeline.native.compiler.build", return_value=CODE) as build:
         yield build
@@ -49,7 +51,7 @@ def kept(folder: Path) -> list[Path]:
 def test_compiled_once_and_kept_beside_the_sources(tmp_path: Path, builder: mock.Mock) -> None:
     assert load() == load() == CODE
     assert builder.call_count == 1
-    (file,) = kept(tmp_path / "__pycache__")
+    (file,) = kept(tmp_path / "native" / "__pycache__")
     assert file.stat().st_mode & 0o777 == 0o644
     assert not kept(tmp_path / "home" / "hourly-report")
 
@@ -57,16 +59,17 @@ def test_compiled_once_and_kept_beside_the_sources(tmp_path: Path, builder: mock
 def test_another_processor_or_source_is_another_file(tmp_path: Path, builder: mock.Mock) -> None:
     load("one")
     load("other")
-    (tmp_path / native._SOURCES[0]).write_text("2")
-    load("one")
-    assert builder.call_count == 3
-    assert len(kept(tmp_path / "__pycache__")) == 3
+    for name in native._SOURCES:
+        (tmp_path / "native" / name).write_text("2")
+        load("one")
+    assert builder.call_count == 2 + len(native._SOURCES)
+    assert len(kept(tmp_path / "native" / "__pycache__")) == 2 + len(native._SOURCES)
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", None])
 def test_a_damaged_file_is_written_anew(tmp_path: Path, builder: mock.Mock, damage: bytes | None) -> None:
     load()
-    (file,) = kept(tmp_path / "__pycache__")
+    (file,) = kept(tmp_path / "native" / "__pycache__")
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] if damage is None else damage)
     assert load() == CODE
@@ -75,7 +78,7 @@ def test_a_damaged_file_is_written_anew(tmp_path: Path, builder: mock.Mock, dama
 
 
 def test_in_the_users_cache_where_the_sources_are_read_only(tmp_path: Path, builder: mock.Mock) -> None:
-    (tmp_path / "__pycache__").write_text("no folder")
+    (tmp_path / "native" / "__pycache__").write_text("no folder")
     assert load() == load() == CODE
     assert builder.call_count == 1
     assert len(kept(tmp_path / "home" / "hourly-report")) == 1
@@ -84,7 +87,7 @@ def test_in_the_users_cache_where_the_sources_are_read_only(tmp_path: Path, buil
 def test_in_memory_where_nothing_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: mock.Mock
 ) -> None:
-    (tmp_path / "__pycache__").write_text("no folder")
+    (tmp_path / "native" / "__pycache__").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(NOWHERE))
     assert load() == load() == CODE
     assert builder.call_count == 2
@@ -94,13 +97,17 @@ def test_in_memory_where_nothing_can_be_written(
 def test_many_at_once_leave_one_file(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(load, ["cpu"] * 32)) == {CODE}
-    assert len(kept(tmp_path / "__pycache__")) == 1
+    assert len(kept(tmp_path / "native" / "__pycache__")) == 1
 
 
 def test_all_compiled_sources_are_named() -> None:
     package = Path(native.__file__).parent
     users = {path.name for path in package.glob("*.py") if "import compiled\n" in path.read_text()}
-    assert users | {"memory.py", "compiler.py"} == set(native._SOURCES)
+    sources = {(package / name).resolve() for name in native._SOURCES}
+    assert {package / name for name in users | {"memory.py", "compiler.py"}} <= sources
+    texts = [path.read_text() for path in sources if path.parent == package]  # the values they import are compiled in
+    imported = {name for text in texts for name in re.findall(r"^from (pipeline[.\w]*) import", text, re.MULTILINE)}
+    assert {package.parents[1] / f"{name.replace('.', '/')}.py" for name in imported} <= sources
 
 
 LOADS = """
@@ -115,7 +122,7 @@ assert "numba" not in sys.modules, "numba was imported"
 
 
 def test_a_process_that_finds_compiled_code_never_imports_numba() -> None:
-    native._function("scan")  # compiles it, if nobody did yet
+    native._function("last_comma")  # compiles it, if nobody did yet
     subprocess.run([sys.executable, "-c", LOADS], check=True, cwd=Path(native.__file__).parents[2])
 
 
