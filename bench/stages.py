@@ -15,7 +15,7 @@ from typing import Any
 from bench import events
 from pipeline.formats.decoding import Block, decode
 from pipeline.model import ids as id_sets
-from pipeline.model.events import Batch
+from pipeline.model.events import Batch, Ids
 from pipeline.model.table import count_batch, merge_counts
 from pipeline.storage.files import InputFile
 from pipeline.transforms.read import open_file
@@ -49,7 +49,7 @@ def _table(path: Path, count: int, runs: int) -> str:
         ("decode, with ids", lambda: [_decode(block) for block in blocks]),
         ("count by hour and event", lambda: merge_counts([count_batch(batch) for batch in batches])),
         ("partition ids", lambda: _pieces(batches)),
-        ("merge ids", lambda: [id_sets.merge(b"".join(packed)) for packed in pieces.values()]),
+        ("merge ids", lambda: [_merge(b"".join(joined)) for joined in pieces.values()]),
     ]
     for name, work in stages:
         seconds = _time(work, runs)
@@ -76,9 +76,13 @@ def _decode(block: Block) -> Batch:
 def _pieces(batches: list[Batch]) -> dict[int, list[bytes]]:
     pieces: dict[int, list[bytes]] = {}
     for batch in batches:
-        for number, packed in id_sets.partition(batch.ids):
-            pieces.setdefault(number, []).append(packed)
+        for number, piece in id_sets.counted_pieces(batch.ids):
+            pieces.setdefault(number, []).append(piece)
     return pieces
+
+
+def _merge(joined: bytes) -> Ids:
+    return id_sets.merge_pieces(joined, id_sets.PARTITIONS)[0]
 
 
 def _time(work: Callable[[], Any], runs: int) -> list[float]:

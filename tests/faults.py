@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.batch import graph
+from pipeline.engine import spill
 from pipeline.engine.spill import Spill
 from pipeline.formats import decoding, parquet
 from pipeline.formats.blocks import LineReader
@@ -125,10 +126,10 @@ FILES: dict[str, Plant] = {
 
 
 IDS: dict[str, Plant] = {
-    "partition lost": wrap(ids, "_parts", without_first),
-    "partition twice": wrap(ids, "_parts", first_twice),
-    "piece lost in the shuffle": wrap(distinct, "fetch", lambda data: data[:0]),
-    "piece twice from the shuffle": wrap(distinct, "fetch", lambda data: data * 2),
+    "partition lost": wrap(ids, "counted_pieces", without_first),
+    "partition twice": wrap(ids, "counted_pieces", first_twice),
+    "piece lost in the shuffle": wrap(spill, "fetch", lambda data: data[:0]),
+    "piece twice from the shuffle": wrap(spill, "fetch", lambda data: data * 2),
     "set lost": wrap(distinct._MergeIds, "emit", without_first),
     "set twice": wrap(distinct._MergeIds, "emit", first_twice),
     "spilled value lost": wrap(Spill, "finish_bundle", without_first),
@@ -151,7 +152,7 @@ _PICKLE = b"\x80"
 EVENTS: dict[str, Plant] = {
     "partition lost": wrap(duplicates, "counted_pieces", without_first),
     "partition twice": wrap(duplicates, "counted_pieces", first_twice),
-    "piece lost in the shuffle": wrap(deduplicate, "fetch", lambda data: data if data.startswith(_PICKLE) else b""),
+    "piece lost in the shuffle": wrap(spill, "fetch", lambda data: data if data.startswith(_PICKLE) else b""),
     "set lost": wrap(deduplicate._MergeEvents, "emit", without_first),
     "set twice": wrap(deduplicate._MergeEvents, "emit", first_twice),
 }

@@ -1,7 +1,7 @@
 """Shuffling large values by temporary files beside an output, instead of through the runner."""
 
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Union
 
 import apache_beam as beam
@@ -40,10 +40,13 @@ class Spill(beam.DoFn):  # type: ignore[misc]
         self._held: dict[Hashable, list[bytes]] = {}
         self._size = 0
 
-    def process(self, pair: tuple[Any, bytes]) -> Iterator[WindowedValue]:
-        key, data = pair
-        self._held.setdefault(key, []).append(data)
-        self._size += len(data)
+    def process(self, element: Any) -> Iterator[WindowedValue]:
+        yield from self._hold([element])
+
+    def _hold(self, pairs: list[tuple[Any, bytes]]) -> Iterator[WindowedValue]:
+        for key, data in pairs:
+            self._held.setdefault(key, []).append(data)
+            self._size += len(data)
         if self._size > _HELD_BYTES:
             yield from self._write()
 
@@ -67,6 +70,16 @@ class Spill(beam.DoFn):  # type: ignore[misc]
         return map(in_global_window, stored)
 
 
+class SpillAll(Spill):
+    """As Spill, for pairs that come many at a time: list[tuple[key, bytes]] -> tuple[key, Stored].
+
+    An element costs a runner 5 us: of 128 partitions of each block, a second for 100 M events.
+    """
+
+    def process(self, element: Any) -> Iterator[WindowedValue]:
+        yield from self._hold(element)
+
+
 def in_global_window(value: Any) -> WindowedValue:
     """A value as the output of finish_bundle."""
     return WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
@@ -75,6 +88,14 @@ def in_global_window(value: Any) -> WindowedValue:
 def size_of(stored: Stored) -> int:
     """How many bytes they are."""
     return len(stored) if isinstance(stored, bytes) else stored[2]
+
+
+def fetch_all(pieces: Iterable[Stored]) -> bytearray:
+    """The bytes of all, joined. Raises what fetch does."""
+    data = bytearray()
+    for stored in pieces:
+        data += fetch(stored)
+    return data
 
 
 def fetch(stored: Stored) -> bytes:

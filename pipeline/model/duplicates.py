@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from pipeline.model.events import NO_IDS, Batch, Ids
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import SMALL_SET, counted_pieces, hash_id, merge_pieces
+from pipeline.model.ids import PARTITIONS, SMALL_SET, Pieces, counted_pieces, hash_id, marked, merge_pieces
 from pipeline.model.tally import first_rejects
-from pipeline.native.loader import call, works
+from pipeline.native.loader import works
 from pipeline.schema import EVENT_TYPES
 
 _TAIL = 6  # bytes of a key behind its id: timestamp x 6 + event code, which is below 2**41
@@ -104,9 +104,9 @@ def split_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
     return stays, list(counted_pieces(event_keys(batch)))
 
 
-def merge_events(pieces: bytes) -> Batch:
+def merge_events(pieces: Pieces) -> Batch:
     """The different events of the pieces of one partition, in an order of their own, and how many were duplicates."""
-    keys, came = merge_pieces(pieces)
+    keys, came = merge_pieces(pieces, PARTITIONS)
     events = key_events(keys)
     return replace(events, duplicate=came - len(events.codes))
 
@@ -131,11 +131,7 @@ def _hash(keys: Ids) -> _Hashes:
     count = len(keys.ends)
     if count <= SMALL_SET or not works("mark_ids"):
         return np.fromiter(map(hash_id, keys.to_list()), np.uint64, count)
-    mask = (1 << count.bit_length() + 1) - 1
-    hashes, table = np.empty(count, np.uint64), np.zeros(mask + 1, np.int64)
-    kept, sizes = np.empty(count, np.uint8), np.zeros(2, np.int64)
-    call("mark_ids", keys.data, len(keys.data), keys.ends, count, 63, hashes, table, mask, kept, sizes)
-    return hashes
+    return marked(keys, 64)[0]
 
 
 def _first_ones(keys: Ids, hashes: _Hashes) -> _Mask:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.model.events import Batch
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import counted_piece, counted_pieces, merge_pieces
+from pipeline.model.ids import counted_pieces, joined_pieces
 
 Place = tuple[int, int]
 """The start of an hour (Unix seconds), and a part by the hash of an id."""
@@ -27,11 +27,10 @@ def ids_by_hour(batch: Batch, clock: HourClock, parts: int = 1) -> Iterator[tupl
     starts = clock.starts(numbers[bounds]).tolist()
     for start, (first, end) in zip(starts, pairwise([*bounds.tolist(), len(numbers)]), strict=True):
         hour = ids.slice(first, end)
-        pieces = counted_pieces(hour, parts) if parts > 1 else [(0, counted_piece(hour, end - first))]
-        yield from (((start, part), piece) for part, piece in pieces)
+        yield from (((start, part), piece) for part, piece in counted_pieces(hour, parts))
 
 
-def union(pieces: Iterable[bytes]) -> bytes:
-    """The different ids of pieces as one piece."""
+def union(pieces: Iterable[bytes], parts: int = 1) -> bytes:
+    """The different ids of a place's pieces as one piece. parts: as ids_by_hour had it."""
     found = list(pieces)
-    return found[0] if len(found) == 1 else counted_piece(*merge_pieces(b"".join(found)))
+    return found[0] if len(found) == 1 else joined_pieces(b"".join(found), parts)

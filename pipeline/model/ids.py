@@ -6,13 +6,13 @@ The order of ids is by (64-bit hash, bytes): the same for every run, split and n
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.model.events import Ids, batch_events
-from pipeline.native.loader import call, works
+from pipeline.native.loader import PROBES, SOME, call, works
 
 PARTITIONS = 128
 """Ids are shuffled in so many partitions, by the first bits of their hash: of 10 M ids, 64 would outgrow the cache."""
@@ -27,7 +27,18 @@ SMALL_SET = 2000
 SMALL_MERGE = 20 * SMALL_SET
 """Packed bytes up to which plain Python merges them."""
 
+_FIRST_BITS = 18  # of a table's size at first, at most: 4 MiB, which 80,000 ids fill
+_MOST_SLOTS, _FEW = 32, 32  # of a table: for each id, and for how many at least. Three for an id are the rule.
+
+Pieces = bytes | bytearray
+"""Counted pieces, joined."""
+
+_Numbers = npt.NDArray[np.int64]
+_Hashes = npt.NDArray[np.uint64]
+
 _FRAME = struct.Struct("<QQ")  # before the packed ids of a piece: how many came, bytes of the packed ones
+
+_LENGTH_BYTES = 6  # of a packed id at most: 2**42
 
 _K1, _K2, _MASK = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 2**64 - 1
 
@@ -48,96 +59,113 @@ def partitions_for(input_bytes: int) -> int:
     return min(max(PARTITIONS, 1 << max(needed - 1, 0).bit_length()), MAX_PARTITIONS)
 
 
-def partition(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int, bytes]]:
-    """Ids as (partition, packed ids), ascending, without empty partitions; most repeated ids are left out.
-
-    partitions: a power of two from 2 to MAX_PARTITIONS.
-    """
-    return ((number, packed) for number, _, packed in _parts(ids, partitions))
-
-
 def counted_pieces(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int, bytes]]:
-    """As partition, but pieces say how many ids came to them, so that in the end none is missing; see merge_pieces."""
-    return ((number, _FRAME.pack(came, len(packed)) + packed) for number, came, packed in _parts(ids, partitions))
+    """Ids as (partition, piece), ascending, without empty partitions; most repeated ids are left out.
+
+    Pieces of a partition may be joined. They say how many ids came to them, so that in the end none is missing; see
+    merge_pieces. partitions: a power of two to MAX_PARTITIONS.
+    """
+    shift = 65 - partitions.bit_length()
+    if len(ids.ends) <= SMALL_SET or not works("mark_ids"):
+        return _pieces_of_few(ids, shift)
+    return _pieces_compiled(ids, shift)
 
 
-def counted_piece(ids: Ids, came: int) -> bytes:
-    """All ids as one piece. came: how many ids they were before some were left out."""
-    packed = distinct(ids)
+def _pieces_of_few(ids: Ids, shift: int) -> Iterator[tuple[int, bytes]]:
+    items = ids.to_list()
+    numbers = {item: hash_id(item) >> shift for item in items}
+    came = Counter(numbers[item] for item in items)
+    parts: dict[int, list[bytes]] = {}
+    for item, number in numbers.items():
+        parts.setdefault(number, []).append(item)
+    for number in sorted(parts):
+        packed = pack(parts[number])
+        yield number, _FRAME.pack(came[number], len(packed)) + packed
+
+
+def _pieces_compiled(ids: Ids, shift: int) -> Iterator[tuple[int, bytes]]:
+    hashes, kept, frames = marked(ids, shift)
+    sizes = np.where(frames[:, 0], frames[:, 1] + _FRAME.size, 0)
+    ends = np.cumsum(sizes)
+    places, out = ends - frames[:, 1], np.empty(ends[-1], np.uint8)
+    call("place_ids", ids.data, ids.ends, len(ids.ends), shift, hashes, kept, places, out)
+    for number in np.flatnonzero(sizes).tolist():
+        piece = out[ends[number] - sizes[number] : ends[number]]
+        piece[: _FRAME.size] = frames[number].view(np.uint8)
+        yield number, piece.tobytes()
+
+
+def marked(ids: Ids, shift: int) -> tuple[_Hashes, npt.NDArray[np.uint8], _Numbers]:
+    """What mark_ids finds: hashes, kept, frames."""
+    count, frames = len(ids.ends), np.zeros((1 << 64 - shift, 2), np.int64)
+    mask = (1 << count.bit_length() + 1) - 1
+    hashes, kept, table = np.empty(count, np.uint64), np.empty(count, np.uint8), np.zeros(mask + 1, np.int64)
+    call("mark_ids", ids.data, ids.ends, count, shift, hashes, table, mask, kept, frames)
+    return hashes, kept, frames
+
+
+def joined_pieces(data: Pieces, partitions: int = 1) -> bytes:
+    """As merge_pieces, as one piece."""
+    ids, came = merge_pieces(data, partitions)
+    packed = _packed(ids)
     return _FRAME.pack(came, len(packed)) + packed
 
 
-def merge_pieces(data: bytes) -> tuple[Ids, int]:
-    """The different ids of a partition's counted pieces, joined, as merge has them; and how many came to these."""
-    return merge(b"".join(packed for _, packed in _frames(data))), ids_came(data)
+def _packed(ids: Ids) -> bytes:
+    if len(ids.ends) <= SMALL_SET or not works("pack_ids"):
+        return pack(ids.to_list())
+    out = np.empty(len(ids.data) + _LENGTH_BYTES * len(ids.ends), np.uint8)
+    return out[: call("pack_ids", ids.data, ids.ends, len(ids.ends), out)].tobytes()
 
 
-def ids_came(data: bytes) -> int:
+def merge_pieces(data: Pieces, partitions: int = 1) -> tuple[Ids, int]:
+    """The different ids of joined counted pieces, in the order of (hash, bytes); and how many ids came to these.
+
+    All of them must be of one of so many partitions.
+    """
+    if len(data) > SMALL_MERGE and works("add_ids"):
+        merged = _merge_compiled(data, partitions)
+        if merged:
+            return merged
+    keyed = sorted((hash_id(item), item) for item in {item for _, packed in _frames(data) for item in unpack(packed)})
+    return Ids.of(item for _, item in keyed), ids_came(data)
+
+
+def _merge_compiled(pieces: Pieces, partitions: int) -> tuple[Ids, int] | None:
+    """As merge_pieces, or None where many ids have almost the same hash: by somebody's intent."""
+    data, state, some = np.frombuffer(pieces, np.uint8), np.zeros(5, np.int64), np.empty(4 * SOME, np.int64)
+    skip, bits = partitions.bit_length() - 1, min((len(data) >> 3).bit_length(), _FIRST_BITS)
+    table = _table(bits)
+    while not call("add_ids", data, len(data), state, table, skip, bits, some):
+        narrow, moved = table, 0
+        while not moved:
+            bits += 1
+            if 1 << bits > _MOST_SLOTS * (int(state[3]) + _FEW):
+                return None
+            table = _table(bits)
+            moved = call("move_ids", narrow, len(narrow), table, skip, bits)
+    _, _, came, count, size = state.tolist()
+    ends, out = np.empty(count, np.int64), np.empty(size, np.uint8)
+    size = call("gather_ids", data, table, len(table), ends, out)
+    return (Ids(ends, out[:size]), came) if size >= 0 else None
+
+
+def _table(bits: int) -> _Numbers:
+    """For add_ids."""
+    return np.zeros(((1 << bits) + PROBES, 2), np.int64)
+
+
+def ids_came(data: Pieces) -> int:
     """How many ids came to counted pieces, joined."""
     return sum(came for came, _ in _frames(data))
 
 
-def _frames(data: bytes) -> Iterator[tuple[int, memoryview]]:
+def _frames(data: Pieces) -> Iterator[tuple[int, memoryview]]:
     view, at = memoryview(data), 0
     while at < len(data):
         came, size = _FRAME.unpack_from(data, at)
         at += _FRAME.size + size
         yield came, view[at - size : at]
-
-
-def _parts(ids: Ids, partitions: int) -> Iterator[tuple[int, int, bytes]]:
-    """Partitions with how many ids came to them, and those packed, most of them once."""
-    shift = 65 - partitions.bit_length()
-    if len(ids.ends) <= SMALL_SET or not works("mark_ids"):
-        items = ids.to_list()
-        numbers = {item: hash_id(item) >> shift for item in items}
-        came = Counter(numbers[item] for item in items)
-        parts: dict[int, list[bytes]] = {}
-        for item, number in numbers.items():
-            parts.setdefault(number, []).append(item)
-        return ((number, came[number], pack(parts[number])) for number in sorted(parts))
-    return _partition_compiled(ids, shift)
-
-
-def _partition_compiled(ids: Ids, shift: int) -> Iterator[tuple[int, int, bytes]]:
-    count, size, ends, data = len(ids.ends), len(ids.data), ids.ends, ids.data
-    mask = (1 << count.bit_length() + 1) - 1
-    hashes, table = np.empty(count, np.uint64), np.zeros(mask + 1, np.int64)
-    kept, sizes = np.empty(count, np.uint8), np.zeros(1 << 64 - shift, np.int64)
-    call("mark_ids", data, size, ends, count, shift, hashes, table, mask, kept, sizes)
-    came = np.bincount((hashes >> np.uint64(shift)).view(np.int64), minlength=len(sizes)).tolist()
-    bounds = np.concatenate([[0], np.cumsum(sizes)])
-    packed = np.empty(bounds[-1], np.uint8)
-    call("place_ids", data, size, ends, count, shift, hashes, kept, bounds[:-1].copy(), packed)
-    for number, (start, stop) in enumerate(pairwise(bounds.tolist())):
-        if start < stop:
-            yield number, came[number], packed[start:stop].tobytes()
-
-
-def distinct(ids: Ids) -> bytes:
-    """The ids packed; most repeated ones are left out."""
-    return b"".join(piece for _, piece in partition(ids))
-
-
-def merge(packed: bytes) -> Ids:
-    """The different ids among packed ids, in the order of (hash, bytes)."""
-    if len(packed) > SMALL_MERGE and works("find_ids"):
-        merged = _merge_compiled(packed)
-        if merged:
-            return merged
-    keyed = sorted((hash_id(item), item) for item in set(unpack(packed)))
-    return Ids.of(item for _, item in keyed)
-
-
-def _merge_compiled(packed: bytes) -> Ids | None:
-    """As merge, or None where different ids have the same hash: one pair in 10**19, or somebody's intent."""
-    data, size = np.frombuffer(packed, np.uint8), len(packed)
-    starts, stops, hashes = (np.empty(size // 2, np.int64) for _ in range(3))
-    count = call("find_ids", data, size, starts, stops, hashes)
-    order = np.argsort(hashes[:count].view(np.uint64))
-    ends, out = np.empty(count, np.int64), np.empty(size - count, np.uint8)
-    left = call("gather_ids", data, size, starts, stops, hashes, order, count, ends, out, len(out))
-    return Ids(ends[:left], out[: ends[left - 1]]) if left >= 0 else None
 
 
 def pack(items: Iterable[bytes]) -> bytes:
@@ -153,7 +181,7 @@ def _varint(number: int) -> bytes:
     return bytes([*rest, number])
 
 
-def unpack(packed: bytes) -> Iterator[bytes]:
+def unpack(packed: bytes | memoryview) -> Iterator[bytes]:
     """The inverse of `pack`."""
     at = 0
     while at < len(packed):
@@ -164,7 +192,7 @@ def unpack(packed: bytes) -> Iterator[bytes]:
             at += 1
         start = at + 1
         at = start + (length | packed[at] << bits)
-        yield packed[start:at]
+        yield bytes(packed[start:at])
 
 
 def id_lines(ids: Ids) -> bytes:
@@ -174,7 +202,7 @@ def id_lines(ids: Ids) -> bytes:
     """
     if len(ids.ends) > SMALL_SET and works("join_lines"):
         lines = np.empty(len(ids.data) + len(ids.ends), np.uint8)
-        if not call("join_lines", ids.data, len(ids.data), ids.ends, len(ids.ends), lines, len(lines)):
+        if not call("join_lines", ids.data, len(ids.data), ids.ends, len(ids.ends), lines):
             return lines.tobytes()
     return b"".join(_line(item) for item in ids.to_list())
 
@@ -188,4 +216,5 @@ def _line(item: bytes) -> bytes:
 
 def unique_ids(events: Iterable[Any]) -> list[str]:
     """Events (dicts with id, event, timestamp) -> each id once; EventError names the first that is not valid."""
-    return [item.decode() for item in merge(distinct(batch_events(events).ids)).to_list()]
+    piece = b"".join(piece for _, piece in counted_pieces(batch_events(events).ids))
+    return [item.decode() for item in merge_pieces(piece)[0].to_list()]

@@ -6,20 +6,15 @@ Packed ids: each id's length as a varint (7 bits a byte, the lowest first), then
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.memory import byte, load, store, store_byte
-from pipeline.native.scanner import copy
+from pipeline.native.loader import PROBES, SOME
+from pipeline.native.memory import WORD, byte, equal_bytes, load, store, store_byte
 
 _K1, _K2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-_PROBES = 32  # in a table; ids whose hashes were made equal on purpose must not make it slow
 
 
 @compiled
-def _tail(d, i, stop, size):
-    """The last 1 to 7 bytes before stop as a word; size: bytes that may be read."""
-    count = stop - i
-    if i + 8 <= size:
-        return load(d, i) & (_ALL >> np.uint64(64 - 8 * count))
+def _few(d, i, count):
+    """At most 7 bytes as a word."""
     word = np.uint64(0)
     for k in range(count):
         word |= np.uint64(byte(d, i + k)) << np.uint64(8 * k)
@@ -27,11 +22,16 @@ def _tail(d, i, stop, size):
 
 
 @compiled
-def _hash(d, i, stop, size):
-    """The hash of the id from i to stop, equal to `ids.hash_id`."""
-    h = np.uint64(stop - i) * _K1
+def _hash(d, start, stop):
+    """The hash of the id from start to stop, equal to `ids.hash_id`."""
+    h, i = np.uint64(stop - start) * _K1, start
     while i < stop:
-        word = load(d, i) if i + 8 <= stop else _tail(d, i, stop, size)
+        if i + 8 <= stop:
+            word = load(d, i)
+        elif stop - start < 8:
+            word = _few(d, i, stop - i)
+        else:  # of the last 8 bytes those that were not yet read
+            word = load(d, stop - 8) >> np.uint64(8 * (i + 8 - stop))
         h = (h ^ word) * _K2
         h ^= h >> np.uint64(29)
         i += 8
@@ -41,10 +41,27 @@ def _hash(d, i, stop, size):
 
 @compiled
 def _equal(d, i, j, size):
-    for k in range(size):
-        if byte(d, i + k) != byte(d, j + k):
+    """Whether size bytes from i and from j on are the same."""
+    if size < 8:
+        return _few(d, i, size) == _few(d, j, size)
+    for k in range(0, size - 7, 8):
+        if load(d, i + k) != load(d, j + k):
             return False
-    return True
+    return load(d, i + size - 8) == load(d, j + size - 8)
+
+
+@compiled
+def _copy(d, start, stop, out, w):
+    """Copies bytes to out, from w on; returns the new w. Nothing behind that is written."""
+    end = w + stop - start
+    if stop - start < 8:
+        for k in range(stop - start):
+            store_byte(out, w + k, byte(d, start + k))
+        return end
+    for k in range(0, stop - start - 7, 8):
+        store(out, w + k, load(d, start + k))
+    store(out, end - 8, load(d, stop - 8))
+    return end
 
 
 @compiled
@@ -59,7 +76,7 @@ def _is_new(d, ends, hashes, k, table, mask):
     h = load(hashes, 8 * k)
     start, stop = _span(ends, k)
     slot = np.int64(h) & mask
-    for _ in range(_PROBES):
+    for _ in range(PROBES):
         other = np.int64(load(table, 8 * slot)) - 1
         if other < 0:
             store(table, 8 * slot, k + 1)
@@ -73,102 +90,229 @@ def _is_new(d, ends, hashes, k, table, mask):
 
 
 @compiled
-def mark_ids(d, size, ends, count, shift, hashes, table, mask, kept, sizes):
-    """Hashes ids, and marks in kept (uint8) one of each; sizes (int64) takes the packed bytes a partition.
+def _partition(h, shift):
+    """h >> shift, which may be 64."""
+    return np.int64((h >> np.uint64(1)) >> np.uint64(shift - 1))
 
-    An id's partition is its hash >> shift. table: mask + 1 zeros (int64), a power of two and more than count. An id may
-    be kept more than once, where many have the same hash. Returns 0.
+
+@compiled
+def mark_ids(d, ends, count, shift, hashes, table, mask, kept, frames):
+    """Hashes ids, and marks in kept (uint8) one of each.
+
+    frames (int64) takes two numbers for each partition: how many ids came, and packed bytes of those kept. An id's
+    partition is its hash >> shift. table: mask + 1 zeros (int64), a power of two and more than count. An id may be kept
+    more than once, where many have the same hash. Returns 0.
     """
     for k in range(count):
         start, stop = _span(ends, k)
-        h = _hash(d, start, stop, size)
+        h = _hash(d, start, stop)
         store(hashes, 8 * k, h)
         new = _is_new(d, ends, hashes, k, table, mask)
         store_byte(kept, k, new)
+        at = 16 * _partition(h, shift)
+        store(frames, at, np.int64(load(frames, at)) + 1)
         if new:
             packed = stop - start + 1
             length = (stop - start) >> 7
             while length > 0:
                 packed += 1
                 length >>= 7
-            at = np.int64(8 * (h >> np.uint64(shift)))
-            store(sizes, at, np.int64(load(sizes, at)) + packed)
+            store(frames, at + 8, np.int64(load(frames, at + 8)) + packed)
     return 0
 
 
 @compiled
-def place_ids(d, size, ends, count, shift, hashes, kept, places, out):
+def _pack(d, start, stop, out, w):
+    """Writes an id with its length; returns the new w."""
+    length = stop - start
+    while length > 127:
+        store_byte(out, w, (length & 127) | 128)
+        length >>= 7
+        w += 1
+    store_byte(out, w, length)
+    return _copy(d, start, stop, out, w + 1)
+
+
+@compiled
+def place_ids(d, ends, count, shift, hashes, kept, places, out):
     """Packs the kept ids into out; places (int64): where each partition's begin, and after it where they end."""
     for k in range(count):
         if byte(kept, k):
             start, stop = _span(ends, k)
-            at = np.int64(8 * (load(hashes, 8 * k) >> np.uint64(shift)))
-            w = np.int64(load(places, at))
-            length = stop - start
-            while length > 127:
-                store_byte(out, w, (length & 127) | 128)
-                length >>= 7
-                w += 1
-            store_byte(out, w, length)
-            w += 1
-            store(places, at, copy(d, start, stop, size, out, w, w + stop - start))
+            at = 8 * _partition(load(hashes, 8 * k), shift)
+            store(places, at, _pack(d, start, stop, out, np.int64(load(places, at))))
     return 0
 
 
 @compiled
-def find_ids(d, size, starts, stops, hashes):
-    """Where each of the packed ids starts and stops, and its hash; returns how many there are."""
-    i = n = np.int64(0)
-    while i < size:
-        length = bits = np.int64(0)
-        while byte(d, i) > 127:
-            length |= (np.int64(byte(d, i)) & 127) << bits
-            bits += 7
-            i += 1
-        length |= np.int64(byte(d, i)) << bits
-        i += 1
-        store(starts, 8 * n, i)
-        store(stops, 8 * n, i + length)
-        store(hashes, 8 * n, _hash(d, i, i + length, size))
-        i += length
-        n += 1
-    return n
-
-
-@compiled
-def gather_ids(d, size, starts, stops, hashes, order, count, ends, out, room):
-    """Copies ids in the given order (ascending hashes) to out without repeats; returns how many are left.
-
-    -1 where different ids share a hash.
-    """
-    n = w = last = np.int64(0)
-    h = _ALL
+def pack_ids(d, ends, count, out):
+    """Packs all ids into out; returns how many bytes that are."""
+    w = np.int64(0)
     for k in range(count):
-        item = 8 * np.int64(load(order, 8 * k))
-        start, stop = np.int64(load(starts, item)), np.int64(load(stops, item))
-        before, h = h, load(hashes, item)
-        if n > 0 and h == before:
-            first = np.int64(load(ends, 8 * n - 16)) if n > 1 else np.int64(0)
-            if w - first != stop - start or not _equal(d, last, start, stop - start):
-                return -1
+        start, stop = _span(ends, k)
+        w = _pack(d, start, stop, out, w)
+    return w
+
+
+@compiled
+def _unpack(d, i):
+    """Where the packed id at i starts and stops."""
+    length = bits = np.int64(0)
+    while byte(d, i) > 127:
+        length |= (np.int64(byte(d, i)) & 127) << bits
+        bits += 7
+        i += 1
+    return i + 1, i + 1 + (length | (np.int64(byte(d, i)) << bits))
+
+
+@compiled
+def _home(h, skip, bits):
+    """Where in a table of 2**bits slots an id belongs: in the order of hashes whose first bits (skip) are the same."""
+    return np.int64((h << np.uint64(skip)) >> np.uint64(64 - bits)) * 16
+
+
+@compiled
+def _free(table, at):
+    """The first free slot from this one on, or -1 where there is none near."""
+    for slot in range(at, at + 16 * PROBES, 16):
+        if load(table, slot + 8) == 0:
+            return slot
+    return -1
+
+
+@compiled
+def _found(d, start, stop, h, table, at):
+    """The slot of the packed id from start to stop, or a free one for it; -1 where there is neither near."""
+    for slot in range(at, at + 16 * PROBES, 16):
+        other = np.int64(load(table, slot + 8))
+        if other == 0 or (load(table, slot) == h and _equal(d, other - 1, start, stop - start)):
+            return slot
+    return -1
+
+
+@compiled
+def _read_some(d, size, state, table, skip, bits, some):
+    """Reads some packed ids: where each starts and stops, its hash. Touches their slots, so that they come at once."""
+    i, end = np.int64(load(state, 0)), np.int64(load(state, 8))
+    n = np.int64(0)
+    while n < SOME and i < size:
+        if i == end:
+            store(state, 16, load(state, 16) + load(d, i))
+            end = i + 16 + np.int64(load(d, i + 8))
+            i += 16
             continue
-        w = copy(d, start, stop, size, out, w, room)
-        last = start
-        store(ends, 8 * n, w)
+        start, stop = _unpack(d, i)
+        h = _hash(d, start, stop)
+        at = 32 * n
+        store(some, at, i)
+        store(some, at + 8, stop)
+        store(some, at + 16, h)
+        store(some, at + 24, load(table, _home(h, skip, bits)))
+        i = stop
         n += 1
+    store(state, 0, i)
+    store(state, 8, end)
     return n
 
 
 @compiled
-def join_lines(d, size, ends, count, out, room):
+def add_ids(d, size, state, table, skip, bits, some):
+    """Puts the ids of counted pieces into a table, until all are there (1) or the table is full (0).
+
+    state (5 int64, at first 0): the next byte, where its piece ends; how many ids came, how many are different, their
+    packed bytes. table: 2**bits + PROBES slots of two int64, at first 0: an id's hash, where it is + 1. skip: how many
+    first bits are the same in all hashes. some: SOME times 4 int64, whatever they are.
+    """
+    while np.int64(load(state, 0)) < size:
+        i, end, came = load(state, 0), load(state, 8), load(state, 16)
+        for at in range(0, 32 * _read_some(d, size, state, table, skip, bits, some), 32):
+            start, stop, h = np.int64(load(some, at)), np.int64(load(some, at + 8)), load(some, at + 16)
+            slot = _found(d, start, stop, h, table, _home(h, skip, bits))
+            if slot < 0:
+                store(state, 0, i)
+                store(state, 8, end)
+                store(state, 16, came)
+                return 0
+            if load(table, slot + 8) == 0:
+                store(table, slot, h)
+                store(table, slot + 8, start + 1)
+                store(state, 24, load(state, 24) + np.uint64(1))
+                store(state, 32, np.int64(load(state, 32)) + stop - start)
+    return 1
+
+
+@compiled
+def move_ids(table, slots, wider, skip, bits):
+    """Puts the ids of a table into a wider one; returns whether they have place there."""
+    for at in range(0, 16 * slots, 16):
+        if load(table, at + 8) != 0:
+            h = load(table, at)
+            slot = _free(wider, _home(h, skip, bits))
+            if slot < 0:
+                return 0
+            store(wider, slot, h)
+            store(wider, slot + 8, load(table, at + 8))
+    return 1
+
+
+@compiled
+def _to_front(table, slots):
+    """Moves the ids of a table to its first slots; returns how many they are."""
+    w = np.int64(0)
+    for at in range(0, 16 * slots, 16):  # without a branch, which would be guessed wrong every other time
+        where = load(table, at + 8)
+        store(table, w, load(table, at))
+        store(table, w + 8, where)
+        w += 16 * np.int64(where != 0)
+    return w >> 4
+
+
+@compiled
+def _sort(table, count):
+    """Sorts ids by their hashes; returns whether no two share one. Each passes at most PROBES others."""
+    for at in range(16, 16 * count, 16):
+        h, w = load(table, at), at
+        if load(table, at - 16) < h:
+            continue
+        where = load(table, at + 8)
+        while w > 0 and load(table, w - 16) > h:
+            store(table, w, load(table, w - 16))
+            store(table, w + 8, load(table, w - 8))
+            w -= 16
+        if w > 0 and load(table, w - 16) == h:
+            return False
+        store(table, w, h)
+        store(table, w + 8, where)
+    return True
+
+
+@compiled
+def gather_ids(d, table, slots, ends, out):
+    """Copies the ids of a table to out, by ascending hashes; -1 where different ids share one, else their bytes."""
+    count = _to_front(table, slots)
+    if not _sort(table, count):
+        return -1
+    w = np.int64(0)
+    for k in range(count):
+        start, stop = _unpack(d, np.int64(load(table, 16 * k + 8)) - 1)
+        w = _copy(d, start, stop, out, w)
+        store(ends, 8 * k, w)
+    return w
+
+
+@compiled
+def join_lines(d, size, ends, count, out):
     """Copies ids to out with a newline behind each; returns whether one holds a line break or begins with a quote."""
     w = special = np.int64(0)
     for k in range(count):
         start, stop = _span(ends, k)
         special |= start < stop and byte(d, start) == 34
-        w = copy(d, start, stop, size, out, w, room)
+        w = _copy(d, start, stop, out, w)
         store_byte(out, w, 10)
         w += 1
-    for i in range(size):
+    whole = size - size % WORD
+    for i in range(0, whole, WORD):
+        special |= (equal_bytes(d, i, 10, 0) | equal_bytes(d, i, 13, 0)) != 0
+    for i in range(whole, size):
         special |= (byte(d, i) == 10) | (byte(d, i) == 13)
     return special

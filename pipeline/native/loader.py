@@ -37,7 +37,7 @@ _MODULES = {
     "pipeline.native.scanner": ("scan",),
     "pipeline.native.elements": ("last_comma",),
     "pipeline.native.lines": ("count_lines",),
-    "pipeline.native.id_sets": ("mark_ids", "place_ids", "find_ids", "gather_ids", "join_lines"),
+    "pipeline.native.id_sets": ("mark_ids", "place_ids", "pack_ids", "add_ids", "move_ids", "gather_ids", "join_lines"),
 }
 """What is compiled together, when first one of them is needed: who wants no ids waits 3 s, else 5 s."""
 
@@ -45,6 +45,12 @@ _DIGEST_BYTES = 32
 
 SCRATCH_WORDS = 128
 """Words (8 bytes) of memory that `scan` works in, its last argument."""
+
+PROBES = 32
+"""Slots that are looked at behind an id's own in a table of `add_ids`: so many more it has than it has places."""
+
+SOME = 32
+"""Ids that `add_ids` looks up together, in so many times 4 words of memory, its last argument."""
 
 _lock, _trying = threading.Lock(), threading.Lock()
 

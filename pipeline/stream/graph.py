@@ -9,6 +9,7 @@ Where hours close (totals.py), how many events came goes to those that keep some
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -106,7 +107,7 @@ class _IdsByHour(ThreadedDoFn):
         held, in_global = self._held, (GlobalWindow(),)
         self._clear()
         for place, pieces in held.items():
-            piece = union(pieces)
+            piece = union(pieces, self._parts)
             yield WindowedValue((place, piece), place[0], in_global)
             yield beam.pvalue.TaggedOutput(CAME, WindowedValue((place, ids_came(piece)), self._since, in_global))
 
@@ -128,6 +129,7 @@ class HourIds(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, batches: beam.PCollection[Batch]) -> Any:
         kind: Any = tuple[Place, bytes]
+        unite = partial(union, parts=self.parts)
         split = beam.ParDo(_IdsByHour(self.clock, self.parts)).with_outputs(CAME, main="ids")
         found = batches | "Ids by hour" >> split
         found.ids.element_type = convert_to_beam_type(kind)
@@ -135,11 +137,11 @@ class HourIds(beam.PTransform):  # type: ignore[misc]
         panes = (
             found.ids
             | "Hours" >> self.windows
-            | "Union" >> beam.CombinePerKey(union).with_output_types(kind)
+            | "Union" >> beam.CombinePerKey(unite).with_output_types(kind)
             | "No window" >> without_windows()
         )
         closing = _closing(found[CAME], self.earlier, ids_came, self.close)
-        return _with_earlier(panes, self.earlier) | "Total" >> RunningTotals(union, ids_came, closing)
+        return _with_earlier(panes, self.earlier) | "Total" >> RunningTotals(unite, ids_came, closing)
 
 
 def _closing(
@@ -170,7 +172,7 @@ def _report_closed(closed: tuple[int, int], clock: HourClock) -> Version:
 
 
 def _ids_version(ids: tuple[Place, bytes], clock: HourClock, parts: int) -> Version:
-    merged, came = merge_pieces(ids[1])
+    merged, came = merge_pieces(ids[1], parts)
     return _ids_name(ids[0], clock, parts), (came, id_lines(merged))
 
 

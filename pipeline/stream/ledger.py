@@ -84,9 +84,9 @@ class Ledger:
                 if found.get(name, value) != value:
                     raise OptionError(f"resume: the stream was begun with {name} {found[name]}, not {value}")
             self._database.executemany("INSERT OR IGNORE INTO settings VALUES (?, ?)", settings.items())
-            self._add_up()
+            self._add_up(int(settings.get("id_parts", 1)))
 
-    def _add_up(self) -> None:
+    def _add_up(self, parts: int) -> None:
         """Earlier runs' rows as one for each key, so that a ledger grows with hours and ids, not with runs."""
         rows: dict[int, list[HourCounts]] = {}
         for hour, row in self._database.execute("SELECT hour, row FROM counts"):
@@ -99,7 +99,7 @@ class Ledger:
         for place in places:
             pieces = self._database.execute("SELECT packed FROM ids WHERE hour = ? AND part = ?", place).fetchall()
             self._database.execute("DELETE FROM ids WHERE hour = ? AND part = ?", place)
-            self._insert_ids(1, [(place, union(piece for (piece,) in pieces))])
+            self._insert_ids(1, [(place, union((piece for (piece,) in pieces), parts))])
         self._database.execute("UPDATE events SET before = 1")
         total = self.tally(before=False)
         self._database.execute("DELETE FROM tally")

@@ -14,11 +14,12 @@ from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from pipeline.engine.coders import typed
 from pipeline.engine.metrics import COUNTS, Counted, count, counter
-from pipeline.engine.spill import Spill, Stored, fetch
+from pipeline.engine.spill import Stored, fetch_all
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model.duplicates import KeySet, Place, as_one, key_events, merge_events, split_events, split_hours, unseen
 from pipeline.model.events import Batch
 from pipeline.model.hours import HOUR, HourClock, closing
+from pipeline.transforms.ids import Pieces, by_partition
 
 Columns = tuple[bytes, bytes, bytes]  # of a KeySet, as a runner gives them back
 
@@ -31,13 +32,12 @@ _STAY = (
 
 
 class _SplitEvents(ThreadedDoFn):
-    def work(self, batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
+    def work(self, batch: Batch) -> tuple[Batch, Pieces]:
         return split_events(batch)
 
-    def emit(self, result: tuple[Batch, list[tuple[int, bytes]]]) -> Iterator[tuple[int, bytes]]:
+    def emit(self, result: tuple[Batch, Pieces]) -> Iterator[Pieces]:
         stays, pieces = result
-        yield _STAY, pickle.dumps(stays)
-        yield from pieces
+        yield [(_STAY, pickle.dumps(stays)), *pieces]
 
 
 class _MergeEvents(ThreadedDoFn):
@@ -47,7 +47,7 @@ class _MergeEvents(ThreadedDoFn):
 
     def work(self, partition: tuple[int, Iterable[Stored]]) -> tuple[int, Batch]:
         number, pieces = partition
-        data = b"".join(map(fetch, pieces))
+        data = fetch_all(pieces)
         return number, _stayed(data) if number == _STAY else merge_events(data)
 
     def emit(self, result: tuple[int, Batch]) -> Iterator[Batch]:
@@ -56,7 +56,7 @@ class _MergeEvents(ThreadedDoFn):
         yield batch
 
 
-def _stayed(pickles: bytes) -> Batch:
+def _stayed(pickles: bytearray) -> Batch:
     stream, batches = io.BytesIO(pickles), []
     while stream.tell() < len(pickles):
         batches.append(pickle.load(stream))
@@ -75,10 +75,9 @@ class DropDuplicates(beam.PTransform):  # type: ignore[misc]
     spill: tuple[str, str] | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        pieces = typed(batches | "Partition events" >> beam.ParDo(_SplitEvents()), tuple[int, bytes])
-        if self.spill:
-            pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
-        merged = pieces | "Group events" >> beam.GroupByKey() | "Merge events" >> beam.ParDo(_MergeEvents())
+        split = typed(batches | "Partition events" >> beam.ParDo(_SplitEvents()), Pieces)
+        grouped = by_partition(split, self.spill) | "Group events" >> beam.GroupByKey()
+        merged = grouped | "Merge events" >> beam.ParDo(_MergeEvents())
         return typed(merged, Batch)  # type: ignore[no-any-return]
 
 

@@ -1,16 +1,20 @@
 """Unique ids: by sets of each block, shuffled by hash partition."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from typing import Any
 
 import apache_beam as beam
 
 from pipeline.engine import progress
 from pipeline.engine.coders import typed
-from pipeline.engine.spill import Spill, Stored, fetch
+from pipeline.engine.spill import SpillAll, Stored, fetch_all
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model import ids as id_sets
 from pipeline.model.events import Batch, Ids
+
+Pieces = list[tuple[int, bytes]]
+"""Of a batch: hash partitions, and what goes to each."""
 
 Share = tuple[int, int]
 """A hash partition, and of how many events it got the ids."""
@@ -23,11 +27,8 @@ class _PartitionIds(ThreadedDoFn):
         super().__init__()
         self._partitions = partitions
 
-    def work(self, batch: Batch) -> list[tuple[int, bytes]]:
+    def work(self, batch: Batch) -> Pieces:
         return list(id_sets.counted_pieces(batch.ids, self._partitions))
-
-    def emit(self, pieces: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-        yield from pieces
 
 
 class _MergeIds(ThreadedDoFn):
@@ -37,9 +38,16 @@ class _MergeIds(ThreadedDoFn):
 
     def work(self, partition: tuple[int, Iterable[Stored]]) -> tuple[Share, Ids]:
         number, pieces = partition
-        merged, came = id_sets.merge_pieces(b"".join(map(fetch, pieces)))
+        merged, came = id_sets.merge_pieces(fetch_all(pieces), self._partitions)
         progress.add(progress.MERGING, 1, self._partitions)
         return (number, came), merged
+
+
+def by_partition(split: beam.PCollection[Pieces], spill: tuple[str, str] | None) -> beam.PCollection[Any]:
+    """The pieces of many batches, to be grouped: PCollection[Pieces] -> PCollection[tuple[int, Stored]]."""
+    spread = beam.ParDo(SpillAll(*spill)) if spill else beam.FlatMap(iter)
+    kind: Any = tuple[int, Stored] if spill else tuple[int, bytes]
+    return split | "Spill" >> spread.with_output_types(kind)
 
 
 @dataclasses.dataclass
@@ -54,11 +62,9 @@ class DistinctIds(beam.PTransform):  # type: ignore[misc]
     partitions: int = id_sets.PARTITIONS
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[Share, Ids]]:
-        split = beam.ParDo(_PartitionIds(self.partitions))
-        pieces = typed(batches | "Partition by hash" >> split, tuple[int, bytes])
-        if self.spill:
-            pieces = pieces | "Spill" >> beam.ParDo(Spill(*self.spill)).with_output_types(tuple[int, Stored])
-        merged = pieces | "Group partitions" >> beam.GroupByKey() | "Merge" >> beam.ParDo(_MergeIds(self.partitions))
+        split = typed(batches | "Partition by hash" >> beam.ParDo(_PartitionIds(self.partitions)), Pieces)
+        grouped = by_partition(split, self.spill) | "Group partitions" >> beam.GroupByKey()
+        merged = grouped | "Merge" >> beam.ParDo(_MergeIds(self.partitions))
         return typed(merged, tuple[Share, Ids])  # type: ignore[no-any-return]
 
 

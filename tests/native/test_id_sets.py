@@ -1,12 +1,12 @@
-"""Sets of ids, compiled: spans and hashes of packed ids, ids kept once, and different ids of the same hash."""
+"""Sets of ids, compiled: ids kept once, tables of packed ids, and different ids of the same hash."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.events import Ids
-from pipeline.model.ids import hash_id, pack
-from pipeline.native.loader import call
+from pipeline.model.ids import _FRAME, hash_id, marked, pack
+from pipeline.native.loader import PROBES, SOME, call
 from tests.model.test_ids import with_one_hash
 
 ITEMS = st.lists(
@@ -14,29 +14,75 @@ ITEMS = st.lists(
 )
 
 
-def found(items: list[bytes]) -> tuple[list[bytes], list[int], tuple[np.ndarray, ...]]:
-    packed = np.frombuffer(pack(items), np.uint8)
-    arrays = tuple(np.empty(len(packed) + 1, np.int64) for _ in range(3))
-    count = call("find_ids", packed, len(packed), *arrays)
-    starts, stops, hashes = (array[:count] for array in arrays)
-    return [packed[a:b].tobytes() for a, b in zip(starts, stops, strict=True)], hashes.view(np.uint64).tolist(), arrays
+def pieces(items: list[bytes], some: int) -> bytes:
+    """Packed, so many to a piece."""
+    parts = [items[k : k + some] for k in range(0, len(items), some)]
+    return b"".join(_FRAME.pack(len(part), len(pack(part))) + pack(part) for part in parts)
 
 
-@given(ITEMS)
-def test_packed_ids_and_their_hashes(items: list[bytes]) -> None:
-    spans, hashes, _ = found(items)
-    assert spans == items
-    assert hashes == [hash_id(item) for item in items]
+class Table:
+    """What add_ids works on."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits, self.state = bits, np.zeros(5, np.int64)
+        self.slots = np.zeros(((1 << bits) + PROBES, 2), np.int64)
+        self.some = np.empty(4 * SOME, np.int64)
+
+    def add(self, data: bytes) -> bool:
+        packed = np.frombuffer(data, np.uint8)
+        return bool(call("add_ids", packed, len(packed), self.state, self.slots, 0, self.bits, self.some))
+
+    def move(self, bits: int) -> bool:
+        narrow, self.slots, self.bits = self.slots, np.zeros(((1 << bits) + PROBES, 2), np.int64), bits
+        return bool(call("move_ids", narrow, len(narrow), self.slots, 0, bits))
+
+    def gather(self, data: bytes) -> list[bytes] | None:
+        _, _, _, count, size = self.state.tolist()
+        ends, out, packed = np.empty(count, np.int64), np.empty(size, np.uint8), np.frombuffer(data, np.uint8)
+        found = call("gather_ids", packed, self.slots, len(self.slots), ends, out)
+        return Ids(ends, out[:found]).to_list() if found >= 0 else None
+
+
+@given(ITEMS, st.integers(1, 5))
+def test_a_table_has_each_id_once_in_order(items: list[bytes], some: int) -> None:
+    table, data = Table(8), pieces(items, some)
+    assert table.add(data)
+    assert table.state.tolist() == [len(data), len(data), len(items), len(set(items)), len(pack(set(items)))]
+    assert table.gather(data) == sorted(set(items), key=lambda item: (hash_id(item), item))
+
+
+def test_a_full_table_goes_on_in_a_wider_one() -> None:
+    items = [b"id-%d" % k for k in range(1000)]
+    table, data, widths = Table(1), pieces(items * 2, 70), []
+    while not table.add(data):
+        while not table.move(table.bits + 1):
+            pass
+        widths.append(table.bits)
+    assert len(widths) > 5
+    assert table.state.tolist() == [len(data), len(data), 2000, 1000, len(pack(items))]
+    assert table.gather(data) == sorted(items, key=hash_id)
+
+
+def test_different_ids_of_one_hash_are_told() -> None:
+    items = [b"a", *with_one_hash(2)]
+    table, data = Table(8), pieces(items, 3)
+    assert table.add(data)
+    assert table.gather(data) is None
+
+
+def test_ids_of_one_hash_fill_no_table() -> None:
+    table, data = Table(10), pieces(with_one_hash(PROBES + 1), 100)
+    assert not table.add(data)
+    assert Table(20).add(pieces(with_one_hash(PROBES), 100))
+    assert not table.add(data)
 
 
 def kept(items: list[bytes]) -> list[bytes]:
     ids, count = Ids.of(items), len(items)
-    mask = (1 << count.bit_length() + 1) - 1
-    hashes, table = np.empty(count, np.uint64), np.zeros(mask + 1, np.int64)
-    marks, sizes = np.empty(count, np.uint8), np.zeros(2, np.int64)
-    call("mark_ids", ids.data, len(ids.data), ids.ends, count, 63, hashes, table, mask, marks, sizes)
+    hashes, marks, frames = marked(ids, 64)
+    assert hashes.tolist() == [hash_id(item) for item in items]
     chosen = [item for item, mark in zip(items, marks, strict=True) if mark]
-    assert sizes.sum() == len(pack(chosen))
+    assert frames.tolist() == [[count, len(pack(chosen))]]
     return chosen
 
 
@@ -50,23 +96,17 @@ def test_many_ids_of_one_hash_lose_none() -> None:
     assert set(kept(items * 2)) == set(items)
 
 
-def gathered(items: list[bytes]) -> int:
-    packed, (_, _, (starts, stops, hashes)) = pack(items), found(items)
-    order = np.argsort(hashes[: len(items)].view(np.uint64))
-    ends, out = np.empty(len(items), np.int64), np.empty(len(packed) + 8, np.uint8)
-    data = np.frombuffer(packed, np.uint8)
-    return call("gather_ids", data, len(data), starts, stops, hashes, order, len(items), ends, out, len(out))
-
-
-def test_different_ids_of_one_hash_are_told() -> None:
-    assert gathered([b"a", b"b", b"a", b"b", b"b"]) == 2
-    assert gathered([b"a", *with_one_hash(2)]) == -1
+@given(ITEMS)
+def test_packed_ids(items: list[bytes]) -> None:
+    ids = Ids.of(items)
+    out = np.empty(len(ids.data) + 6 * len(items), np.uint8)
+    assert out[: call("pack_ids", ids.data, ids.ends, len(items), out)].tobytes() == pack(items)
 
 
 def special(items: list[bytes]) -> bool:
     ids, size = Ids.of(items), sum(map(len, items))
     out = np.empty(size + len(items), np.uint8)
-    answer = call("join_lines", ids.data, size, ids.ends, len(items), out, len(out))
+    answer = call("join_lines", ids.data, size, ids.ends, len(items), out)
     assert out.tobytes() == b"".join(item + b"\n" for item in items)
     return bool(answer)
 
@@ -74,3 +114,5 @@ def special(items: list[bytes]) -> bool:
 def test_lines_that_cannot_be_read_back_are_told() -> None:
     assert not special([b"a", b'b"', b"\xe2\x80\xa8"])
     assert all(special([b"a", item, b"b"]) for item in (b'"', b'"a', b"a\n", b"\r"))
+    assert not special([b"c" * 200])
+    assert all(special([b"c" * k + line_break + b"c" * (150 - k)]) for k in range(150) for line_break in (b"\n", b"\r"))

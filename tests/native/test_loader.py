@@ -20,7 +20,7 @@ from pipeline.formats.decoding import Block, decode
 from pipeline.model.duplicates import merge_events, split_events, split_hours
 from pipeline.model.events import Batch
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import SMALL_SET, distinct, id_lines, merge
+from pipeline.model.ids import SMALL_SET, counted_pieces, id_lines, merge_pieces
 from pipeline.native import loader as native
 from tests import oracle, support
 
@@ -156,7 +156,8 @@ def test_where_nothing_can_be_compiled_plain_python_does_it_all(caplog: pytest.L
     parts = [decode(block) for block in read_blocks(io.BytesIO(array), "array", 100_000)]
     assert len(parts) > 2
     assert support.batch_rows(Batch.concat(parts)) == support.batch_rows(batch)
-    ids = merge(distinct(batch.ids))
+    ids, came = merge_pieces(b"".join(piece for _, piece in counted_pieces(batch.ids)))
+    assert came == len(batch.codes)
     assert set(ids.to_list()) == {item.encode() for item in oracle.unique_ids(support.batch_rows(batch))}
     assert id_lines(ids).count(b"\n") == len(ids.ends) > SMALL_SET
     stays, pieces_of_keys = split_events(batch)

@@ -11,7 +11,7 @@ from bench.events import pieces
 from pipeline.formats import decoding
 from pipeline.formats.decoding import Block
 from pipeline.model.events import Ids
-from pipeline.model.ids import hash_id, merge, pack, unpack
+from pipeline.model.ids import counted_pieces, hash_id, merge_pieces, pack, unpack
 from pipeline.native import loader as native
 from tests.documents import ARRAYS, DAMAGED_ARRAYS, DAMAGED_LINES, LINES
 from tests.support import decode_block, decode_source, decoder, expected
@@ -48,7 +48,8 @@ def test_many_events(form: str) -> None:
 
 @given(st.lists(st.binary(min_size=1, max_size=40)))
 def test_ids(items: list[bytes]) -> None:
-    with mock.patch("pipeline.model.ids.SMALL_MERGE", 0):
-        merged = merge(pack(items))
+    with mock.patch("pipeline.model.ids.SMALL_MERGE", 0), mock.patch("pipeline.model.ids.SMALL_SET", 0):
+        merged, came = merge_pieces(b"".join(piece for _, piece in counted_pieces(Ids.of(items * 2))))
+    assert came == 2 * len(items)
     assert merged.to_list() == sorted(set(items), key=lambda item: (hash_id(item), item))
     assert Ids.of(unpack(pack(items))).to_list() == items

@@ -8,14 +8,14 @@ import pytest
 from pipeline.errors import OptionError, OutputError
 from pipeline.formats.decoding import Block, BrokenBlock
 from pipeline.model.events import Ids
-from pipeline.model.ids import counted_piece, merge_pieces
+from pipeline.model.ids import counted_pieces, merge_pieces
 from pipeline.stream.ledger import NAME, Contribution, Ledger, block_name, kept, ledger_of
 
 SETTINGS = {"deduplicate": "False"}
 
 
 def contribution(name: bytes = b"one") -> Contribution:
-    ids = (((0, 0), counted_piece(Ids.of([b"a", b"b"]), 3)),)
+    ids = tuple(((0, 0), piece) for _, piece in counted_pieces(Ids.of([b"a", b"b", b"a"]), 1))
     return Contribution(name, 5, 1, 2, ((0, (1, 0, 0, 0, 0, 1)), (3600, (0, 1, 0, 0, 0, 0))), ids)
 
 
