@@ -1,5 +1,6 @@
 """The names of fields and event types, compiled: which of them a string is."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,26 +16,38 @@ _TEXT_BYTES = 8 * (SCRATCH_WORDS - 2)  # of scratch memory for a name or event t
 assert _TEXT_BYTES >= 6 * _NAME_BYTES + 1
 
 _SLOTS = 16  # of the table of event types
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / the golden ratio, as in Knuth's multiplicative hashing
+_TRIES = 4000  # find a factor for up to 12 names nearly always, in 0.1 s
 
 
 def _row(number: int, name: str) -> Any:
     """A name and its closing quote as two words, which of their bits count, how many bytes it has, its number."""
     quoted = name.encode() + b'"'
+    if len(quoted) > _NAME_BYTES:
+        raise ValueError(f"{name}: compiled code takes names of up to {_NAME_BYTES - 1} bytes")
     mask = b"\xff" * len(quoted)
     cells = quoted.ljust(_NAME_BYTES, b"\0") + mask.ljust(_NAME_BYTES, b"\0")
     return [*np.frombuffer(cells, "<u8"), np.uint64(len(quoted)), np.uint64(number)]
 
 
-def _slots(names: tuple[str, ...], factor: int) -> list[int]:
-    """A slot for each name by its first word."""
-    return [(int(_row(0, name)[0]) * factor % 2**64) >> 60 for name in names]
+def _slots(words: Iterable[int], factor: int) -> list[int]:
+    return [word * factor % 2**64 >> 60 for word in words]
 
 
-_FACTOR = next(f for f in range(1, 2**64, 2**32 + 2) if len(set(_slots(EVENT_TYPES, f))) == len(EVENT_TYPES))
+def _factor(names: tuple[str, ...]) -> int | None:
+    """What gives each name a slot of its own by its first word; None where words are too short, alike or many."""
+    words = {int(_row(0, name)[0]) for name in names if len(name.encode()) >= 7}
+    factors = (k * _GOLDEN % 2**64 for k in range(1, _TRIES))
+    return next((factor for factor in factors if len(set(_slots(words, factor))) == len(names)), None)
+
+
+_FACTOR = _factor(EVENT_TYPES)
 _FIELD_ROWS = np.array([_row(number, name) for number, name in enumerate(FIELDS)], np.uint64)
-_EVENT_ROWS = np.full((_SLOTS, _FIELD_ROWS.shape[1]), 2**64 - 1, np.uint64)  # where there is none, a number below 0
-_EVENT_ROWS[_slots(EVENT_TYPES, _FACTOR)] = [_row(number, name) for number, name in enumerate(EVENT_TYPES)]
-_HASH_FACTOR = np.uint64(_FACTOR)
+_EVENT_ROWS = np.array([_row(number, name) for number, name in enumerate(EVENT_TYPES)], np.uint64)
+_TABLE = np.full((_SLOTS, _EVENT_ROWS.shape[1]), 2**64 - 1, np.uint64)  # where there is none, a number below 0
+if _FACTOR:
+    _TABLE[_slots(map(int, _EVENT_ROWS[:, 0]), _FACTOR)] = _EVENT_ROWS
+_HASH_FACTOR = np.uint64(_FACTOR or 0)
 # Of a type of its own: for a literal number numba would compile the callee once more.
 _ZERO_INDEX = np.int64(0)
 
@@ -58,13 +71,26 @@ def field_at(d, i):
 
 
 @compiled
-def event_at(d, i):
+def _event_in_table(d, i):
     """As field_at, of EVENT_TYPES. Found in a table: which one it is nobody can foresee."""
     low, high = load(d, i), load(d, i + 8)
     slot = (low * _HASH_FACTOR) >> np.uint64(60)
-    if _differs(_EVENT_ROWS, slot, low, high):
+    if _differs(_TABLE, slot, low, high):
         return np.int64(-1), _ZERO_INDEX
-    return np.int64(_EVENT_ROWS[slot, 5]), np.int64(_EVENT_ROWS[slot, 4])
+    return np.int64(_TABLE[slot, 5]), np.int64(_TABLE[slot, 4])
+
+
+@compiled
+def _event_by_comparing(d, i):
+    """As field_at, of EVENT_TYPES that do not go into a table."""
+    low, high = load(d, i), load(d, i + 8)
+    for k in range(len(_EVENT_ROWS)):
+        if not _differs(_EVENT_ROWS, k, low, high):
+            return k, np.int64(_EVENT_ROWS[k, 4])
+    return np.int64(-1), _ZERO_INDEX
+
+
+event_at = _event_in_table if _FACTOR else _event_by_comparing
 
 
 @compiled

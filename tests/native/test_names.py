@@ -1,5 +1,6 @@
 """Names of fields and event types: each is known and no other; with escapes they are the same as the plain ones."""
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -48,3 +49,38 @@ def test_each_name_and_no_other(find: Callable[..., Any], known: tuple[str, ...]
         for other in (name[:-1], name[1:], f"{name}x", f"x{name}", name.upper(), f"{name} ", f"{name}\0", name * 2, ""):
             data = memory(f'{other}"'.encode() + bytes(16))
             assert find(data.ctypes.data, 0)[0] == -1
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        ("impressions", "video_start", "video_stop"),
+        ("impressions", "click", "x"),
+        tuple(f"{k:02}-percent" for k in range(9)),
+        tuple(f"{k:02}-percent" for k in range(20)),
+    ],
+    ids=["alike in eight bytes", "short", "nine", "more than the slots"],
+)
+def test_other_event_types(types: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    find = callable_from_python(names_of(types, monkeypatch).event_at)
+    test_each_name_and_no_other(find, types)
+
+
+def test_todays_event_types_are_found_in_the_table() -> None:
+    assert names._FACTOR
+
+
+def test_a_name_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="video_paused_by_user: compiled code takes names of up to 15 bytes"):
+        names_of(("video_paused_by_user",), monkeypatch)
+
+
+def names_of(types: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module as it would be with other event types."""
+    monkeypatch.setattr("pipeline.schema.EVENT_TYPES", types)
+    spec = importlib.util.spec_from_file_location("names_of_other_types", names.__file__)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
