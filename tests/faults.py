@@ -107,8 +107,8 @@ ANY: dict[str, Plant] = {
 """For inputs of any format."""
 
 JSON: dict[str, Plant] = {
-    "event lost": wrap(decoding, "_decode", _event_lost),
-    "event twice": wrap(decoding, "_decode", _event_twice),
+    "event lost": wrap(decoding, "_decode", lambda decoded: (_event_lost(decoded[0]), decoded[1])),
+    "event twice": wrap(decoding, "_decode", lambda decoded: (_event_twice(decoded[0]), decoded[1])),
 }
 """For JSON in any shape."""
 

@@ -18,7 +18,7 @@ def count_lines(data: bytes | memoryview) -> int:
     """How many lines are not blank. The last byte must be a newline."""
     if len(data) <= SMALL or not works("count_lines"):
         return len(_LINE.findall(data))
-    return call("count_lines", np.frombuffer(data, np.uint8), len(data))
+    return call("count_lines", np.frombuffer(data, np.uint8), 1, len(data))
 
 
 def count_elements(data: bytes | memoryview) -> int:

@@ -41,6 +41,10 @@ class Shape(enum.IntEnum):
     TOO_LONG = 2  # the first bytes of one line that is longer than blocks.MAX_RECORD_BYTES
 
 
+Decoded = tuple[Batch, int]
+"""What a block holds, and how many records it has, counted in another way."""
+
+
 class AnyBlock:
     """A piece of a source: a run of records, as bytes (Block), Parquet rows (parquet.py) or messages (messages.py).
 
@@ -67,14 +71,10 @@ class AnyBlock:
 
     def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
         """Decodes it, as the function decode does. Raises InputError where it is not a run of records."""
-        batch = self._decode(want_ids, max_rejects)
-        return dataclasses.replace(batch, read=self._count(), balance=batch.balance + self.balance)
+        batch, records = self._decode(want_ids, max_rejects)
+        return dataclasses.replace(batch, read=records, balance=batch.balance + self.balance)
 
-    def _decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
-        raise NotImplementedError
-
-    def _count(self) -> int:
-        """How many records it has, counted in another way than by `_decode`, after that."""
+    def _decode(self, want_ids: bool, max_rejects: int | None) -> Decoded:
         raise NotImplementedError
 
 
@@ -106,13 +106,8 @@ class Block(AnyBlock):
     def span(self) -> tuple[int, int]:
         return self.offset - self.ahead, self.offset + len(self.data) + self.behind
 
-    def _decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+    def _decode(self, want_ids: bool, max_rejects: int | None) -> Decoded:
         return _decode(self, want_ids, max_rejects)
-
-    def _count(self) -> int:
-        if self.records is not None or self.shape is Shape.TOO_LONG:
-            return self.records or 1
-        return count_lines(self.data) if self.shape is Shape.LINES else count_elements(self.data)
 
     def __reduce__(self) -> Any:  # a view cannot be pickled; a runner that ships blocks ships their bytes
         _, *rest = (getattr(self, field.name) for field in dataclasses.fields(self))
@@ -138,11 +133,8 @@ class BrokenBlock(AnyBlock):
     def nbytes(self) -> int:
         return len(self.reason)
 
-    def _decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
-        return _with_rejects(Batch.of([]), 1, [Reject(self.source, self.offset, None, self.reason, "")])
-
-    def _count(self) -> int:
-        return 1
+    def _decode(self, want_ids: bool, max_rejects: int | None) -> Decoded:
+        return _with_rejects(Batch.of([]), 1, [Reject(self.source, self.offset, None, self.reason, "")]), 1
 
 
 def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
@@ -157,16 +149,22 @@ def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) 
     return block.decode(want_ids, max_rejects)
 
 
-def _decode(block: Block, want_ids: bool, max_rejects: int | None) -> Batch:
+def _decode(block: Block, want_ids: bool, max_rejects: int | None) -> Decoded:
     if block.shape is Shape.TOO_LONG:
-        return _with_rejects(Batch.of([]), 1, [_reject(block, 0, len(block.data), None, "line is too long")])
+        return _with_rejects(Batch.of([]), 1, [_reject(block, 0, len(block.data), None, "line is too long")]), 1
     if len(block.data) <= SMALL_BLOCK or not native.works("scan"):
         spans = _lines(bytes(block.data)) if block.shape is Shape.LINES else _elements(block)
-        return _decode_spans(block, spans, want_ids, max_rejects)
+        return _decode_spans(block, spans, want_ids, max_rejects), _count(block)
     return _decode_compiled(block, want_ids, max_rejects)
 
 
-def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> Batch:
+def _count(block: Block) -> int:
+    if block.records is not None:
+        return block.records
+    return count_lines(block.data) if block.shape is Shape.LINES else count_elements(block.data)
+
+
+def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> Decoded:
     data = np.frombuffer(block.data, np.uint8)
     rows = len(data) // 40 + 1  # the shortest event has 43 bytes
     codes, timestamps = np.empty(rows, np.uint8), np.empty(rows, np.int64)
@@ -174,14 +172,14 @@ def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> B
     unclear, found = np.empty((len(data) // 2 + 1, 3), np.int64), np.empty(native.SCRATCH_WORDS, np.int64)
     elements = block.shape is Shape.ELEMENTS
     n = native.call("scan", data, len(data), elements, codes, timestamps, want_ids, ends, id_data, unclear, found)
-    unclear_count, error = found[:2].tolist()
+    unclear_count, error, lines = found[:3].tolist()
     ids = Ids(ends[:n], id_data[: ends[n - 1] if n else 0]) if want_ids else NO_IDS
     batch = Batch(codes[:n], timestamps[:n], ids)
     if unclear_count:
         batch = Batch.concat([batch, _decode_spans(block, _as_spans(unclear[:unclear_count]), want_ids, max_rejects)])
     if error >= 0:
         raise InputError(_not_an_element(block, error))
-    return batch
+    return batch, _count(block) if elements else lines
 
 
 Span = tuple[int, int, int]  # start and stop of a record in its block, records before it (arrays only)

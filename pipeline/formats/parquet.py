@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError, one_line
 from pipeline.formats.blocks import HEAD_BYTES
 from pipeline.formats.content import PARQUET, looks_like
-from pipeline.formats.decoding import AnyBlock
+from pipeline.formats.decoding import AnyBlock, Decoded
 from pipeline.formats.parquet_files import FileStream, LocalFile, Pieces
 from pipeline.formats.parquet_pages import Chunk, read_as_dictionary, read_groups, without_arrow_types
 from pipeline.formats.parquet_rows import check_columns, damaged, decode_rows
@@ -45,8 +45,8 @@ class RowBlock(AnyBlock):
     def span(self) -> tuple[int, int]:
         return self.index, self.index + self._count()
 
-    def _decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
-        return decode_rows(self.rows, self.source, self.index, want_ids, max_rejects)
+    def _decode(self, want_ids: bool, max_rejects: int | None) -> Decoded:
+        return decode_rows(self.rows, self.source, self.index, want_ids, max_rejects), self._count()
 
     def _count(self) -> int:
         return int(self.rows.num_rows)
@@ -81,7 +81,10 @@ class GroupBlock(AnyBlock):
     def _count(self) -> int:
         return int(self.metadata.row_group(self.group).num_rows)
 
-    def _decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+    def _decode(self, want_ids: bool, max_rejects: int | None) -> Decoded:
+        return self._decode_group(want_ids, max_rejects), self._count()
+
+    def _decode_group(self, want_ids: bool, max_rejects: int | None) -> Batch:
         if not (want_ids or self.ids_needed):
             batch = self._decode_columns(FIELDS[1:], False, 0)
             if not batch.rejected:  # they are shown with their ids

@@ -18,20 +18,18 @@ def _has_text(d, stop):
 
 
 @compiled
-def count_lines(d, size):
-    """How many lines at d are not blank; the last of its bytes is a newline."""
-    count = i = np.int64(0)
-    before = _ONE  # whether the byte before i is low, as if a newline stood before the first line
-    while i + WORD <= size:
-        ends, low = equal_bytes(d, i, 10, 0), low_bytes(d, i)
-        doubtful = ends & ((low << _ONE) | before)
-        count += ones(ends ^ doubtful)
+def count_lines(d, i, stop):
+    """How many lines at d are not blank and end from i, at least 1, to stop (not included); a newline ends a line."""
+    count = np.int64(0)
+    while i + WORD <= stop:
+        ends = equal_bytes(d, i, 10, 0)
+        doubtful = ends & low_bytes(d, i - 1)
+        count += ones(ends)
         while doubtful:
-            count += _has_text(d, i + lowest_bit(doubtful))
+            count += _has_text(d, i + lowest_bit(doubtful)) - 1
             doubtful &= doubtful - _ONE
-        before = low >> np.uint64(WORD - 1)
         i += WORD
-    while i < size:
+    while i < stop:
         if byte(d, i) == 10:
             count += _has_text(d, i)
         i += 1

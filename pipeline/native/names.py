@@ -12,7 +12,7 @@ from pipeline.native.strings import QUOTE, string_end, unescape
 from pipeline.schema import EVENT_TYPES, FIELDS
 
 _NAME_BYTES = 16  # of the longest name known here, with its quote
-_TEXT_BYTES = 8 * (SCRATCH_WORDS - 2)  # of scratch memory for a name or event type without its escapes
+_TEXT_BYTES = 8 * (SCRATCH_WORDS - 3)  # of scratch memory for a name or event type without its escapes
 assert _TEXT_BYTES >= 6 * _NAME_BYTES + 1
 
 _SLOTS = 16  # of the table of event types

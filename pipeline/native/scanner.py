@@ -11,6 +11,7 @@ Compiled ahead and called through `loader.py`; importing this module imports num
 import numpy as np
 
 from pipeline.native.compiler import compiled
+from pipeline.native.lines import count_lines
 from pipeline.native.memory import byte, load, store, store_byte
 from pipeline.native.names import event_at, field_at, known
 from pipeline.native.strings import QUOTE, string_end, string_skip, unescape
@@ -29,6 +30,8 @@ from pipeline.native.values import (
 
 # Of a type of its own: for a literal number numba would compile the callee once more.
 _ZERO_INDEX = np.int64(0)
+
+_BEHIND = 8 * 1024  # bytes that lines are counted in, while the nearest cache has them: a count of its own takes 7 %
 
 
 @compiled
@@ -139,17 +142,22 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, unclear, found
 
     codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events. unclear, int64
     triples, takes what is not understood: its span, and the number of records before it. Blank lines are none. found,
-    int64 and SCRATCH_WORDS long, takes how many were unclear, and where the array lacks a comma or an element, or -1.
+    int64 and SCRATCH_WORDS long, takes how many were unclear, where the array lacks a comma or an element, or -1, and
+    how many lines were counted, which is no business of what is scanned: `count_lines` goes over every byte of them.
 
     Returns how many events there are. Room is needed for size // 40 + 1 events, size bytes of ids and size // 2 + 1
     unclear records.
     """
-    text = found + 16
+    text = found + 24
     end = size - 1
-    n = unclear_count = w = i = _ZERO_INDEX
+    n = unclear_count = w = i = lines = _ZERO_INDEX
+    counted = size if elements else np.int64(1)
     error = np.int64(-1)
     i = spaces(d, i, end, elements)
     while i < end or elements:
+        if i - counted >= _BEHIND:
+            lines += count_lines(d, counted, i)
+            counted = i
         if not elements and byte(d, i) == 10:
             i = spaces(d, i + 1, end, elements)
             continue
@@ -188,4 +196,5 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, unclear, found
             i = spaces(d, i + 1, end, elements)
     store(found, 0, unclear_count)
     store(found, 8, error)
+    store(found, 16, lines + count_lines(d, counted, size))
     return n

@@ -8,7 +8,7 @@ from pipeline.native.loader import call
 
 
 def counted(data: bytes) -> int:
-    return call("count_lines", np.frombuffer(data, np.uint8), len(data))
+    return call("count_lines", np.frombuffer(data, np.uint8), 1, len(data))
 
 
 def test_a_blank_line_wherever_a_word_cuts_it() -> None:
@@ -26,3 +26,12 @@ def test_a_blank_line_wherever_a_word_cuts_it() -> None:
 )
 def test_any_lines(lines: list[bytes]) -> None:
     assert counted(b"\n".join(lines) + b"\n") == sum(bool(line.strip(b" \t\r")) for line in lines)
+
+
+@given(st.lists(st.sampled_from((b"", b" ", b"x", b"y \r", b"z" * 100)), max_size=40), st.data())
+def test_parts_add_up(lines: list[bytes], draw: st.DataObject) -> None:
+    data = b"\n".join(lines) + b"\n"
+    cut = draw.draw(st.integers(1, len(data)))
+    array = np.frombuffer(data, np.uint8)
+    parts = call("count_lines", array, 1, cut) + call("count_lines", array, cut, len(data))
+    assert parts == counted(data)
