@@ -9,6 +9,7 @@ After decode, duplicates are dropped if the job says so.
 """
 
 import dataclasses
+from typing import Any
 
 import apache_beam as beam
 
@@ -16,6 +17,7 @@ from pipeline.batch.job import Job
 from pipeline.model.balance import expected
 from pipeline.model.events import Batch
 from pipeline.model.ids import partitions_for
+from pipeline.model.table import Table
 from pipeline.storage.files import is_local
 from pipeline.transforms.count import HourlyTable, ScaleImpressions
 from pipeline.transforms.decode import REJECTS, DecodeBlocks
@@ -50,20 +52,29 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         tables = batches | "Count" >> HourlyTable(job.utc_offset, job.time_zone, refuse, balance)
         written = []
         if job.ids_output:
-            # A bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there.
-            spill = (job.ids_output, job.token) if is_local(job.ids_output) else None
-            partitions = job.id_partitions or partitions_for(sum(file.size for file in job.files))
-            ids = batches | "Unique ids" >> DistinctIds(spill, partitions) | "Id lines" >> FormatIds()
-            written.append(ids | "Write ids" >> WriteFile(job.ids_output, job.token, tables, check_ids))
+            written.append(self._write_ids(job.ids_output, batches, tables))
         if job.rejects_output:
-            rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
-            counts = decoded.batches | "Count rejects" >> beam.Map(_rejected).with_output_types(int)
-            written.append(rejects | "Write rejects" >> WriteFile(job.rejects_output, job.token, counts, check_rejects))
+            written.append(self._write_rejects(job.rejects_output, decoded))
         report = tables | "Scale" >> ScaleImpressions(job.impressions_factor) | "CSV" >> FormatCsv()
         if job.chart_output:
             chart = report | "Chart" >> FormatChart(*job.chart_page)
             written.append(chart | "Write chart" >> WritePiece(job.chart_output, job.token, durable=job.durable))
         return report | "Write report" >> WritePiece(job.output, job.token, written, job.durable)
+
+    def _write_ids(
+        self, path: str, batches: beam.PCollection[Batch], tables: beam.PCollection[Table]
+    ) -> beam.PCollection[str]:
+        job = self.job
+        # A bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there.
+        spill = (path, job.token) if is_local(path) else None
+        partitions = job.id_partitions or partitions_for(sum(file.size for file in job.files))
+        ids = batches | "Unique ids" >> DistinctIds(spill, partitions) | "Id lines" >> FormatIds()
+        return ids | "Write ids" >> WriteFile(path, job.token, tables, check_ids)
+
+    def _write_rejects(self, path: str, decoded: Any) -> beam.PCollection[str]:
+        rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
+        counts = decoded.batches | "Count rejects" >> beam.Map(_rejected).with_output_types(int)
+        return rejects | "Write rejects" >> WriteFile(path, self.job.token, counts, check_rejects)
 
 
 def _rejected(batch: Batch) -> int:

@@ -227,16 +227,21 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
         chart_output=options.chart_output,
         chart_page=_chart_page(files, output) if options.chart_output else ("", ""),
     )
-    for path in job.outputs:
-        if any(is_same(path, file.path) for file in files):
-            raise UsageError(f"{path} is an input and an output")
-    paths = (output, options.ids_output, options.rejects_output, options.chart_output)
+    _check_outputs(job)
+    return job
+
+
+def _check_outputs(job: Job) -> None:
+    """UsageError where an output is an input too, has another format's suffix, or cannot be written."""
+    for output in job.outputs:
+        if any(is_same(output, file.path) for file in job.files):
+            raise UsageError(f"{output} is an input and an output")
+    paths = (job.output, job.ids_output, job.rejects_output, job.chart_output)
     for (name, kind), path in zip(_KINDS.items(), paths, strict=True):
         if path is not None:
             with _named(name):
                 check_suffix(path, kind)
                 check_writable(path)
-    return job
 
 
 def _chart_page(files: Sequence[InputFile], output: str) -> tuple[str, str]:
