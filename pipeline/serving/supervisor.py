@@ -18,7 +18,7 @@ from pipeline.serving.resources import SERVED, bound_memory, runtime_folder
 from pipeline.serving.settings import Settings
 
 _BACKLOG = 1024
-_CRASHES = 3  # in a row, of workers that never got ready: then the server gives up
+_CRASHES = 3  # in a row, of workers that never got ready: then the server gives up, unless another serves
 _PAUSE_SECONDS = 1.0  # before a worker is started anew
 
 
@@ -133,19 +133,24 @@ class Supervisor:
         self._announced = True
 
     def _replace(self, place: int, wake: socket.socket) -> bool:
-        """Replaces a crashed worker; False where too many crashed, or the server is stopped meanwhile."""
+        """Replaces a crashed worker; False where too many crashed and none serves, or the server is stopped."""
         worker = self._workers[place]
         self._crashes += not worker.is_ready
-        if self._crashes >= _CRASHES:
+        is_served = any(other.is_ready and other.process.is_alive() for other in self._workers)
+        if self._crashes >= _CRASHES and not is_served:
             return False
         self._say("warning", f"a worker ended with status {worker.process.exitcode}; starting another")
-        if not any(other.is_ready and other.process.is_alive() for other in self._workers):
+        if not is_served:
             (self._folder / SERVED).unlink(missing_ok=True)
         if connection.wait([wake], _PAUSE_SECONDS):
             return False
         shutil.rmtree(worker.folder, ignore_errors=True)
         journal.forget_process(self._folder / journal.FOLDER, worker.process.pid or 0)
-        self._workers[place] = self._start()
+        try:
+            self._workers[place] = self._start()
+        except OSError:  # a full disk; the next turn tries again
+            if not is_served:
+                raise
         return True
 
     def _say(self, level: str, text: str) -> None:

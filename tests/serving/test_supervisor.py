@@ -105,6 +105,20 @@ def test_a_worker_that_starts_leaves_connections_to_others(tmp_path: Path) -> No
                 assert server.get("/healthz").status == 200
 
 
+def test_workers_that_end_while_they_start(tmp_path: Path) -> None:
+    """The server does not give up while another serves."""
+    with running(tmp_path / "tmp", "--processes", "2") as server:
+        await_true(lambda: metrics(server)["hourly_report_slots"] == 4)
+        one, other = server.workers
+        for kills in range(1, 6):
+            os.kill(other, signal.SIGKILL)
+            await_true(lambda kills=kills: server.log.count("starting another") == kills)  # type: ignore[misc]
+            await_true(lambda other=other: server.workers not in ([one], [one, other]))  # type: ignore[misc]
+            (other,) = set(server.workers) - {one}
+        assert server.post().status == 200
+        await_true(lambda: metrics(server)["hourly_report_slots"] == 4)
+
+
 def test_two_servers_leave_each_other_alone(tmp_path: Path) -> None:
     with running(tmp_path / "tmp", "--processes", "1") as one, running(tmp_path / "tmp", "--processes", "1") as two:
         assert (one.post().status, two.post().status) == (200, 200)
