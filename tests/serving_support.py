@@ -137,7 +137,7 @@ class Server:
     def workers(self) -> list[int]:
         """Process ids."""
         parts = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(p) for p in parts if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+        return [int(p) for p in parts if _is_worker(p)]
 
     @property
     def is_running_large(self) -> bool:
@@ -163,6 +163,12 @@ class Server:
         """Ends it gracefully; the status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
+
+
+def _is_worker(process: str) -> bool:
+    with contextlib.suppress(OSError):  # it has ended just now
+        return b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes()
+    return False
 
 
 @contextlib.contextmanager
