@@ -18,6 +18,8 @@ from pipeline.serving.settings import ReportSettings, Settings
 from pipeline.serving.slots import Slot, Slots
 
 SUMMARY = "X-Report-Summary"
+"""Header of a report: its counts as JSON."""
+
 _COUNTERS = ("read", "counted", "rejected", "hours")
 
 _ROOM = Path(__file__).resolve().parent
@@ -40,7 +42,7 @@ WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 def make_app(
     settings: Settings, slots: Slots, journal: Journal, is_stopping: Callable[[], bool] = lambda: False
 ) -> bottle.Bottle:
-    """The WSGI application. is_stopping: whether the server is."""
+    """The WSGI application. is_stopping: whether the server is stopping, which /healthz tells."""
     app = bottle.Bottle()
     app.uninstall(True)  # plugins, none of which is of use here
     pages = {path: _page(_content(name, settings), kind) for path, (name, kind) in _FILES.items()}
@@ -66,7 +68,7 @@ def make_app(
 
 
 def _content(name: str, settings: Settings) -> bytes:
-    """A file; the page's own with what it must know of the server."""
+    """A file of this room; in the page's HTML the server's settings are filled in."""
     report = settings.report
     known = {
         "limit": settings.max_body_bytes,
@@ -162,7 +164,7 @@ def _respond(problem: Problem) -> bottle.HTTPResponse:
 
 
 def _on_error(error: bottle.HTTPError) -> bytes:
-    """What Bottle itself refuses, and defects (500), without internals."""
+    """The answer to what Bottle itself refuses, and to defects (500, logged): a problem that shows no internals."""
     if error.status_code >= 500:
         logging.getLogger(__name__).error("request failed", exc_info=error.exception)
     detail = "the server failed; its log says why" if error.status_code >= 500 else "the request cannot be understood"

@@ -1,6 +1,6 @@
-"""Connections: what each has read, what it waits for, when it is cut off; answers, logged and sent.
+"""Connections of clients: what each has read, what it waits for, when it is cut off; answers, logged and sent.
 
-These are waitress's classes with what it has no option for.
+Subclasses of waitress's classes, for what it has no option for.
 """
 
 import json
@@ -18,14 +18,14 @@ from pipeline.serving.parsing import Ahead, Parser, is_slow
 from pipeline.serving.problems import Problem
 
 REQUESTS_A_CONNECTION = 20
-"""Then a client has to connect anew, and gets a process that has time: 16 clients stayed with one of two processes, and
-were served no faster than one client (105 reports a second; so 140 to 196)."""
+"""Then the connection is closed, and the client connects again, to a process that has time. Otherwise 16 clients stayed
+with one of two processes and got no more reports than one client did (105 a second, not 140 to 196)."""
 
 UNSENT_BYTES = 64 * 1024
-"""Of answers on a connection, with which no further request of it is begun."""
+"""While more bytes of a connection's answers are unsent, its next request is not begun."""
 
 _DETAILS = {
-    400: "the request is not HTTP as it should be",
+    400: "the request is not valid HTTP",
     431: "the head of the request is too long",
     500: "the server failed; its log says why",
     501: "this transfer encoding is not known; use chunked or none",
@@ -33,7 +33,7 @@ _DETAILS = {
 
 
 class _Logged:
-    """Mixin for waitress's tasks: each answer goes to the journal, and then to the client."""
+    """Mixin for waitress's tasks that logs and counts each answer, then sends it."""
 
     def service(self: Any) -> None:
         try:
@@ -92,7 +92,7 @@ class _ErrorTask(_Logged, waitress.task.ErrorTask):  # type: ignore[misc]
 
 
 class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
-    """A connection."""
+    """A connection of a client. One request is served at a time; bytes that come meanwhile are kept."""
 
     task_class, error_task_class = _Task, _ErrorTask
     request: Parser | Ahead | None
@@ -103,7 +103,7 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
     _sending: tuple[float, int] | None = None  # since when answers wait to be sent, and sent then
 
     def parser_class(self, adj: Any) -> Parser | Ahead:
-        """A parser of the next request, while no other waits for its answer."""
+        """A parser for the next request; while another is being served an Ahead, which only keeps what comes."""
         if self.requests:
             return Ahead()
         parser = Parser(adj)
@@ -129,13 +129,13 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
         self.server.wake()
 
     def flush(self) -> None:
-        """Sends what the connection takes; called by the thread that answered, so that the other need not wake up."""
+        """Sends what the socket takes now. Called by the thread that answered, so that the other need not wake up."""
         with self.outbuf_lock:
             if self.total_outbufs_len:
                 self._flush_exception(self._flush_some, do_close=False)
 
     def write_soon(self, data: Any) -> int:
-        """Takes a part of an answer; of a large one that is still made, the first parts are sent."""
+        """Takes a part of an answer; a large answer is sent while it is made. Returns the number of bytes."""
         count = int(super().write_soon(data))
         if self.total_outbufs_len >= self.adj.send_bytes:
             self.server.changed.append(self)
@@ -143,13 +143,13 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
         return count
 
     def send(self, data: bytes, do_close: bool = True) -> int:
-        """Bytes that the connection took."""
+        """Sends what the socket takes now; returns how many bytes that was."""
         count = int(super().send(data, do_close))
         self.sent += count
         return count
 
     def handle_read(self) -> None:
-        """Reads what has come. An end within a request is answered: a client may have closed only its own side."""
+        """Reads what has come. An end within a request is answered: the client may have closed only its own side."""
         try:
             data = self.socket.recv(self.adj.recv_bytes)
         except OSError:
@@ -162,23 +162,23 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
             self.handle_close()
 
     def is_for_report(self) -> bool:
-        """Whether the next request may take longer than it takes to say something that is known."""
+        """Whether the next request needs a report to be made; all others are answered at once."""
         request = self.requests[0]
         return bool(request.command == "POST" and not (request.error or request.refused))
 
     def readable(self) -> bool:
-        """Whether to read: not while what was read before is not parsed."""
+        """Whether to read from the socket: not while bytes that were read before are not parsed."""
         return bool(super().readable() and not isinstance(self.request, Ahead))
 
     def writable(self) -> bool:
-        """Whether there is something to do when the connection takes bytes."""
+        """Whether handle_write() has something to do once the socket takes bytes."""
         return bool(super().writable() or self.deferred or self._has_ahead())
 
     def _has_ahead(self) -> bool:
         return isinstance(self.request, Ahead) and not self.requests
 
     def handle_write(self) -> None:
-        """Sends, and begins the next request once little is left to send."""
+        """Sends, and begins the next request once at most UNSENT_BYTES are left to send."""
         super().handle_write()
         if self.total_outbufs_len > UNSENT_BYTES:
             return
@@ -190,14 +190,14 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
             self.received(ahead.data)  # type: ignore[union-attr]
 
     def cut_off(self, now: float, seconds: float) -> None:
-        """Closes a connection that was silent for seconds; one whose request is late gets an answer before."""
+        """Closes a connection that was silent for so many seconds; a late request is answered with 408 first."""
         if self.request is not None and self.request.is_late(seconds):
             self._fail_unfinished(Problem(408, "the request took too long to arrive"))
         elif now - self.last_activity > seconds or self._reads_slowly(seconds):
             self.will_close = True
 
     def _fail_unfinished(self, problem: Problem) -> bool:
-        """Answers a request that has not come whole; whether there is one."""
+        """Answers a request of which only a part has come; returns whether there is one."""
         with self.requests_lock:
             if self.request is None or not self.request.begun:
                 return False

@@ -1,7 +1,7 @@
-"""Waitress, taught to refuse early, to cut off slow clients, to log, to answer with problems and to stop gracefully.
+"""The HTTP server: waitress, which here also refuses early, cuts off slow clients, logs, and stops gracefully.
 
 Waitress reads a whole request, into a nameless temporary file if it is large, before it calls the application: a slow
-client costs a socket and no thread. What it has no option for is done here in subclasses, at the places it has for it.
+client costs a socket and no thread. What it has no option for is done in subclasses, by the methods it calls.
 """
 
 import contextlib
@@ -29,16 +29,16 @@ _RECEIVE_BYTES = 256 * 1024
 _BODY_IN_MEMORY_BYTES = 256 * 1024
 _PATIENCE = 10.0  # seconds that a request waits for a slot
 
-_QUICK_THREADS = 1
-"""For all but reports. Where the threads for reports take them, 2,000 pages at once keep 36 threads busy, and a report
-waits a second for its turns at the interpreter; 0.3 s beside one thread, 0.8 beside two."""
+_PAGE_THREADS = 1
+"""Threads for all requests but reports. If the threads for reports served those, 2,000 pages at once would keep 36
+threads busy, and a report would wait 1 s for the interpreter lock; 0.3 s beside one thread, 0.8 beside two."""
 
 
 class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
     """Serves an application on a listening socket that other processes may share.
 
-    slots: what reports are made by, a thread for each. renew_folder: makes the folder for temporary files again where
-    it is gone. may_accept: whether new connections are for this process.
+    slots: make the reports, with a thread for each. renew_folder: makes the folder for temporary files again if it is
+    gone. may_accept: whether this process takes new connections.
     """
 
     channel_class = Channel
@@ -72,14 +72,14 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         super().__init__(application, _sock=listener, adj=adjustments, bind_socket=False, sockinfo=info)
         self.changed.append(self.trigger)
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # warns where more wait than there are threads
-        self._quick = waitress.task.ThreadedTaskDispatcher()
-        self._quick.set_thread_count(_QUICK_THREADS)
+        self._pages = waitress.task.ThreadedTaskDispatcher()
+        self._pages.set_thread_count(_PAGE_THREADS)
         self._may_accept, self._slots = may_accept, slots
         slots.on_added = self._have_threads
         self._settings, self.journal, self.stopping = settings, journal, False
 
     def readable(self) -> bool:
-        """Whether to accept connections: also while this process starts, unless others can serve them."""
+        """Whether to accept connections: while this process starts, only if no other can serve them."""
         return bool(super().readable() and self._may_accept())
 
     @property
@@ -88,11 +88,11 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         return max(0, len(self.task_dispatcher.queue) - self._slots.free)
 
     def add_task(self, channel: Channel) -> None:
-        """Has a thread serve a connection's next request, unless the answers before it are still to be sent."""
+        """Has a thread serve a connection's next request; if too much is unsent, handle_write() does that later."""
         if channel.total_outbufs_len > UNSENT_BYTES:
             channel.deferred = True
         elif not channel.is_for_report():
-            self._quick.add_task(channel)
+            self._pages.add_task(channel)
         elif len(self.task_dispatcher.queue) < self._slots.free + self._settings.queue:
             channel.queued_at = time.monotonic()
             self.task_dispatcher.add_task(channel)
@@ -101,7 +101,7 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
 
     def _refuse(self, channel: Channel) -> None:
         channel.requests[0].fail(all_busy().problem)
-        self._quick.add_task(channel)
+        self._pages.add_task(channel)
 
     def maintenance(self, now: float) -> None:
         """Called by waitress each second."""
@@ -122,26 +122,26 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         return late
 
     def _have_threads(self) -> None:
-        """One for each slot."""
+        """Starts threads for reports, so that there is one for each slot."""
         self.task_dispatcher.set_thread_count(self._slots.total)
         self.wake()
 
     def stop(self) -> None:
-        """Makes serve() end. May be called by a signal handler or another thread."""
+        """Makes serve() return. May be called by a signal handler or another thread."""
         self.stopping = True
         self.wake()
 
     def wake(self) -> None:
-        """Has the thread that serves look at what has changed."""
+        """Wakes the thread that serves, to look at what has changed. May be called by any thread."""
         if not self._is_woken:
             self._is_woken = True
             super().pull_trigger()
 
     def pull_trigger(self) -> None:
-        """Called by waitress where something has changed on a connection, which tells that itself."""
+        """Called by waitress when a connection has changed. Does nothing: Channel reports that itself."""
 
     def serve(self) -> None:
-        """Serves until stop() is called; then finishes what runs, for as long as the settings grant."""
+        """Serves until stop() is called; then lets running requests finish, for at most settings.grace seconds."""
         while not self.stopping:
             self._turn()
         self.accepting = False
@@ -182,7 +182,7 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
             self.forget(item._fileno)
 
     def forget(self, descriptor: int | None) -> None:
-        """Waits for nothing of a connection any more."""
+        """Stops waiting for a connection that ends."""
         if descriptor is not None:
             with contextlib.suppress(KeyError):
                 self._poll.unregister(descriptor)

@@ -1,4 +1,4 @@
-"""What a server tells of itself: a line for each answer, warnings, metrics; as text or as JSON."""
+"""The server's log and metrics: a line for each answer, warnings, counters; as text or as JSON."""
 
 import contextlib
 import dataclasses
@@ -19,16 +19,16 @@ FORMATS = ("text", "json")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 FOLDER = "metrics"
-"""In the folder of the server: the numbers of all its processes."""
+"""Name of the folder, in the server's, where all its processes keep their metrics."""
 
-_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # where its library has the numbers of several processes
+_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # by which prometheus_client knows that folder
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _PREFIX = "hourly_report_"
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """An answer, for log and metrics. kind: of the path; bytes: of the request's body; events: that were read."""
+    """An answer, for log and metrics. kind: as admission.kind; bytes: of the request's body; events: read from it."""
 
     method: str
     kind: str
@@ -39,7 +39,7 @@ class Answer:
 
 
 class Journal:
-    """Writes the access log and keeps the metrics. form: of FORMATS. folder: where several processes keep metrics.
+    """Writes the access log and counts metrics. form: one of FORMATS. folder: where several processes keep metrics.
 
     gauges: tells how many slots are busy, how many there are, and how many requests wait for one.
 
@@ -56,7 +56,7 @@ class Journal:
         self._lock = threading.Lock()
 
     def answered(self, answer: Answer) -> None:
-        """Writes the line of an answer, and counts it."""
+        """Logs an answer and counts it."""
         self._uncounted.append(answer)
         if self._metrics:
             self._count(self._metrics)
@@ -64,12 +64,12 @@ class Journal:
             sys.stderr.write(_json_line(answer) if self._form == "json" else _text_line(answer))
 
     def refresh(self) -> None:
-        """Takes down the gauges, for whichever process is asked for the metrics."""
+        """Writes the gauges where whichever process is asked for the metrics reads them."""
         if self._metrics:
             self._metrics.set_slots(*self._gauges())
 
     def load(self) -> "_Metrics":
-        """Loads the library, unless that is done, and counts what was answered before."""
+        """Loads prometheus_client at the first call, and counts the answers given before."""
         with self._lock:
             metrics = self._metrics or _Metrics(self._folder)
             metrics.set_slots(*self._gauges())
@@ -78,7 +78,7 @@ class Journal:
         return metrics
 
     def exposition(self) -> bytes:
-        """The metrics of all processes in Prometheus' text form."""
+        """The metrics of all processes, in Prometheus' text format."""
         return self.load().exposition()
 
     def _count(self, metrics: "_Metrics") -> None:
@@ -137,10 +137,7 @@ class _Metrics:
 
 
 class Collector:
-    """Adds up the metrics of all processes, but for files that a process has only begun or that are removed just now.
-
-    The library's own fails on those.
-    """
+    """Adds up the metrics of all processes. The library's own collector fails on files just begun or just removed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -163,14 +160,14 @@ def forget_process(folder: Path, process: int) -> None:
 
 
 def configure(form: str) -> None:
-    """Gives log messages of this process the form."""
+    """Makes this process log in a form of FORMATS."""
     if form == "json":
         for handler in logging.getLogger().handlers:
             handler.setFormatter(_JsonFormatter())
 
 
 def say(form: str, level: str, text: str) -> None:
-    """Prints a message on stderr. level: info, warning or error."""
+    """Prints a message on stderr in a form of FORMATS. level: info, warning or error."""
     if form == "json":
         logs.say(_json_message(level, text))
     else:

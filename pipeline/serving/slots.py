@@ -33,7 +33,7 @@ _KEPT = 8  # graphs of a slot, the ones used last: each takes about 1 MiB, and 0
 
 
 class Slot:
-    """Makes the report of the body in its folder. On Beam's embedded engine a graph is built once for equal settings.
+    """Makes the report of the body in its folder. With Beam's embedded runner equal settings share a graph.
 
     usual: the settings for which that is done here.
     """
@@ -50,7 +50,7 @@ class Slot:
             self._rehearse(usual)
 
     def _rehearse(self, settings: ReportSettings) -> None:
-        """Makes a report of nothing: the first run takes 0.1 s, which no request need wait for."""
+        """Makes a report of an empty body, since a first run takes 0.1 s more, which no request should wait for."""
         job = self._prepare(settings)
         with contextlib.suppress(OSError, PipelineError):  # a full disk, for which each request gets its own answer
             self.clear()
@@ -74,7 +74,7 @@ class Slot:
         return settings in self._prepared
 
     def _prepare(self, settings: ReportSettings) -> PreparedJob:
-        """The graph of the settings; gives back the one that was not used for longest, where there are many."""
+        """The graph for the settings. Beyond _KEPT graphs the one unused for longest is dropped."""
         if settings not in self._prepared:
             self._prepared[settings] = PreparedJob(self._job(settings), self._options)
             if len(self._prepared) > _KEPT:
@@ -83,7 +83,7 @@ class Slot:
         return self._prepared[settings]
 
     def take_report(self) -> tuple[BinaryIO | bytes, int]:
-        """The report, open or, if small, as a whole; and its bytes. The slot can be used again while it is sent."""
+        """The report, as bytes if small, else as an open file; and its size. The slot is free while it is sent."""
         report = open(self.report, "rb")  # noqa: SIM115
         os.unlink(self.report)
         size = os.fstat(report.fileno()).st_size
@@ -104,7 +104,7 @@ class Slot:
 
 
 def _is_embedded(options: PipelineOptions) -> bool:
-    """Whether runs go through this process's own engine, with its default way to run."""
+    """Whether jobs run in this process, on Beam's embedded runner with its default mode."""
     direct = options.view_as(DirectOptions)
     workers = direct.direct_num_workers == 1 and direct.direct_running_mode == "in_memory"
     return bool(workers and options.view_as(StandardOptions).runner == DEFAULT_RUNNER)
@@ -116,10 +116,10 @@ def slot_maker(
     staging: str | None = None,
     usual: ReportSettings = USUAL_REPORT,
 ) -> Callable[[], Slot]:
-    """What makes slots below a folder. staging: a folder in a bucket, for workers that do not see this machine's disk.
+    """A function that makes slots below a folder. staging: a folder in a bucket, for workers that do not see this disk.
 
-    usual: the settings of most reports. Raises UsageError: the runner needs a staging
-    folder, or it cannot be written.
+    usual: the settings for which graphs are built at once. Raises UsageError: the runner needs a staging folder, or
+    that cannot be written to.
     """
     check_staging(staging, copy.deepcopy(options), folder)
     numbers = iter(range(10**9))
@@ -140,16 +140,16 @@ class Slots:
 
     @property
     def free(self) -> int:
-        """Slots that make no report now."""
+        """How many slots make no report now."""
         return len(self._free)
 
     @property
     def busy(self) -> int:
-        """Slots that make a report now."""
+        """How many slots make a report now."""
         return self.total - len(self._free)
 
     def add(self, slot: Slot) -> None:
-        """Puts a new slot in."""
+        """Adds a new slot."""
         with self._lock:
             self.total += 1
             self._free.append(slot)
@@ -177,7 +177,7 @@ class Slots:
 
 
 def all_busy() -> ProblemError:
-    """What a request is told for which there is no slot now."""
+    """The problem (503) of a request for which there is no slot now."""
     return ProblemError(503, "all slots are busy", Retry_After="2")
 
 

@@ -1,4 +1,4 @@
-"""A worker process: makes slots and serves on the socket that it was given."""
+"""A worker process: makes slots, and serves on the socket that it is given."""
 
 import contextlib
 import gc
@@ -102,7 +102,7 @@ def _get_ready(
     notes: journal.Journal,
     ready: connection.Connection,
 ) -> None:
-    """Makes the slots; requests that come before wait for one, and are told to come again if it takes too long."""
+    """Makes the slots. Requests that come before wait for one, up to their limit."""
     try:
         slots.add(make_slot())
     except UsageError as error:
@@ -116,7 +116,7 @@ def _get_ready(
 
 
 def _warm_up(make_slot: Callable[[], Slot], slots: Slots, more: int, notes: journal.Journal) -> None:
-    """What the first request need not wait for: the other slots, metrics, the compiled scanner of large bodies."""
+    """Makes the other slots, and loads metrics and the scanner: the first request need not wait for these."""
     for _ in range(more):
         _add_slot(make_slot, slots)
     _try(notes.load, "there are no metrics")
@@ -133,7 +133,7 @@ def _try(action: Callable[[], object], otherwise: str) -> None:
 
 
 def _add_slot(make_slot: Callable[[], Slot], slots: Slots) -> None:
-    """Adds a slot, however often that fails before; the process has one already."""
+    """Adds a slot, trying again until that succeeds; the process has one already."""
     while True:
         try:
             slots.add(make_slot())

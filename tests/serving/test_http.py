@@ -215,7 +215,7 @@ class Idle(http.Server):
         return theirs
 
     def __exit__(self, *_: object) -> None:
-        for threads in (self.task_dispatcher, self._quick):
+        for threads in (self.task_dispatcher, self._pages):
             threads.shutdown()
         self._crowd.close()
         self.trigger.close()
@@ -240,9 +240,9 @@ class Idle(http.Server):
 def test_only_reports_take_the_threads_for_reports(request_: bytes, is_report: bool) -> None:
     """Else what costs nothing to ask for would keep all of them busy."""
     with Idle() as server:
-        server._quick.shutdown()
+        server._pages.shutdown()
         server.give(request_)
-        assert (len(server.task_dispatcher.queue), len(server._quick.queue)) == (is_report, not is_report)
+        assert (len(server.task_dispatcher.queue), len(server._pages.queue)) == (is_report, not is_report)
 
 
 REQUEST = head(len(SAMPLE)) + SAMPLE
