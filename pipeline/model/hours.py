@@ -75,10 +75,11 @@ class HourClock:
 
     def numbers(self, timestamps: _Seconds) -> _Seconds:
         """The number of each moment's hour."""
-        plain: _Seconds = (timestamps + self.phase) // HOUR
-        if self._cuts is None:
-            return plain
-        return np.asarray(plain + np.searchsorted(self._cuts, timestamps, "right"), np.int64)
+        numbers = timestamps + self.phase
+        numbers //= HOUR
+        if self._cuts is not None:
+            numbers += np.searchsorted(self._cuts, timestamps, "right")
+        return numbers
 
     def starts(self, numbers: _Seconds) -> _Seconds:
         """The start of each hour (Unix seconds)."""

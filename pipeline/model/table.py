@@ -51,11 +51,14 @@ Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 def count_batch(batch: Batch, clock: HourClock = _DEFAULT) -> Counts:
     """A batch's partial counts by the clock's hours."""
-    keys = clock.numbers(batch.timestamps) * len(EVENT_TYPES) + batch.codes
+    keys = clock.numbers(batch.timestamps)
+    keys *= len(EVENT_TYPES)  # in place, as all below: with a new array for each step it takes twice as long
+    keys += batch.codes
     first, last = (int(keys.min()), int(keys.max())) if len(keys) else (0, 0)
     if last - first > _DENSE_KEYS:
         return np.unique(keys, return_counts=True)
-    dense = np.bincount(keys - first)
+    keys -= first
+    dense = np.bincount(keys)
     present = np.flatnonzero(dense)
     return present + first, dense[present]
 
