@@ -41,6 +41,8 @@ _FRAME = struct.Struct("<QQ")  # before the packed ids of a piece: how many came
 _LENGTH_BYTES = 6  # of a packed id at most: 2**42
 
 _K1, _K2, _MASK = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 2**64 - 1
+# _K1: 2**64 / the golden ratio, as in Knuth's multiplicative hashing; _K2: a prime of xxHash64. Words are mixed
+# by multiplying and by shifted XORs, as in the finalizers of MurmurHash3 and splitmix64.
 
 
 def hash_id(data: bytes) -> int:
