@@ -18,7 +18,7 @@ from pipeline.formats.blocks import LineReader
 from pipeline.model import duplicates, ids
 from pipeline.model.events import Batch
 from pipeline.model.tally import Tally, merge_tallies
-from pipeline.transforms import count, decode, deduplicate, format, read
+from pipeline.transforms import count, decode, deduplicate, format, ids_file, read
 from pipeline.transforms import ids as distinct
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -130,12 +130,22 @@ IDS: dict[str, Plant] = {
     "partition twice": wrap(ids, "counted_pieces", first_twice),
     "piece lost in the shuffle": wrap(spill, "fetch", lambda data: data[:0]),
     "piece twice from the shuffle": wrap(spill, "fetch", lambda data: data * 2),
-    "set lost": wrap(distinct._MergeIds, "emit", without_first),
-    "set twice": wrap(distinct._MergeIds, "emit", first_twice),
     "spilled value lost": wrap(Spill, "finish_bundle", without_first),
     "spilled value twice": wrap(Spill, "finish_bundle", first_twice),
 }
 """For ids."""
+
+IDS_BY_FILES: dict[str, Plant] = {
+    "lines lost": wrap(ids_file, "in_threads", without_first),
+    "lines twice": wrap(ids_file, "in_threads", first_twice),
+}
+"""For ids that are merged as they are written."""
+
+IDS_SHUFFLED: dict[str, Plant] = {
+    "set lost": wrap(distinct._MergeIds, "emit", without_first),
+    "set twice": wrap(distinct._MergeIds, "emit", first_twice),
+}
+"""For ids that the runner shuffles."""
 
 REJECTS: dict[str, Plant] = {
     "lines lost": wrap(format, "reject_lines", lambda piece: (piece[0], b"")),

@@ -4,6 +4,7 @@ read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale ->
                          +-> partition ids -> group -> unique -> write ids
                          +-> rejects -> write
                                                             The CSV -> in its page -> write chart
+Ids for a file on this machine are grouped by files beside it, and merged as they are written.
 
 After decode, duplicates are dropped if the job says so.
 """
@@ -24,6 +25,7 @@ from pipeline.transforms.decode import REJECTS, DecodeBlocks
 from pipeline.transforms.deduplicate import DropDuplicates
 from pipeline.transforms.format import FormatChart, FormatCsv, FormatIds, FormatRejects, check_ids, check_rejects
 from pipeline.transforms.ids import DistinctIds
+from pipeline.transforms.ids_file import WriteIds
 from pipeline.transforms.read import ListFiles, ReadBlocks
 from pipeline.transforms.write import WriteFile, WritePiece
 
@@ -65,10 +67,10 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         self, path: str, batches: beam.PCollection[Batch], tables: beam.PCollection[Table]
     ) -> beam.PCollection[str]:
         job = self.job
-        # A bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there.
-        spill = (path, job.token) if is_local(path) else None
         partitions = job.id_partitions or partitions_for(sum(file.size for file in job.files))
-        ids = batches | "Unique ids" >> DistinctIds(spill, partitions) | "Id lines" >> FormatIds()
+        if is_local(path):  # a bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there
+            return batches | "Write ids" >> WriteIds(path, job.token, tables, partitions)
+        ids = batches | "Unique ids" >> DistinctIds(partitions) | "Id lines" >> FormatIds()
         return ids | "Write ids" >> WriteFile(path, job.token, tables, check_ids)
 
     def _write_rejects(self, path: str, decoded: Any) -> beam.PCollection[str]:

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,17 @@ THREADS = share_of_cores(len(os.sched_getaffinity(0)) if hasattr(os, "sched_geta
 def _pool() -> ThreadPoolExecutor:
     """One for the process, since a runner may run several bundles and several DoFns at a time."""
     return ThreadPoolExecutor(THREADS, "work")
+
+
+def in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """The results of work, in the order of items; at most THREADS + 1 are under way."""
+    pending: deque[Future[Any]] = deque()
+    for item in items:
+        pending.append(_pool().submit(work, item))
+        if len(pending) > THREADS:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 class ThreadedDoFn(beam.DoFn):  # type: ignore[misc]

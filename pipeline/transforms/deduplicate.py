@@ -69,7 +69,9 @@ class DropDuplicates(beam.PTransform):  # type: ignore[misc]
 
     Needs batches with ids. Each record read is still in one batch's count, as an event, reject or duplicate; of the
     rejects only the first few are kept. Shuffles the different events of each batch. Windows: one in each. An
-    unbounded PCollection in the global window takes DropStreamDuplicates. spill: as DistinctIds has it.
+    unbounded PCollection in the global window takes DropStreamDuplicates. spill: an output's path and the
+    run's token, to shuffle by temporary files beside the output (global window only), which
+    `temporary.remove_leftovers` removes.
     """
 
     spill: tuple[str, str] | None = None

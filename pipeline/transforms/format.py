@@ -57,8 +57,15 @@ def check_ids(pieces: Sequence[tuple[Any, int]], tables: Iterable[Table]) -> Non
 
     pieces: the place of each, and how many bytes there are of it.
     """
-    counted, came = sum(map(count_table, tables)), sum(place[1] for place, _ in pieces)
-    if came != counted or any(size != place[2] for place, size in pieces):
+    check_came(sum(place[1] for place, _ in pieces), tables)
+    if any(size != place[2] for place, size in pieces):
+        raise MismatchError("lines of ids were lost, or came twice: please report this")
+
+
+def check_came(came: int, tables: Iterable[Table]) -> None:
+    """Raises MismatchError where so many ids are not those of all events that tables count."""
+    counted = sum(map(count_table, tables))
+    if came != counted:
         raise MismatchError(f"counted {counted} events but the ids are those of {came}: please report this")
 
 

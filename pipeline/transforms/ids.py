@@ -43,6 +43,11 @@ class _MergeIds(ThreadedDoFn):
         return (number, came), merged
 
 
+def partition_ids(batches: beam.PCollection[Batch], partitions: int) -> beam.PCollection[Pieces]:
+    """The ids of batches by hash: PCollection[Batch] -> PCollection[Pieces]. partitions: a power of two."""
+    return typed(batches | "Partition by hash" >> beam.ParDo(_PartitionIds(partitions)), Pieces)  # type: ignore[no-any-return]
+
+
 def by_partition(split: beam.PCollection[Pieces], spill: tuple[str, str] | None) -> beam.PCollection[Any]:
     """The pieces of many batches, to be grouped: PCollection[Pieces] -> PCollection[tuple[int, Stored]]."""
     spread = beam.ParDo(SpillAll(*spill)) if spill else beam.FlatMap(iter)
@@ -54,16 +59,14 @@ def by_partition(split: beam.PCollection[Pieces], spill: tuple[str, str] | None)
 class DistinctIds(beam.PTransform):  # type: ignore[misc]
     """Unique ids: PCollection[Batch] -> PCollection[tuple[Share, Ids]], a set for each hash partition that has ids.
 
-    spill: an output's path and the run's token, to shuffle many ids by temporary files beside the output (global
-    window only), which `temporary.remove_leftovers` removes. partitions: how many, a power of two.
+    partitions: how many, a power of two.
     """
 
-    spill: tuple[str, str] | None = None
     partitions: int = id_sets.PARTITIONS
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[Share, Ids]]:
-        split = typed(batches | "Partition by hash" >> beam.ParDo(_PartitionIds(self.partitions)), Pieces)
-        grouped = by_partition(split, self.spill) | "Group partitions" >> beam.GroupByKey()
+        split = partition_ids(batches, self.partitions)
+        grouped = by_partition(split, None) | "Group partitions" >> beam.GroupByKey()
         merged = grouped | "Merge" >> beam.ParDo(_MergeIds(self.partitions))
         return typed(merged, tuple[Share, Ids])  # type: ignore[no-any-return]
 

@@ -67,8 +67,9 @@ def test_a_run_with_ids_tells_of_each_phase(monkeypatch: pytest.MonkeyPatch, tmp
     told: Counter[str] = Counter()
     monkeypatch.setattr(progress, "add", lambda phase, count, total=None: told.update({phase: count}))
     source = tmp_path / "events.jsonl"
-    source.write_bytes(json_lines(EXAMPLE_EVENTS))
-    main(["--input", str(source), "--output", str(tmp_path / "r.csv"), "--ids_output", str(tmp_path / "ids.txt")])
+    source.write_bytes(json_lines(EXAMPLE_EVENTS) + b"no event\n")
+    outputs = {"output": "r.csv", "ids_output": "ids.txt", "rejects_output": "rejects.jsonl"}
+    main(["--input", str(source), *(f"--{option}={tmp_path / name}" for option, name in outputs.items())])
     assert told[progress.READING] == source.stat().st_size
     assert told[progress.MERGING] > 0
-    assert told[progress.WRITING] == (tmp_path / "ids.txt").stat().st_size
+    assert told[progress.WRITING] == (tmp_path / "rejects.jsonl").stat().st_size

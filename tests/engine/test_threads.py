@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 
-from pipeline.engine.threads import ThreadedDoFn, share_of_cores
+from pipeline.engine.threads import THREADS, ThreadedDoFn, in_threads, share_of_cores
 from tests.support import ROOT
 
 # Starts argv[1] workers that answer when all of them run.
@@ -41,6 +42,25 @@ def test_a_process_of_its_own_has_all_cores(monkeypatch: pytest.MonkeyPatch) -> 
 def test_more_processes_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_ID", "sdk-0")
     assert share_of_cores(0) == 1
+
+
+def test_results_come_in_order_and_few_are_under_way() -> None:
+    begun: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(100):
+            begun.append(item)
+            yield item
+
+    for number, result in enumerate(in_threads(lambda item: item * item, items())):
+        assert result == number * number
+        assert len(begun) <= number + THREADS + 1
+    assert len(begun) == 100
+
+
+def test_an_error_of_work_in_threads_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(in_threads(lambda item: 1 // item, [1, 0]))
 
 
 class Names(ThreadedDoFn):
