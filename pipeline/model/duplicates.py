@@ -16,7 +16,7 @@ from pipeline.model.events import NO_IDS, Batch, Ids
 from pipeline.model.hours import HourClock
 from pipeline.model.ids import PARTITIONS, SMALL_SET, Pieces, counted_pieces, hash_id, marked, merge_pieces
 from pipeline.model.tally import first_rejects
-from pipeline.native.loader import works
+from pipeline.native.loader import pays
 from pipeline.schema import EVENT_TYPES
 
 _TAIL = 6  # bytes of a key behind its id: timestamp x 6 + event code, which is below 2**41
@@ -129,9 +129,9 @@ def split_hours(batch: Batch, clock: HourClock) -> Iterator[tuple[Place, KeySet]
 
 def _hash(keys: Ids) -> _Hashes:
     count = len(keys.ends)
-    if count <= SMALL_SET or not works("mark_ids"):
-        return np.fromiter(map(hash_id, keys.to_list()), np.uint64, count)
-    return marked(keys, 64)[0]
+    if pays("mark_ids", count, SMALL_SET):
+        return marked(keys, 64)[0]
+    return np.fromiter(map(hash_id, keys.to_list()), np.uint64, count)
 
 
 def _first_ones(keys: Ids, hashes: _Hashes) -> _Mask:

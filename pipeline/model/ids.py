@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.model.events import Ids, batch_events
-from pipeline.native.loader import PROBES, SOME, call, works
+from pipeline.native.loader import PROBES, SOME, call, pays
 
 PARTITIONS = 128
 """Ids are shuffled in so many partitions, by the first bits of their hash: of 10 M ids, 64 would outgrow the cache."""
@@ -68,9 +68,8 @@ def counted_pieces(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int
     merge_pieces. partitions: a power of two to MAX_PARTITIONS.
     """
     shift = 65 - partitions.bit_length()
-    if len(ids.ends) <= SMALL_SET or not works("mark_ids"):
-        return _pieces_of_few(ids, shift)
-    return _pieces_compiled(ids, shift)
+    compiled = pays("mark_ids", len(ids.ends), SMALL_SET)
+    return _pieces_compiled(ids, shift) if compiled else _pieces_of_few(ids, shift)
 
 
 def _pieces_of_few(ids: Ids, shift: int) -> Iterator[tuple[int, bytes]]:
@@ -114,7 +113,7 @@ def joined_pieces(data: Pieces, partitions: int = 1) -> bytes:
 
 
 def _packed(ids: Ids) -> bytes:
-    if len(ids.ends) <= SMALL_SET or not works("pack_ids"):
+    if not pays("pack_ids", len(ids.ends), SMALL_SET):
         return pack(ids.to_list())
     out = np.empty(len(ids.data) + _LENGTH_BYTES * len(ids.ends), np.uint8)
     return out[: call("pack_ids", ids.data, ids.ends, len(ids.ends), out)].tobytes()
@@ -125,7 +124,7 @@ def merge_pieces(data: Pieces, partitions: int = 1) -> tuple[Ids, int]:
 
     All of them must be of one of so many partitions.
     """
-    if len(data) > SMALL_MERGE and works("add_ids"):
+    if pays("add_ids", len(data), SMALL_MERGE):
         merged = _merge_compiled(data, partitions)
         if merged:
             return merged
@@ -202,7 +201,7 @@ def id_lines(ids: Ids) -> bytes:
 
     So each stays on one line, and a line that begins with a quote is a JSON string, any other the id itself.
     """
-    if len(ids.ends) > SMALL_SET and works("join_lines"):
+    if pays("join_lines", len(ids.ends), SMALL_SET):
         lines = np.empty(len(ids.data) + len(ids.ends), np.uint8)
         if not call("join_lines", ids.data, len(ids.data), ids.ends, len(ids.ends), lines):
             return lines.tobytes()

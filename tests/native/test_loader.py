@@ -133,6 +133,17 @@ def test_arguments_are_numbers_or_arrays() -> None:
     assert found.tolist() == [2, -1]
 
 
+def test_what_is_loaded_is_called_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_loaded", set())
+    monkeypatch.setattr(native, "_met", Counter())
+    native.works.cache_clear()
+    assert not native.pays("pack_ids", 2000, 2000)
+    assert native.pays("pack_ids", 2001, 2000)
+    assert [native.pays("pack_ids", size, 2000) for size in (100, 101, 2000)] == [False, True, True]
+    assert [native.pays("join_lines", 2000, 2000) for _ in range(22)] == [False] * 20 + [True] * 2
+    assert not native.pays("join_lines", 100, 2000)
+
+
 BROKEN = "raise ImportError('Numba needs NumPy 2.2 or less')\n"
 
 
