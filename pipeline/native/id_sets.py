@@ -181,11 +181,14 @@ def _free(table, at):
 
 
 @compiled
-def _found(d, start, stop, h, table, at):
+def _found(d, size, start, stop, h, table, at):
     """The slot of the packed id from start to stop, or a free one for it; -1 where there is neither near."""
     for slot in range(at, at + 16 * PROBES, 16):
         other = np.int64(load(table, slot + 8))
-        if other == 0 or (load(table, slot) == h and _equal(d, other - 1, start, stop - start)):
+        if other == 0:
+            return slot
+        # It may be behind this one, and shorter, when a table was full and some are added once more.
+        if load(table, slot) == h and other + stop - start <= size + 1 and _equal(d, other - 1, start, stop - start):
             return slot
     return -1
 
@@ -227,7 +230,7 @@ def add_ids(d, size, state, table, skip, bits, some):
         i, end, came = load(state, 0), load(state, 8), load(state, 16)
         for at in range(0, 32 * _read_some(d, size, state, table, skip, bits, some), 32):
             start, stop, h = np.int64(load(some, at)), np.int64(load(some, at + 8)), load(some, at + 16)
-            slot = _found(d, start, stop, h, table, _home(h, skip, bits))
+            slot = _found(d, size, start, stop, h, table, _home(h, skip, bits))
             if slot < 0:
                 store(state, 0, i)
                 store(state, 8, end)
