@@ -47,7 +47,7 @@ def make_app(
     app.uninstall(True)  # plugins, none of which is of use here
     pages = {path: _page(_content(name, settings), kind) for path, (name, kind) in _FILES.items()}
     pages["/healthz"] = lambda: _health(slots, is_stopping())
-    pages["/metrics"] = lambda: _text(journal.exposition(), METRICS_TYPE)
+    pages["/metrics"] = lambda: _metrics(journal)
 
     def answer(path: str) -> bottle.HTTPResponse:
         environ = bottle.request.environ
@@ -103,6 +103,13 @@ def _health(slots: Slots, is_stopping: bool) -> bottle.HTTPResponse:
         state = "stopping" if is_stopping else "starting"
         return _respond(Problem(503, f"the server is {state}", headers={"Retry-After": "2"}))
     return _text(b"ok\n", "text/plain; charset=utf-8")
+
+
+def _metrics(journal: Journal) -> bottle.HTTPResponse:
+    try:
+        return _text(journal.exposition(), METRICS_TYPE)
+    except OSError as error:
+        return _respond(bodies.no_room(error).problem)
 
 
 def _text(content: bytes, kind: str) -> bottle.HTTPResponse:

@@ -108,7 +108,7 @@ def no_room(error: OSError | MemoryError) -> ProblemError:
     if isinstance(error, MemoryError) or error.errno in _SHORT:
         return ProblemError(503, "the server is short of memory or files", Retry_After="5")
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return ProblemError(507, "the server has no room for the body", Retry_After="60")
+        return ProblemError(507, "the server has no room on its disk", Retry_After="60")
     _log.error("a request's files: %s", one_line(error))
     return ProblemError(503, "the server cannot use its folder for temporary files", Retry_After="5")
 

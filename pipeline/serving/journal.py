@@ -22,6 +22,9 @@ FOLDER = "metrics"
 """Name of the folder, in the server's, where all its processes keep their metrics."""
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # by which prometheus_client knows that folder
+_FILES = ("counter", "gauge_livesum", "histogram")  # of a process, as prometheus_client names them
+_FILE_BYTES = 64 * 1024  # of each, as prometheus_client makes them
+_UNCOUNTED = 10_000  # answers that are remembered until it is loaded
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _PREFIX = "hourly_report_"
 
@@ -51,7 +54,7 @@ class Journal:
         self, form: str = "text", folder: Path | None = None, gauges: Callable[[], Sequence[int]] = lambda: (0, 0, 0)
     ) -> None:
         self._form, self._folder, self._gauges = form, folder, gauges
-        self._uncounted: deque[Answer] = deque()
+        self._uncounted: deque[Answer] = deque(maxlen=_UNCOUNTED)
         self._metrics: _Metrics | None = None
         self._lock = threading.Lock()
 
@@ -91,6 +94,8 @@ class _Metrics:
     def __init__(self, folder: Path | None) -> None:
         if folder:
             folder.mkdir(exist_ok=True)
+            for kind in _FILES:
+                _reserve(folder / f"{kind}_{os.getpid()}.db")
             os.environ[_VARIABLE] = str(folder)  # before the library is loaded
         import prometheus_client
 
@@ -134,6 +139,20 @@ class _Metrics:
             registry = self._library.CollectorRegistry()
             registry.register(Collector(self._folder))
         return self._library.generate_latest(registry)
+
+
+def _reserve(path: Path) -> None:
+    """Puts a file of zeros on the disk. Raises OSError where that is full.
+
+    prometheus_client writes by a map of memory: where no block can be had for it then, the system kills the process.
+    """
+    if path.exists():
+        return
+    try:
+        path.write_bytes(bytes(_FILE_BYTES))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 class Collector:

@@ -108,6 +108,19 @@ def test_metrics_need_the_token(tmp_path: Path) -> None:
     assert call(app, method="GET", path="/healthz").status == 200
 
 
+def test_metrics_without_room_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is no defect."""
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path))
+
+    app = build_app(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "exposition", fail)
+        assert call(app, method="GET", path="/metrics").problem["status"] == 507
+    assert call(app, method="GET", path="/metrics").status == 200
+
+
 def test_a_defect_shows_no_internals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("/tmp/secret")

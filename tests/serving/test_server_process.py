@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process_support import SKIP, SLOW, files
+from tests.process_support import SKIP, SLOW, files, metrics
 from tests.serving_support import (
     EVENT,
     REPORT,
@@ -104,6 +104,24 @@ def test_full_disk(small_disk: Path) -> None:
         assert server.post(body[: len(body) // 2]).status == 200  # half of the disk, and not copied
         assert server.stop() == 0
         assert list(small_disk.iterdir()) == []
+
+
+def test_disk_that_fills_up(small_disk: Path) -> None:
+    """No worker ends of it: the metrics have their place on the disk ahead."""
+    paths = ["/", "/healthz", "/metrics", "/app.js", "/nothing"]
+    with running(small_disk, "--processes", "1") as server:
+        await_true(lambda: metrics(server)["hourly_report_slots"] == 2)
+        workers = server.workers
+        with contextlib.suppress(OSError), open(small_disk / "rest", "wb", buffering=0) as rest:
+            while True:
+                rest.write(bytes(4096))
+        assert [server.get(path).status for path in paths] == [200, 200, 200, 200, 404]
+        assert server.post().problem["status"] == 507
+        assert server.post(b"[").problem["status"] == 507
+        assert metrics(server)['hourly_report_requests_total{kind="report",status="507"}'] == 2
+        (small_disk / "rest").unlink()
+        assert server.post().status == 200
+        assert server.workers == workers
 
 
 def send(connection: socket.socket, data: bytes) -> None:
