@@ -46,7 +46,7 @@ _K1, _K2, _MASK = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 2**64 - 1
 
 
 def hash_id(data: bytes) -> int:
-    """A 64-bit hash of an id, the same on every machine. Compiled in `native/id_sets.py`."""
+    """A 64-bit hash of an id, the same on every machine. Compiled in `native/id_bytes.py`."""
     h = (len(data) * _K1) & _MASK
     for k in range(0, len(data), 8):
         h = ((h ^ int.from_bytes(data[k : k + 8], "little")) * _K2) & _MASK

@@ -1,80 +1,21 @@
 """The compiled side of `model/ids.py`: sets of ids by hash. Called through `loader.py`; importing it imports numba.
 
-Packed ids: each id's length as a varint (7 bits a byte, the lowest first), then its bytes.
+Packed ids are as `id_bytes.py` has them.
 """
 
 import numpy as np
 
 from pipeline.native.compiler import compiled
+from pipeline.native.id_bytes import copy, equal, hash_bytes, pack, span, unpack
 from pipeline.native.loader import PROBES, SOME
 from pipeline.native.memory import WORD, byte, equal_bytes, load, store, store_byte
-
-_K1, _K2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
-
-
-@compiled
-def _few(d, i, count):
-    """At most 7 bytes as a word."""
-    word = np.uint64(0)
-    for k in range(count):
-        word |= np.uint64(byte(d, i + k)) << np.uint64(8 * k)
-    return word
-
-
-@compiled
-def _hash(d, start, stop):
-    """The hash of the id from start to stop, equal to `ids.hash_id`."""
-    h, i = np.uint64(stop - start) * _K1, start
-    while i < stop:
-        if i + 8 <= stop:
-            word = load(d, i)
-        elif stop - start < 8:
-            word = _few(d, i, stop - i)
-        else:  # of the last 8 bytes those that were not yet read
-            word = load(d, stop - 8) >> np.uint64(8 * (i + 8 - stop))
-        h = (h ^ word) * _K2
-        h ^= h >> np.uint64(29)
-        i += 8
-    h = (h ^ (h >> np.uint64(32))) * _K1
-    return h ^ (h >> np.uint64(32))
-
-
-@compiled
-def _equal(d, i, j, size):
-    """Whether size bytes from i and from j on are the same."""
-    if size < 8:
-        return _few(d, i, size) == _few(d, j, size)
-    for k in range(0, size - 7, 8):
-        if load(d, i + k) != load(d, j + k):
-            return False
-    return load(d, i + size - 8) == load(d, j + size - 8)
-
-
-@compiled
-def _copy(d, start, stop, out, w):
-    """Copies bytes to out, from w on; returns the new w. Nothing behind that is written."""
-    end = w + stop - start
-    if stop - start < 8:
-        for k in range(stop - start):
-            store_byte(out, w + k, byte(d, start + k))
-        return end
-    for k in range(0, stop - start - 7, 8):
-        store(out, w + k, load(d, start + k))
-    store(out, end - 8, load(d, stop - 8))
-    return end
-
-
-@compiled
-def _span(ends, k):
-    """Where id k starts and stops."""
-    return np.int64(load(ends, 8 * k - 8)) if k > 0 else np.int64(0), np.int64(load(ends, 8 * k))
 
 
 @compiled
 def _is_new(d, ends, hashes, k, table, mask):
     """Puts id k into a hash table of indices + 1; False where an equal id is there already."""
     h = load(hashes, 8 * k)
-    start, stop = _span(ends, k)
+    start, stop = span(ends, k)
     slot = np.int64(h) & mask
     for _ in range(PROBES):
         other = np.int64(load(table, 8 * slot)) - 1
@@ -82,8 +23,8 @@ def _is_new(d, ends, hashes, k, table, mask):
             store(table, 8 * slot, k + 1)
             return True
         if load(hashes, 8 * other) == h:
-            first, last = _span(ends, other)
-            if last - first == stop - start and _equal(d, first, start, stop - start):
+            first, last = span(ends, other)
+            if last - first == stop - start and equal(d, first, start, stop - start):
                 return False
         slot = (slot + 1) & mask
     return True
@@ -104,8 +45,8 @@ def mark_ids(d, ends, count, shift, hashes, table, mask, kept, frames):
     more than once, where many have the same hash. Returns 0.
     """
     for k in range(count):
-        start, stop = _span(ends, k)
-        h = _hash(d, start, stop)
+        start, stop = span(ends, k)
+        h = hash_bytes(d, start, stop)
         store(hashes, 8 * k, h)
         new = _is_new(d, ends, hashes, k, table, mask)
         store_byte(kept, k, new)
@@ -122,25 +63,13 @@ def mark_ids(d, ends, count, shift, hashes, table, mask, kept, frames):
 
 
 @compiled
-def _pack(d, start, stop, out, w):
-    """Writes an id with its length; returns the new w."""
-    length = stop - start
-    while length > 127:
-        store_byte(out, w, (length & 127) | 128)
-        length >>= 7
-        w += 1
-    store_byte(out, w, length)
-    return _copy(d, start, stop, out, w + 1)
-
-
-@compiled
 def place_ids(d, ends, count, shift, hashes, kept, places, out):
     """Packs the kept ids into out; places (int64): where each partition's begin, and after it where they end."""
     for k in range(count):
         if byte(kept, k):
-            start, stop = _span(ends, k)
+            start, stop = span(ends, k)
             at = 8 * _partition(load(hashes, 8 * k), shift)
-            store(places, at, _pack(d, start, stop, out, np.int64(load(places, at))))
+            store(places, at, pack(d, start, stop, out, np.int64(load(places, at))))
     return 0
 
 
@@ -149,20 +78,9 @@ def pack_ids(d, ends, count, out):
     """Packs all ids into out; returns how many bytes that are."""
     w = np.int64(0)
     for k in range(count):
-        start, stop = _span(ends, k)
-        w = _pack(d, start, stop, out, w)
+        start, stop = span(ends, k)
+        w = pack(d, start, stop, out, w)
     return w
-
-
-@compiled
-def _unpack(d, i):
-    """Where the packed id at i starts and stops."""
-    length = bits = np.int64(0)
-    while byte(d, i) > 127:
-        length |= (np.int64(byte(d, i)) & 127) << bits
-        bits += 7
-        i += 1
-    return i + 1, i + 1 + (length | (np.int64(byte(d, i)) << bits))
 
 
 @compiled
@@ -188,7 +106,7 @@ def _found(d, size, start, stop, h, table, at):
         if other == 0:
             return slot
         # It may be behind this one, and shorter, when a table was full and some are added once more.
-        if load(table, slot) == h and other + stop - start <= size + 1 and _equal(d, other - 1, start, stop - start):
+        if load(table, slot) == h and other + stop - start <= size + 1 and equal(d, other - 1, start, stop - start):
             return slot
     return -1
 
@@ -204,8 +122,8 @@ def _read_some(d, size, state, table, skip, bits, some):
             end = i + 16 + np.int64(load(d, i + 8))
             i += 16
             continue
-        start, stop = _unpack(d, i)
-        h = _hash(d, start, stop)
+        start, stop = unpack(d, i)
+        h = hash_bytes(d, start, stop)
         at = 32 * n
         store(some, at, i)
         store(some, at + 8, stop)
@@ -297,8 +215,8 @@ def gather_ids(d, table, slots, ends, out):
         return -1
     w = np.int64(0)
     for k in range(count):
-        start, stop = _unpack(d, np.int64(load(table, 16 * k + 8)) - 1)
-        w = _copy(d, start, stop, out, w)
+        start, stop = unpack(d, np.int64(load(table, 16 * k + 8)) - 1)
+        w = copy(d, start, stop, out, w)
         store(ends, 8 * k, w)
     return w
 
@@ -308,9 +226,9 @@ def join_lines(d, size, ends, count, out):
     """Copies ids to out with a newline behind each; returns whether one holds a line break or begins with a quote."""
     w = special = np.int64(0)
     for k in range(count):
-        start, stop = _span(ends, k)
+        start, stop = span(ends, k)
         special |= start < stop and byte(d, start) == 34
-        w = _copy(d, start, stop, out, w)
+        w = copy(d, start, stop, out, w)
         store_byte(out, w, 10)
         w += 1
     whole = size - size % WORD

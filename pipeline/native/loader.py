@@ -28,6 +28,7 @@ _SOURCES = (
     "scanner.py",
     "elements.py",
     "lines.py",
+    "id_bytes.py",
     "id_sets.py",
     "loader.py",
     "../schema.py",
