@@ -25,7 +25,10 @@ from typing import Any
 
 SWITCH = "HOURLY_REPORT_ALL_IMPORTS"
 
-_LIBRARIES = ("pyarrow", "pyarrow_hotfix", "pymongo", "bson", "apitools", "google.cloud", "apache_beam.io.gcp.bigquery")
+_LIBRARIES = (
+    *("pyarrow", "pyarrow_hotfix", "pymongo", "bson", "apitools", "apache_beam.io.gcp.bigquery"),
+    *("google.cloud", "google.cloud.dataflow"),  # the first is loaded by a .pth file of theirs
+)
 _STORAGES = ("gcp.gcsfilesystem", "aws.s3filesystem", "azure.blobstoragefilesystem", "hadoopfilesystem")
 
 ABSENT = frozenset((*_LIBRARIES, *(f"apache_beam.io.{name}" for name in _STORAGES)))
@@ -93,13 +96,13 @@ class _StandIn(types.ModuleType):
     """A module with the names that Beam imports from it; others are taken from the real one, which is then loaded.
 
     postponed: names of what Beam calls, which loads the real one. bases: names of classes that Beam derives from, or
-    compares with, for what a local batch does not use.
+    compares with, for what a local batch does not use; other libraries get the real ones.
     """
 
     def __init__(self, name: str, *postponed: str, bases: Sequence[str] = (), **names: Any) -> None:
         super().__init__(name)
         vars(self).update({known: self._postpone(known) for known in postponed})
-        vars(self).update({known: type(known, (), {}) for known in bases})
+        self._bases = {known: type(known, (), {}) for known in bases}
         vars(self).update(names)
         if "." not in name:  # its other modules are found as usual
             spec = importlib.util.find_spec(name)
@@ -108,6 +111,8 @@ class _StandIn(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
+        if name in self._bases and sys._getframe(1).f_globals.get("__name__", "").startswith("apache_beam."):
+            return self._bases[name]
         return getattr(self._load(), name)
 
     def _load(self) -> types.ModuleType:
