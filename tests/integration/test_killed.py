@@ -50,18 +50,30 @@ def left(folder: Path) -> list[str]:
     return [name for name in (*os.listdir(folder / "out"), *os.listdir(folder / "tmp")) if name not in OUTPUTS]
 
 
+def locks(folder: Path) -> set[str]:
+    """What a run makes when it begins to write."""
+    return {name for name in os.listdir(folder / "out") if name.endswith("-lock")}
+
+
+def start_and_await_files(folder: Path) -> "subprocess.Popen[bytes]":
+    """A run that has begun to write, or has ended already."""
+    before, process = locks(folder), start(folder)
+    await_true(lambda: locks(folder) - before or process.poll() is not None)
+    return process
+
+
 def test_killed_at_any_moment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make(tmp_path)
-    begin = time.monotonic()
-    assert start(folder).wait(timeout=300) == 0
+    process, begin = start_and_await_files(folder), time.monotonic()
+    assert process.wait(timeout=300) == 0
     seconds = time.monotonic() - begin
-    moment = random.Random(14)
+    moments = random.Random(14)
     states, most = [], 0
-    for _ in range(RUNS):
+    for moment in (0, *(moments.uniform(0, 1.05) for _ in range(RUNS))):  # the first surely leaves something
         reset(folder)
-        process = start(folder)
+        process = start_and_await_files(folder)
         try:
-            process.wait(timeout=moment.uniform(0.5, 1.05) * seconds)
+            process.wait(timeout=moment * seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -75,7 +87,7 @@ def test_killed_at_any_moment(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert most > 0
     between = sum(any(state) and not all(state) for state in states)
     with capsys.disabled():
-        print(f"\n{RUNS} kills within {seconds:.1f} s: {between} between outputs, {sum(map(all, states))} after all")
+        print(f"\n{len(states)} kills within {seconds:.1f} s: {between} between outputs, {sum(map(all, states))} after all")
         print(f"at most {most} files and folders were left by one, none by the next run")
 
 
@@ -83,7 +95,7 @@ def test_a_living_run_keeps_its_files(tmp_path: Path) -> None:
     folder = make(tmp_path)
     process = start(folder)
     try:
-        await_true(lambda: any(name.endswith("-lock") for name in os.listdir(folder / "out")))
+        await_true(lambda: locks(folder))
         before = set(left(folder))
         remove_dead(str(folder / "out"))
         assert before <= set(left(folder)) or process.poll() is not None
