@@ -205,7 +205,7 @@ def _is_above(folder: tuple[int, int], above: Any) -> bool:
 
 def _reason(path: str, error: Exception) -> str:
     if not isinstance(error, OSError):
-        return str(error)
+        return "a name has no zero byte" if "\0" in path else str(error)
     if error.errno == errno.ENOENT:
         return f"its link leads to {_target(path)}, which is not there" if os.path.islink(path) else "it is gone"
     return error.strerror or str(error)

@@ -30,7 +30,7 @@ def test_what_python_writes_is_read_back(value: Any, escaped: bool) -> None:
     [
         (b"", "Expecting value at character 0"),
         (b"[1] x", "Extra data at character 4"),
-        (b'{"a": 1,}', "at character 8"),
+        (b'{"a": 1,}', "at character [78]"),  # from Python 3.13 on that of the comma
         (b"{", "it breaks off at character 1 of the record"),
         (b'{"a": ', "it breaks off at character 6"),
         (b'{"a": "b', "it breaks off at character 8"),

@@ -87,7 +87,7 @@ def test_killed_at_any_moment(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert most > 0
     between = sum(any(state) and not all(state) for state in states)
     with capsys.disabled():
-        print(f"\n{len(states)} kills within {seconds:.1f} s: {between} between outputs, {sum(map(all, states))} after all")
+        print(f"\n{len(states)} kills within {seconds:.1f} s: {between} between outputs, {sum(map(all, states))} after")
         print(f"at most {most} files and folders were left by one, none by the next run")
 
 

@@ -253,7 +253,7 @@ def test_what_is_no_file_is_not_read_among_others() -> None:
 
 
 def test_a_zero_byte_in_a_name() -> None:
-    refused("a\\x00: cannot be looked at: embedded null byte", "a\0")
+    refused("a\\x00: cannot be looked at: a name has no zero byte", "a\0")
 
 
 def test_a_watch_is_told_and_finds_the_others() -> None:
