@@ -11,10 +11,13 @@ from pipeline.model.arrivals import Arrivals
 
 
 class LocalRun:
-    """Facts of one run. `stopping`: set to end its watches, which list their folders once more."""
+    """Facts of one run. `stopping`: set to end its watches, which list their folders once more.
+
+    `cancelled`: set when it is given up, so that what its workers meet from then on is not said.
+    """
 
     def __init__(self) -> None:
-        self.stopping = threading.Event()
+        self.stopping, self.cancelled = threading.Event(), threading.Event()
         self.clear()
 
     def clear(self) -> None:
@@ -26,6 +29,7 @@ class LocalRun:
         arrivals: when a stream's events came. done, sizes: units of each phase: done so far, and in all.
         """
         self.stopping.clear()
+        self.cancelled.clear()
         self.counted: Counter[str] = Counter()
         self.found = 0
         self.written: dict[str, int] = {}

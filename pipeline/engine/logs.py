@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import Any, TextIO
 
+from pipeline.engine.local_run import local_run
 from pipeline.errors import PipelineError, printable
 
 _SAID_ELSEWHERE = (
@@ -67,16 +68,18 @@ def _is_new(record: logging.LogRecord) -> bool:
         return False
     error = record.exc_info[1] if record.exc_info else None
     message = record.getMessage()
-    users = isinstance(error, PipelineError) or _is_users_traceback(message) or _is_users_traceback(str(error))
-    if users or message.startswith(_SAID_ELSEWHERE):
+    users = isinstance(error, PipelineError) or _is_traceback_to_drop(message) or _is_traceback_to_drop(str(error))
+    given_up = bool(error) and local_run.cancelled.is_set()
+    if users or given_up or message.startswith(_SAID_ELSEWHERE):
         return False
     wipe()
     return True
 
 
-def _is_users_traceback(text: str) -> bool:
-    """Whether a worker in another process sent the traceback of a user's error, perhaps within a message of its own."""
-    return "Traceback (most recent call last)" in text and bool(re.search(r"pipeline\.errors\.\w+: ", text))
+def _is_traceback_to_drop(text: str) -> bool:
+    """Whether a worker sent the traceback of a user's error, perhaps within a message of its own, or was given up."""
+    is_told = local_run.cancelled.is_set() or re.search(r"pipeline\.errors\.\w+: ", text)
+    return "Traceback (most recent call last)" in text and bool(is_told)
 
 
 def _log_thread(failure: threading.ExceptHookArgs) -> None:
@@ -118,14 +121,14 @@ def _print(text: str) -> None:
 
 
 class Filtered:
-    """Standard error without tracebacks of users' errors: a worker in this process prints each it meets."""
+    """Standard error without tracebacks of users' errors and of runs that are given up: workers print all they meet."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._muted, self._dropped = stream, False, False
 
     def write(self, text: str) -> int:
         """Writes text that was not said elsewhere."""
-        dropped, self._dropped = self._dropped, _is_users_traceback(text)
+        dropped, self._dropped = self._dropped, _is_traceback_to_drop(text)
         if not (self._muted or self._dropped or (dropped and text == "\n")):
             with contextlib.suppress(OSError, ValueError):  # closed or full: nobody looks
                 self._stream.write(text)

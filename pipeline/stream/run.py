@@ -156,6 +156,7 @@ def _wait(result: Any, stoppable: bool) -> bool:
             result.wait_until_finish()
         return True
     except KeyboardInterrupt:
+        local_run.cancelled.set()
         tell_if_it_goes_on(result, "drain")
         cancel(result)
         return False

@@ -2,10 +2,12 @@
 
 import logging
 import sys
+from typing import Any
 
 import pytest
 
 from pipeline.engine import logs
+from pipeline.engine.local_run import local_run
 from pipeline.engine.logs import _is_new
 
 
@@ -35,6 +37,24 @@ def test_tracebacks_of_users_errors_are_not_said_twice(capsys: pytest.CaptureFix
     ):
         stream.write(text)
     assert capsys.readouterr().err == "Traceback (most recent call last):\n  ...\nValueError: a defect\n\n"
+
+
+def test_nothing_is_said_of_what_workers_meet_when_a_run_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
+    stream, text = logs.Filtered(sys.stderr), "Traceback (most recent call last):\n  ...\nRuntimeError: canceled\n"
+    local_run.cancelled.set()
+    try:
+        for part in (text, "\n", "error: stopped\n"):
+            stream.write(part)
+        error = (RuntimeError, RuntimeError("canceled"), None)
+        told = [_is_new(record(f"Error processing instruction 1. {text}")), _is_new(record("Failed", error))]
+    finally:
+        local_run.clear()
+    assert (capsys.readouterr().err, told) == ("error: stopped\n", [False, False])
+    assert _is_new(record("Failed", error))
+
+
+def record(message: str, error: Any = None) -> logging.LogRecord:
+    return logging.LogRecord("apache_beam", logging.ERROR, "sdk_worker.py", 1, message, (), error)
 
 
 def on_screen(written: str) -> list[str]:
