@@ -16,6 +16,7 @@ def test_a_new_run_starts_from_nothing() -> None:
     run.done["reading"] += 1
     assert all(vars(run)[name] != value for name, value in before.items())
     run.clear()
-    assert not (run.stopping.is_set() or run.cancelled.is_set())
+    assert not run.stopping.is_set()
+    assert not run.cancelled.is_set()
     assert {name: value for name, value in vars(run).items() if name not in objects} == before
     assert run.arrivals.delay(0, 9) is None
