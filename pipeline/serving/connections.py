@@ -125,8 +125,7 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
     def service(self) -> None:
         """Answers the next request; called by a thread for that."""
         super().service()
-        self.server.changed.append(self)
-        self.server.wake()
+        self.server.has_changed(self)
 
     def flush(self) -> None:
         """Sends what the socket takes now. Called by the thread that answered, so that the other need not wake up."""
@@ -138,8 +137,7 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
         """Takes a part of an answer; a large answer is sent while it is made. Returns the number of bytes."""
         count = int(super().write_soon(data))
         if self.total_outbufs_len >= self.adj.send_bytes:
-            self.server.changed.append(self)
-            self.server.wake()
+            self.server.has_changed(self)
         return count
 
     def send(self, data: bytes, do_close: bool = True) -> int:

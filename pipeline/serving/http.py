@@ -131,6 +131,11 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         self.stopping = True
         self.wake()
 
+    def has_changed(self, channel: Channel) -> None:
+        """Looks soon at what a connection waits for now. Called by threads."""
+        self.changed.append(channel)
+        self.wake()
+
     def wake(self) -> None:
         """Wakes the thread that serves, to look at what has changed. May be called by any thread."""
         if not self._is_woken:

@@ -36,17 +36,16 @@ class _DecodeBlocks(ThreadedDoFn):
         self._tally = Tally()
 
     def emit(self, batch: Batch) -> Iterator[Any]:
-        tally = tally_batch(batch)
-        if batch.rejected:
-            self._give_up_at_many(tally)
+        if batch.rejected and self._max_rejects is not None:
+            self._give_up_at_many(batch)
         self._read.inc(batch.read)
         self._rejected.inc(batch.rejected)
         if batch.rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, batch.rejects)
         yield batch
 
-    def _give_up_at_many(self, tally: Tally) -> None:
-        self._tally = merge_tallies([self._tally, tally])
+    def _give_up_at_many(self, batch: Batch) -> None:
+        self._tally = merge_tallies([self._tally, tally_batch(batch)])
         if too_many(self._tally.rejected, self._max_rejects):
             refuse_rejects(self._tally._replace(partial=True))
 

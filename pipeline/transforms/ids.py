@@ -52,7 +52,7 @@ def by_partition(split: beam.PCollection[Pieces], spill: tuple[str, str] | None)
     """The pieces of many batches, to be grouped: PCollection[Pieces] -> PCollection[tuple[int, Stored]]."""
     spread = beam.ParDo(SpillAll(*spill)) if spill else beam.FlatMap(iter)
     kind: Any = tuple[int, Stored] if spill else tuple[int, bytes]
-    return split | "Spill" >> spread.with_output_types(kind)
+    return split | "By partition" >> spread.with_output_types(kind)
 
 
 @dataclasses.dataclass
