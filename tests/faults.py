@@ -58,6 +58,15 @@ def wrap(owner: Any, name: str, change: Callable[[Any], Any]) -> Plant:
     return plant
 
 
+def lost_or_twice(what: str, owner: Any, name: str) -> dict[str, Plant]:
+    """Of what a function returns the first is missing, or comes twice."""
+    changes = {"lost": without_first, "twice": first_twice}
+    return {f"{what} {fault}": wrap(owner, name, change) for fault, change in changes.items()}
+
+
+SPILLED = lost_or_twice("spilled value", Spill, "finish_bundle")
+
+
 def _in_first_with_events(change: Callable[[Batch], Batch]) -> Callable[[Batch], Batch]:
     return lambda batch: change(batch) if len(batch.codes) else batch
 
@@ -99,8 +108,7 @@ ANY: dict[str, Plant] = {
     "first block lost on its way": wrap(read, "_balanced", without_first),
     "last block lost on its way": wrap(read, "_balanced", without_last),
     "block twice on its way": wrap(read, "_balanced", first_twice),
-    "partial count lost": wrap(count, "split_hours", without_first),
-    "partial count twice": wrap(count, "split_hours", first_twice),
+    **lost_or_twice("partial count", count, "split_hours"),
     "tally lost": wrap(count, "tally_batch", lambda _: Tally()),
     "tally twice": wrap(count, "tally_batch", lambda tally: merge_tallies([tally, tally])),
 }
@@ -118,33 +126,22 @@ ROWS: dict[str, Plant] = {
 }
 """For Parquet."""
 
-FILES: dict[str, Plant] = {
-    "file lost": wrap(read._List, "process", without_first),
-    "file twice": wrap(read._List, "process", first_twice),
-}
+FILES: dict[str, Plant] = lost_or_twice("file", read._List, "process")
 """For several files."""
 
 
 IDS: dict[str, Plant] = {
-    "partition lost": wrap(ids, "counted_pieces", without_first),
-    "partition twice": wrap(ids, "counted_pieces", first_twice),
+    **lost_or_twice("partition", ids, "counted_pieces"),
     "piece lost in the shuffle": wrap(spill, "fetch", lambda data: data[:0]),
     "piece twice from the shuffle": wrap(spill, "fetch", lambda data: data * 2),
-    "spilled value lost": wrap(Spill, "finish_bundle", without_first),
-    "spilled value twice": wrap(Spill, "finish_bundle", first_twice),
+    **SPILLED,
 }
 """For ids."""
 
-IDS_BY_FILES: dict[str, Plant] = {
-    "lines lost": wrap(ids_file, "in_threads", without_first),
-    "lines twice": wrap(ids_file, "in_threads", first_twice),
-}
+IDS_BY_FILES: dict[str, Plant] = lost_or_twice("lines", ids_file, "in_threads")
 """For ids that are merged as they are written."""
 
-IDS_SHUFFLED: dict[str, Plant] = {
-    "set lost": wrap(distinct._MergeIds, "emit", without_first),
-    "set twice": wrap(distinct._MergeIds, "emit", first_twice),
-}
+IDS_SHUFFLED: dict[str, Plant] = lost_or_twice("set", distinct._MergeIds, "emit")
 """For ids that the runner shuffles."""
 
 REJECTS: dict[str, Plant] = {
@@ -152,18 +149,15 @@ REJECTS: dict[str, Plant] = {
     "lines cut": wrap(format, "reject_lines", lambda piece: (piece[0], piece[1][:-1])),
     "rejects lost": wrap(decode._DecodeBlocks, "emit", lambda outputs: [o for o in outputs if isinstance(o, Batch)]),
     "rejects twice": wrap(decode._DecodeBlocks, "emit", first_twice),
-    "spilled value lost": wrap(Spill, "finish_bundle", without_first),
-    "spilled value twice": wrap(Spill, "finish_bundle", first_twice),
+    **SPILLED,
 }
 """For rejects that are written to a file."""
 
 _PICKLE = b"\x80"
 
 EVENTS: dict[str, Plant] = {
-    "partition lost": wrap(duplicates, "counted_pieces", without_first),
-    "partition twice": wrap(duplicates, "counted_pieces", first_twice),
+    **lost_or_twice("partition", duplicates, "counted_pieces"),
     "piece lost in the shuffle": wrap(spill, "fetch", lambda data: data if data.startswith(_PICKLE) else b""),
-    "set lost": wrap(deduplicate._MergeEvents, "emit", without_first),
-    "set twice": wrap(deduplicate._MergeEvents, "emit", first_twice),
+    **lost_or_twice("set", deduplicate._MergeEvents, "emit"),
 }
 """For duplicates."""

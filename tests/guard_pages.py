@@ -39,15 +39,16 @@ class _Guarded:
         self._protect(mmap.PROT_READ | mmap.PROT_WRITE)
 
 
+_call = loader.call
+
+
 def call(name: str, *arguments: Any) -> int:
     """As loader.call."""
-    result, guarded = ctypes.c_int64(), [_Guarded(a) for a in arguments if isinstance(a, np.ndarray)]
-    addresses = iter(guarded)
-    numbers = (next(addresses).address if isinstance(a, np.ndarray) else int(a) for a in arguments)
-    loader._function(name)(ctypes.byref(result), None, *map(ctypes.c_int64, numbers))
-    for array in guarded:
+    guarded = [_Guarded(a) if isinstance(a, np.ndarray) else None for a in arguments]
+    result = _call(name, *(g.address if g else int(a) for g, a in zip(guarded, arguments, strict=True)))
+    for array in filter(None, guarded):
         array.close()
-    return result.value
+    return result
 
 
 loader.call = call  # before other modules import it

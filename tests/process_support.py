@@ -10,6 +10,7 @@ from tests.serving_support import (
 )
 
 LIMIT = 400_000
+LARGE = (EVENT + "\n").encode() * 6000  # a body that goes to a file
 SKIP = "/?rejects=skip"
 SLOW = (EVENT + "\n" + "x\n" * 200_000).encode()  # with SKIP a second of work, which nobody misses who looks for it
 

@@ -1,6 +1,7 @@
 """Strict JSON: what RFC 8259 allows, and the reason where a text is not JSON."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def test_what_python_writes_is_read_back(value: Any, escaped: bool) -> None:
     [
         (b"", "Expecting value at character 0"),
         (b"[1] x", "Extra data at character 4"),
-        (b'{"a": 1,}', "at character [78]"),  # from Python 3.13 on that of the comma
+        (b'{"a": 1,}', f"at character {8 if sys.version_info < (3, 13) else 7} of"),  # 3.13 says where the comma is
         (b"{", "it breaks off at character 1 of the record"),
         (b'{"a": ', "it breaks off at character 6"),
         (b'{"a": "b', "it breaks off at character 8"),

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.process_support import LARGE
 from tests.serving_support import EVENT, SAMPLE, Server, await_true, head, receive, running
 
-LARGE = (EVENT + "\n").encode() * 6000  # a body that goes to a file
 POSTS = 200
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.process_support import files, metrics
-from tests.serving_support import EVENT, SAMPLE, Server, await_true, head, receive, running
+from tests.process_support import LARGE, files, metrics
+from tests.serving_support import SAMPLE, Server, await_true, head, receive, running
 
-LARGE = (EVENT + "\n").encode() * 6000  # a body that goes to a file
 REQUESTS = {
     "page": head(0, "GET"),
     "metrics": head(0, "GET", "/metrics"),
