@@ -105,6 +105,8 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
 
     def maintenance(self, now: float) -> None:
         """Called by waitress each second."""
+        with contextlib.suppress(OSError):  # no room for the folder: said to the requests that need it
+            self.adj.renew_folder()
         self.journal.refresh()
         for channel in self._take_impatient():
             self._refuse(channel)

@@ -69,12 +69,18 @@ class Journal:
     def refresh(self) -> None:
         """Writes the gauges where whichever process is asked for the metrics reads them."""
         if self._metrics:
-            self._metrics.set_slots(*self._gauges())
+            with contextlib.suppress(OSError):  # no room for files that were removed; the next call tries again
+                self.load()
 
     def load(self) -> "_Metrics":
-        """Loads prometheus_client at the first call, and counts the answers given before."""
+        """Loads prometheus_client at the first call, and counts the answers given before.
+
+        Where its files were removed, new ones are begun, whose counters start at 0 as after a restart.
+        """
         with self._lock:
-            metrics = self._metrics or _Metrics(self._folder)
+            metrics = self._metrics
+            if metrics is None or not metrics.has_files():
+                metrics = _Metrics(self._folder)
             metrics.set_slots(*self._gauges())
             self._metrics = metrics
         self._count(metrics)
@@ -87,18 +93,27 @@ class Journal:
     def _count(self, metrics: "_Metrics") -> None:
         with contextlib.suppress(IndexError):  # another thread counts too
             while True:
-                metrics.count(self._uncounted.popleft())
+                answer = self._uncounted.popleft()
+                try:
+                    metrics.count(answer)
+                except OSError:  # the files were removed; the next refresh() makes new ones
+                    self._uncounted.append(answer)
+                    return
 
 
 class _Metrics:
     def __init__(self, folder: Path | None) -> None:
+        self._files = [folder / f"{kind}_{os.getpid()}.db" for kind in _FILES] if folder else []
         if folder:
-            folder.mkdir(exist_ok=True)
-            for kind in _FILES:
-                _reserve(folder / f"{kind}_{os.getpid()}.db")
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in self._files:
+                _reserve(path)
             os.environ[_VARIABLE] = str(folder)  # before the library is loaded
         import prometheus_client
+        from prometheus_client import values
 
+        if folder:
+            values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call,misc]  # opens files anew
         self._folder, self._library = folder, prometheus_client
         self._registry = prometheus_client.CollectorRegistry()
         common: dict[str, Any] = {"registry": self._registry}
@@ -122,6 +137,10 @@ class _Metrics:
                 ("waiting", "Requests that wait for a slot now"),
             )
         ]
+
+    def has_files(self) -> bool:
+        """Whether its files are there still, for other processes to read."""
+        return all(path.exists() for path in self._files)
 
     def count(self, answer: Answer) -> None:
         self._requests.labels(answer.kind, str(answer.status)).inc()

@@ -75,6 +75,7 @@ def _share(folder: Path) -> int:
     if os.fstat(descriptor).st_uid != os.geteuid():
         os.close(descriptor)
         raise PermissionError(errno.EACCES, "it is another user's", str(folder))
+    os.fchmod(descriptor, 0o700)  # what made it again may have asked for less
     with contextlib.suppress(OSError):  # file systems without locks
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor

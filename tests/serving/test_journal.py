@@ -97,6 +97,31 @@ def test_metrics_while_another_process_starts(name: str, tmp_path: Path) -> None
     assert "hourly_report_events_total 1.0\n" in done.stdout
 
 
+AFTER_A_CLEANER = """
+import shutil, sys
+from pathlib import Path
+from pipeline.serving.journal import Answer, Journal
+
+folder = Path(sys.argv[1])
+journal = Journal(folder=folder, gauges=lambda: (0, 7, 0))
+journal.load()
+shutil.rmtree(folder.parent)
+journal.answered(Answer("POST", "report", 200, 10, 1, 0.5))
+journal.refresh()
+sys.stdout.buffer.write(journal.exposition())
+"""
+
+
+def test_metrics_after_their_files_were_removed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", AFTER_A_CLEANER, str(tmp_path / "server" / "metrics")]
+    (tmp_path / "server").mkdir()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "hourly_report_slots 7.0\n" in done.stdout
+    assert 'hourly_report_request_seconds_count{kind="report"} 1.0\n' in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 def test_metrics_while_another_process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its files may be gone between their listing and their reading."""
     (tmp_path / "counter_1.db").write_bytes(bytes(4096))
