@@ -58,7 +58,9 @@ def refuse_rejects(tally: Tally) -> None:
 
 
 def explain_rejects(tally: Tally) -> str:
-    """One line that says how many records were rejected, and shows the first of them."""
+    """One line that says how many records were rejected, and shows the first of them, if any were kept."""
+    if not tally.first:
+        return count_rejects(tally)
     more = f"; and {tally.rejected - len(tally.first)} more" if tally.rejected > len(tally.first) else ""
     shown = "; ".join(map(str, tally.first))
     return f"{count_rejects(tally)}: {shown}{more}"

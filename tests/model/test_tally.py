@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.errors import MismatchError
-from pipeline.model.tally import Tally, check_counts, merge_tallies
+from pipeline.model.events import Reject
+from pipeline.model.tally import Tally, check_counts, explain_rejects, merge_tallies
 
 
 def test_the_invariant() -> None:
@@ -24,3 +25,12 @@ def test_check_counts() -> None:
     with pytest.raises(MismatchError, match="read 9 records but counted 6 and rejected 2 and dropped 2 duplicates"):
         check_counts(9, 6, 2, 2)
     assert merge_tallies([Tally(5, 1, duplicate=2), Tally(1, duplicate=1)]) == Tally(6, 1, duplicate=3)
+
+
+def test_explaining_rejects() -> None:
+    """Where rejects are skipped none is kept to be shown."""
+    first = tuple(Reject("a", at, None, "no", "x") for at in (0, 2))
+    shown = "a: byte 0: no; a: byte 2: no"
+    assert explain_rejects(Tally(9, 2, first)) == f"2 of 9 records rejected: {shown}"
+    assert explain_rejects(Tally(9, 5, first)) == f"5 of 9 records rejected: {shown}; and 3 more"
+    assert explain_rejects(Tally(9, 5, partial=True)) == "at least 5 of 9 records rejected"
