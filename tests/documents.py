@@ -170,6 +170,30 @@ class Writer:
         text = end.join(records) + (end if self.chance(0.7) else "")
         return _encode(self.random.choice(("", "", "", "\ufeff")) + text)
 
+    def alike(self) -> list[str]:
+        """Records of which most are laid out alike: only their id, event type and timestamp differ."""
+        values = [("id", self.identity), ("event", self.kind), ("timestamp", self.timestamp)]
+        if self.chance(0.6):
+            self.random.shuffle(values)
+        constant = self.random.choice(("", "", "", '"v":1,', '"a":"\\"id\\":",'))
+        before = [f"{self.space()}{self.string(name)}{self.space()}:{self.space()}" for name, _ in values]
+        after = [f"{self.space()},{constant}", f"{self.space()},", f"{self.space()}}}"]
+        records = []
+        for _ in range(self.random.randint(2, 12)):
+            parts = [b + value() + a for b, (_, value), a in zip(before, values, after, strict=True)]
+            records.append(self.record() if self.chance(0.1) else "{" + "".join(parts))
+        return records
+
+    def alike_lines(self) -> bytes:
+        """JSON Lines of such records, long enough that none is near the end."""
+        end = self.random.choice(("\n", "\n", " \n", "\r\n", "\n\n", "\n "))
+        return _encode(end.join(self.alike()) + end + " " * 100)
+
+    def alike_array(self) -> bytes:
+        """An array of such records, as long."""
+        end = self.random.choice((",", ", ", "\n,\n", " ,"))
+        return _encode("[" + end.join(self.alike()) + " " * 100 + "]")
+
     def array(self) -> bytes:
         """A source that is an array, or an object around one; most of its records are JSON."""
         records = [self.space() + self.record() + self.space() for _ in range(self.random.randint(0, 6))]
@@ -210,7 +234,7 @@ def damaged(data: bytes, random: Random) -> bytes:
 def _documents(build: Callable[[Writer], bytes]) -> st.SearchStrategy[bytes]:
     def make(seed: int) -> bytes:
         random = Random(seed)
-        return build(Writer(random, newlines=build is not Writer.lines))
+        return build(Writer(random, newlines=build in (Writer.array, Writer.alike_array)))
 
     return SEEDS.map(make)
 
@@ -221,8 +245,10 @@ def _damage(document: bytes, seed: int) -> bytes:
 
 LINES = _documents(Writer.lines)
 ARRAYS = _documents(Writer.array)
+ALIKE = _documents(Writer.alike_lines) | _documents(Writer.alike_array)
 DAMAGED_LINES = st.builds(_damage, LINES, SEEDS)
 DAMAGED_ARRAYS = st.builds(_damage, ARRAYS, SEEDS)
+DAMAGED_ALIKE = st.builds(_damage, ALIKE, SEEDS)
 _TOKENS = st.sampled_from([*JUNK, b'"event":"video_25"', b'"timestamp":1', b'"id":"a"'])
 JSON_ALPHABET = st.lists(_TOKENS, max_size=30).map(b"".join)
 

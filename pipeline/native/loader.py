@@ -25,6 +25,7 @@ _SOURCES = (
     "strings.py",
     "names.py",
     "values.py",
+    "layout.py",
     "scanner.py",
     "elements.py",
     "lines.py",

@@ -6,14 +6,17 @@ from typing import Any
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.loader import SCRATCH_WORDS
 from pipeline.native.memory import load, store_byte
 from pipeline.native.strings import QUOTE, string_end, unescape
 from pipeline.schema import EVENT_TYPES, FIELDS
 
-_NAME_BYTES = 16  # of the longest name known here, with its quote
-_TEXT_BYTES = 8 * (SCRATCH_WORDS - 3)  # of scratch memory for a name or event type without its escapes
-assert _TEXT_BYTES >= 6 * _NAME_BYTES + 1
+NAME_BYTES = 16
+"""Of the longest name known here, with its quote."""
+
+TEXT_BYTES = 512
+"""Of memory for a name or event type without its escapes."""
+
+assert TEXT_BYTES >= 6 * NAME_BYTES + 1
 
 _SLOTS = 16  # of the table of event types
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / the golden ratio, as in Knuth's multiplicative hashing
@@ -23,10 +26,10 @@ _TRIES = 4000  # find a factor for up to 12 names nearly always, in 0.1 s
 def _row(number: int, name: str) -> Any:
     """A name and its closing quote as two words, which of their bits count, how many bytes it has, its number."""
     quoted = name.encode() + b'"'
-    if len(quoted) > _NAME_BYTES:
-        raise ValueError(f"{name}: compiled code takes names of up to {_NAME_BYTES - 1} bytes")
+    if len(quoted) > NAME_BYTES:
+        raise ValueError(f"{name}: compiled code takes names of up to {NAME_BYTES - 1} bytes")
     mask = b"\xff" * len(quoted)
-    cells = quoted.ljust(_NAME_BYTES, b"\0") + mask.ljust(_NAME_BYTES, b"\0")
+    cells = quoted.ljust(NAME_BYTES, b"\0") + mask.ljust(NAME_BYTES, b"\0")
     return [*np.frombuffer(cells, "<u8"), np.uint64(len(quoted)), np.uint64(number)]
 
 
@@ -59,7 +62,7 @@ def _differs(rows, k, low, high):
 
 @compiled
 def field_at(d, i):
-    """(which of FIELDS stands at i with its closing quote, or -1; its length). Reads _NAME_BYTES.
+    """(which of FIELDS stands at i with its closing quote, or -1; its length). Reads NAME_BYTES.
 
     Found by comparing, which the processor foresees, so that what follows need not wait for a table.
     """
@@ -96,14 +99,14 @@ event_at = _event_in_table if _FACTOR else _event_by_comparing
 @compiled
 def known(d, i, end, find, text):
     """(which name that `find` knows the string from i on is, or -1; index after it, or -1)."""
-    in_place = i + _NAME_BYTES <= end
+    in_place = i + NAME_BYTES <= end
     if in_place:
         k, length = find(d, i)
         if k >= 0:
             return k, i + length
     k = np.int64(-1)
     stop, escaped = string_end(d, i, end)
-    if stop > 0 and (escaped or not in_place) and stop - i < _TEXT_BYTES:
+    if stop > 0 and (escaped or not in_place) and stop - i < TEXT_BYTES:
         size = unescape(d, i, stop, text, _ZERO_INDEX)
         store_byte(text, size, QUOTE)
         k, length = find(text, _ZERO_INDEX)

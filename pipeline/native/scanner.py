@@ -11,9 +11,10 @@ Compiled ahead and called through `loader.py`; importing this module imports num
 import numpy as np
 
 from pipeline.native.compiler import compiled
+from pipeline.native.layout import REACH, SPANS_BYTES, learn, take
 from pipeline.native.lines import count_lines
 from pipeline.native.memory import byte, load, store, store_byte
-from pipeline.native.names import event_at, field_at, known
+from pipeline.native.names import TEXT_BYTES, event_at, field_at, known
 from pipeline.native.strings import QUOTE, string_end, string_skip, unescape
 from pipeline.native.values import (
     CLOSE,
@@ -30,6 +31,10 @@ from pipeline.native.values import (
 
 # Of a type of its own: for a literal number numba would compile the callee once more.
 _ZERO_INDEX = np.int64(0)
+
+_PATIENCE = np.int64(
+    64
+)  # records that are not laid out as the one before, in a block, more than are: then none is tried
 
 _BEHIND = 8 * 1024  # bytes that lines are counted in, while the nearest cache has them: a count of its own takes 7 %
 
@@ -60,10 +65,10 @@ def _member(d, i, end, newlines):
 
 
 @compiled
-def _record(d, i, end, newlines, text):
+def _record(d, i, end, newlines, text, spans):
     """The event whose brace is at i: (index after it, code, timestamp, where its id starts and stops, escaped or not).
 
-    The index is -1 where the record is unclear.
+    The index is -1 where the record is unclear. spans: takes where each value starts and stops, without quotes.
     """
     seen = code = time = start = stop = _ZERO_INDEX
     escaped = False
@@ -82,18 +87,22 @@ def _record(d, i, end, newlines, text):
                 break
             seen |= 1 << field
             i = spaces(d, i + 1, end, newlines)
+            quoted = field != 2
+            if quoted and byte(d, i) != QUOTE:
+                break
+            begin = i + quoted
             if field == 2:
                 i, time = timestamp(d, i, end)
-            elif byte(d, i) != QUOTE:
-                break
             elif field == 1:
-                code, i = known(d, i + 1, end, event_at, text)
+                code, i = known(d, begin, end, event_at, text)
                 if code < 0:
                     break
             else:
-                start = i + 1
+                start = begin
                 stop, escaped = string_end(d, start, end)
                 i = stop + 1 if stop > start else -1
+            store(spans, 16 * field, begin)
+            store(spans, 16 * field + 8, i - quoted)
         if i < 0:
             break
         i = spaces(d, i, end, newlines)
@@ -102,6 +111,18 @@ def _record(d, i, end, newlines, text):
         if byte(d, i) != COMMA:
             break
     return -1, code, time, start, stop, escaped
+
+
+@compiled
+def _whole(d, i, end, elements, text, spans):
+    """As _record, with nothing behind it on its line; what follows an element of an array is another's business."""
+    if i >= end or byte(d, i) != OPEN:
+        return np.int64(-1), _ZERO_INDEX, _ZERO_INDEX, i, i, False
+    stop, code, time, id_start, id_stop, escaped = _record(d, i, end, elements, text, spans)
+    if stop > 0 and not elements:
+        stop = spaces(d, stop, end, elements)
+        stop = stop if byte(d, stop) == 10 else np.int64(-1)
+    return stop, code, time, id_start, id_stop, escaped
 
 
 @compiled
@@ -148,26 +169,28 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, unclear, found
     Returns how many events there are. Room is needed for size // 40 + 1 events, size bytes of ids and size // 2 + 1
     unclear records.
     """
-    text = found + 24
+    text, spans = found + 24, found + 24 + TEXT_BYTES
+    layout, learned, patience = spans + SPANS_BYTES, False, _PATIENCE
     end = size - 1
     n = unclear_count = w = i = lines = _ZERO_INDEX
     counted = size if elements else np.int64(1)
     error = np.int64(-1)
-    i = spaces(d, i, end, elements)
-    while i < end or elements:
+    while True:
         if i - counted >= _BEHIND:
             lines += count_lines(d, counted, i)
             counted = i
-        if not elements and byte(d, i) == 10:
-            i = spaces(d, i + 1, end, elements)
-            continue
-        stop = -1
-        if i < end and byte(d, i) == OPEN:
-            stop, code, time, id_start, id_stop, escaped = _record(d, i, end, elements, text)
-            if stop > 0 and not elements:
-                stop = spaces(d, stop, end, elements)
-                stop = stop if byte(d, stop) == 10 else -1
-        if stop > 0:
+        alike = learned and patience > 0 and i + REACH <= end
+        if alike:
+            stop, code, time, id_start, id_stop = take(d, i, end, layout)
+            alike, escaped = stop > 0, False
+        if not alike:
+            i = spaces(d, i, end, True)
+            if i >= end and not elements:
+                break
+            begin = i
+            stop, code, time, id_start, id_stop, escaped = _whole(d, i, end, elements, text, spans)
+        valid = stop > 0
+        if valid:
             store_byte(codes, n, code)
             store(times, 8 * n, time)
             if want_ids:
@@ -186,6 +209,10 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, unclear, found
             store(unclear, 24 * unclear_count + 8, stop)
             store(unclear, 24 * unclear_count + 16, n + unclear_count)
             unclear_count += 1
+        if alike:
+            i = stop
+            patience = min(patience + 1, _PATIENCE)
+            continue
         i = spaces(d, stop, end, elements)
         if elements:
             if i >= end:
@@ -194,6 +221,11 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, unclear, found
                 error = i
                 break
             i = spaces(d, i + 1, end, elements)
+        else:
+            i += 1
+        if valid and patience > 0 and i + REACH <= end:
+            patience -= 1
+            learned = learn(d, begin, i, spans, layout)
     store(found, 0, unclear_count)
     store(found, 8, error)
     store(found, 16, lines + count_lines(d, counted, size))

@@ -86,7 +86,7 @@ def _multibyte(d, i, length):
 
 
 @compiled
-def _plain(d, i, end):
+def plain_end(d, i, end):
     """Index of the first byte from i on that is not plain in a string; within LANES of end perhaps an earlier one."""
     while i + LANES <= end:
         found = marks(d, i)
@@ -101,7 +101,7 @@ def string_end(d, i, end):
     """(index of the closing quote of the string whose text begins at i, whether it has escapes), or (-1, _)."""
     escaped = False
     while True:
-        i = _plain(d, i, end)
+        i = plain_end(d, i, end)
         kind = _KIND[byte(d, i)]
         if kind == 0:
             i += 1
@@ -144,7 +144,7 @@ def unescape(d, i, stop, out, w):
 @compiled
 def string_skip(d, i, end):
     """Index after the string, valid or not, whose opening quote is at i; end or more where it is not closed."""
-    i = _plain(d, i + 1, end)
+    i = plain_end(d, i + 1, end)
     while i < end and byte(d, i) != QUOTE:
-        i = _plain(d, i + (2 if byte(d, i) == BACKSLASH else 1), end)
+        i = plain_end(d, i + (2 if byte(d, i) == BACKSLASH else 1), end)
     return i + 1

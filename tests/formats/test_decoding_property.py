@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 from pipeline.formats.decoding import Block, Shape
 from tests import documents, support
-from tests.documents import ARRAYS, DAMAGED_ARRAYS, DAMAGED_LINES, EVENT, JSON_ALPHABET, LINES, SEEDS, Writer
+from tests.documents import (
+    ALIKE,
+    ARRAYS,
+    DAMAGED_ALIKE,
+    DAMAGED_ARRAYS,
+    DAMAGED_LINES,
+    EVENT,
+    JSON_ALPHABET,
+    LINES,
+    SEEDS,
+    Writer,
+)
 from tests.support import BROKEN, DECODERS, decode_block, decode_source
 from tests.support import check_decoders as check
 
@@ -39,6 +50,18 @@ def test_arrays_in_any_spelling(data: bytes) -> None:
 @settings(max_examples=1200)
 @given(DAMAGED_ARRAYS)
 def test_damaged_arrays(data: bytes) -> None:
+    check(data)
+
+
+@settings(max_examples=1200)
+@given(ALIKE)
+def test_records_that_are_laid_out_alike(data: bytes) -> None:
+    check(data)
+
+
+@settings(max_examples=1200)
+@given(DAMAGED_ALIKE)
+def test_damaged_records_that_are_laid_out_alike(data: bytes) -> None:
     check(data)
 
 
@@ -100,7 +123,7 @@ def test_the_decoders_give_the_same_rejects(seed: int, offset: int) -> None:
 
 
 @settings(max_examples=200)
-@given(LINES | DAMAGED_LINES | ARRAYS | DAMAGED_ARRAYS)
+@given(LINES | DAMAGED_LINES | ARRAYS | DAMAGED_ARRAYS | ALIKE | DAMAGED_ALIKE)
 def test_without_ids_the_same_but_for_the_ids(data: bytes) -> None:
     for shape in (Shape.LINES, Shape.ELEMENTS):
         block = Block(data + b"\n", shape)

@@ -2,10 +2,13 @@
 
 from unittest import mock
 
+import pytest
+
 from bench.events import pieces
 from pipeline.formats import decoding
-from pipeline.formats.decoding import Block
+from pipeline.formats.decoding import Block, Shape
 from tests import support
+from tests.support import DECODERS
 
 
 def test_the_scanner_takes_every_usual_spelling_itself() -> None:
@@ -13,3 +16,13 @@ def test_the_scanner_takes_every_usual_spelling_itself() -> None:
     text = b"".join(pieces(5000, "odd"))
     with mock.patch.object(decoding, "_decode_spans", side_effect=AssertionError), support.decoder("compiled"):
         assert len(decoding.decode(Block(text + b" " * 16 + b"\n")).codes) == 5000
+
+
+@pytest.mark.parametrize(("shape", "between"), [(Shape.LINES, "\n"), (Shape.ELEMENTS, ",")])
+def test_records_that_are_alike_up_to_the_end_of_a_block(shape: Shape, between: str) -> None:
+    """Ids of all lengths, so that what is compared at once ends at any distance from the end."""
+    for length in range(1, 150):
+        lines = [support.line("a" * size).decode() for size in (1, 2, 3, length)]
+        results = [support.decode_block(Block(f"{between.join(lines)}\n".encode(), shape), name) for name in DECODERS]
+        assert results[0] == results[1]
+        assert len(results[0][0]) == 4
