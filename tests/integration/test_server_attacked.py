@@ -1,15 +1,16 @@
 """The server under attack, with figures: what ordinary clients get meanwhile, memory, open files, leftovers."""
 
 import contextlib
+import multiprocessing
 import os
 import resource
 import socket
 import statistics
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -47,9 +48,9 @@ def files(server: Server) -> int:
     return sum(len(os.listdir(f"/proc/{worker}/fd")) for worker in server.workers)
 
 
-def send_and_forget(server: Server, data: bytes, crowd: contextlib.ExitStack) -> None:
+def send_and_forget(port: int, data: bytes, crowd: contextlib.ExitStack) -> None:
     """Sends what the server takes, and never reads."""
-    connection = crowd.enter_context(server.connect())
+    connection = crowd.enter_context(socket.create_connection(("127.0.0.1", port)))
     connection.setblocking(False)
     with contextlib.suppress(OSError):
         while data:
@@ -78,22 +79,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+def attack(port: int, data: bytes, begun: Event, stop: Event) -> None:
+    """A hundred connections, all of them again as soon as they are sent."""
+    while not stop.is_set():
+        with contextlib.ExitStack() as crowd:
+            for _ in range(100):
+                if not stop.is_set():
+                    send_and_forget(port, data, crowd)
+                    begun.set()
+            stop.wait(1)
+
+
 @pytest.mark.parametrize("data", ATTACKS.values(), ids=ATTACKS)
 def test_others_are_served_meanwhile(server: Server, data: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    """A hundred connections, all of them again as soon as they are sent."""
-    quiet, idle, stop = seconds_of_posts(server), files(server), threading.Event()
-
-    def attack() -> None:
-        while not stop.is_set():
-            with contextlib.ExitStack() as crowd:
-                for _ in range(100):
-                    if not stop.is_set():
-                        send_and_forget(server, data, crowd)
-                stop.wait(1)
-
-    attacker = threading.Thread(target=attack)
+    """By a process of its own: one interpreter lock for both would have the victim wait for the attacker."""
+    context = multiprocessing.get_context("spawn")
+    quiet, idle, begun, stop = seconds_of_posts(server), files(server), context.Event(), context.Event()
+    attacker = context.Process(target=attack, args=(server.port, data, begun, stop))
     attacker.start()
     try:
+        assert begun.wait(60)
         attacked, most = seconds_of_posts(server), files(server)
     finally:
         stop.set()
@@ -112,7 +117,7 @@ def test_reports_that_nobody_reads(server: Server, capsys: pytest.CaptureFixture
             connection = crowd.enter_context(server.connect())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.sendall(head(len(hours)) + hours)
-            send_and_forget(server, (head(len(SAMPLE)) + SAMPLE) * 2, crowd)
+            send_and_forget(server.port, (head(len(SAMPLE)) + SAMPLE) * 2, crowd)
         await_true(lambda: not any(server.temporary.rglob("body")))
         seconds = seconds_of_posts(server)
     with capsys.disabled():
