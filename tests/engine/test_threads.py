@@ -64,22 +64,52 @@ def test_an_error_of_work_in_threads_is_raised() -> None:
 
 
 class Names(ThreadedDoFn):
-    """Which thread does the work."""
+    """Which thread does the work; others than the bundle's own begin it when they may."""
+
+    def __init__(self) -> None:
+        self.own, self.may_begin = threading.current_thread(), threading.Event()
 
     def is_small(self, element: str) -> bool:
         return element == "small"
 
-    def work(self, element: str) -> tuple[str, str]:
-        return element, threading.current_thread().name
+    def work(self, element: str) -> tuple[str, bool]:
+        is_own = threading.current_thread() is self.own
+        assert is_own or self.may_begin.wait(60)
+        if element == "bad":
+            raise ValueError(element)
+        return element, is_own
+
+
+def outputs(names: Names, *inputs: str) -> list[tuple[str, bool]]:
+    return [output.value for element in inputs for output in names.process(element, Timestamp(0), GlobalWindow())]
 
 
 def test_small_work_changes_no_thread_and_no_order() -> None:
     """Only where nothing is under way, or it would overtake."""
     names = Names()
     names.start_bundle()
-    inputs = ["small", "large", "small", "large"]
-    outputs = [o.value for x in inputs for o in names.process(x, Timestamp(0), GlobalWindow())]
-    assert outputs == [("small", threading.current_thread().name)]
-    outputs += [output.value for output in names.finish_bundle()]
-    assert [element for element, _ in outputs] == inputs
-    assert all(name.startswith("work") for _, name in outputs[1:])
+    assert outputs(names, "small", "large", "small") == [("small", True)]
+    names.may_begin.set()
+    assert [output.value for output in names.finish_bundle()] == [("large", False), ("small", False)]
+
+
+def test_the_own_thread_works_where_the_others_have_enough() -> None:
+    names = Names()
+    names.start_bundle()
+    waiting = [str(number) for number in range(THREADS + 1)]
+    assert outputs(names, *waiting, "own") == []
+    names.may_begin.set()
+    results = [output.value for output in names.finish_bundle()]
+    assert results == [*((element, False) for element in waiting), ("own", True)]
+
+
+def test_an_error_in_the_own_thread_comes_after_the_results_before_it() -> None:
+    names = Names()
+    names.start_bundle()
+    waiting = [str(number) for number in range(THREADS + 1)]
+    assert outputs(names, *waiting, "bad") == []
+    names.may_begin.set()
+    results = names.finish_bundle()
+    assert [next(results).value for _ in waiting] == [(element, False) for element in waiting]
+    with pytest.raises(ValueError, match="bad"):
+        next(results)
