@@ -58,20 +58,28 @@ def count_batch(batch: Batch, clock: HourClock = _DEFAULT) -> Counts:
     if last - first > _DENSE_KEYS:
         return np.unique(keys, return_counts=True)
     keys -= first
-    dense = np.bincount(keys)
-    present = np.flatnonzero(dense)
-    return present + first, dense[present]
+    return _present(np.bincount(keys), first)
 
 
 def merge_counts(parts: list[Counts]) -> Counts:
     """The sum of partial counts."""
-    keys = np.concatenate([part[0] for part in parts])
-    counts = np.concatenate([part[1] for part in parts])
-    if not len(keys):
-        return keys, counts
+    parts = [part for part in parts if len(part[0])]
+    first, last = min((int(p[0][0]) for p in parts), default=0), max((int(p[0][-1]) for p in parts), default=-1)
+    if last - first <= _DENSE_KEYS:  # a tenth of the time
+        dense = np.zeros(last - first + 1, np.int64)
+        for keys, counts in parts:
+            dense[keys - first] += counts
+        return _present(dense, first)
+    keys, counts = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(np.diff(keys[order], prepend=-(10**9)))
     return keys[order][starts], np.add.reduceat(counts[order], starts)
+
+
+def _present(dense: npt.NDArray[np.int64], first: int) -> Counts:
+    """The counts that are not 0 of keys in a row from first on."""
+    present = np.flatnonzero(dense)
+    return present + first, dense[present]
 
 
 def check_hours(hours: int) -> None:
