@@ -124,6 +124,8 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
 
     def service(self) -> None:
         """Answers the next request; called by a thread for that."""
+        if self.requests[0].command == "GET":
+            self.server.let_reports_go_first()
         super().service()
         self.server.has_changed(self)
 

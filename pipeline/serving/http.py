@@ -29,6 +29,12 @@ _RECEIVE_BYTES = 256 * 1024
 _BODY_IN_MEMORY_BYTES = 256 * 1024
 _PATIENCE = 10.0  # seconds that a request waits for a slot
 
+_MOMENT = 0.005
+"""Seconds that a page waits at most while reports are made. Beside 2,000 pages a second, a report took 11 ms at the
+median and 71 at the 99th percentile, of 12 runs, where it takes 5 and 29; 3.5 and 4.5 without them."""
+
+_LOOK_SECONDS = 0.0005
+
 _PAGE_THREADS = 1
 """Threads for all requests but reports. If the threads for reports served those, 2,000 pages at once would keep 36
 threads busy, and a report would wait 1 s for the interpreter lock; 0.3 s beside one thread, 0.8 beside two."""
@@ -127,6 +133,12 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         """Starts threads for reports, so that there is one for each slot."""
         self.task_dispatcher.set_thread_count(self._slots.total)
         self.wake()
+
+    def let_reports_go_first(self) -> None:
+        """Waits while reports are made, for a moment; called by the thread for pages."""
+        end = time.monotonic() + _MOMENT
+        while self._slots.busy and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:
         """Makes serve() return. May be called by a signal handler or another thread."""

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -34,17 +33,12 @@ from pipeline.serving.slots import Slot, Slots, slot_maker
 _log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 30
 
-_SWITCH_SECONDS = 0.0005
-"""How long a thread keeps the interpreter lock while another waits for it. With Python's 5 ms, reports beside clients
-that keep other threads busy took 41 ms at the 99th percentile, where they take 23."""
-
 
 def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
     """Serves until SIGTERM, or until the parent is gone. folder: for its files, in the server's own.
 
     ready: gets "" once a report can be made, or the UsageError.
     """
-    sys.setswitchinterval(_SWITCH_SECONDS)
     journal.configure(settings.log_format)
     hold = Hold(folder.parent)
 

@@ -262,6 +262,26 @@ def test_reports_wait_for_a_slot_as_many_as_may() -> None:
         assert receive(server.give(REQUEST)).status == 200
 
 
+def test_pages_let_reports_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Idle() as server:
+        monkeypatch.setattr(http, "_MOMENT", 600)
+        server.slots.total = 1  # and it is not free
+        client = server.give(head(0, "GET"))
+        await_true(lambda: not server._pages.queue)
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+        server.slots.total = 0
+        client.settimeout(60)
+        assert receive(client).status == 200
+
+
+def test_pages_wait_but_a_moment() -> None:
+    with Idle() as server:
+        server.slots.total = 1
+        assert receive(server.give(head(0, "GET"))).status == 200
+
+
 def test_a_free_slot_is_no_wait() -> None:
     with Idle(queue=0) as server:
         assert receive(server.give(REQUEST)).problem["status"] == 503
