@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 
-from pipeline.engine.threads import THREADS, ThreadedDoFn, in_threads, share_of_cores
+from pipeline.engine.threads import THREADS, ThreadedDoFn, _Task, in_threads, share_of_cores
 from tests.support import ROOT
 
 # Starts argv[1] workers that answer when all of them run.
@@ -64,52 +65,78 @@ def test_an_error_of_work_in_threads_is_raised() -> None:
 
 
 class Names(ThreadedDoFn):
-    """Which thread does the work; others than the bundle's own begin it when they may."""
+    """Whether the bundle's own thread does the work; others begin it when they may."""
 
     def __init__(self) -> None:
         self.own, self.may_begin = threading.current_thread(), threading.Event()
+        self.others = threading.Semaphore(0)  # counts those that would begin
+        self.start_bundle()
 
     def is_small(self, element: str) -> bool:
         return element == "small"
 
     def work(self, element: str) -> tuple[str, bool]:
         is_own = threading.current_thread() is self.own
-        assert is_own or self.may_begin.wait(60)
+        if element == "last":
+            self.may_begin.set()
+        if not is_own:
+            self.others.release()
+            assert self.may_begin.wait(60)
         if element == "bad":
             raise ValueError(element)
         return element, is_own
 
+    def outputs(self, *inputs: str) -> list[tuple[str, bool]]:
+        return [output.value for element in inputs for output in self.process(element, Timestamp(0), GlobalWindow())]
 
-def outputs(names: Names, *inputs: str) -> list[tuple[str, bool]]:
-    return [output.value for element in inputs for output in names.process(element, Timestamp(0), GlobalWindow())]
+    def rest(self) -> Iterator[tuple[str, bool]]:
+        return (output.value for output in self.finish_bundle())
+
+
+ENOUGH = [str(number) for number in range(THREADS + 1)]
+"""Elements after which the other threads have enough."""
 
 
 def test_small_work_changes_no_thread_and_no_order() -> None:
     """Only where nothing is under way, or it would overtake."""
     names = Names()
-    names.start_bundle()
-    assert outputs(names, "small", "large", "small") == [("small", True)]
+    assert names.outputs("small", "large", "small") == [("small", True)]
     names.may_begin.set()
-    assert [output.value for output in names.finish_bundle()] == [("large", False), ("small", False)]
+    assert [element for element, _ in names.rest()] == ["large", "small"]
 
 
 def test_the_own_thread_works_where_the_others_have_enough() -> None:
     names = Names()
-    names.start_bundle()
-    waiting = [str(number) for number in range(THREADS + 1)]
-    assert outputs(names, *waiting, "own") == []
+    assert names.outputs(*ENOUGH, "own") == []
     names.may_begin.set()
-    results = [output.value for output in names.finish_bundle()]
-    assert results == [*((element, False) for element in waiting), ("own", True)]
+    rest = list(names.rest())
+    assert [element for element, _ in rest] == [*ENOUGH, "own"]
+    assert rest[-1] == ("own", True)
+
+
+def test_at_the_end_the_own_thread_takes_over_what_the_others_have_not_begun() -> None:
+    names = Names()
+    begun = ENOUGH[: max(1, THREADS - 1)]
+    assert names.outputs(*begun, "last") == []
+    assert all(names.others.acquire(timeout=60) for _ in begun)
+    assert list(names.rest()) == [*((element, False) for element in begun), ("last", True)]
 
 
 def test_an_error_in_the_own_thread_comes_after_the_results_before_it() -> None:
     names = Names()
-    names.start_bundle()
-    waiting = [str(number) for number in range(THREADS + 1)]
-    assert outputs(names, *waiting, "bad") == []
+    assert names.outputs(*ENOUGH, "bad") == []
     names.may_begin.set()
-    results = names.finish_bundle()
-    assert [next(results).value for _ in waiting] == [(element, False) for element in waiting]
+    rest = names.rest()
+    assert [next(rest)[0] for _ in ENOUGH] == ENOUGH
     with pytest.raises(ValueError, match="bad"):
-        next(results)
+        next(rest)
+
+
+def test_an_element_is_let_go_of_when_it_is_done() -> None:
+    """A result waits for those before it, and a block has 4 MiB."""
+    element = Names()
+    reference = weakref.ref(element)
+    task = _Task(lambda _: None, element)
+    del element
+    task()
+    assert reference() is None
