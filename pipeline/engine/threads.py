@@ -28,26 +28,24 @@ THREADS = share_of_cores(len(os.sched_getaffinity(0)) if hasattr(os, "sched_geta
 
 
 _UNDER_WAY = THREADS + 3
-"""Elements of a bundle: what the threads have, two more for each to go on with, and what the bundle's own works on."""
+"""Elements of a bundle: those that threads work on, two for them to go on with, and one that waits for its turn."""
+
+
+_HELPERS = max(1, THREADS - 1)
+"""Threads beside a bundle's own, which works too."""
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    """One for the process, since a runner may run several bundles and several DoFns at a time."""
-    return ThreadPoolExecutor(THREADS, "work")
-
-
-@cache
-def _helpers() -> ThreadPoolExecutor:
-    """As _pool, for work that a bundle's own thread shares."""
-    return ThreadPoolExecutor(max(1, THREADS - 1), "help")
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """One of a size for the process, since a runner may run several bundles and several DoFns at a time."""
+    return ThreadPoolExecutor(threads, "work")
 
 
 def in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
     """The results of work, in the order of items; at most THREADS + 1 are under way."""
     pending: deque[Future[Any]] = deque()
     for item in items:
-        pending.append(_pool().submit(work, item))
+        pending.append(_pool(THREADS).submit(work, item))
         if len(pending) > THREADS:
             yield pending.popleft().result()
     while pending:
@@ -111,7 +109,7 @@ class ThreadedDoFn(beam.DoFn):  # type: ignore[misc]
         unfinished = sum(not pending.result.done() for pending in self._pending)
         is_here = unfinished > THREADS or (not self._pending and self.is_small(element))
         task = _Task(self.work, element)
-        result = task.run() if is_here else _helpers().submit(task)
+        result = task.run() if is_here else _pool(_HELPERS).submit(task)
         self._pending.append(_Pending(result, task, timestamp, window))
         while self._pending and (self._pending[0].result.done() or len(self._pending) >= _UNDER_WAY):
             yield from self._next()

@@ -11,8 +11,9 @@ Compiled ahead and called through `loader.py`; importing this module imports num
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.layout import REACH, SPANS_BYTES, learn, take
+from pipeline.native.layout import LAYOUT_BYTES, REACH, SPANS_BYTES, learn, take
 from pipeline.native.lines import count_lines
+from pipeline.native.loader import SCRATCH_WORDS
 from pipeline.native.memory import byte, load, store, store_byte
 from pipeline.native.names import TEXT_BYTES, event_at, field_at, known
 from pipeline.native.strings import QUOTE, string_end, string_skip, unescape
@@ -35,6 +36,9 @@ _ZERO_INDEX = np.int64(0)
 _PATIENCE = np.int64(
     64
 )  # records that are not laid out as the one before, in a block, more than are: then none is tried
+
+_FOUND_BYTES = 24  # of scratch memory for what `scan` tells
+assert _FOUND_BYTES + TEXT_BYTES + SPANS_BYTES + LAYOUT_BYTES <= 8 * SCRATCH_WORDS
 
 _BEHIND = 8 * 1024  # bytes that lines are counted in, while the nearest cache has them: a count of its own takes 7 %
 
@@ -169,7 +173,8 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, unclear, found
     Returns how many events there are. Room is needed for size // 40 + 1 events, size bytes of ids and size // 2 + 1
     unclear records.
     """
-    text, spans = found + 24, found + 24 + TEXT_BYTES
+    text = found + _FOUND_BYTES
+    spans = text + TEXT_BYTES
     layout, learned, patience = spans + SPANS_BYTES, False, _PATIENCE
     end = size - 1
     n = unclear_count = w = i = lines = _ZERO_INDEX

@@ -22,14 +22,13 @@ def record(order: tuple[str, ...] = ("id", "event", "timestamp"), **values: byte
     return b"{" + b",".join(members) + b"}\n"
 
 
-def learned(text: bytes, stop: int | None = None) -> tuple[bool, Any]:
+def learned(text: bytes) -> tuple[bool, Any]:
     """Whether the layout of a record can be used, and its memory."""
     spans = [(at, at + len(VALUES[name])) for name in FIELDS for at in [text.index(VALUES[name])]]
     data, kept = memory(text + ROOM), memory(bytes(LAYOUT_BYTES))
     numbers = memory(b"".join(number.to_bytes(8, "little") for span in spans for number in span))
     assert len(numbers) == SPANS_BYTES
-    stop = len(text) if stop is None else stop
-    return learn(data.ctypes.data, 0, stop, numbers.ctypes.data, kept.ctypes.data), kept
+    return learn(data.ctypes.data, 0, len(text), numbers.ctypes.data, kept.ctypes.data), kept
 
 
 def taken(text: bytes, kept: Any) -> tuple[int, ...]:
