@@ -8,7 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import EventError
+from pipeline.native.loader import call, pays
 from pipeline.schema import Event, check_event
+
+_SMALL_TAKE = 20_000  # ids up to which numpy, 60 ns each, is faster than loading compiled code, of which each takes 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +73,13 @@ class Ids(NamedTuple):
         return Ids(np.cumsum(lengths[mask]), self.data[np.repeat(mask, lengths)])
 
     def take(self, order: npt.NDArray[np.int64]) -> "Ids":
-        """The ids at these places, in this order."""
+        """The ids at these places (0 to n - 1), in this order."""
         lengths = np.diff(self.ends, prepend=0)
         ends = np.cumsum(lengths[order])
+        if pays("take_ids", len(order), _SMALL_TAKE):
+            out = np.empty(ends[-1], np.uint8)
+            call("take_ids", self.data, self.ends, np.ascontiguousarray(order), len(order), out)
+            return Ids(ends, out)
         shifts = (self.ends - lengths)[order] - (ends - lengths[order])
         return Ids(ends, self.data[np.arange(ends[-1] if len(ends) else 0) + np.repeat(shifts, lengths[order])])
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.model.events import Batch
 from pipeline.model.hours import HourClock
@@ -21,13 +22,19 @@ def ids_by_hour(batch: Batch, clock: HourClock, parts: int = 1) -> Iterator[tupl
     It is sorted once: a pass for each hour took ten times as long where a batch spans a month.
     """
     numbers = clock.numbers(batch.timestamps)
-    order = np.argsort(numbers, kind="stable")
+    order = _order(numbers)
     numbers, ids = numbers[order], batch.ids.take(order)
     bounds = np.flatnonzero(np.diff(numbers, prepend=-(10**9)))
     starts = clock.starts(numbers[bounds]).tolist()
     for start, (first, end) in zip(starts, pairwise([*bounds.tolist(), len(numbers)]), strict=True):
         hour = ids.slice(first, end)
         yield from (((start, part), piece) for part, piece in counted_pieces(hour, parts))
+
+
+def _order(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """What sorts them. Of 16 bits numpy sorts without comparing, in a third of the time."""
+    numbers = numbers - numbers.min(initial=2**62)
+    return np.argsort(numbers.astype(np.uint16) if numbers.max(initial=0) < 1 << 16 else numbers, kind="stable")
 
 
 def union(pieces: Iterable[bytes], parts: int = 1) -> bytes:

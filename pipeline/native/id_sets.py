@@ -84,6 +84,16 @@ def pack_ids(d, ends, count, out):
 
 
 @compiled
+def take_ids(d, ends, order, count, out):
+    """Copies the ids at so many places, in this order, to out; returns how many bytes that are."""
+    w = np.int64(0)
+    for k in range(count):
+        start, stop = span(ends, np.int64(load(order, 8 * k)))
+        w = copy(d, start, stop, out, w)
+    return w
+
+
+@compiled
 def _home(h, skip, bits):
     """Where in a table of 2**bits slots an id belongs: in the order of hashes whose first bits (skip) are the same."""
     return np.int64((h << np.uint64(skip)) >> np.uint64(64 - bits)) * 16

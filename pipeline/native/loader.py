@@ -40,7 +40,16 @@ _MODULES = {
     "pipeline.native.scanner": ("scan",),
     "pipeline.native.elements": ("last_comma",),
     "pipeline.native.lines": ("count_lines",),
-    "pipeline.native.id_sets": ("mark_ids", "place_ids", "pack_ids", "add_ids", "move_ids", "gather_ids", "join_lines"),
+    "pipeline.native.id_sets": (
+        "mark_ids",
+        "place_ids",
+        "pack_ids",
+        "take_ids",
+        "add_ids",
+        "move_ids",
+        "gather_ids",
+        "join_lines",
+    ),
 }
 """What is compiled together, when first one of them is needed: who wants no ids waits 3 s, else 5 s."""
 

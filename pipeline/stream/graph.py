@@ -27,14 +27,13 @@ from pipeline.model.hour_ids import Place, ids_by_hour, union
 from pipeline.model.hours import HOUR, HourClock
 from pipeline.model.ids import id_lines, ids_came, merge_pieces
 from pipeline.model.table import HourCounts, Table, add_counts, count_table, csv_text
-from pipeline.storage.files import is_local
 from pipeline.stream.decode import DecodeStream, LogRejects
 from pipeline.stream.hour_files import Version, WriteHours, WriteRejects, hour_name
 from pipeline.stream.job import StreamJob
 from pipeline.stream.resume import HOURS, IDS, EarlierRuns, WriteKeptRejects
 from pipeline.stream.topics import ReadTopic
 from pipeline.stream.totals import CAME, CLOSED, CameByHour, CloseHours, RunningTotals, together
-from pipeline.stream.watch import POLL_SECONDS, REMOTE_POLL_SECONDS, WatchFiles
+from pipeline.stream.watch import WatchFiles, poll_seconds
 from pipeline.transforms.count import CountHours, HourTables, ScaleImpressions
 from pipeline.transforms.decode import REJECTS
 from pipeline.transforms.deduplicate import DropStreamDuplicates
@@ -266,6 +265,5 @@ class ReadStream(beam.PTransform):  # type: ignore[misc]
         if job.subscription:
             topic = ReadTopic(job.subscription, job.timestamp_attribute, job.id_attribute, job.late_at_once)
             return pipeline | "Topic" >> topic
-        seconds = POLL_SECONDS if all(map(is_local, job.patterns)) else REMOTE_POLL_SECONDS
-        files = pipeline | "Files" >> WatchFiles(job.patterns, seconds)
+        files = pipeline | "Files" >> WatchFiles(job.patterns, poll_seconds(job.patterns, job.early_firing_seconds))
         return files | "Read" >> ReadBlocks(keep_broken=True)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import EventError
+from pipeline.model import events
 from pipeline.model.events import NO_IDS, Batch, Ids, Reject, batch_events
 from pipeline.schema import EVENT_TYPES, Event
 from tests import support
@@ -27,6 +28,12 @@ def test_ids_are_a_list_of_bytes(items: list[bytes], data: st.DataObject) -> Non
     assert ids.select(np.array(mask, bool)).to_list() == [item for item, kept in zip(items, mask, strict=True) if kept]
     order = data.draw(st.lists(st.integers(0, len(items) - 1), max_size=9)) if items else []
     assert ids.take(np.array(order, np.int64)).to_list() == [items[place] for place in order]
+
+
+def test_many_ids_are_taken_as_few_are() -> None:
+    items = [b"%d" % (7**number % 1000) for number in range(events._SMALL_TAKE + 1)]
+    order = np.arange(len(items))[::-1]
+    assert Ids.of(items).take(order).to_list() == items[::-1]
 
 
 @given(st.lists(IDS, max_size=4))

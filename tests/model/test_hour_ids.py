@@ -9,7 +9,9 @@ from pipeline.model.ids import merge_pieces
 from pipeline.schema import Event
 from tests import support
 
-EVENTS = st.lists(st.tuples(st.sampled_from(["a", "b", "é", "c\n", "d" * 200]), st.integers(0, 20_000)), max_size=30)
+FAR = st.integers(65_534, 65_538).map(lambda hours: hours * 3600)  # about 2**16 hours: numbers of 16 bits end there
+TIMES = st.integers(0, 20_000) | FAR
+EVENTS = st.lists(st.tuples(st.sampled_from(["a", "b", "é", "c\n", "d" * 200]), TIMES), max_size=30)
 OFFSETS = st.sampled_from([3600, 0, 19800, -12600])
 
 

@@ -103,6 +103,16 @@ def test_packed_ids(items: list[bytes]) -> None:
     assert out[: call("pack_ids", ids.data, ids.ends, len(items), out)].tobytes() == pack(items)
 
 
+@given(ITEMS, st.data())
+def test_ids_are_copied_in_any_order(items: list[bytes], data: st.DataObject) -> None:
+    ids = Ids.of(items)
+    order = data.draw(st.lists(st.integers(0, len(items) - 1), max_size=9)) if items else []
+    wanted = b"".join(items[place] for place in order)
+    out = np.empty(len(wanted), np.uint8)
+    assert call("take_ids", ids.data, ids.ends, np.array(order, np.int64), len(order), out) == len(wanted)
+    assert out.tobytes() == wanted
+
+
 def special(items: list[bytes]) -> bool:
     ids, size = Ids.of(items), sum(map(len, items))
     out = np.empty(size + len(items), np.uint8)

@@ -13,7 +13,30 @@ from apache_beam.runners.sdf_utils import RestrictionTrackerView, ThreadsafeRest
 from pipeline.engine.local_run import local_run
 from pipeline.storage.files import InputFile
 from pipeline.stream import watch as watching
-from pipeline.stream.watch import Seen
+from pipeline.stream.watch import POLL_SECONDS, REMOTE_POLL_SECONDS, SETTLE_SECONDS, Seen, poll_seconds
+
+
+class Clock:
+    """The watch's time, which passes when told to, or when the watch sleeps."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+        self.slept: list[float] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """For all of a test."""
+    it = Clock()
+    monkeypatch.setattr(watching, "time", it)
+    return it
 
 
 @pytest.fixture(autouse=True)
@@ -118,27 +141,56 @@ def test_a_poll_tells_its_progress() -> None:
     assert tracker.current_progress().fraction_completed == 1
 
 
-def test_a_file_that_grows_is_waited_for(tmp_path: Path) -> None:
+def test_a_file_that_grows_is_waited_for(tmp_path: Path, clock: Clock) -> None:
     now = just_now()
     put(tmp_path / "a", b"1", now)
     put(tmp_path / "old")
     (tmp_path / "link").symlink_to(tmp_path / "a")
     names, seen = poll(Seen(), tmp_path)
     assert names == ["old"]
-    for more in (b"12", b"123"):
-        put(tmp_path / "a", more, now)
+    writes = [(b"12", now), (b"123", now), (b"321", now + 1)]  # the last: of the same size
+    for data, modified in writes:
+        put(tmp_path / "a", data, modified)
+        clock.now += SETTLE_SECONDS
         assert seen is not None
         names, seen = poll(seen, tmp_path)
         assert names == []
-    put(tmp_path / "a", b"321", now + 1)  # of the same size
-    assert seen is not None
-    names, seen = poll(seen, tmp_path)
-    assert names == []
+    clock.now += SETTLE_SECONDS
     assert seen is not None
     names, seen = poll(seen, tmp_path)
     assert len(names) == 1
     assert seen is not None
     assert (poll(seen, tmp_path)[0], seen.growing) == ([], ())
+
+
+def test_a_file_must_look_the_same_for_a_while_however_often_it_is_looked_at(tmp_path: Path, clock: Clock) -> None:
+    put(tmp_path / "a", modified=just_now())
+    seen: Seen | None = Seen()
+    for _ in range(4):
+        assert seen is not None
+        names, seen = poll(seen, tmp_path)
+        assert names == []
+        clock.now += SETTLE_SECONDS / 4
+    assert seen is not None
+    assert poll(seen, tmp_path)[0] == ["a"]
+
+
+def test_a_clock_that_is_put_back_delays_a_file_no_longer_than_others(tmp_path: Path, clock: Clock) -> None:
+    put(tmp_path / "a", modified=just_now())
+    seen = poll(Seen(), tmp_path)[1]
+    clock.now -= 3000
+    assert seen is not None
+    names, seen = poll(seen, tmp_path)
+    assert names == []
+    clock.now += SETTLE_SECONDS
+    assert seen is not None
+    assert poll(seen, tmp_path)[0] == ["a"]
+
+
+def test_a_file_written_long_enough_ago_is_read_at_once(tmp_path: Path, clock: Clock) -> None:
+    put(tmp_path / "a", modified=int(clock.now - SETTLE_SECONDS) - 1)
+    put(tmp_path / "b", modified=int(clock.now - SETTLE_SECONDS) + 1)
+    assert poll(Seen(), tmp_path)[0] == ["a"]
 
 
 def test_a_file_that_is_gone_again_is_not_waited_for(tmp_path: Path) -> None:
@@ -152,17 +204,39 @@ def test_a_file_that_is_gone_again_is_not_waited_for(tmp_path: Path) -> None:
     assert (names, seen.growing) == ([], ())
 
 
-def test_a_stop_waits_for_what_has_just_been_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stop_waits_for_what_has_just_been_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
     for name in "ab":
         put(tmp_path / name, modified=just_now())
     local_run.stopping.set()
     names, seen = poll(Seen(), tmp_path)
     assert names == []
+    clock.now += SETTLE_SECONDS / 2
     put(tmp_path / "b", b"more", just_now())
     put(tmp_path / "c", modified=just_now())  # came after the stop
     assert seen is not None
+    names, seen = poll(seen, tmp_path)
+    assert names == []
+    clock.now += SETTLE_SECONDS / 2
+    put(tmp_path / "d", modified=just_now())
+    assert seen is not None
     assert poll(seen, tmp_path) == (["a"], None)
-    assert [record.message for record in caplog.records] == [f"{tmp_path}/b is still being written: it was left out"]
+    left = [f"{tmp_path}/{name} is still being written: it was left out" for name in "bcd"]
+    assert sorted(record.message for record in caplog.records) == left
+
+
+def test_a_stop_ends_at_the_first_poll_at_which_nothing_grows(tmp_path: Path, clock: Clock) -> None:
+    put(tmp_path / "a", modified=just_now())
+    seen = poll(Seen(), tmp_path)[1]
+    clock.now += SETTLE_SECONDS / 2
+    local_run.stopping.set()
+    assert seen is not None
+    names, seen = poll(seen, tmp_path)
+    assert names == []
+    clock.now += SETTLE_SECONDS / 2
+    assert seen is not None
+    assert poll(seen, tmp_path) == (["a"], None)
 
 
 def test_objects_of_buckets_are_whole() -> None:
@@ -170,14 +244,34 @@ def test_objects_of_buckets_are_whole() -> None:
     assert watching._settled({b"a": file}, {}, time.time()) == ([file], {})
 
 
-def test_a_poll_that_comes_too_soon_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr(watching.time, "sleep", waited.append)
+def test_a_poll_that_comes_too_soon_waits(tmp_path: Path, clock: Clock) -> None:
     watch: Any = watching._Watch(500)
     for ago in (3600, 1, -3600):  # the last: a clock was put back
-        tracker = ThreadsafeRestrictionTracker(watch.create_tracker(Seen(polled=time.time() - ago)))
+        tracker = ThreadsafeRestrictionTracker(watch.create_tracker(Seen(polled=clock.now - ago)))
         estimator = ManualWatermarkEstimator(None)
         list(watch.process((os.fsencode(tmp_path),), RestrictionTrackerView(tracker), estimator))
-    assert len(waited) == 2
-    assert 0 < waited[0] <= 499
-    assert waited[1] == 500
+    assert clock.slept == [499, 500]
+
+
+def test_a_folder_is_listed_as_often_as_its_reports_need_it() -> None:
+    assert [poll_seconds(["/a/*"], seconds) for seconds in (1, 2, 60)] == [0.25, 0.5, POLL_SECONDS]
+    assert poll_seconds(["/a/*", "gs://b/*"], 1) == REMOTE_POLL_SECONDS
+
+
+@pytest.mark.parametrize(("listing", "pause"), [(0.01, 0.25), (0.05, 0.5), (20, POLL_SECONDS)])
+def test_a_long_listing_is_made_less_often(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, listing: float, pause: float
+) -> None:
+    listed = watching._new_files
+
+    def slow(*arguments: Any) -> Any:
+        clock.now += listing
+        return listed(*arguments)
+
+    monkeypatch.setattr(watching, "_new_files", slow)
+    watch: Any = watching._Watch(0.25)
+    tracker = ThreadsafeRestrictionTracker(watch.create_tracker(Seen()))
+    list(watch.process((os.fsencode(tmp_path),), RestrictionTrackerView(tracker), ManualWatermarkEstimator(None)))
+    status = tracker.deferred_status()
+    assert status is not None
+    assert float(status[1]) == pytest.approx(pause, abs=1e-3)
