@@ -11,6 +11,7 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from pipeline.engine.local_run import local_run
+from pipeline.engine.prism import SinkDoFn
 from pipeline.engine.runners import keeps_counters
 from pipeline.model.tally import Summary
 
@@ -50,7 +51,7 @@ def _add(element: Counted) -> Iterator[None]:
     yield from ()
 
 
-class _KeepCounters(beam.DoFn):  # type: ignore[misc]
+class _KeepCounters(SinkDoFn):
     _STATE = ReadModifyWriteStateSpec("unused", BooleanCoder())  # what has state has its bundles one after the other
 
     def process(self, element: Counted, _: Any = beam.DoFn.StateParam(_STATE)) -> Iterator[None]:

@@ -20,6 +20,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.engine.coders import typed
 from pipeline.engine.local_run import local_run
+from pipeline.engine.prism import SinkDoFn
 from pipeline.engine.spill import in_global_window
 from pipeline.model.events import Reject
 from pipeline.storage.atomic import atomic_file
@@ -41,7 +42,7 @@ def hour_name(label: str) -> str:
     return f"{date}T{time[:2]}{time[8:].replace(':', '')}"
 
 
-class _WriteNewest(beam.DoFn):  # type: ignore[misc]
+class _WriteNewest(SinkDoFn):
     """Panes come late, twice, and in any order.
 
     A file's state is of how many events it was written, how many versions came, and of how many, where that is known.
@@ -182,7 +183,7 @@ class _ByMinute(beam.DoFn):  # type: ignore[misc]
         yield from map(in_global_window, self._held.items())
 
 
-class _AddToMinutes(beam.DoFn):  # type: ignore[misc]
+class _AddToMinutes(SinkDoFn):
     """Adds the lines of blocks to a minute's file, those that are not there: what comes again changes nothing."""
 
     _STATE = ReadModifyWriteStateSpec("unused", BooleanCoder())  # what has state has its bundles one after the other

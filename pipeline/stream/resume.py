@@ -12,6 +12,7 @@ from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import COUNTS, Counted, count
+from pipeline.engine.prism import SinkDoFn
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.duplicates import event_keys, key_events
 from pipeline.model.events import Batch, Reject
@@ -46,7 +47,7 @@ def contribute(
     return new._replace(counts=counts, ids=ids)
 
 
-def _write_rejects(job: StreamJob, _: Any = None) -> None:
+def _write_rejects(job: StreamJob) -> None:
     if job.rejects_output:
         ledger_of(job.output).write_rejects(partial(write_lines, job.rejects_output, job.token))
 
@@ -64,6 +65,14 @@ def rejects_written(job: StreamJob) -> Iterator[None]:
         _write_rejects(job)
 
 
+class _WriteKept(SinkDoFn):
+    def __init__(self, job: StreamJob) -> None:
+        self._job = job
+
+    def process(self, _: Any) -> None:
+        _write_rejects(self._job)
+
+
 @dataclasses.dataclass
 class WriteKeptRejects(beam.PTransform):  # type: ignore[misc]
     """Writes rejects out of the job's ledger at the pace of its reports: PCollection[Any] -> PCollection[None].
@@ -76,7 +85,7 @@ class WriteKeptRejects(beam.PTransform):  # type: ignore[misc]
     def expand(self, rejects: beam.PCollection[Any]) -> beam.PCollection[None]:
         signs = rejects | "Sign" >> beam.Map(lambda _: (None, True)).with_output_types(tuple[None, bool])
         panes = signs | AtPace(self.job.early_firing_seconds)
-        return panes | "Write" >> beam.Map(partial(_write_rejects, self.job)).with_output_types(None)
+        return panes | "Write" >> beam.ParDo(_WriteKept(self.job)).with_output_types(None)
 
 
 class _Earlier(beam.DoFn):  # type: ignore[misc]

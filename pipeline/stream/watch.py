@@ -31,7 +31,7 @@ POLLS_A_PANE = 4
 SETTLE_SECONDS = 1.0
 """For how long a file on this machine must look the same before it is read."""
 
-_LISTING_SHARE = 0.1  # of the time, if polls need not be more than POLL_SECONDS apart for it
+_LISTING_SHARE = 0.2  # of a core, if polls need not be more than POLL_SECONDS apart for it
 
 REMOTE_POLL_SECONDS = 10.0
 """How often a bucket is listed: each listing is paid for."""
@@ -108,10 +108,10 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     ) -> Iterator[TimestampedValue]:
         seen: Seen = tracker.current_restriction()
         _wait_until(seen.polled + self._seconds, self._seconds)
-        now = time.time()
+        now, spent = time.time(), time.thread_time()
         stopped = min(seen.stopped or now, now) if local_run.stopping.is_set() else 0
         found, names = _new_files(map(os.fsdecode, patterns), seen)
-        pause = max(self._seconds, min((time.time() - now) / _LISTING_SHARE, POLL_SECONDS))
+        pause = max(self._seconds, min((time.thread_time() - spent) / _LISTING_SHARE, POLL_SECONDS))
         files, growing = _settled(found, dict(seen.growing), now)
         taken = {name for name, own in names.items() if own not in growing}
         if not tracker.try_claim(Seen(seen.paths | taken, tuple(growing.items()), stopped, now)):

@@ -14,6 +14,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
+from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from hypothesis import example, given, settings
@@ -280,3 +281,23 @@ def test_any_arrangement_ends_with_the_report_of_the_batch(
 
 def _line(identity: str) -> str:
     return json.dumps(identity) if {"\n", "\r"} & set(identity) else identity
+
+
+@pytest.mark.parametrize(
+    ("resume", "fused"),
+    [(False, ["Hourly reports/Write rejects/Write"]), (True, [])],  # in the stage that decodes
+)
+def test_stages_that_send_nothing_declare_a_timer(resume: bool, fused: list[str]) -> None:
+    """Prism waits until a bundle's timers have come; while it waits for one that sends nothing, it takes a core."""
+    job = StreamJob("out", ids_output="ids", rejects_output="bad", resume=resume)
+    pipeline = beam.Pipeline(options=PipelineOptions(["--streaming", *DIRECT]))
+    _ = pipeline | beam.Create([block(HOUR)]) | "Hourly reports" >> graph.HourlyStream(job)
+    transforms = pipeline.to_runner_api().components.transforms.values()
+    read = {name for one in transforms if not one.subtransforms for name in one.inputs.values()}
+    timers = {
+        one.unique_name: beam_runner_api_pb2.ParDoPayload.FromString(one.spec.payload).timer_family_specs
+        for one in transforms
+        if one.spec.urn == common_urns.primitives.PAR_DO.urn and not read.intersection(one.outputs.values())
+    }
+    assert len(timers) == 4 + len(fused)
+    assert [name for name, families in timers.items() if not families] == fused
