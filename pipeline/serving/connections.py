@@ -3,8 +3,11 @@
 Subclasses of waitress's classes, for what it has no option for.
 """
 
+import array
+import fcntl
 import json
 import logging
+import termios
 import time
 from typing import Any
 
@@ -23,6 +26,8 @@ with one of two processes and got no more reports than one client did (105 a sec
 
 UNSENT_BYTES = 64 * 1024
 """While more bytes of a connection's answers are unsent, its next request is not begun."""
+
+_FIRST_BYTES = 16 * 1024  # read at once
 
 _DETAILS = {
     400: "the request is not valid HTTP",
@@ -97,6 +102,7 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
     task_class, error_task_class = _Task, _ErrorTask
     request: Parser | Ahead | None
     answered = begun = 0
+    passed_over = 0  # turns in which something had come, and others came first
     sent = 0  # bytes
     deferred = False  # a request is here, and waits until the answers before it are sent
     queued_at = 0.0  # since when (monotonic) a request waits for a slot
@@ -151,7 +157,7 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
     def handle_read(self) -> None:
         """Reads what has come. An end within a request is answered: the client may have closed only its own side."""
         try:
-            data = self.socket.recv(self.adj.recv_bytes)
+            data = self.socket.recv(self._most_bytes())
         except OSError:
             self.handle_close()
             return
@@ -160,6 +166,17 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
             self.received(data)
         elif not self._fail_unfinished(Problem(400, "the request breaks off")):
             self.handle_close()
+
+    def _most_bytes(self) -> int:
+        """To read at once: as many as have come of the body. What is refused costs little, large bodies few calls."""
+        body = self.request.body_bytes_received if isinstance(self.request, Parser) else 0
+        return min(max(body, _FIRST_BYTES), int(self.adj.recv_bytes))
+
+    def unread_bytes(self) -> int:
+        """How many bytes have come that were not read."""
+        count = array.array("i", [0])
+        fcntl.ioctl(self.socket, termios.FIONREAD, count)
+        return count[0]
 
     def is_for_report(self) -> bool:
         """Whether the next request needs a report to be made; all others are answered at once."""

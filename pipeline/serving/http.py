@@ -35,9 +35,24 @@ median and 72 at the 99th percentile, where it takes 5 and 32 (medians of 6 and 
 
 _LOOK_SECONDS = 0.0005
 
+_ACCEPTS = 100
+"""Clients that are connected in a turn."""
+
+_TURN = 0.002
+"""Seconds of a turn for connections: what is left then comes in the next one, behind those with fewer bytes.
+
+Beside 400 connections a second that send 1 MB to be refused, an ordinary client's p99 was 7 to 12 times as long as
+without them; by this, and by reading little at first, it is 4 to 5 times as long."""
+
 _PAGE_THREADS = 1
 """Threads for all requests but reports. If the threads for reports served those, 2,000 pages at once would keep 36
 threads busy, and a report would wait 1 s for the interpreter lock; 0.3 s beside one thread, 0.8 beside two."""
+
+
+def _weight(ready: tuple[Channel, int]) -> int:
+    """What comes first in a turn: who sends little, or waits for bytes, or was passed over often."""
+    channel, flags = ready
+    return channel.unread_bytes() >> channel.passed_over if flags & select.POLLIN else 0
 
 
 class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
@@ -184,11 +199,30 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         self._watch(self)
         while self.changed:
             self._watch(self.changed.popleft())
-        for descriptor, flags in self._poll.poll(1000):
-            item = self._map.get(descriptor)
-            if item is not None:
-                self.changed.append(item)
-                self.asyncore.readwrite(item, flags)
+        found = [(self._map[descriptor], flags) for descriptor, flags in self._poll.poll(1000)]
+        for item, flags in found:
+            if not isinstance(item, Channel):
+                self._handle(item, flags)
+        ready = [(item, flags) for item, flags in found if isinstance(item, Channel)]
+        if len(ready) > 1:
+            ready.sort(key=_weight)
+        end = time.monotonic() + _TURN
+        for item, flags in ready:
+            item.passed_over = item.passed_over + 1 if time.monotonic() > end else 0
+            if not item.passed_over:
+                self._handle(item, flags)
+
+    def _handle(self, item: Any, flags: int) -> None:
+        if item._fileno is not None:  # else it was closed in this turn
+            self.changed.append(item)
+            self.asyncore.readwrite(item, flags)
+
+    def handle_accept(self) -> None:
+        """Called by waitress when clients wait to be connected. Connects many: each may be the last of a crowd."""
+        before, last = -1, len(self.active_channels) + _ACCEPTS
+        while before < len(self.active_channels) < last and self.readable():
+            before = len(self.active_channels)
+            super().handle_accept()
 
     def _watch(self, item: Any) -> None:
         if item._fileno is None:  # it was closed
