@@ -2,7 +2,9 @@
 
 import contextlib
 import re
+import select
 import socket
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -214,6 +216,10 @@ class Idle(http.Server):
         theirs.settimeout(60)
         return theirs
 
+    def enter(self, client: socket.socket) -> socket.socket:
+        """Closes it with the server."""
+        return self._crowd.enter_context(client)
+
     def __exit__(self, *_: object) -> None:
         for threads in (self.task_dispatcher, self._pages):
             threads.shutdown()
@@ -307,6 +313,50 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         server.maintenance(0)
         assert receive(first).problem["status"] == 503
         assert server.waiting == 0
+
+
+def connected(server: Idle, *sent: bytes) -> list[Channel]:
+    """The server's ends of new connections, in the order of what each has sent, which has come."""
+    clients = [server.enter(socket.create_connection(server.socket.getsockname())) for _ in sent]
+    for client, data in zip(clients, sent, strict=True):
+        client.sendall(data)
+    server._turn()
+    by_address = {channel.addr: channel for channel in server.active_channels.values()}
+    channels = [by_address[client.getsockname()] for client in clients]
+    await_true(lambda: [channel.unread_bytes() for channel in channels] == list(map(len, sent)))
+    return channels
+
+
+def test_a_crowd_is_connected_in_one_turn() -> None:
+    with Idle() as server:
+        assert len(connected(server, *[b""] * 30)) == 30
+
+
+def test_who_sends_little_is_read_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nobody is passed over for ever."""
+    with Idle() as server:
+        server._pages.shutdown()
+        large, small = connected(server, head(LIMIT) + b" " * 50_000, head(0, "GET"))
+        ticks = count(1.0)
+        monkeypatch.setattr(http, "_TURN", 1.5)  # of a clock that each look moves on: time for one
+        monkeypatch.setattr(http, "time", SimpleNamespace(monotonic=ticks.__next__, time=lambda: 0))
+        server._turn()
+        assert (small.unread_bytes(), small.passed_over, large.passed_over) == (0, 0, 1)
+        assert large.unread_bytes() > 50_000
+        large.passed_over = 20
+        assert http._weight((large, select.POLLIN)) == 0
+
+
+def test_as_much_is_read_at_once_as_has_come_of_a_body() -> None:
+    with Idle() as server:
+        server.give(b"")
+        (channel,) = server.active_channels.values()
+        sizes = [channel._most_bytes()]
+        channel.received(head(1_000_000))
+        for more in (1, 30_000, 900_000):
+            channel.received(b" " * more)
+            sizes.append(channel._most_bytes())
+        assert sizes == [16_384, 16_384, 30_001, 262_144]
 
 
 def test_pipelined(server: Server) -> None:
