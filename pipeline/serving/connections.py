@@ -4,6 +4,7 @@ Subclasses of waitress's classes, for what it has no option for.
 """
 
 import array
+import contextlib
 import fcntl
 import json
 import logging
@@ -175,7 +176,8 @@ class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
     def unread_bytes(self) -> int:
         """How many bytes have come that were not read."""
         count = array.array("i", [0])
-        fcntl.ioctl(self.socket, termios.FIONREAD, count)
+        with contextlib.suppress(OSError, ValueError):  # it was closed
+            fcntl.ioctl(self.socket, termios.FIONREAD, count)
         return count[0]
 
     def is_for_report(self) -> bool:

@@ -41,8 +41,8 @@ _ACCEPTS = 100
 _TURN = 0.002
 """Seconds of a turn for connections: what is left then comes in the next one, behind those with fewer bytes.
 
-Beside 400 connections a second that send 1 MB to be refused, an ordinary client's p99 was 7 to 12 times as long as
-without them; by this, and by reading little at first, it is 4 to 5 times as long."""
+Beside 400 connections a second that send what is refused, an ordinary client's p99 was 10 times as long as without them
+(median of nine kinds); by this, and by reading little at first, it is 6 times as long."""
 
 _PAGE_THREADS = 1
 """Threads for all requests but reports. If the threads for reports served those, 2,000 pages at once would keep 36

@@ -345,6 +345,8 @@ def test_who_sends_little_is_read_first(monkeypatch: pytest.MonkeyPatch) -> None
         assert large.unread_bytes() > 50_000
         large.passed_over = 20
         assert http._weight((large, select.POLLIN)) == 0
+        large.socket.close()
+        assert large.unread_bytes() == 0
 
 
 def test_as_much_is_read_at_once_as_has_come_of_a_body() -> None:
