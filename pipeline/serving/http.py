@@ -199,9 +199,9 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         self._watch(self)
         while self.changed:
             self._watch(self.changed.popleft())
-        found = [(self._map[descriptor], flags) for descriptor, flags in self._poll.poll(1000)]
+        found = [(self._map.get(descriptor), flags) for descriptor, flags in self._poll.poll(1000)]
         for item, flags in found:
-            if not isinstance(item, Channel):
+            if item is not None and not isinstance(item, Channel):
                 self._handle(item, flags)
         ready = [(item, flags) for item, flags in found if isinstance(item, Channel)]
         if len(ready) > 1:
