@@ -199,18 +199,20 @@ class Server(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         self._watch(self)
         while self.changed:
             self._watch(self.changed.popleft())
-        found = [(self._map.get(descriptor), flags) for descriptor, flags in self._poll.poll(1000)]
-        for item, flags in found:
+        ready = [(self._map.get(descriptor), flags) for descriptor, flags in self._poll.poll(1000)]
+        for item, flags in ready:
             if item is not None and not isinstance(item, Channel):
                 self._handle(item, flags)
-        ready = [(item, flags) for item, flags in found if isinstance(item, Channel)]
+        self._take_turns([(item, flags) for item, flags in ready if isinstance(item, Channel)])
+
+    def _take_turns(self, ready: list[tuple[Channel, int]]) -> None:
         if len(ready) > 1:
             ready.sort(key=_weight)
         end = time.monotonic() + _TURN
-        for item, flags in ready:
-            item.passed_over = item.passed_over + 1 if time.monotonic() > end else 0
-            if not item.passed_over:
-                self._handle(item, flags)
+        for channel, flags in ready:
+            channel.passed_over = channel.passed_over + 1 if time.monotonic() > end else 0
+            if not channel.passed_over:
+                self._handle(channel, flags)
 
     def _handle(self, item: Any, flags: int) -> None:
         if item._fileno is not None:  # else it was closed in this turn

@@ -216,9 +216,17 @@ class Idle(http.Server):
         theirs.settimeout(60)
         return theirs
 
-    def enter(self, client: socket.socket) -> socket.socket:
-        """Closes it with the server."""
-        return self._crowd.enter_context(client)
+    def connect(self, *sent: bytes) -> list[Channel]:
+        """The server's ends of new connections, in the order of what each has sent, which has come."""
+        address = self.socket.getsockname()
+        clients = [self._crowd.enter_context(socket.create_connection(address)) for _ in sent]
+        for client, data in zip(clients, sent, strict=True):
+            client.sendall(data)
+        self._turn()
+        by_address = {channel.addr: channel for channel in self.active_channels.values()}
+        channels = [by_address[client.getsockname()] for client in clients]
+        await_true(lambda: [channel.unread_bytes() for channel in channels] == list(map(len, sent)))
+        return channels
 
     def __exit__(self, *_: object) -> None:
         for threads in (self.task_dispatcher, self._pages):
@@ -315,28 +323,16 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.waiting == 0
 
 
-def connected(server: Idle, *sent: bytes) -> list[Channel]:
-    """The server's ends of new connections, in the order of what each has sent, which has come."""
-    clients = [server.enter(socket.create_connection(server.socket.getsockname())) for _ in sent]
-    for client, data in zip(clients, sent, strict=True):
-        client.sendall(data)
-    server._turn()
-    by_address = {channel.addr: channel for channel in server.active_channels.values()}
-    channels = [by_address[client.getsockname()] for client in clients]
-    await_true(lambda: [channel.unread_bytes() for channel in channels] == list(map(len, sent)))
-    return channels
-
-
 def test_a_crowd_is_connected_in_one_turn() -> None:
     with Idle() as server:
-        assert len(connected(server, *[b""] * 30)) == 30
+        assert len(server.connect(*[b""] * 30)) == 30
 
 
 def test_who_sends_little_is_read_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nobody is passed over for ever."""
     with Idle() as server:
         server._pages.shutdown()
-        large, small = connected(server, head(LIMIT) + b" " * 50_000, head(0, "GET"))
+        large, small = server.connect(head(LIMIT) + b" " * 50_000, head(0, "GET"))
         ticks = count(1.0)
         monkeypatch.setattr(http, "_TURN", 1.5)  # of a clock that each look moves on: time for one
         monkeypatch.setattr(http, "time", SimpleNamespace(monotonic=ticks.__next__, time=lambda: 0))

@@ -50,15 +50,20 @@ def _not_stopping() -> Iterator[None]:
     local_run.stopping.clear()
 
 
-def poll(seen: Seen, *patterns: str | Path) -> tuple[list[str], Seen | None]:
-    """The names that a poll yields, and what it leaves to the next one; None: the watch has ended."""
-    watch: Any = watching._Watch(0)
+def poll_at_pace(seconds: float, seen: Seen, *patterns: str | Path) -> tuple[list[str], Any]:
+    """The names that a poll yields, and what it defers: to the next one, and how long. None: the watch has ended."""
+    watch: Any = watching._Watch(seconds)
     tracker = ThreadsafeRestrictionTracker(watch.create_tracker(seen))
     estimator = ManualWatermarkEstimator(None)
     found = watch.process(tuple(map(os.fsencode, patterns)), RestrictionTrackerView(tracker), estimator)
     names = sorted(os.path.basename(item.value.path) for item in found)
     assert tracker.check_done() is not False
-    status = tracker.deferred_status()
+    return names, tracker.deferred_status()
+
+
+def poll(seen: Seen, *patterns: str | Path) -> tuple[list[str], Seen | None]:
+    """The names that a poll yields, and what it leaves to the next one; None: the watch has ended."""
+    names, status = poll_at_pace(0, seen, *patterns)
     return names, status[0] if status else None
 
 
@@ -249,11 +254,8 @@ def test_objects_of_buckets_are_whole() -> None:
 
 
 def test_a_poll_that_comes_too_soon_waits(tmp_path: Path, clock: Clock) -> None:
-    watch: Any = watching._Watch(500)
     for ago in (3600, 1, -3600):  # the last: a clock was put back
-        tracker = ThreadsafeRestrictionTracker(watch.create_tracker(Seen(polled=clock.now - ago)))
-        estimator = ManualWatermarkEstimator(None)
-        list(watch.process((os.fsencode(tmp_path),), RestrictionTrackerView(tracker), estimator))
+        poll_at_pace(500, Seen(polled=clock.now - ago), tmp_path)
     assert clock.slept == [499, 500]
 
 
@@ -274,9 +276,5 @@ def test_a_long_listing_is_made_less_often(
         return listed(*arguments)
 
     monkeypatch.setattr(watching, "_new_files", slow)
-    watch: Any = watching._Watch(0.25)
-    tracker = ThreadsafeRestrictionTracker(watch.create_tracker(Seen()))
-    list(watch.process((os.fsencode(tmp_path),), RestrictionTrackerView(tracker), ManualWatermarkEstimator(None)))
-    status = tracker.deferred_status()
-    assert status is not None
+    _, status = poll_at_pace(0.25, Seen(), tmp_path)
     assert float(status[1]) == pytest.approx(pause, abs=1e-3)
