@@ -89,7 +89,8 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
     pipeline = beam.Pipeline(options=PipelineOptions(["--streaming", *options]))
     with mock.patch.object(streaming, "WriteHours", _Recorded):
         blocks = pipeline | stream.advance_watermark_to_infinity()
-        _ = blocks | streaming.HourlyStream(StreamJob(**{name: str(path) for name, path in folders.items()} | job))
+        paths = {name: str(path) for name, path in folders.items()}
+        _ = blocks | streaming.HourlyStream(StreamJob(**support.with_report(paths | job)))
     result = pipeline.run()
     result.wait_until_finish()
     return Outcome(

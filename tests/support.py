@@ -1,6 +1,7 @@
 """Helpers of the tests."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import logging
@@ -25,6 +26,7 @@ from pipeline.formats.blocks import read_blocks
 from pipeline.formats.decoding import Block
 from pipeline.model.events import Batch, Reject
 from pipeline.model.hours import HourClock
+from pipeline.model.settings import ReportSettings
 from pipeline.schema import EVENT_TYPES
 from tests import oracle
 
@@ -54,6 +56,13 @@ BROKEN = "broken"
 """The outcome of a source that is an error as a whole."""
 
 Outcome = tuple[list[oracle.Event], list[oracle.Place]] | str
+
+
+def with_report(options: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of a job; those of its ReportSettings are gathered in `report`."""
+    names = {field.name for field in dataclasses.fields(ReportSettings)}
+    report = {name: value for name, value in options.items() if name in names}
+    return {"report": ReportSettings(**report)} | {name: options[name] for name in options.keys() - names}
 
 
 def copy_of_clone(target: Path) -> Path:

@@ -49,7 +49,9 @@ class Files:
         (inputs / "a.json").write_text(json.dumps(EXAMPLE_EVENTS[:2]))
         (inputs / "b.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS[2:4]}))
         (inputs / "c.jsonl").write_bytes(support.json_lines(EXAMPLE_EVENTS[4:]))
-        return dataclasses.replace(Job(tuple(find_files([str(inputs)])), self.path("report.csv")), **changes)
+        return dataclasses.replace(
+            Job(tuple(find_files([str(inputs)])), self.path("report.csv")), **support.with_report(changes)
+        )
 
     def path(self, name: str) -> str:
         return str(self.folder / name)

@@ -42,22 +42,22 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
     one_worker: bool = False
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[str]:
-        job = self.job
+        job, settings = self.job, self.job.report
         blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> ReadBlocks(spread=not self.one_worker)
-        want_ids = bool(job.ids_output) or job.deduplicate
-        decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output), job.skip_rejects)
+        want_ids = bool(job.ids_output) or settings.deduplicate
+        decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output), settings.skip_rejects)
         batches = decoded.batches
-        if job.deduplicate:
+        if settings.deduplicate:
             batches = batches | "Drop duplicates" >> DropDuplicates((job.output, job.token))
-        refuse = not (job.rejects_output or job.skip_rejects)
+        refuse = not (job.rejects_output or settings.skip_rejects)
         balance = expected(file.path for file in job.files)
-        tables = batches | "Count" >> HourlyTable(job.utc_offset, job.time_zone, refuse, balance)
+        tables = batches | "Count" >> HourlyTable(settings.utc_offset, settings.time_zone, refuse, balance)
         written = []
         if job.ids_output:
             written.append(self._write_ids(job.ids_output, batches, tables))
         if job.rejects_output:
             written.append(self._write_rejects(job.rejects_output, decoded))
-        report = tables | "Scale" >> ScaleImpressions(job.impressions_factor) | "CSV" >> FormatCsv()
+        report = tables | "Scale" >> ScaleImpressions(settings.impressions_factor) | "CSV" >> FormatCsv()
         if job.chart_output:
             chart = report | "Chart" >> FormatChart(*job.chart_page)
             written.append(chart | "Write chart" >> WritePiece(job.chart_output, job.token, durable=job.durable))

@@ -3,32 +3,32 @@
 import dataclasses
 import uuid
 
-from pipeline.model.table import DEFAULT_FACTOR
+from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
 from pipeline.storage.files import InputFile
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What to report and where to write it. Paths on any Beam file system; no ids, rejects or chart file where None.
+    """What to report and where to write it. Paths are of any Beam file system.
 
-    utc_offset, time_zone: at most one, as HourClock.parse takes it. deduplicate: events equal in id, event and
-    timestamp count once. id_partitions: how many ids are shuffled in, a power of two; None: by the input's size.
-    skip_rejects: leave them out, where no file takes them. chart_page: what chart_output holds before and after the
-    report's CSV. durable: the report is on the disk before it appears, 4 ms; not so ids, which may be many. token:
-    names the run's temporary files.
+    Attributes:
+      files: the inputs.
+      output: path of the report.
+      report: what the report counts, and how it shows it.
+      ids_output, rejects_output, chart_output: paths; None: not written.
+      id_partitions: partitions that ids are shuffled in, a power of two; None: chosen by the input's size.
+      chart_page: what chart_output holds before and after the report's CSV.
+      durable: sync the report to the disk before it appears (4 ms). Ids, which may be many, are never synced.
+      token: names the temporary files of the run.
     """
 
     files: tuple[InputFile, ...]
     output: str
+    report: ReportSettings = DEFAULT_REPORT
     _: dataclasses.KW_ONLY
     ids_output: str | None = None
     rejects_output: str | None = None
-    utc_offset: str | None = None
-    time_zone: str | None = None
-    impressions_factor: str = DEFAULT_FACTOR
-    deduplicate: bool = False
     id_partitions: int | None = None
-    skip_rejects: bool = False
     chart_output: str | None = None
     chart_page: tuple[str, str] = ("", "")
     durable: bool = True

@@ -134,7 +134,7 @@ def _print_summary(summary: Summary, job: Job, report: str, seconds: float) -> N
 
 
 def _counts(summary: Summary, job: Job | StreamJob) -> str:
-    dropped = f", {summary.duplicate} duplicates" if job.deduplicate else ""
+    dropped = f", {summary.duplicate} duplicates" if job.report.deduplicate else ""
     return f"{summary.read} events read, {summary.counted} counted, {summary.rejected} rejected{dropped}"
 
 

@@ -20,9 +20,10 @@ from pipeline.cli.standard import STANDARD
 from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.engine.runners import LOCAL_RUNNERS, Parser, complete
 from pipeline.errors import UsageError
-from pipeline.model.hours import DEFAULT_UTC_OFFSET, HourClock
+from pipeline.model.hours import DEFAULT_UTC_OFFSET
 from pipeline.model.ids import MAX_PARTITIONS
-from pipeline.model.table import DEFAULT_FACTOR, parse_factor
+from pipeline.model.settings import ReportSettings
+from pipeline.model.table import DEFAULT_FACTOR
 from pipeline.storage.files import InputFile, shown
 from pipeline.storage.matching import find_files
 from pipeline.storage.suffixes import Kind, check_suffix
@@ -87,6 +88,10 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             help=f"events further ahead of their file or message are rejects (default {MAX_FUTURE_SECONDS}: a day)",
         )
         add("--resume", action="store_true", default=None, help="go on where an earlier run with --resume ended")
+
+    def report_settings(self) -> ReportSettings:
+        """Returns the settings of the report; UsageError for an invalid value."""
+        return ReportSettings(self.utc_offset, self.time_zone, self.impressions_factor, self.deduplicate)
 
     def for_engine(self) -> PipelineOptions:
         """For a runner, which shows them: without names that are not UTF-8, which it cannot take."""
@@ -170,8 +175,7 @@ def is_stream(options: PipelineOptions) -> bool:
 
 
 def _check_values(options: ReportOptions) -> None:
-    HourClock.parse(options.utc_offset, options.time_zone)
-    parse_factor(options.impressions_factor)
+    options.report_settings()
     partitions = options.id_partitions
     if partitions is not None and (not 2 <= partitions <= MAX_PARTITIONS or partitions.bit_count() > 1):
         raise UsageError(f"--id_partitions {partitions}: must be a power of two from 2 to {MAX_PARTITIONS}")
@@ -217,12 +221,9 @@ def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str)
     job = Job(
         (*files, *spooled.values()),
         output,
+        options.report_settings(),
         ids_output=options.ids_output,
         rejects_output=options.rejects_output,
-        utc_offset=options.utc_offset,
-        time_zone=options.time_zone,
-        impressions_factor=options.impressions_factor,
-        deduplicate=options.deduplicate,
         id_partitions=options.id_partitions,
         chart_output=options.chart_output,
         chart_page=_chart_page(files, output) if options.chart_output else ("", ""),

@@ -10,8 +10,9 @@ from pathlib import Path
 from pipeline.cli.arguments import canonical
 from pipeline.errors import UsageError
 from pipeline.model.hours import DEFAULT_UTC_OFFSET
+from pipeline.model.settings import DEFAULT_REPORT, PARAMETERS
 from pipeline.serving.journal import FORMATS
-from pipeline.serving.settings import PARAMETERS, USUAL_REPORT, Settings
+from pipeline.serving.settings import Settings
 
 
 def parse_settings(arguments: Sequence[str] | None) -> Settings:
@@ -26,7 +27,7 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
         if beam_arguments:
             _check_beam_names(beam_arguments, parser)
         token = _read_token(token_file) if token_file else None
-        values["report"] = USUAL_REPORT.changed(asked)
+        values["report"] = DEFAULT_REPORT.replace(asked)
     except (ValueError, UsageError) as error:
         parser.error(str(error))
     if token is None and not insecure and not _is_loopback(known.host):

@@ -10,11 +10,12 @@ from typing import Any
 import bottle
 
 from pipeline.errors import InputError, OutputError, RejectsError, UsageError
+from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving import bodies, problems
 from pipeline.serving.journal import METRICS_TYPE, Journal
 from pipeline.serving.problems import SAFE_HEADERS, Problem, ProblemError, reject_problem
-from pipeline.serving.settings import ReportSettings, Settings
+from pipeline.serving.settings import Settings, from_query
 from pipeline.serving.slots import Slot, Slots
 
 SUMMARY = "X-Report-Summary"
@@ -125,7 +126,7 @@ def _headers(environ: dict[str, Any]) -> dict[str, str]:
 def _report(environ: dict[str, Any], headers: dict[str, str], settings: Settings, slots: Slots) -> bottle.HTTPResponse:
     length, limit = int(headers["CONTENT_LENGTH"] or 0), settings.max_body_bytes
     try:
-        asked = settings.report.asked(environ.get("QUERY_STRING", ""))
+        asked = from_query(settings.report, environ.get("QUERY_STRING", ""))
         with slots.checkout(asked) as slot:
             bodies.spool(environ["wsgi.input"], length, slot.body, limit, problems.codec(headers))
             return _run(slot, asked)

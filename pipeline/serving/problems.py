@@ -18,7 +18,7 @@ from pipeline.formats.decoding import MANY_REJECTS
 from pipeline.formats.places import places
 from pipeline.model.events import Reject
 from pipeline.model.tally import SHOWN, Tally, merge_tallies, tally_batch
-from pipeline.serving.settings import Settings
+from pipeline.serving.settings import Settings, from_query
 from pipeline.storage.compression import GZIP, ZSTD, Codec
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 from pipeline.transforms.read import open_file
@@ -118,7 +118,7 @@ def _unacceptable(headers: Mapping[str, str], limit: int) -> Problem | None:
 def refuse_options(query: str, settings: Settings) -> Problem | None:
     """The problem to answer a POST with whose query string has unknown or bad parameters, or None."""
     try:
-        settings.report.asked(query)
+        from_query(settings.report, query)
     except UsageError as error:
         return Problem(400, str(error))
     return None

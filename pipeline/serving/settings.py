@@ -1,75 +1,29 @@
-"""Settings of the server, and of the reports it makes."""
+"""Settings of the server, and what a request's query string changes in those of its report."""
 
 import dataclasses
 import urllib.parse
-from typing import Any
 
 from pipeline.errors import UsageError
-from pipeline.model.hours import DEFAULT_UTC_OFFSET, HourClock
-from pipeline.model.table import DEFAULT_FACTOR, parse_factor
+from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
 from pipeline.serving.resources import cores
 
 
-@dataclasses.dataclass(frozen=True)
-class ReportSettings:
-    """How a report is made; a request may set each of these. Requests with equal settings share a graph.
+def from_query(settings: ReportSettings, query: str) -> ReportSettings:
+    """Returns the settings with those replaced that a request's query string sets.
 
-    utc_offset, time_zone: as HourClock.parse takes them. skip_rejects: leave rejects out; else a body with any is
-    refused.
+    Raises:
+      UsageError: an unknown or repeated parameter, or an invalid value.
     """
-
-    utc_offset: str | None = DEFAULT_UTC_OFFSET
-    time_zone: str | None = None
-    impressions_factor: str = DEFAULT_FACTOR
-    deduplicate: bool = False
-    skip_rejects: bool = False
-
-    def changed(self, values: dict[str, str]) -> "ReportSettings":
-        """These settings with some replaced. values: texts by the names of PARAMETERS.
-
-        Raises UsageError: an unknown parameter, or a bad value, by the checks of the command line.
-        """
-        unknown = sorted(values.keys() - PARAMETERS)
-        if unknown:
-            raise UsageError(f"unknown parameter {unknown[0][:40]!r}: there are {', '.join(PARAMETERS)}")
-        changes: dict[str, Any] = {name: values[name] for name in PARAMETERS[:3] if name in values}
-        if "deduplicate" in values:
-            changes["deduplicate"] = _one_of("deduplicate", values["deduplicate"], "false", "true")
-        if "rejects" in values:
-            changes["skip_rejects"] = _one_of("rejects", values["rejects"], "refuse", "skip")
-        if changes.keys() & {"utc_offset", "time_zone"}:
-            changes = {"utc_offset": None, "time_zone": None} | changes
-        result = dataclasses.replace(self, **changes)
-        HourClock.parse(result.utc_offset, result.time_zone)
-        parse_factor(result.impressions_factor)
-        return result
-
-    def asked(self, query: str) -> "ReportSettings":
-        """These settings with those replaced that a request's query string sets. Raises UsageError as changed()."""
-        values: dict[str, str] = {}
-        for piece in filter(None, query.split("&")):
-            name, _, value = piece.partition("=")
-            name, text = (urllib.parse.unquote_plus(part, errors="replace") for part in (name, value))
-            if name in values:
-                raise UsageError(f"the parameter {name[:40]!r} stands twice")
-            if name == "utc_offset" and "+" in value:
-                raise UsageError(f"utc_offset={value[:40]}: in an address + is written %2B")
-            values[name] = text
-        return self.changed(values) if values else self
-
-
-PARAMETERS = ("utc_offset", "time_zone", "impressions_factor", "deduplicate", "rejects")
-"""Query parameters of a request; options of the server have the same names."""
-
-
-USUAL_REPORT = ReportSettings()
-"""How a report is made where neither the server's options nor the request say."""
-
-
-def _one_of(name: str, value: str, no: str, yes: str) -> bool:
-    if value not in (no, yes):
-        raise UsageError(f"{name} must be {yes} or {no}, not {value[:40]!r}")
-    return value == yes
+    values: dict[str, str] = {}
+    for piece in filter(None, query.split("&")):
+        name, _, value = piece.partition("=")
+        name, text = (urllib.parse.unquote_plus(part, errors="replace") for part in (name, value))
+        if name in values:
+            raise UsageError(f"the parameter {name[:40]!r} stands twice")
+        if name == "utc_offset" and "+" in value:
+            raise UsageError(f"utc_offset={value[:40]}: in an address + is written %2B")
+        values[name] = text
+    return settings.replace(values) if values else settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +47,6 @@ class Settings:
     grace: int = 60
     token: str | None = None
     staging: str | None = None
-    report: ReportSettings = USUAL_REPORT
+    report: ReportSettings = DEFAULT_REPORT
     log_format: str = "text"
     beam_arguments: tuple[str, ...] = ()

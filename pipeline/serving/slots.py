@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import dataclasses
 import os
 import threading
 from collections import OrderedDict
@@ -16,10 +15,10 @@ from pipeline.batch.job import Job
 from pipeline.batch.run import PreparedJob, run_job
 from pipeline.engine.runners import DEFAULT_RUNNER
 from pipeline.errors import PipelineError
+from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving.bodies import no_room
 from pipeline.serving.problems import ProblemError
-from pipeline.serving.settings import USUAL_REPORT, ReportSettings
 from pipeline.serving.staging import StagedJob, check_staging
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 
@@ -67,7 +66,7 @@ class Slot:
         return run_job(self._job(settings), self._options)
 
     def _job(self, settings: ReportSettings) -> Job:
-        return Job(self._files, str(self.report), durable=False, **dataclasses.asdict(settings))
+        return Job(self._files, str(self.report), settings, durable=False)
 
     def is_prepared(self, settings: ReportSettings) -> bool:
         """Whether a report with these settings needs no new graph."""
@@ -114,7 +113,7 @@ def slot_maker(
     folder: Path,
     options: PipelineOptions,
     staging: str | None = None,
-    usual: ReportSettings = USUAL_REPORT,
+    usual: ReportSettings = DEFAULT_REPORT,
 ) -> Callable[[], Slot]:
     """A function that makes slots below a folder. staging: a folder in a bucket, for workers that do not see this disk.
 

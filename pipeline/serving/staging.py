@@ -1,7 +1,6 @@
 """Reports by runners whose workers do not see this machine's disk: body and report pass through a bucket."""
 
 import copy
-import dataclasses
 import logging
 import shutil
 import uuid
@@ -15,9 +14,9 @@ from pipeline.batch.job import Job
 from pipeline.batch.run import run_job
 from pipeline.engine import dataflow
 from pipeline.errors import OptionError, OutputError, UsageError
+from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving.problems import ProblemError
-from pipeline.serving.settings import ReportSettings
 from pipeline.storage.files import InputFile, NewFile, delete_file, is_io_error, is_local
 from pipeline.storage.writable import check_writable
 
@@ -51,7 +50,7 @@ class StagedJob:
         """As run_job; removes its objects at the end. Raises ProblemError 503 where the bucket fails."""
         folder = f"{self._staging}/{uuid.uuid4().hex}"
         staged = self._body._replace(path=f"{folder}/body", size=Path(self._body.path).stat().st_size)
-        job = Job((staged,), f"{folder}/report.csv", **dataclasses.asdict(settings))
+        job = Job((staged,), f"{folder}/report.csv", settings)
         try:
             _upload(self._body.path, staged.path)
             summary = run_job(job, self._options(job))

@@ -192,14 +192,14 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
     job: StreamJob
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> beam.PCollection[str]:
-        job, clock = self.job, HourClock.parse(self.job.utc_offset, self.job.time_zone)
+        job, clock = self.job, self.job.report.clock
         allowed, keep = job.allowed_lateness_seconds, job if job.resume else None
-        want_ids = bool(job.ids_output or job.rejects_output) or job.deduplicate
+        want_ids = bool(job.ids_output or job.rejects_output) or job.report.deduplicate
         decoded = blocks | "Decode" >> DecodeStream(want_ids, clock, allowed, job.max_future_seconds, keep, job.started)
         self._keep_rejects(decoded[REJECTS])
         earlier = blocks.pipeline | "Earlier runs" >> EarlierRuns(job.output) if job.resume else _NO_EARLIER
         batches, counted = decoded.batches, [decoded[COUNTS], *([earlier[COUNTS]] if job.resume else ())]
-        if job.deduplicate:
+        if job.report.deduplicate:
             batches = _with_earlier(batches, earlier["batches"])
             batches, dropped = batches | "Drop duplicates" >> DropStreamDuplicates(clock, allowed, job.started)
             counted, earlier = [*counted, *dropped], _NO_EARLIER
@@ -228,7 +228,7 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
         reports = (
             totals.totals
             | "Table" >> HourTables(clock)
-            | "Scale" >> ScaleImpressions(self.job.impressions_factor)
+            | "Scale" >> ScaleImpressions(self.job.report.impressions_factor)
             | "CSV" >> beam.Map(_report_version).with_output_types(Version)
         )
         closed = closing and totals[CLOSED] | "Closed" >> beam.Map(_report_closed, clock)

@@ -4,7 +4,7 @@ import dataclasses
 import time
 import uuid
 
-from pipeline.model.table import DEFAULT_FACTOR
+from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
 
 EARLY_FIRING_SECONDS = 60
 
@@ -13,31 +13,35 @@ MAX_FUTURE_SECONDS = 86400
 
 @dataclasses.dataclass(frozen=True)
 class StreamJob:
-    """What to report of a stream and where to write it: a folder each, on any Beam file system; None: not written.
+    """What to report of a stream and where to write it.
 
-    patterns: watched files; or subscription: of Pub/Sub. utc_offset, time_zone: at most one, as HourClock.parse takes
-    it. early_firing_seconds: between the reports of an hour that goes on. allowed_lateness_seconds: how long an hour
-    stays open, None: for ever. max_future_seconds: how far ahead events may be. deduplicate: events equal in id, event
-    and timestamp count once. id_parts: files of ids an hour, by the ids' hashes, a power of two. late_at_once: late
-    events are reported as they come, since DirectRunner loses timers of late panes. resume: goes on from the ledger in
-    output, and keeps it. started: when the stream began, Unix seconds. token: names temporary files.
+    Attributes:
+      output, ids_output, rejects_output: folders on any Beam file system; None: not written.
+      report: what the reports count, and how they show it.
+      patterns: watched files. subscription: a Pub/Sub subscription to read instead.
+      early_firing_seconds: time between two reports of an open hour.
+      allowed_lateness_seconds: how long an hour stays open after its end; None: for ever.
+      max_future_seconds: how far ahead of its file or message an event may be.
+      timestamp_attribute, id_attribute: attributes of messages.
+      id_parts: files of ids per hour, by the ids' hashes, a power of two.
+      late_at_once: fire for each late element, because DirectRunner loses the timers of late panes.
+      resume: continue from the ledger in output, and keep it.
+      started: when the stream began, Unix seconds.
+      token: names temporary files.
     """
 
     output: str
+    report: ReportSettings = DEFAULT_REPORT
     _: dataclasses.KW_ONLY
     patterns: tuple[str, ...] = ()
     subscription: str | None = None
     ids_output: str | None = None
     rejects_output: str | None = None
-    utc_offset: str | None = None
-    time_zone: str | None = None
-    impressions_factor: str = DEFAULT_FACTOR
     early_firing_seconds: int = EARLY_FIRING_SECONDS
     allowed_lateness_seconds: int | None = None
     max_future_seconds: int = MAX_FUTURE_SECONDS
     timestamp_attribute: str | None = None
     id_attribute: str | None = None
-    deduplicate: bool = False
     id_parts: int = 1
     late_at_once: bool = False
     resume: bool = False
@@ -47,8 +51,8 @@ class StreamJob:
     @property
     def settings(self) -> dict[str, str]:
         """What must be the same in all runs that share a ledger."""
-        names = ("utc_offset", "time_zone", "deduplicate", "id_parts")
-        return {name: str(getattr(self, name)) for name in names} | {"ids_output": str(bool(self.ids_output))}
+        report = {name: str(getattr(self.report, name)) for name in ("utc_offset", "time_zone", "deduplicate")}
+        return report | {"id_parts": str(self.id_parts), "ids_output": str(bool(self.ids_output))}
 
     @property
     def outputs(self) -> list[str]:

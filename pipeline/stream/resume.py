@@ -40,7 +40,7 @@ def contribute(
         len(late.codes),
         rejects=reject_lines(rejects)[1] if rejects else b"",
     )
-    if job.deduplicate:
+    if job.report.deduplicate:
         return new._replace(events=event_keys(batch))
     counts = tuple(split_hours(count_batch(batch, clock), clock)) if len(batch.codes) else ()
     ids = tuple(ids_by_hour(batch, clock, job.id_parts)) if job.ids_output and counts else ()

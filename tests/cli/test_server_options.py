@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.cli.server_options import parse_settings
 from pipeline.errors import UsageError
-from pipeline.serving.settings import ReportSettings
+from pipeline.model.settings import ReportSettings
 from tests.serving_support import (
     build_app,
 )

@@ -19,6 +19,7 @@ from pipeline.cli.main import main
 from pipeline.cli.options import parse_options
 from pipeline.cli.stream_options import KEEP_BUNDLES_WHOLE, describe, find_engine, make_stream_job
 from pipeline.errors import UsageError
+from pipeline.model.settings import ReportSettings
 from pipeline.stream.job import StreamJob
 from pipeline.stream.run import run_stream
 
@@ -162,13 +163,13 @@ def test_a_job_has_all_options(tmp_path: Path) -> None:
     job = dataclasses.replace(make_stream_job(options), token="")
     assert job == StreamJob(
         f"{tmp_path}/out",
+        ReportSettings(deduplicate=True),
         subscription=SUBSCRIPTION,
         early_firing_seconds=7,
         allowed_lateness_seconds=0,
         max_future_seconds=0,
         timestamp_attribute="when",
         id_attribute="number",
-        deduplicate=True,
         id_parts=16,
         token="",
     )

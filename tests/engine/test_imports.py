@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import pytest
@@ -16,7 +17,7 @@ from pipeline.batch.graph import HourlyReport
 from pipeline.batch.job import Job
 from pipeline.engine.imports import ABSENT, SWITCH, applies, lean
 from pipeline.storage.matching import find_files
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, json_lines, run
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, json_lines, run, with_report
 
 LEFT_OUT = ("pyarrow", "pymongo", "bson", "apache_beam.io.gcp.bigquery", "requests")
 POSTPONED = (
@@ -165,9 +166,9 @@ def test_names_that_are_left_out_are_those_of_beam_or_of_its_requirements() -> N
 
 
 @pytest.mark.parametrize("more", [{}, {"ids_output": "ids", "rejects_output": "rejects", "deduplicate": True}])
-def test_types_of_the_graph_are_right(more: dict[str, object], tmp_path: Path) -> None:
+def test_types_of_the_graph_are_right(more: dict[str, Any], tmp_path: Path) -> None:
     """The programs leave this check of Beam out."""
     (tmp_path / "a.json").write_text("[]")
-    job = Job(tuple(find_files([str(tmp_path)])), str(tmp_path / "report.csv"), **more)  # type: ignore[arg-type]
+    job = Job(tuple(find_files([str(tmp_path)])), str(tmp_path / "report.csv"), **with_report(more))
     pipeline = beam.Pipeline("FnApiRunner", options=PipelineOptions([]))
     _ = pipeline | HourlyReport(job)

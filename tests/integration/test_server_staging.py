@@ -13,9 +13,9 @@ from pipeline.batch.job import Job
 from pipeline.batch.run import build_job
 from pipeline.engine.dataflow import launch
 from pipeline.engine.runners import beam_options
+from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving import staging
-from pipeline.serving.settings import ReportSettings
 from pipeline.storage.files import InputFile
 from tests.integration.servers import BUCKET, Storage, cloud_storage, prism, worker_pool
 from tests.serving_support import EVENT, HEADER, REPORT, SAMPLE, Server, running

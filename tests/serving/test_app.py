@@ -10,9 +10,10 @@ import pytest
 
 import pipeline.serving.slots
 from pipeline.engine.runners import beam_options
+from pipeline.model.settings import ReportSettings
 from pipeline.serving.app import make_app
 from pipeline.serving.journal import Journal
-from pipeline.serving.settings import ReportSettings, Settings
+from pipeline.serving.settings import Settings
 from pipeline.serving.slots import Slots, slot_maker
 from tests.serving_support import (
     ROOT,

@@ -12,7 +12,8 @@ from pipeline.cli.options import parse_options
 from pipeline.cli.server_options import parse_settings
 from pipeline.errors import UsageError
 from pipeline.model.hours import zone_names
-from pipeline.serving.settings import PARAMETERS, USUAL_REPORT, Settings
+from pipeline.model.settings import DEFAULT_REPORT, PARAMETERS
+from pipeline.serving.settings import Settings, from_query
 from tests import oracle
 from tests.requests_support import ROWS, ask
 from tests.serving_support import EVENT, REPORT, ROOT, SAMPLE, Answer, build_app, call
@@ -136,7 +137,7 @@ def reason_of(check: Any) -> str | None:
 def test_checks_are_those_of_the_command_line(name: str, value: str) -> None:
     arguments = ["--input", "x", f"--{name}={value}"]
     expected = reason_of(lambda: parse_options(arguments))
-    assert reason_of(lambda: USUAL_REPORT.asked(f"{name}={quote(value)}")) == expected
+    assert reason_of(lambda: from_query(DEFAULT_REPORT, f"{name}={quote(value)}")) == expected
     assert (expected is None) == (
         (name == "utc_offset" and value in ("+05:30", "-18:00"))
         or (name == "time_zone" and value in zone_names())
@@ -150,7 +151,7 @@ def test_openapi_tells_of_the_parameters() -> None:
     for parameter in described:
         values = [example["value"] for example in parameter["examples"].values()] + parameter["schema"].get("enum", [])
         for value in values:
-            assert USUAL_REPORT.asked(urlencode({parameter["name"]: value}))
+            assert from_query(DEFAULT_REPORT, urlencode({parameter["name"]: value}))
 
 
 def test_options_of_the_server_are_the_defaults(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_options_of_the_server_are_the_defaults(tmp_path: Path) -> None:
 
 def test_defaults_said_aloud_need_no_graph_of_their_own() -> None:
     query = "utc_offset=%2B01:00&impressions_factor=0.1&deduplicate=false&rejects=refuse"
-    assert USUAL_REPORT.asked(query) == USUAL_REPORT.asked("") == Settings().report
+    assert from_query(DEFAULT_REPORT, query) == from_query(DEFAULT_REPORT, "") == Settings().report
 
 
 def test_options_on_another_runner(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 import pipeline.serving.slots
 from pipeline.batch.run import PreparedJob
 from pipeline.errors import InputError
+from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
 from pipeline.serving import bodies
-from pipeline.serving.settings import USUAL_REPORT, ReportSettings
 from tests import oracle
 from tests.requests_support import ROWS, ask
 from tests.serving_support import (
@@ -159,7 +159,7 @@ def test_a_graph_is_built_once_for_equal_options(tmp_path: Path, monkeypatch: py
 
     class Counted(PreparedJob):
         def __init__(self, job: Any, options: Any) -> None:
-            made.append(job.time_zone or job.utc_offset)
+            made.append(job.report.time_zone or job.report.utc_offset)
             super().__init__(job, options)
 
     monkeypatch.setattr(pipeline.serving.slots, "PreparedJob", Counted)
@@ -180,7 +180,7 @@ def test_a_request_gets_the_slot_that_has_its_graph(tmp_path: Path, monkeypatch:
 
     class Noted(PreparedJob):
         def __init__(self, job: Any, options: Any) -> None:
-            made.append(job.impressions_factor)
+            made.append(job.report.impressions_factor)
             super().__init__(job, options)
 
     monkeypatch.setattr(pipeline.serving.slots, "PreparedJob", Noted)
@@ -188,7 +188,7 @@ def test_a_request_gets_the_slot_that_has_its_graph(tmp_path: Path, monkeypatch:
     pool = app.config["slots"]
     for factor in ("1", "1", "2", "2", "1", "0.1"):
         assert ask(app, impressions_factor=factor).body.decode() == oracle.report(ROWS, factor=factor)
-        first, second = (pool.checkout(USUAL_REPORT) for _ in range(2))
+        first, second = (pool.checkout(DEFAULT_REPORT) for _ in range(2))
         for slot in (first, second):
             slot.__enter__()
         for slot in (first, second):  # so that the slot of this report is not the last one that was used

@@ -9,9 +9,9 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from pipeline.engine.runners import beam_options
 from pipeline.errors import OptionError, RejectsError, UsageError
+from pipeline.model.settings import ReportSettings
 from pipeline.serving import staging
 from pipeline.serving.problems import ProblemError
-from pipeline.serving.settings import ReportSettings
 from pipeline.serving.staging import StagedJob, check_staging
 from pipeline.storage.files import InputFile
 from tests.memory_bucket import OBJECTS

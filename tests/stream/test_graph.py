@@ -24,6 +24,7 @@ from pipeline import hourly_table, scale_impressions
 from pipeline.formats.decoding import Block, BrokenBlock
 from pipeline.formats.messages import Message, group_messages
 from pipeline.model.events import Batch
+from pipeline.model.settings import ReportSettings
 from pipeline.model.table import csv_text
 from pipeline.model.tally import Summary
 from pipeline.schema import Event
@@ -187,9 +188,8 @@ def test_how_many_ids_came_is_told_at_the_time_they_were_found() -> None:
 def test_what_flows_together_is_coded_alike(deduplicate: bool, resume: bool) -> None:
     """Engines take over the bytes."""
     pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--streaming"]))
-    job = StreamJob(
-        "out", ids_output="ids", deduplicate=deduplicate, resume=resume, id_parts=4, allowed_lateness_seconds=60
-    )
+    report = ReportSettings(deduplicate=deduplicate)
+    job = StreamJob("out", report, ids_output="ids", resume=resume, id_parts=4, allowed_lateness_seconds=60)
     _ = pipeline | beam.Create([block(HOUR)]) | graph.HourlyStream(job)
     parts = pipeline.to_runner_api().components
     flattens = [one for one in parts.transforms.values() if one.spec.urn == common_urns.primitives.FLATTEN.urn]

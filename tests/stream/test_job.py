@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.model.settings import ReportSettings
 from pipeline.stream.job import StreamJob
 
 JOB = StreamJob("out", ids_output="ids")
@@ -13,9 +14,9 @@ JOB = StreamJob("out", ids_output="ids")
 @pytest.mark.parametrize(
     "change",
     [
-        {"utc_offset": "+05:30"},
-        {"time_zone": "Europe/Paris"},
-        {"deduplicate": True},
+        {"report": ReportSettings("+05:30")},
+        {"report": ReportSettings(time_zone="Europe/Paris")},
+        {"report": ReportSettings(deduplicate=True)},
         {"id_parts": 2},
         {"ids_output": None},
     ],
@@ -30,7 +31,7 @@ def test_what_counts_hours_or_ids_in_another_way(change: dict[str, Any]) -> None
         {"ids_output": "elsewhere"},
         {"rejects_output": "bad"},
         {"early_firing_seconds": 5},
-        {"impressions_factor": "2"},
+        {"report": ReportSettings(impressions_factor="2")},
         {"patterns": ("a",)},
         {"token": "x"},
         {"started": 1},

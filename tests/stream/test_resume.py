@@ -10,6 +10,7 @@ from pipeline.engine.metrics import COUNTS
 from pipeline.formats.decoding import Block
 from pipeline.model.duplicates import event_keys
 from pipeline.model.ids import merge_pieces
+from pipeline.model.settings import ReportSettings
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import kept, ledger_of
 from pipeline.stream.resume import HOURS, IDS, EarlierRuns, contribute
@@ -47,7 +48,7 @@ def test_counts_and_ids_by_the_hour(ids: bool, tmp_path: Path) -> None:
 
 
 def test_the_events_themselves_where_duplicates_are_dropped(tmp_path: Path) -> None:
-    found = earlier(StreamJob(str(tmp_path), ids_output="ids", deduplicate=True))
+    found = earlier(StreamJob(str(tmp_path), ReportSettings(deduplicate=True), ids_output="ids"))
     assert found[HOURS] == found[IDS] == []
     (batch,) = found["batches"]
     assert sorted(event_keys(batch).to_list()) == sorted(event_keys(BLOCK.decode(True, None)).to_list())

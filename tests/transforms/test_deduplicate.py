@@ -35,6 +35,7 @@ from pipeline.formats.messages import Message, group_messages
 from pipeline.model.duplicates import (
     merge_events,
 )
+from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.stream.graph import DecodeStream, HourlyStream
 from pipeline.stream.job import StreamJob
@@ -95,7 +96,8 @@ def run_files(folder: Path, files: list[bytes], runner: str = "FnApiRunner", **o
     for number, data in enumerate(files):
         (folder / "in" / f"{number}.json").write_bytes(data)
     inputs = tuple(find_files([str(folder / "in")]))
-    job = Job(inputs, str(folder / "report.csv"), ids_output=str(folder / "ids"), deduplicate=True, **options)
+    report = ReportSettings(deduplicate=True)
+    job = Job(inputs, str(folder / "report.csv"), report, ids_output=str(folder / "ids"), **options)
     return run_job(job, beam_options([f"--runner={runner}", support.NO_DOWNLOAD]))
 
 
@@ -146,7 +148,8 @@ def run_blocks(folder: Path, steps: list[Any], **options: Any) -> None:
 
 
 def stream_job(folder: Path, **options: Any) -> StreamJob:
-    return StreamJob(str(folder), deduplicate=True, ids_output=str(folder / "ids"), late_at_once=True, **options)
+    report = ReportSettings(deduplicate=True)
+    return StreamJob(str(folder), report, ids_output=str(folder / "ids"), late_at_once=True, **options)
 
 
 def test_a_stream(tmp_path: Path) -> None:
