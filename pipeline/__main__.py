@@ -11,9 +11,9 @@ def main() -> int:
     """Runs the command line; returns the exit code, 130 where Ctrl-C comes before it runs."""
     try:
         with _ctrl_c_ends_it():
-            from pipeline.engine.imports import lean
+            from pipeline.engine.imports import trimmed_imports
 
-            with lean(sys.argv[1:]):
+            with trimmed_imports(sys.argv[1:]):
                 from pipeline.cli.main import run_program
 
         return run_program()

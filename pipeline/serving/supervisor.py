@@ -11,7 +11,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.imports import lean
+from pipeline.engine.imports import trimmed_imports
 from pipeline.errors import PipelineError, UsageError
 from pipeline.serving import journal
 from pipeline.serving.resources import SERVED, bound_memory, runtime_folder
@@ -53,7 +53,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
     """Runs a worker in its process. Workers load Beam, the parent never does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
-    with lean([*settings.beam_arguments, settings.staging or ""]):
+    with trimmed_imports([*settings.beam_arguments, settings.staging or ""]):
         from pipeline.serving import worker
 
     worker.work(settings, listener, folder, ready)
