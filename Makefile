@@ -22,9 +22,10 @@ test: .venv/ready  ## all tests that need nothing but pip
 pythons:  ## all tests on each other Python of 3.10 to 3.13 that the machine has
 	.ci/pythons | while read -r python; do clone=$$(mktemp -d) && git clone --quiet . $$clone && $(MAKE) -C $$clone test PYTHON=$$python </dev/null || exit 1; rm -rf $$clone; done
 
-check: .venv/ready  ## lint, format, types, walls between rooms
+check: .venv/ready  ## lint, format, spelling, types, imports between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
