@@ -17,10 +17,16 @@ run: .venv/ready  ## the report of the sample
 	@cat $(REPORT)
 
 test: .venv/ready  ## all tests that need nothing but pip
-	$(BIN)/python -m pytest -n auto --ignore=tests/integration
+	$(BIN)/python -m pytest -n auto --ignore=tests/integration $(TESTS)
 
-pythons:  ## all tests on each other Python of 3.10 to 3.13 that the machine has
-	.ci/pythons | while read -r python; do clone=$$(mktemp -d) && git clone --quiet . $$clone && $(MAKE) -C $$clone test PYTHON=$$python </dev/null || exit 1; rm -rf $$clone; done
+# What differs between versions of Python is tried: imports, types, decoding, dates, the command line, a compiled scanner.
+PYTHONS_TESTS ?= tests/model tests/batch tests/formats tests/native/test_loader.py tests/cli/test_main.py tests/cli/test_options.py
+
+pythons:  ## a choice of the tests on each other Python of 3.10 to 3.13 that the machine has
+	.ci/pythons | while read -r python; do \
+	  clone=$$(mktemp -d) && git clone --quiet . $$clone && $(MAKE) -C $$clone test PYTHON=$$python TESTS="$(PYTHONS_TESTS)" </dev/null || exit 1; \
+	  rm -rf $$clone; \
+	done
 
 check: .venv/ready  ## lint, format, spelling, types, imports between packages
 	$(BIN)/ruff check .
