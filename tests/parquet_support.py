@@ -15,7 +15,7 @@ from pipeline.formats.decoding import AnyBlock
 from pipeline.formats.parquet import GroupBlock, ParquetReader
 from pipeline.formats.parquet_files import LocalFile, Pieces
 from pipeline.formats.parquet_pages import Chunk, read_groups
-from pipeline.formats.readers import Source
+from pipeline.formats.reader import Source
 from pipeline.model.events import Batch
 from tests import support
 

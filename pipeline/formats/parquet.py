@@ -16,7 +16,7 @@ from pipeline.formats.decoding import AnyBlock, Decoded
 from pipeline.formats.parquet_files import FileStream, LocalFile, Pieces
 from pipeline.formats.parquet_pages import Chunk, read_as_dictionary, read_groups, without_arrow_types
 from pipeline.formats.parquet_rows import check_columns, damaged, decode_rows
-from pipeline.formats.readers import Reader, Source
+from pipeline.formats.reader import Reader, Source
 from pipeline.model.events import Batch
 from pipeline.schema import FIELDS
 

@@ -1,54 +1,15 @@
 """Readers of open files, one class for each format: how many parts a file has, and the blocks of each part."""
 
-import abc
 import io
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from pipeline.errors import InputError
 from pipeline.formats.blocks import BLOCK_BYTES, LineReader, first_bytes, head_of, is_array, read_blocks
 from pipeline.formats.content import JSON, PARQUET, Form, check_form, check_within, form_of_name, form_within
 from pipeline.formats.decoding import AnyBlock
+from pipeline.formats.reader import Reader, Source
 from pipeline.storage.compression import Codec
-
-
-class Source(NamedTuple):
-    """An open file. name: what messages call it. size: bytes when it was listed, 0 if the file system does not say.
-
-    stream: binary, can seek. is_local: whether it is a file on this machine.
-    """
-
-    stream: BinaryIO
-    name: str
-    size: int
-    is_local: bool = False
-
-    def check_read(self, position: int) -> None:
-        """InputError where the file ended before its size. position: how many bytes were read."""
-        if position < self.size:
-            raise InputError(f"{self.name}: ends at byte {position}, but had {self.size} bytes when the run began")
-
-
-class Reader(abc.ABC):
-    """Reads an open file of a format in parts, which can be read by different workers. parts: how many."""
-
-    parts = 1
-    is_compressed = False
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    @abc.abstractmethod
-    def read_part(self, part: int) -> Iterator[AnyBlock]:
-        """The blocks of a part. Raises InputError where it cannot be read to its end."""
-
-    @abc.abstractmethod
-    def size(self) -> int:
-        """Where the last block must end, in the unit of the blocks' spans; found otherwise, once all is read."""
-
-    def position(self) -> int:
-        """How many bytes of the file were read."""
-        return self._source.stream.tell()
 
 
 class LinesReader(Reader):

@@ -19,7 +19,8 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.formats.blocks import BLOCK_BYTES
 from pipeline.formats.content import form_of_name
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
-from pipeline.formats.readers import Reader, Source, open_plain, open_reader
+from pipeline.formats.reader import Reader, Source
+from pipeline.formats.readers import open_plain, open_reader
 from pipeline.model.balance import Ledger
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, has_changed, is_io_error, is_local, measured
 
