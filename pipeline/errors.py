@@ -39,6 +39,10 @@ class InputError(PipelineError):
     """A source as a whole cannot be read: an array that breaks off or is not JSON, damaged compression."""
 
 
+class TooLargeError(InputError):
+    """A source is larger, after decompression and decoding, than the caller allows."""
+
+
 class OutputError(PipelineError):
     """An output cannot be written."""
 

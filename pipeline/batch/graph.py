@@ -43,7 +43,8 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[str]:
         job, settings = self.job, self.job.report
-        blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> ReadBlocks(spread=not self.one_worker)
+        read = ReadBlocks(spread=not self.one_worker, max_decoded_bytes=job.max_decoded_bytes)
+        blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> read
         want_ids = bool(job.ids_output) or settings.deduplicate
         decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output), settings.skip_rejects)
         batches = decoded.batches

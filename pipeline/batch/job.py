@@ -18,6 +18,7 @@ class Job:
       ids_output, rejects_output, chart_output: paths; None: not written.
       id_partitions: partitions that ids are shuffled in, a power of two; None: chosen by the input's size.
       chart_page: what chart_output holds before and after the report's CSV.
+      max_decoded_bytes: of each input, where its format stands for more than it holds (Parquet); None: any number.
       durable: sync the report to the disk before it appears (4 ms). Ids, which may be many, are never synced.
       token: names the temporary files of the run.
     """
@@ -31,6 +32,7 @@ class Job:
     id_partitions: int | None = None
     chart_output: str | None = None
     chart_page: tuple[str, str] = ("", "")
+    max_decoded_bytes: int | None = None
     durable: bool = True
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 

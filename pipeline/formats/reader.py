@@ -11,13 +11,12 @@ from pipeline.formats.decoding import AnyBlock
 class Source(NamedTuple):
     """An open file. name: what messages call it. size: bytes when it was listed, 0 if the file system does not say.
 
-    stream: binary, can seek. is_local: whether it is a file on this machine.
+    stream: binary, can seek.
     """
 
     stream: BinaryIO
     name: str
     size: int
-    is_local: bool = False
 
     def check_read(self, position: int) -> None:
         """InputError where the file ended before its size. position: how many bytes were read."""

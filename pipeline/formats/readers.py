@@ -82,12 +82,25 @@ class _Counted(io.RawIOBase):
         return got
 
 
-def open_reader(source: Source, file_name: str, cell_bytes: int = BLOCK_BYTES, array: bool = True) -> Reader:
+def open_reader(
+    source: Source,
+    file_name: str,
+    cell_bytes: int = BLOCK_BYTES,
+    array: bool = True,
+    max_decoded_bytes: int | None = None,
+) -> Reader:
     """The reader for a file's format, told by its name's suffix, else by its first bytes.
 
-    file_name: its path. cell_bytes: of a part of JSON Lines. array: whether it may be a JSON array; if it is known not
-    to be one, its first bytes need not be fetched. Raises:
+    Args:
+      source: the open file.
+      file_name: its path.
+      cell_bytes: size of a part of JSON Lines or Parquet.
+      array: whether it may be a JSON array; if it is known not to be one, its first bytes need not be fetched.
+      max_decoded_bytes: of Parquet, after decompression and decoding; None: any number.
+
+    Raises:
       InputError: it is not what its name says, or of no format that can be read.
+      TooLargeError: it has more than max_decoded_bytes; also while it is read.
     """
     form, head = form_of_name(file_name), None
     if form != PARQUET and (array or form != JSON or not source.size):
@@ -96,7 +109,7 @@ def open_reader(source: Source, file_name: str, cell_bytes: int = BLOCK_BYTES, a
     if form == PARQUET:
         from pipeline.formats.parquet import ParquetReader  # 50 ms
 
-        return ParquetReader(source, cell_bytes)
+        return ParquetReader(source, cell_bytes, max_decoded_bytes)
     if form and form.codec:
         if not (head and head.rest):
             raise InputError(f"{source.name}: cannot be read: it is empty, not even the header of a compressed file")

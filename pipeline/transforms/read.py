@@ -22,7 +22,7 @@ from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
 from pipeline.formats.reader import Reader, Source
 from pipeline.formats.readers import open_plain, open_reader
 from pipeline.model.balance import Ledger
-from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, has_changed, is_io_error, is_local, measured
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, has_changed, is_io_error, measured
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 LARGE_BYTES = 256 * 1024 * 1024
@@ -30,15 +30,24 @@ LARGE_BYTES = 256 * 1024 * 1024
 
 
 @contextmanager
-def open_file(file: InputFile, cell_bytes: int = BLOCK_BYTES, array: bool = True) -> Iterator[Reader]:
-    """Opens a file by its format: Parquet has one part per row group, plain JSON Lines one per 4 MiB, others just one.
+def open_file(
+    file: InputFile, cell_bytes: int = BLOCK_BYTES, array: bool = True, max_decoded_bytes: int | None = None
+) -> Iterator[Reader]:
+    """Opens a file by its format: JSON Lines and Parquet have one part per 4 MiB, others just one.
 
-    The format is as the name says, else as the first bytes say. A file of one cell or less has one part. array: whether
-    it may be a JSON array; where it is known not to be one, its first bytes need not be fetched. Raises:
+    The format is as the name says, else as the first bytes say. A file of one cell or less has one part.
+
+    Args:
+      file: the file.
+      cell_bytes: size of a part.
+      array: whether it may be a JSON array; where it is known not to be one, its first bytes need not be fetched.
+      max_decoded_bytes: as Job has it.
+
+    Raises:
       InputError: it cannot be opened, or not read to its end; also while its parts are read.
     """
     with _opened(file) as source:
-        yield open_reader(source, file.path, cell_bytes, array)
+        yield open_reader(source, file.path, cell_bytes, array, max_decoded_bytes)
 
 
 @contextmanager
@@ -53,7 +62,7 @@ def _opened(file: InputFile) -> Iterator[Source]:
     try:
         with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
             size = _size(stream) if file.size == SIZE_UNKNOWN else file.size
-            yield Source(stream, file.name, size, is_local(file.path))
+            yield Source(stream, file.name, size)
             if has_changed(file, stream):
                 raise InputError(f"{file.name}: was replaced, or written to, since the run began")
     except Exception as error:
@@ -71,8 +80,8 @@ def _size(stream: BinaryIO) -> int:
 class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     """Restrictions are ranges of a file's parts, so every split falls between records by construction."""
 
-    def __init__(self, cell_bytes: int, keep_broken: bool) -> None:
-        self._cell_bytes, self._keep_broken = cell_bytes, keep_broken
+    def __init__(self, cell_bytes: int, keep_broken: bool, max_decoded_bytes: int | None = None) -> None:
+        self._cell_bytes, self._keep_broken, self._max_decoded_bytes = cell_bytes, keep_broken, max_decoded_bytes
 
     def initial_restriction(self, file: InputFile) -> OffsetRange:
         try:
@@ -114,7 +123,7 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         parts, split, ledger = _claims(tracker), tracker.current_restriction(), Ledger(file.path)
         offset = split.start * self._cell_bytes
         try:
-            with open_file(file, self._cell_bytes, array=split.stop == 1) as reader:
+            with open_file(file, self._cell_bytes, split.stop == 1, self._max_decoded_bytes) as reader:
                 blocks = _read(reader, parts, offset)
                 hold = file.size <= self._cell_bytes
                 yield from _balanced(blocks, file, ledger, hold, lambda: _end(reader, tracker, ledger))
@@ -129,15 +138,14 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
 
 
 class _ReadWhole(beam.DoFn):  # type: ignore[misc]
-    """Reads all parts of a file where it came in, split as Beam would."""
+    """Reads all parts of a file where it came in, with one reader."""
 
     def __init__(self, parts: _ReadBlocks) -> None:
         self._parts = parts
 
     def process(self, file: InputFile) -> Iterator[AnyBlock]:
         file = measured(file)
-        for restriction in self._parts.split(file, self._parts.initial_restriction(file)):
-            yield from self._parts.process(file, self._parts.create_tracker(restriction))
+        yield from self._parts.process(file, self._parts.create_tracker(self._parts.initial_restriction(file)))
 
 
 def _read(reader: Reader, parts: Iterator[int], seen: int) -> Iterator[AnyBlock]:
@@ -217,14 +225,28 @@ class _List(beam.DoFn):  # type: ignore[misc]
 class ReadBlocks(beam.PTransform):  # type: ignore[misc]
     """Reads files: PCollection[InputFile] -> PCollection[AnyBlock].
 
-    Plain JSON Lines are split by cells of cell_bytes, Parquet by row groups; compressed files and JSON arrays are
-    read by one worker each. Raises InputError where a source as a whole cannot be read; with keep_broken that is a
-    BrokenBlock. spread: over workers; where there is only one, to ask for the parts is no stage of its own.
+    Plain JSON Lines are split by cells of cell_bytes, Parquet by runs of row groups of that size; compressed files and
+    JSON arrays are read by one worker each. Raises InputError where a source as a whole cannot be read; with
+    keep_broken that is a BrokenBlock.
     """
 
-    def __init__(self, cell_bytes: int = BLOCK_BYTES, keep_broken: bool = False, spread: bool = True) -> None:
+    def __init__(
+        self,
+        cell_bytes: int = BLOCK_BYTES,
+        keep_broken: bool = False,
+        spread: bool = True,
+        max_decoded_bytes: int | None = None,
+    ) -> None:
+        """Sets how files are read.
+
+        Args:
+          cell_bytes: size of the parts of a file that workers share.
+          keep_broken: emit what cannot be read of a source as a BrokenBlock.
+          spread: over workers. Where there is only one, to ask for the parts is no stage of its own.
+          max_decoded_bytes: as Job has it.
+        """
         super().__init__()
-        parts = _ReadBlocks(cell_bytes, keep_broken)
+        parts = _ReadBlocks(cell_bytes, keep_broken, max_decoded_bytes)
         self._do_fn = parts if spread else _ReadWhole(parts)
 
     def expand(self, files: beam.PCollection[InputFile]) -> beam.PCollection[AnyBlock]:

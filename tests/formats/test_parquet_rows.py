@@ -16,7 +16,7 @@ from pipeline.formats.parquet import ParquetReader
 from pipeline.formats.reader import Source
 from pipeline.schema import check_event
 from tests import support
-from tests.parquet_support import GOOD, KINDS, decoded
+from tests.parquet_support import GOOD, KINDS, decoded, write
 from tests.reading_support import EVENTS, columns, parquet, read
 
 ROW = st.tuples(
@@ -164,6 +164,22 @@ def test_parquet_with_a_column_twice(tmp_path: Path) -> None:
 
 
 def test_parquet_with_text_that_is_no_utf_8(tmp_path: Path) -> None:
-    bad = pa.StringArray.from_buffers(1, pa.array([0, 1], pa.int32()).buffers()[1], pa.py_buffer(b"\xff"))
-    with pytest.raises(InputError, match=r"a.parquet: row 0: damaged Parquet"):
-        read(parquet(tmp_path / "a.parquet", {"id": bad, "event": ["video_25"], "timestamp": [1]}))
+    texts = {"id": [b"a", b"\xff", b"b", b"c"], "event": [b"video_25", b"video_25", b"\xe9", b"video_50"]}
+    data = {name: pa.array(column, pa.binary()).view(pa.string()) for name, column in texts.items()}
+    batch = read(parquet(tmp_path / "a.parquet", {**data, "timestamp": [1, 2, 3, 4]}))
+    assert support.batch_rows(batch) == [("a", "video_25", 1), ("c", "video_50", 4)]
+    assert [str(reject) for reject in batch.rejects] == [
+        "a.parquet: row 1: id is not UTF-8",
+        "a.parquet: row 2: event is not UTF-8",
+    ]
+    assert [json.loads(reject.raw) for reject in batch.rejects] == [
+        {"id": "\\xff", "event": "video_25", "timestamp": 2},
+        {"id": "b", "event": "\\xe9", "timestamp": 3},
+    ]
+
+
+def test_a_reject_of_large_values_keeps_their_beginning(tmp_path: Path) -> None:
+    write(tmp_path / "a", [("x" * 100_000, "y" * 100_000, 1)])
+    (reject,) = decoded(tmp_path / "a").rejects
+    assert len(reject.raw) == 1024
+    assert len(reject.reason) < 200

@@ -4,7 +4,6 @@ import bz2
 import gzip
 import json
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
-from pipeline.formats.parquet import GroupBlock, RowBlock
 from pipeline.model.events import Batch
 from pipeline.storage.files import InputFile
 from pipeline.storage.matching import find_files
@@ -190,8 +188,8 @@ def test_parquet_of_any_row_groups(group: int, dictionary: bool, compression: st
     options = {"row_group_size": group, "use_dictionary": dictionary, "compression": compression}
     file = parquet(tmp_path / "a.parquet", columns(EVENTS), **options)
     assert rows(read(file)) == rows(read(file, 1)) == ROWS
-    with open_file(file) as small, open_file(file, cell_bytes=1) as large:
-        assert (small.parts, large.parts) == (1, -(-200 // group))
+    with open_file(file) as small, open_file(file, cell_bytes=1) as large, open_file(file, file.size // 3 + 1) as some:
+        assert (small.parts, large.parts, some.parts) == (1, -(-200 // group), min(-(-200 // group), 3))
 
 
 @pytest.mark.parametrize(
@@ -218,43 +216,6 @@ def test_parquet_of_more_rows_than_a_block(tmp_path: Path) -> None:
     assert batch.read == count
     assert [reject.index for reject in batch.rejects] == [70_001, 140_000]
     assert len(set(batch.ids.to_list())) == count - 2
-
-
-MIXED = [event("a", "video_25", 1), event("", "video_25", 2), event("b", "click", 3), event("c", "video_50", -1)] * 30
-
-
-@pytest.mark.parametrize("compression", ["none", "snappy"])
-@pytest.mark.parametrize(("limit", "value"), [("GROUP_ROWS", 49), ("GROUP_BYTES", 10)])
-def test_large_row_groups_are_read_by_blocks_of_rows_and_give_the_same(
-    limit: str, value: int, compression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    between = {"id": [], "x": list(range(120)), "event": [], "timestamp": []}
-    file = parquet(tmp_path / "a.parquet", between | columns(MIXED), row_group_size=50, compression=compression)
-    by_group = blocks_of(file)
-    assert [type(block) for block in by_group] == [GroupBlock] * 3
-    monkeypatch.setattr("pipeline.formats.parquet." + limit, value)
-    monkeypatch.setattr("pipeline.formats.parquet.ROWS_A_BLOCK", 20)
-    by_rows = blocks_of(file)
-    assert any(isinstance(block, RowBlock) for block in by_rows)
-    assert max(len(block.decode(True, None).codes) for block in by_rows if isinstance(block, RowBlock)) == 5
-    one, other = (Batch.concat([block.decode(True, None) for block in blocks]) for blocks in (by_group, by_rows))
-    assert support.batch_rows(one) == support.batch_rows(other)
-    assert one.rejects == other.rejects
-    assert [reject.index for reject in one.rejects] == [k for k in range(120) if k % 4]
-
-
-def blocks_of(file: InputFile) -> list[AnyBlock]:
-    with open_file(file) as reader:
-        return [block for part in range(reader.parts) for block in reader.read_part(part)]
-
-
-def test_a_row_group_is_decoded_without_its_file_and_in_another_process(tmp_path: Path) -> None:
-    file = parquet(tmp_path / "a.parquet", columns(EVENTS), row_group_size=70)
-    blocks = blocks_of(file)
-    os.remove(file.path)
-    shipped = pickle.loads(pickle.dumps(blocks))
-    assert rows(Batch.concat([block.decode(True, None) for block in shipped])) == ROWS
-    assert all(0 < block.nbytes < file.size for block in blocks)
 
 
 @pytest.mark.parametrize("data", [columns([]), columns(EVENTS[:1])])
@@ -326,7 +287,7 @@ def damaged_parquet() -> bytes:
         ("empty.jsonl.gz", b"", range(1), "it is empty"),
         ("x.jsonl.deflate", LINES, range(1), "compression is not supported"),
         ("gone.jsonl", None, range(1), "cannot be read"),
-        ("no.parquet", b"PAR1", range(1), "not a Parquet file"),
+        ("no.parquet", b"PAR1", range(1), "damaged Parquet"),
         ("bad.parquet", damaged_parquet(), range(50, 151), ""),
     ],
 )
