@@ -1,6 +1,7 @@
 """The errors a user can cause. Each message is one line that says where and why."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -33,6 +34,24 @@ class UsageError(PipelineError):
 
 class OptionError(UsageError):
     """An option is missing or has a bad value. Its name begins the message; the command line puts the dashes before."""
+
+
+class ZoneError(UsageError):
+    """A time zone or UTC offset cannot be used, but another value can.
+
+    Args:
+      problem: what is wrong with the given value.
+      parameter: name of the parameter to use instead, "utc_offset" or "time_zone".
+      value: its value.
+    """
+
+    def spelled(self, spell: Callable[[str, str], str]) -> UsageError:
+        """Returns the error with its advice as the user types it; spell: of a parameter's name and value."""
+        problem, parameter, value = self.args
+        return UsageError(f"{problem}: use {spell(parameter, value)}")
+
+    def __str__(self) -> str:
+        return str(self.spelled("{}={}".format))
 
 
 class InputError(PipelineError):

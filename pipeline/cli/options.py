@@ -19,11 +19,11 @@ from pipeline.cli.chart_page import CSV_PLACE, report_page
 from pipeline.cli.standard import STANDARD
 from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.engine.runners import LOCAL_RUNNERS, Parser, complete
-from pipeline.errors import UsageError
-from pipeline.model.hours import DEFAULT_UTC_OFFSET
+from pipeline.errors import UsageError, ZoneError
 from pipeline.model.ids import MAX_PARTITIONS
 from pipeline.model.settings import ReportSettings
 from pipeline.model.table import DEFAULT_FACTOR
+from pipeline.model.zones import DEFAULT_UTC_OFFSET
 from pipeline.storage.files import InputFile, shown
 from pipeline.storage.matching import find_files
 from pipeline.storage.suffixes import Kind, check_suffix
@@ -175,7 +175,10 @@ def is_stream(options: PipelineOptions) -> bool:
 
 
 def _check_values(options: ReportOptions) -> None:
-    options.report_settings()
+    try:
+        options.report_settings()
+    except ZoneError as error:
+        raise error.spelled("--{} {}".format) from None
     partitions = options.id_partitions
     if partitions is not None and (not 2 <= partitions <= MAX_PARTITIONS or partitions.bit_count() > 1):
         raise UsageError(f"--id_partitions {partitions}: must be a power of two from 2 to {MAX_PARTITIONS}")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.cli.arguments import canonical
 from pipeline.errors import UsageError
-from pipeline.model.hours import DEFAULT_UTC_OFFSET
 from pipeline.model.settings import DEFAULT_REPORT, PARAMETERS
+from pipeline.model.zones import DEFAULT_UTC_OFFSET
 from pipeline.serving.journal import FORMATS
 from pipeline.serving.settings import Settings
 

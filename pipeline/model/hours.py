@@ -1,14 +1,12 @@
 """Hours of local clocks: at a fixed offset from UTC, or in a time zone with its summer time.
 
-Rules are those of package tzdata, not of the machine, so that workers agree. A zone's offsets differ by whole hours (or
-it is refused), so its hours begin at one minute past each hour of UTC, whatever the season; only their names change.
+A zone's offsets differ by whole hours (or it is refused), so its hours begin at one minute past each hour of UTC,
+whatever the season; only their names change.
 """
 
 import datetime
-import difflib
 import functools
-import importlib.resources
-import re
+import time
 import zoneinfo
 from collections.abc import Iterator
 from typing import Any
@@ -16,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, ZoneError
+from pipeline.model.zones import DEFAULT_UTC_OFFSET, check_time_zone, offset_text, parse_utc_offset, tzinfo_of
 
 HOUR = 3600
-DEFAULT_UTC_OFFSET = "+01:00"
 
 _Seconds = npt.NDArray[np.int64]
 
@@ -41,15 +39,21 @@ class HourClock:
     """
 
     def __init__(self, zone: str = DEFAULT_UTC_OFFSET) -> None:
-        tz = _tzinfo(zone)
+        tz = tzinfo_of(zone)
         self.zone = zone
         self.phase, self._cuts = _shape(zone) if isinstance(tz, zoneinfo.ZoneInfo) else (_offset(tz, 0) % HOUR, None)
 
     @classmethod
     def parse(cls, utc_offset: str | None = None, time_zone: str | None = None) -> "HourClock":
-        """The clock of an offset (as "+01:00", up to 18 hours) or a zone of the IANA database; of neither: +01:00.
+        """Returns the clock of a fixed offset or of a time zone; without either, that of +01:00.
 
-        Raises UsageError: both, a bad offset, an unknown zone, or one whose offsets differ by less than whole hours.
+        Args:
+          utc_offset: as "+01:00", up to 18 hours.
+          time_zone: a name of the IANA database, as "Europe/Paris".
+
+        Raises:
+          UsageError: both are given, the offset is malformed, or the zone is unknown or has offsets since 1970 that
+            are not whole hours apart. ZoneError where another value would do.
         """
         if time_zone is None:
             text = DEFAULT_UTC_OFFSET if utc_offset is None else utc_offset
@@ -57,8 +61,7 @@ class HourClock:
             return cls(text)
         if utc_offset is not None:
             raise UsageError(f"a UTC offset ({utc_offset}) and a time zone ({time_zone}): only one of them sets hours")
-        if time_zone not in zone_names():
-            raise UsageError(_unknown(time_zone))
+        check_time_zone(time_zone)
         return cls(time_zone)
 
     def __reduce__(self) -> tuple[type["HourClock"], tuple[str]]:
@@ -107,54 +110,25 @@ def closing(ends: Any, allowed: int, started: int) -> Any:
     return np.minimum(np.maximum(ends, started) + allowed, _NEVER)
 
 
-def parse_utc_offset(text: str) -> int:
-    """Seconds east of UTC of an offset as "+01:00", up to 18 hours; UsageError for anything else."""
-    match = re.fullmatch(r"([+-])(\d\d):([0-5]\d)", text, re.ASCII)
-    seconds = int(match[2]) * HOUR + int(match[3]) * 60 if match else 19 * HOUR
-    if not match or seconds > 18 * HOUR:
-        raise UsageError(f"UTC offset {text[:50]!r} is not of the form +01:00, up to 18:00")
-    return -seconds if match[1] == "-" else seconds
-
-
-@functools.lru_cache(64)
-def _tzinfo(zone: str) -> datetime.tzinfo:
-    if zone[:1] in ("+", "-"):
-        return datetime.timezone(datetime.timedelta(seconds=parse_utc_offset(zone)))
-    with importlib.resources.files("tzdata").joinpath("zoneinfo", *zone.split("/")).open("rb") as file:
-        return zoneinfo.ZoneInfo.from_file(file, key=zone)
-
-
-@functools.cache
-def zone_names() -> frozenset[str]:
-    """The names of all time zones."""
-    return frozenset(importlib.resources.files("tzdata").joinpath("zones").read_text("ascii").split())
-
-
-def _unknown(name: str) -> str:
-    """Why a name is no time zone, with the name that may have been meant."""
-    known = {alias.lower(): zone for zone in sorted(zone_names()) for alias in (zone.rsplit("/")[-1], zone)}
-    close = difflib.get_close_matches(name.lower()[:50], known, 1, cutoff=0.7)
-    meant = f"; was {known[close[0]]} meant?" if close else ": names are those of the IANA database, as Europe/Paris"
-    return f"unknown time zone {name[:50]!r}{meant}"
-
-
 @functools.lru_cache(1 << 16)
 def _label(zone: str, start: int) -> str:
     back = _CYCLE if start > _LATE else 0
-    local = (_EPOCH + datetime.timedelta(seconds=start - back)).astimezone(_tzinfo(zone))
+    local = (_EPOCH + datetime.timedelta(seconds=start - back)).astimezone(tzinfo_of(zone))
     return f"{local.year + back // _CYCLE * 400:04d}-{local:%m-%dT%H}:00:00{local.isoformat()[-6:]}"
 
 
 @functools.lru_cache(64)
 def _shape(zone: str) -> tuple[int, _Seconds | None]:
     """A zone's phase, and the changes of its clocks that are not at full hours; UsageError if phases differ."""
-    tz = _tzinfo(zone)
+    tz = tzinfo_of(zone)
     changes = list(_changes(tz, -HOUR, _RULED))
     offsets = {_offset(tz, 0), *(_offset(tz, change) for change in changes if change > 0)}
     phases = {offset % HOUR for offset in offsets}
     if len(phases) > 1:
-        found = ", ".join(_offset_text(offset) for offset in sorted(offsets))
-        raise UsageError(f"time zone {zone}: its offsets since 1970 differ by less than whole hours ({found})")
+        found = ", ".join(offset_text(offset) for offset in sorted(offsets))
+        today = offset_text(_offset(tz, int(time.time())))
+        problem = f"time zone {zone}: its offsets since 1970 differ by less than whole hours ({found}), today {today}"
+        raise ZoneError(problem, "utc_offset", today)
     (phase,) = phases
     cuts = [change for change in changes if (change + phase) % HOUR]
     if cuts and cuts[-1] > _RULED - 366 * _DAY:  # the rule changes clocks so
@@ -185,7 +159,3 @@ def _first(tz: datetime.tzinfo, low: int, high: int) -> int:
 def _offset(tz: datetime.tzinfo, moment: int) -> int:
     offset = datetime.datetime.fromtimestamp(moment, tz).utcoffset()
     return offset.days * _DAY + offset.seconds if offset is not None else 0
-
-
-def _offset_text(offset: int) -> str:
-    return datetime.datetime(2000, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(seconds=offset))).isoformat()[19:]

@@ -3,7 +3,7 @@
 import dataclasses
 import urllib.parse
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, ZoneError
 from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
 from pipeline.serving.resources import cores
 
@@ -23,7 +23,10 @@ def from_query(settings: ReportSettings, query: str) -> ReportSettings:
         if name == "utc_offset" and "+" in value:
             raise UsageError(f"utc_offset={value[:40]}: in an address + is written %2B")
         values[name] = text
-    return settings.replace(values) if values else settings
+    try:
+        return settings.replace(values) if values else settings
+    except ZoneError as error:
+        raise error.spelled(lambda name, value: f"{name}={urllib.parse.quote(value, safe='/:')}") from None
 
 
 @dataclasses.dataclass(frozen=True)
