@@ -37,7 +37,7 @@ def failed(result: Run, status: int, reason: str, left: tuple[str, ...] = ()) ->
     assert outputs() == sorted(left)
 
 
-HINT = "hint: --rejects_output FILE keeps them there and goes on\n"
+HINT = "hint: use --rejects_output FILE to write invalid records to FILE and continue\n"
 
 
 def rejected(result: Run, count: str, *lines: str, left: tuple[str, ...] = ()) -> None:

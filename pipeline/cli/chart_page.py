@@ -7,12 +7,9 @@ from pathlib import Path
 
 from pipeline import serving
 
-CSV_PLACE = "{the report as CSV}"
-"""The text in a page of `report_page` that is to be replaced by the report."""
-
 _PAGE = Path(serving.__file__).resolve().parent / "page"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-_TEMPLATE = """<!doctype html>
+_BEFORE = """<!doctype html>
 <html lang="en">
 <head>
   <meta charset="utf-8">
@@ -28,7 +25,8 @@ _TEMPLATE = """<!doctype html>
     <h1>Hourly report</h1>
     <noscript><p class="card">The figures and the chart of this report need JavaScript.</p></noscript>
 {report}  </main>
-  <script type="text/csv" id="data">{csv}</script>
+  <script type="text/csv" id="data">"""
+_AFTER = """</script>
   <script>
 {scripts}
 showReport(document.getElementById("data").textContent, {name});
@@ -38,18 +36,12 @@ showReport(document.getElementById("data").textContent, {name});
 """
 
 
-def report_page(name: str) -> str:
-    """The page, with CSV_PLACE where the report belongs. name: of the input, for the title."""
+def report_page(name: str) -> tuple[str, str]:
+    """Returns the page before and after the report's CSV; name: of the input, for the title."""
     (part,) = re.findall(r" *<!-- report:.*?-->\n(.*?) *<!-- end of report -->", _text("index.html"), re.DOTALL)
-    return _TEMPLATE.format(
-        policy=_POLICY,
-        title=html.escape(name),
-        style=_text("style.css"),
-        report=part,
-        csv=CSV_PLACE,
-        scripts=_text("chart.js") + _text("report.js"),
-        name=json.dumps(name).replace("<", "\\u003c"),
-    )
+    before = _BEFORE.format(policy=_POLICY, title=html.escape(name), style=_text("style.css"), report=part)
+    scripts = _text("chart.js") + _text("report.js")
+    return before, _AFTER.format(scripts=scripts, name=json.dumps(name).replace("<", "\\u003c"))
 
 
 def _text(name: str) -> str:

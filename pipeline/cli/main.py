@@ -19,22 +19,30 @@ gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 
 from pipeline.batch.job import Job
 from pipeline.batch.run import build_job, run_job
-from pipeline.cli import standard
-from pipeline.cli.heap import keep_freed_memory
-from pipeline.cli.options import ReportOptions, is_stream, make_job, parse_options, short_usage
+from pipeline.cli import stdio
+from pipeline.cli.delivery import Delivery
+from pipeline.cli.options import (
+    ReportOptions,
+    find_inputs,
+    is_stream,
+    make_job,
+    outputs_of,
+    parse_options,
+    short_usage,
+)
 from pipeline.cli.rejects import describe_rejects
-from pipeline.cli.standard import STANDARD
+from pipeline.cli.stdio import STANDARD
 from pipeline.engine import dataflow, progress
 from pipeline.engine.runners import has_servers
 from pipeline.errors import OptionError, PipelineError, RejectsError, StoppedError, UsageError, one_line
 from pipeline.model.tally import Summary
+from pipeline.model.zones import inverted_zone_warning
 from pipeline.storage.files import shown
 from pipeline.storage.scratch import scratch_folder
-from pipeline.stream.job import StreamJob
 
 _INTERRUPTED = 130  # as shells say of a program that SIGINT ended: 128 + 2
 _TERMINATED = 143  # SIGTERM
-_HINT = "hint: --rejects_output FILE keeps them there and goes on"
+_HINT = "hint: use --rejects_output FILE to write invalid records to FILE and continue"
 
 gc.freeze()
 gc.enable()
@@ -52,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         options = parse_options(arguments)
+        if warning := inverted_zone_warning(options.time_zone):
+            logs.say(f"warning: {warning}")
         with scratch_folder(needed_at_exit=has_servers) as folder:
             (_run_stream if is_stream(options) else _run)(options, folder)
         return 0
@@ -78,22 +88,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: ReportOptions, folder: str) -> None:
     start = time.monotonic()
-    to_stdout = options.output == STANDARD
-    standard.check_standard(STANDARD in options.input, to_stdout)
-    streams = [p for p in dict.fromkeys(options.input) if p == STANDARD or standard.is_pipe(p)]
-    spooled = {p: standard.spool(p, folder, k) for k, p in enumerate(streams)}
-    job = make_job(options, spooled, os.path.join(folder, "report.csv") if to_stdout else options.output)
+    stdio.check_standard(STANDARD in options.input, options.output == STANDARD)
+    streams = [p for p in dict.fromkeys(options.input) if p == STANDARD or stdio.is_pipe(p)]
+    files, sidecars = find_inputs(options, streams)
+    delivery = Delivery(outputs_of(options), folder)
+    files += [stdio.spool(pattern, folder, number) for number, pattern in enumerate(streams)]
+    job = make_job(options, files, delivery.paths)
     if dataflow.is_dataflow(options):
         dataflow.prepare(options, [*options.input, *job.outputs], folder)
         if dataflow.is_detached(options):
             logs.say(dataflow.launch(build_job(job, options.for_engine()), options))
             return
-    keep_freed_memory()
     with progress.shown(sum(file.size for file in job.files)):
         summary = _run_job(job, options)
-    if to_stdout:
-        standard.print_file(job.output)
-    _print_summary(summary, job, "standard output" if to_stdout else shown(job.output), time.monotonic() - start)
+    delivery.deliver()
+    _print_summary(summary, options, len(sidecars), time.monotonic() - start)
 
 
 def _run_job(job: Job, options: ReportOptions) -> Summary:
@@ -124,23 +133,27 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
     with shown_status(functools.partial(look, job)) if works_here(options) else contextlib.nullcontext():
         summary = run_stream(job, options.for_engine())
     logs.say(
-        f"{_counts(summary, job)}, {summary.late} late, "
-        f"{time.monotonic() - start:.1f} s: reports in {shown(job.output)}{_others(job)}"
+        f"{_counts(summary, options)}, {summary.late} late, "
+        f"{time.monotonic() - start:.1f} s: reports in {shown(job.output)}{_others(options)}"
     )
 
 
-def _print_summary(summary: Summary, job: Job, report: str, seconds: float) -> None:
-    logs.say(f"{_counts(summary, job)}, {summary.hours} hours, {seconds:.1f} s: report in {report}{_others(job)}")
+def _print_summary(summary: Summary, options: ReportOptions, sidecars: int, seconds: float) -> None:
+    report = "standard output" if options.output == STANDARD else shown(options.output)
+    left_out = f", {sidecars} sidecar files left out" if sidecars else ""
+    logs.say(
+        f"{_counts(summary, options)}, {summary.hours} hours{left_out}, "
+        f"{seconds:.1f} s: report in {report}{_others(options)}"
+    )
 
 
-def _counts(summary: Summary, job: Job | StreamJob) -> str:
-    dropped = f", {summary.duplicate} duplicates" if job.report.deduplicate else ""
+def _counts(summary: Summary, options: ReportOptions) -> str:
+    dropped = f", {summary.duplicate} duplicates" if options.deduplicate else ""
     return f"{summary.read} events read, {summary.counted} counted, {summary.rejected} rejected{dropped}"
 
 
-def _others(job: Job | StreamJob) -> str:
-    chart = job.chart_output if isinstance(job, Job) else None
-    others = (("ids", job.ids_output), ("rejects", job.rejects_output), ("chart", chart))
+def _others(options: ReportOptions) -> str:
+    others = (("ids", options.ids_output), ("rejects", options.rejects_output), ("chart", options.chart_output))
     return "".join(f", {kind} in {shown(path)}" for kind, path in others if path)
 
 
@@ -159,7 +172,7 @@ def run_program() -> int:
     try:
         return main()
     finally:
-        standard.flush()
+        stdio.flush()
         errors.mute()
 
 

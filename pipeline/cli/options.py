@@ -3,20 +3,22 @@
 import argparse
 import contextlib
 import copy
+import dataclasses
 import itertools
 import json
+import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline.batch.job import Job
 from pipeline.cli.arguments import canonical
-from pipeline.cli.chart_page import CSV_PLACE, report_page
-from pipeline.cli.standard import STANDARD
+from pipeline.cli.chart_page import report_page
+from pipeline.cli.stdio import STANDARD, is_stream_output, output_name
 from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
 from pipeline.engine.runners import LOCAL_RUNNERS, Parser, complete
 from pipeline.errors import UsageError, ZoneError
@@ -26,13 +28,14 @@ from pipeline.model.table import DEFAULT_FACTOR
 from pipeline.model.zones import DEFAULT_UTC_OFFSET
 from pipeline.storage.files import InputFile, shown
 from pipeline.storage.matching import find_files
+from pipeline.storage.output_checks import is_same
 from pipeline.storage.suffixes import Kind, check_suffix
-from pipeline.storage.writable import check_writable, is_same
 from pipeline.stream.job import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS
 from pipeline.version import VERSION
 
 DEFAULT_OUTPUT = "report.csv"
 
+_PROGRAM = ("log_level", "compile")  # options that no runner gets
 _KINDS: dict[str, Kind] = {"output": "CSV", "ids_output": "ids", "rejects_output": "JSON Lines", "chart_output": "HTML"}
 
 
@@ -45,16 +48,15 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         add(
             "--input", action="append", metavar="PATTERN", help="file, glob or folder (repeatable); - is standard input"
         )
-        add("--output", metavar="FILE", help=f"the report (default {DEFAULT_OUTPUT}); - is standard output")
+        add("-o", "--output", metavar="FILE", help=f"the report (default {DEFAULT_OUTPUT}); - is standard output")
         add("--ids_output", metavar="FILE", help="write each unique id once, one a line")
-        add(
-            "--id_partitions",
-            type=_integer,
-            metavar="N",
-            help="partitions that ids are shuffled in, a power of two (default by the input's size; each must fit in "
-            "memory); of a stream: files of ids an hour",
+        rejects = parser.add_mutually_exclusive_group()
+        rejects.add_argument("--rejects_output", metavar="FILE", help="write invalid records to FILE and continue")
+        rejects.add_argument(
+            "--skip_rejects",
+            action="store_true",
+            help="drop invalid records and continue; the summary counts them",
         )
-        add("--rejects_output", metavar="FILE", help="write invalid records there and go on")
         add("--chart_output", metavar="FILE.html", help="write the report with its chart as a page that works offline")
         add("--utc_offset", metavar="+HH:MM", help=f"the report's hours (default {DEFAULT_UTC_OFFSET})")
         add("--time_zone", metavar="NAME", help="hours of local clocks, with summer time: Europe/Paris")
@@ -62,36 +64,22 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             "--impressions_factor", default=DEFAULT_FACTOR, metavar="N", help="scales impressions (default %(default)s)"
         )
         add("--deduplicate", action="store_true", help="count events equal in id, event and timestamp once")
-        stream = parser.add_argument_group("with --streaming", "outputs are then folders, with a file for each hour")
-        add = stream.add_argument
-        add("--subscription", metavar="S", help="projects/P/subscriptions/S of Pub/Sub, instead of --input")
-        add("--timestamp_attribute", metavar="NAME", help="of a message: what the watermark goes by")
         add(
-            "--id_attribute", metavar="NAME", help="of a message: by which Dataflow drops what it has delivered already"
-        )
-        add(
-            "--early_firing_seconds",
+            "--id_partitions",
             type=_integer,
             metavar="N",
-            help=f"between reports (default {EARLY_FIRING_SECONDS})",
+            help="partitions that ids are shuffled in, a power of two (default by the input's size; each must fit in "
+            "memory); of a stream: files of ids an hour",
         )
-        add(
-            "--allowed_lateness_seconds",
-            type=_integer,
-            metavar="N",
-            help="closes hours so long after their end, and marks them as final (default: never)",
-        )
-        add(
-            "--max_future_seconds",
-            type=_integer,
-            metavar="N",
-            help=f"events further ahead of their file or message are rejects (default {MAX_FUTURE_SECONDS}: a day)",
-        )
-        add("--resume", action="store_true", default=None, help="go on where an earlier run with --resume ended")
+        _add_stream_options(parser)
 
     def report_settings(self) -> ReportSettings:
         """Returns the settings of the report; UsageError for an invalid value."""
-        return ReportSettings(self.utc_offset, self.time_zone, self.impressions_factor, self.deduplicate)
+        names = [field.name for field in dataclasses.fields(ReportSettings)]
+        try:
+            return ReportSettings(**{name: getattr(self, name) for name in names})
+        except ZoneError as error:
+            raise error.spelled("--{} {}".format) from None
 
     def for_engine(self) -> PipelineOptions:
         """For a runner, which shows them: without names that are not UTF-8, which it cannot take."""
@@ -102,6 +90,28 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             if not _is_utf_8(getattr(options, name)):
                 setattr(options, name, default)  # Dataflow describes what is not the default, and cannot describe None
         return options
+
+
+def _add_stream_options(parser: argparse.ArgumentParser) -> None:
+    stream = parser.add_argument_group("with --streaming", "outputs are then folders, with a file for each hour")
+    add = stream.add_argument
+    add("--subscription", metavar="S", help="projects/P/subscriptions/S of Pub/Sub, instead of --input")
+    add("--timestamp_attribute", metavar="NAME", help="of a message: what the watermark goes by")
+    add("--id_attribute", metavar="NAME", help="of a message: by which Dataflow drops what it has delivered already")
+    add("--early_firing_seconds", type=_integer, metavar="N", help=f"between reports (default {EARLY_FIRING_SECONDS})")
+    add(
+        "--allowed_lateness_seconds",
+        type=_integer,
+        metavar="N",
+        help="closes hours so long after their end, and marks them as final (default: never)",
+    )
+    add(
+        "--max_future_seconds",
+        type=_integer,
+        metavar="N",
+        help=f"events further ahead of their file or message are rejects (default {MAX_FUTURE_SECONDS}: a day)",
+    )
+    add("--resume", action="store_true", default=None, help="go on where an earlier run with --resume ended")
 
 
 def _is_utf_8(value: Any) -> bool:
@@ -125,18 +135,24 @@ def parse_options(arguments: Sequence[str]) -> ReportOptions:
     Raises:
       UsageError: an option is unknown to this project and to Beam, has a bad value, or lacks one.
     """
-    parser = _parser()
-    known, others = parser.parse_known_args(canonical(arguments, parser, "--input"))
-    options = ReportOptions(others, **vars(known))
-    complete(options, others, parser._option_string_actions)
+    parser = make_parser()
+    patterns: list[str] = []
+    actions = parser.actions_by_name()
+    known, others = parser.parse_known_args(canonical(arguments, actions, patterns))
+    known.input = patterns or None
+    logging.getLogger().setLevel(known.log_level)
+    options = ReportOptions(others, **{name: value for name, value in vars(known).items() if name not in _PROGRAM})
+    complete(options, others, actions)
     if options.output is None:
         options.output = DEFAULT_FOLDER if is_stream(options) else DEFAULT_OUTPUT
+    options.output = output_name(options.output)
     _check_values(options)
     (check_stream if is_stream(options) else _check_batch)(options)
     return options
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """Returns the parser of this program's own options."""
     parser = Parser(
         prog=program_name(),
         usage="%(prog)s [options] PATTERN ...",
@@ -145,10 +161,32 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     ReportOptions._add_argparse_args(parser)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    add = parser.add_argument
     # Beam's own, but people look for it here.
-    parser.add_argument("--streaming", action="store_true", help="run until stopped: watch --input, or --subscription")
+    add("--streaming", action="store_true", help="run until stopped: watch --input, or --subscription")
+    add(
+        "--log_level",
+        type=str.upper,
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+        default="WARNING",
+        help="what is logged on stderr, of Beam too (default %(default)s)",
+    )
+    add("--compile", action=_Compile, help="compile the parsers for this machine, for images, and end")
+    add("-V", "--version", action="version", version=f"%(prog)s {VERSION}", help="print the version and end")
     return parser
+
+
+class _Compile(argparse.Action):
+    """Compiles ahead and ends, as --version prints and ends."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from pipeline.native.loader import compile_all
+
+        compile_all()
+        parser.exit()
 
 
 def short_usage() -> str:
@@ -175,20 +213,21 @@ def is_stream(options: PipelineOptions) -> bool:
 
 
 def _check_values(options: ReportOptions) -> None:
-    try:
-        options.report_settings()
-    except ZoneError as error:
-        raise error.spelled("--{} {}".format) from None
+    options.report_settings()
     partitions = options.id_partitions
     if partitions is not None and (not 2 <= partitions <= MAX_PARTITIONS or partitions.bit_count() > 1):
         raise UsageError(f"--id_partitions {partitions}: must be a power of two from 2 to {MAX_PARTITIONS}")
-    outputs = [options.output, options.ids_output, options.rejects_output, options.chart_output]
     if options.chart_output is not None:
         with _named("chart_output"):
             check_suffix(options.chart_output, "HTML")
-    for one, other in itertools.combinations(filter(None, outputs), 2):
+    for one, other in itertools.combinations(outputs_of(options).values(), 2):
         if is_same(one, other):
             raise UsageError(f"two outputs have the same name: {one}")
+
+
+def outputs_of(options: ReportOptions) -> dict[str, str]:
+    """Returns the paths that are to be written, by their option."""
+    return {name: path for name in _KINDS if (path := getattr(options, name)) is not None}
 
 
 def _check_batch(options: ReportOptions) -> None:
@@ -197,10 +236,11 @@ def _check_batch(options: ReportOptions) -> None:
             raise UsageError(f"--{name} needs --streaming")
     if not options.input:
         raise UsageError("--input is missing: a file, glob or folder, or - for standard input")
-    if STANDARD in (options.ids_output, options.rejects_output, options.chart_output):
+    outputs = outputs_of(options)
+    if STANDARD in [output_name(path) for name, path in outputs.items() if name != "output"]:
         raise UsageError("only --output can be standard output (-)")
-    uses_standard = options.output == STANDARD or STANDARD in options.input
-    if uses_standard and options.view_as(StandardOptions).runner not in LOCAL_RUNNERS:
+    uses_streams = STANDARD in options.input or any(map(is_stream_output, outputs.values()))
+    if uses_streams and options.view_as(StandardOptions).runner not in LOCAL_RUNNERS:
         raise UsageError("standard input and output (-) need a runner on this machine")
 
 
@@ -213,43 +253,42 @@ def _named(option: str) -> Iterator[None]:
         raise UsageError(f"--{option} {error}") from None
 
 
-def make_job(options: ReportOptions, spooled: dict[str, InputFile], output: str) -> Job:
-    """The job that the options describe.
+def find_inputs(options: ReportOptions, spooled: Collection[str]) -> tuple[list[InputFile], list[str]]:
+    """Returns the files that the options' patterns match, and the sidecar files that were left out.
 
-    spooled: inputs that were copied to files beforehand, by their pattern. output: a path. Raises:
-      UsageError: an input matches nothing, or an output cannot be written.
+    Args:
+      options: of a batch.
+      spooled: patterns to leave out.
+
+    Raises:
+      UsageError: a pattern matches nothing, or an output is also an input.
     """
+    sidecars: list[str] = []
     with _named("input"):
-        files = find_files([pattern for pattern in options.input if pattern not in spooled])
-    job = Job(
-        (*files, *spooled.values()),
-        output,
-        options.report_settings(),
-        ids_output=options.ids_output,
-        rejects_output=options.rejects_output,
-        id_partitions=options.id_partitions,
-        chart_output=options.chart_output,
-        chart_page=_chart_page(files, output) if options.chart_output else ("", ""),
-    )
-    _check_outputs(job)
-    return job
-
-
-def _check_outputs(job: Job) -> None:
-    """UsageError where an output is an input too, has another format's suffix, or cannot be written."""
-    for output in job.outputs:
-        if any(is_same(output, file.path) for file in job.files):
+        files = find_files([pattern for pattern in options.input if pattern not in spooled], sidecars)
+    for output in outputs_of(options).values():
+        if any(is_same(output, file.path) for file in files):
             raise UsageError(f"{output} is an input and an output")
-    paths = (job.output, job.ids_output, job.rejects_output, job.chart_output)
-    for (name, kind), path in zip(_KINDS.items(), paths, strict=True):
-        if path is not None:
-            with _named(name):
-                check_suffix(path, kind)
-                check_writable(path)
+    for name, path in outputs_of(options).items():
+        with _named(name):
+            check_suffix(path, _KINDS[name])
+    return files, sidecars
 
 
-def _chart_page(files: Sequence[InputFile], output: str) -> tuple[str, str]:
-    """The chart page before and after the report; its title is the only input's name, else the report's."""
-    name = os.path.basename(files[0].path if len(files) == 1 else output)
-    before, _, after = report_page(shown(name)).partition(CSV_PLACE)
-    return before, after
+def make_job(options: ReportOptions, files: Sequence[InputFile], paths: Mapping[str, str]) -> Job:
+    """Returns the job that the options describe; paths: what to write, by option."""
+    return Job(
+        tuple(files),
+        paths["output"],
+        options.report_settings(),
+        ids_output=paths.get("ids_output"),
+        rejects_output=paths.get("rejects_output"),
+        id_partitions=options.id_partitions,
+        chart_output=paths.get("chart_output"),
+        chart_page=report_page(_title(options, files)) if options.chart_output else ("", ""),
+    )
+
+
+def _title(options: ReportOptions, files: Sequence[InputFile]) -> str:
+    """Returns the only input's name, else the report's."""
+    return shown(os.path.basename(files[0].name if len(files) == 1 else options.output))

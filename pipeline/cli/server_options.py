@@ -18,7 +18,7 @@ from pipeline.serving.settings import Settings
 def parse_settings(arguments: Sequence[str] | None) -> Settings:
     """The settings of a command line; wrong usage ends the program with status 2."""
     parser = _parser()
-    typed = canonical(sys.argv[1:] if arguments is None else arguments, parser, None)
+    typed = canonical(sys.argv[1:] if arguments is None else arguments, parser._option_string_actions)
     known, beam_arguments = parser.parse_known_args(typed)
     values = vars(known)
     token_file, insecure = values.pop("token_file"), values.pop("insecure")

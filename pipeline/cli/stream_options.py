@@ -12,8 +12,8 @@ from pipeline.engine.prism import find_prism
 from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
 from pipeline.errors import UsageError
 from pipeline.storage.files import check_file_system, is_local, shown
+from pipeline.storage.output_checks import check_folder
 from pipeline.storage.patterns import has_magic
-from pipeline.storage.writable import check_folder
 from pipeline.stream.job import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS, StreamJob
 
 STREAM_OPTIONS = (

@@ -52,6 +52,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
+    def actions_by_name(self) -> dict[str, argparse.Action]:
+        """Returns the actions of all options by each of their names, which argparse itself does not offer."""
+        return self._option_string_actions
+
 
 def beam_options(arguments: Sequence[str]) -> PipelineOptions:
     """Beam's own options, FnApiRunner where they name no runner; UsageError for an unknown one."""
@@ -126,9 +130,35 @@ def check_names(arguments: Sequence[str], others: Collection[str]) -> None:
     known, unknown = parser.parse_known_args(arguments)
     if unknown and (known.runner or DEFAULT_RUNNER) in LOCAL_RUNNERS:
         name = unknown[0].partition("=")[0]
-        nearest = difflib.get_close_matches(name, {*others, *parser._option_string_actions}, 1)
-        hint = f": did you mean {nearest[0]}?" if nearest else ""
+        nearest = nearest_option(name, others, parser.actions_by_name())
+        hint = f": did you mean {nearest}?" if nearest else ""
         raise UsageError(f"unknown option or stray argument: {name}{hint}")
+
+
+def nearest_option(name: str, own: Collection[str], beams: Collection[str]) -> str | None:
+    """Returns the option that was probably meant: one of this program, or one of Beam within two letters."""
+    text = _letters(name)
+    close = difflib.get_close_matches(text, map(_letters, own), 1)
+    parts = [option for option in own if (text in _letters(option) and len(text) > 2) or [_letters(option)] == close]
+    if parts:
+        return min(parts, key=lambda option: (_letters(option) not in close, len(option)))
+    near = {option: _distance(text, _letters(option)) for option in beams}
+    best = min(near, key=lambda option: near[option])
+    return best if near[best] <= min(2, len(text) // 3) else None
+
+
+def _letters(option: str) -> str:
+    return option.lstrip("-").replace("-", "_").lower()
+
+
+def _distance(one: str, other: str) -> int:
+    """Returns how many letters must be inserted, deleted or replaced to turn one text into another."""
+    row = list(range(len(other) + 1))
+    for k, a in enumerate(one, 1):
+        before, row[0] = row[0], k
+        for j, b in enumerate(other, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
 
 
 def beam_parser() -> Parser:

@@ -17,7 +17,7 @@ from pipeline.errors import InputError, UsageError
 from pipeline.model.events import Batch, batch_events
 from pipeline.model.hours import HourClock
 from pipeline.schema import EVENT_TYPES
-from pipeline.storage.local import new_file
+from pipeline.storage.local import atomic_write
 from pipeline.storage.suffixes import check_suffix
 
 Row = dict[str, Any]
@@ -161,5 +161,5 @@ def write_csv(table: Table, path: str) -> None:
       UsageError: the name promises another format.
     """
     check_suffix(path, "CSV")
-    with new_file(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(csv_text(table).encode())

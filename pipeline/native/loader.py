@@ -151,11 +151,17 @@ def _kept_or_built(module: str, target: str, machine: Any) -> bytes:
             return code
     from pipeline.native.compiler import build
 
+    _announce()
     code = build(module, _MODULES[module], machine)
     for folder in _folders():
         if _keep(folder / name, code):
             break
     return code
+
+
+@cache
+def _announce() -> None:
+    logging.getLogger(__name__).info("compiling for this machine, once: this takes some seconds")
 
 
 def _folders() -> Iterator[Path]:
@@ -186,6 +192,11 @@ def _keep(path: Path, code: bytes) -> bool:
     return True
 
 
-if __name__ == "__main__":  # compiles, where that was not done yet
-    for compiled in _MODULES:
-        _engine(compiled)
+def compile_all() -> None:
+    """Compiles what was not compiled yet."""
+    for module in _MODULES:
+        _engine(module)
+
+
+if __name__ == "__main__":
+    compile_all()

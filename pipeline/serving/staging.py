@@ -18,7 +18,7 @@ from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving.problems import ProblemError
 from pipeline.storage.files import InputFile, NewFile, delete_file, is_io_error, is_local
-from pipeline.storage.writable import check_writable
+from pipeline.storage.output_checks import check_writable
 
 _COPY_BYTES = 1024 * 1024
 

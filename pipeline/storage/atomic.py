@@ -16,13 +16,13 @@ def atomic_file(path: str, token: str, durable: bool = False) -> Iterator[Any]:
     """A binary stream whose bytes appear under path when the block ends; not at all if the block raises.
 
     It replaces an earlier file or object, and is compressed as the suffix of path says. token: the run's. durable: as
-    in local.new_file; for a file on this machine only.
+    in local.atomic_write; for a file on this machine only.
     Raises:
       OutputError: it cannot be written.
     """
     with (
         explained(path),
-        local.new_file(path, token, durable) if is_local(path) else _new_object(path, token) as stream,
+        local.atomic_write(path, token, durable) if is_local(path) else _new_object(path, token) as stream,
     ):
         yield stream
 

@@ -1,6 +1,7 @@
-"""The one way to write a file on this machine: whole or not at all, by a temporary one beside it. No Beam here."""
+"""Writes files on this machine whole or not at all, through a temporary file beside them. No Beam here."""
 
 import contextlib
+import errno
 import os
 import stat
 import uuid
@@ -10,62 +11,113 @@ from typing import Any
 from pipeline.storage.locks import create_locked, new_token, prefix
 from pipeline.storage.suffixes import compressing
 
+_MAX_LINKS = 40  # as Linux
+_EVERYONE_WRITES = stat.S_ISVTX | stat.S_IWOTH
+
 
 def temporary_path(path: str, token: str) -> str:
-    """A new hidden path beside the file that path leads to, with a short name. token: the run's."""
+    """Returns a new hidden path beside the file that path leads to, with a short name. token: the run's."""
     folder, name = os.path.split(os.path.realpath(path))
     return os.path.join(folder, prefix(name, token) + uuid.uuid4().hex)
 
 
+def resolve_output(path: str) -> str:
+    """Returns the real path of an output.
+
+    In a sticky folder that everyone can write to, such as /tmp, only links of this user or of the folder's owner are
+    followed. The kernel has this rule (protected_symlinks) for opening files, but a rename to a real path evades it.
+
+    Raises:
+      OSError: a link belongs to another user, or links lead in a circle.
+    """
+    resolved, rest = ("/" if path.startswith("/") else os.getcwd()), path.split("/")[::-1]
+    links = 0
+    while rest:
+        name = rest.pop()
+        if name == "..":
+            resolved = os.path.dirname(resolved)
+        elif os.path.islink(found := os.path.join(resolved, name)):
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            check_owner(os.lstat(found), resolved, "its link")
+            target = os.readlink(found)
+            resolved = "/" if target.startswith("/") else resolved
+            rest += target.split("/")[::-1]
+        elif name not in ("", "."):
+            resolved = found
+    return resolved
+
+
 def earlier_file(target: str) -> os.stat_result | None:
-    """The status of an output that exists already, or None. OSError if it must not be replaced, such as a device."""
+    """Returns the status of an output that exists already, or None.
+
+    Args:
+      target: a path without links, as resolve_output returns it.
+
+    Raises:
+      OSError: it must not be replaced: it is no regular file, or another user's in a folder that everyone writes to.
+    """
     try:
         status = os.stat(target)
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(status.st_mode):
         raise OSError(f"{path_kind(status.st_mode)}, not a file")
+    check_owner(status, os.path.dirname(target), "it")
     return status
 
 
-@contextlib.contextmanager
-def new_file(path: str, token: str | None = None, durable: bool = False) -> Iterator[Any]:
-    """A binary stream whose bytes appear under path when the block ends; not at all if the block raises.
+def check_owner(status: os.stat_result, folder: str, what: str) -> None:
+    """Raises OSError where a file or link is another user's, in a sticky folder that everyone can write to."""
+    parent = os.stat(folder)
+    if parent.st_mode & _EVERYONE_WRITES == _EVERYONE_WRITES and status.st_uid not in (os.geteuid(), parent.st_uid):
+        raise PermissionError(errno.EACCES, f"{what} belongs to another user, in a folder where everyone can write")
 
-    They are compressed as the suffix says. An earlier file is replaced; its mode is kept, and its owner and group
-    where that is allowed. Of a symbolic link, the file that it leads to is replaced. token: the run's. durable: the
-    bytes are on the disk before they appear, in case the power fails (4 ms; 0.1 s for 200 MB).
+
+@contextlib.contextmanager
+def atomic_write(path: str, token: str | None = None, durable: bool = False) -> Iterator[Any]:
+    """Opens a binary stream whose bytes appear under path when the block ends; not at all if the block raises.
+
+    The stream is compressed as the suffix of path says. An earlier file is replaced; its mode is kept, and its owner
+    and group where that is allowed. Links are followed as resolve_output does.
+
+    Args:
+      path: of the file.
+      token: names the run.
+      durable: the bytes are on the disk before they appear, in case the power fails (4 ms; 0.1 s for 200 MB).
 
     Raises:
       OSError: it cannot be written, or path names something other than a file.
     """
     token = token or new_token()
-    target = os.path.realpath(path)
+    target = resolve_output(path)
     earlier = earlier_file(target)
     try:
-        descriptor, temporary = create_locked(lambda: temporary_path(target, token))
+        mode = 0o600 if earlier else 0o666  # what an earlier file kept private is private from the first byte
+        descriptor, temporary = create_locked(lambda: temporary_path(target, token), mode=mode)
     except OSError as error:
         error.filename = path  # not the temporary one
         raise
     try:
         with open(descriptor, "wb") as stream:
-            if earlier:
-                _take_over(descriptor, earlier)
             with compressing(path, stream) as compressed:
                 yield compressed
-            _hand_over(stream, durable)
+            _hand_over(stream, earlier, durable)
             os.replace(temporary, target)
     except BaseException:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
+        with contextlib.suppress(OSError):  # the first error is the one to report
             os.remove(temporary)
         raise
 
 
-def _hand_over(stream: Any, durable: bool) -> None:
+def _hand_over(stream: Any, earlier: os.stat_result | None, durable: bool) -> None:
     stream.flush()
+    if earlier:
+        _take_over(stream.fileno(), earlier)
     if durable:
         os.fsync(stream.fileno())
-    os.close(os.dup(stream.fileno()))  # a network file system says only now that there is no space; the lock is kept
+    os.close(os.dup(stream.fileno()))  # a network file system reports only now that it is full; the lock is kept
 
 
 def _take_over(descriptor: int, earlier: os.stat_result) -> None:
@@ -78,5 +130,5 @@ def _take_over(descriptor: int, earlier: os.stat_result) -> None:
 
 
 def path_kind(mode: int) -> str:
-    """In words, what a path with this st_mode is, where a file was expected."""
+    """Describes what a path with this st_mode is, where a file was expected."""
     return "it is a folder" if stat.S_ISDIR(mode) else "it is a pipe, socket or device"

@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import stat
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 
@@ -42,10 +43,22 @@ def create_locked(make_path: Callable[[], str], flags: int = os.O_WRONLY, mode: 
     while True:
         path = make_path()
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try_lock(descriptor, wait=True)
+        _lock_new(descriptor)
         if is_at(path, descriptor):  # nobody took it for a dead run's before it was locked
             return descriptor, path
         os.close(descriptor)
+
+
+def _lock_new(descriptor: int) -> None:
+    """Locks a new file. Gives up after a second: whoever can open the file can hold its lock for ever."""
+    for _ in range(100):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(0.01)
+        except OSError:  # a file system without locks
+            return
 
 
 def try_lock(descriptor: int, wait: bool = False) -> bool:

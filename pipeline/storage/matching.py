@@ -24,6 +24,7 @@ from pipeline.storage.files import (
     shown,
 )
 from pipeline.storage.patterns import ANY_DEPTH, Part, has_magic, literal_prefix, parse, whole_expression
+from pipeline.storage.sidecars import is_left_out
 
 OnError = Callable[[UsageError], None]
 
@@ -34,15 +35,16 @@ def _refuse(error: UsageError) -> NoReturn:
     raise error
 
 
-def find_files(patterns: list[str] | str) -> list[InputFile]:
+def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> list[InputFile]:
     """The files that patterns, or a single one (files, globs, folders), match now, each once, sorted by path.
 
-    Hidden files and folders are left out unless a pattern names them. Raises:
+    Hidden files and folders, and sidecar files, are left out unless a pattern names them. sidecars: is given the paths
+    of those that were left out. Raises:
       UsageError: a pattern matches nothing, or something that cannot be looked at, or a file of an unknown compression.
     """
     files: dict[str, InputFile] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        found = match_files(pattern)
+        found = match_files(pattern, sidecars=sidecars)
         if not found:
             raise UsageError(f"{shown(pattern)}: {_why_nothing(pattern)}")
         for file in sorted(found):
@@ -53,17 +55,24 @@ def find_files(patterns: list[str] | str) -> list[InputFile]:
 
 
 def match_files(
-    pattern: str, wanted: Callable[[str], bool] = lambda path: True, on_error: OnError = _refuse
+    pattern: str,
+    wanted: Callable[[str], bool] = lambda path: True,
+    on_error: OnError = _refuse,
+    sidecars: list[str] | None = None,
 ) -> list[InputFile]:
     """The wanted files that a pattern matches now, perhaps none.
 
     wanted: whether a path is, asked before the file is looked at. on_error: is given the UsageError of each file or
-    folder that cannot be looked at, and the others are still found; by default it is raised. Raises:
+    folder that cannot be looked at, and the others are still found; by default it is raised. sidecars: is given the
+    paths of sidecar files that were left out. Raises:
       UsageError: also where the storage of a pattern is not known, or cannot be listed.
     """
     check_file_system(pattern)
     found = _Walk(wanted, on_error).match(pattern) if is_local(pattern) else _match_objects(pattern)
-    return [file for file in found if wanted(file.path)]
+    left_out = {file.path for file in found if is_left_out(file.path, pattern)}
+    if sidecars is not None:
+        sidecars.extend(sorted(left_out))
+    return [file for file in found if file.path not in left_out and wanted(file.path)]
 
 
 def _why_nothing(pattern: str) -> str:
@@ -71,7 +80,7 @@ def _why_nothing(pattern: str) -> str:
         with os.scandir(pattern) as entries:
             if any(entry.is_dir() for entry in entries if not entry.name.startswith(".")):
                 return f"holds no files, only folders: {shown(os.path.join(pattern, '**'))} takes the files below them"
-        return "holds no files (hidden ones, with a leading dot, are left out)"
+        return "holds no files (hidden ones, with a leading dot, and sidecar files are left out)"
     if not is_local(pattern) and not has_magic(pattern) and _has_objects(pattern):
         return f"holds no files, only folders: {pattern.rstrip('/')}/** takes the files below them"
     return "no such file, or nothing matches"

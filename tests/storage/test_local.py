@@ -6,6 +6,7 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import zstandard
@@ -13,7 +14,7 @@ import zstandard
 from pipeline import hourly_table, scale_impressions, write_csv
 from pipeline.errors import OutputError
 from pipeline.storage.atomic import atomic_file
-from pipeline.storage.local import new_file
+from pipeline.storage.local import atomic_write
 from pipeline.storage.locks import new_token
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT
 
@@ -85,6 +86,24 @@ def test_an_owner_that_cannot_be_kept_is_no_error(
     assert (stat.S_IMODE(path.stat().st_mode), path.read_text()) == (0o640, EXAMPLE_REPORT)
 
 
+def test_what_was_private_is_private_from_the_first_byte(tmp_path: Path) -> None:
+    path = tmp_path / "report.csv"
+    path.touch(0o600)
+    with atomic_write(str(path)) as stream:
+        stream.write(b"x")
+        (temporary,) = (name for name in os.listdir(tmp_path) if name != "report.csv")
+        assert stat.S_IMODE((tmp_path / temporary).stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_reader_that_locks_files_does_not_hang_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be any user who can read the folder; here it always wins the race for the lock."""
+    (tmp_path / "report.csv").touch(0o644)
+    monkeypatch.setattr("fcntl.flock", mock.Mock(side_effect=BlockingIOError))
+    by_csv(tmp_path / "report.csv")
+    assert os.listdir(tmp_path) == ["report.csv"]
+
+
 @both
 def test_a_new_file_has_the_usual_mode(write: Write, tmp_path: Path) -> None:
     before = os.umask(0o027)
@@ -150,7 +169,7 @@ def test_compressed_by_the_suffix(write: Write, name: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["empty.txt", "empty.txt.gz", "empty.txt.zst"])
 def test_nothing_is_a_whole_file_too(name: str, tmp_path: Path) -> None:
-    with new_file(str(tmp_path / name)):
+    with atomic_write(str(tmp_path / name)):
         pass
     assert ((tmp_path / name).read_text() if name == "empty.txt" else _decompressed(tmp_path / name)) == ""
 
@@ -160,7 +179,7 @@ def test_what_fails_leaves_the_earlier_file(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("earlier")
 
     def fail() -> None:
-        with new_file(str(tmp_path / name)) as stream:
+        with atomic_write(str(tmp_path / name)) as stream:
             stream.write(b"half" * 100_000)
             raise ZeroDivisionError
 
@@ -201,6 +220,6 @@ def test_what_must_outlast_the_power_is_on_the_disk_before_it_has_its_name(
 
     monkeypatch.setattr(os, "fsync", syncing)
     monkeypatch.setattr(os, "replace", replacing)
-    with new_file(str(tmp_path / "a"), durable=durable) as stream:
+    with atomic_write(str(tmp_path / "a"), durable=durable) as stream:
         stream.write(EXAMPLE_REPORT.encode())
     assert done == (["sync", "name"] if durable else ["name"])

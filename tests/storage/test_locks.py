@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage import locks
-from pipeline.storage.local import new_file, temporary_path
+from pipeline.storage.local import atomic_write, temporary_path
 from pipeline.storage.locks import held, new_token, prefix, remove_dead, remove_of
-from pipeline.storage.writable import check_writable
+from pipeline.storage.output_checks import check_writable
 from tests.processes_support import kill, process
 
 FILES = """
 import sys, time
-from pipeline.storage.local import new_file, temporary_path
+from pipeline.storage.local import atomic_write, temporary_path
 from pipeline.storage.locks import held, new_token
 token = new_token()
 with held([sys.argv[1]], token):
     open(temporary_path(sys.argv[1] + "/ids.txt", token), "w").close()  # as a worker leaves it to another
-    with new_file(sys.argv[1] + "/report.csv") as stream:
+    with atomic_write(sys.argv[1] + "/report.csv") as stream:
         stream.write(b"half a report")
         print("ready", flush=True)
         time.sleep(600)
@@ -44,7 +44,7 @@ def test_what_a_killed_process_leaves_is_removed_and_what_a_living_one_needs_is_
 
 
 def test_a_file_of_no_run_is_safe_while_it_is_written(tmp_path: Path) -> None:
-    with new_file(str(tmp_path / "report.csv")) as stream:
+    with atomic_write(str(tmp_path / "report.csv")) as stream:
         stream.write(b"x")
         remove_dead(str(tmp_path))
     assert (tmp_path / "report.csv").read_bytes() == b"x"
@@ -79,7 +79,7 @@ def test_where_there_are_no_locks_nothing_is_removed(tmp_path: Path, monkeypatch
         before = set(os.listdir(tmp_path))
         remove_dead(str(tmp_path))
         assert set(os.listdir(tmp_path)) == before
-        with new_file(str(tmp_path / "report.csv")) as stream:
+        with atomic_write(str(tmp_path / "report.csv")) as stream:
             stream.write(b"x")
     assert (tmp_path / "report.csv").read_bytes() == b"x"
 
@@ -118,7 +118,7 @@ def test_files_made_and_removed_at_once_are_never_lost(tmp_path: Path) -> None:
     """A cleaner may take a file for a dead one's between its making and its lock: then it is made again."""
     with cleaned_all_the_time(tmp_path):
         for number in range(300):
-            with new_file(str(tmp_path / "report.csv")) as stream:
+            with atomic_write(str(tmp_path / "report.csv")) as stream:
                 stream.write(b"%d" % number)
             assert (tmp_path / "report.csv").read_bytes() == b"%d" % number
     assert os.listdir(tmp_path) == ["report.csv"]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from pipeline.cli.standard import print_file, spool
+from pipeline.cli.stdio import copy_file, spool
 from tests.cli_support import EVERY, GOOD, GOOD_ROW, outputs, rejected, succeeded, text
 from tests.serving_support import await_true
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, call, event, json_lines, run
@@ -65,7 +65,7 @@ def test_no_room_yet_is_no_error(pipe: tuple[int, int], tmp_path: Path, monkeypa
     (tmp_path / "report.csv").write_bytes(report)
     with open(target, "wb") as stream:
         monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=stream))
-        writing = in_thread(print_file, str(tmp_path / "report.csv"))
+        writing = in_thread(copy_file, str(tmp_path / "report.csv"), "standard output")
         received = bytearray()
 
         def receive() -> bool:
@@ -190,3 +190,65 @@ def test_parquet_under_a_name_that_says_nothing_and_from_standard_input(tmp_path
     path = ROOT / "tests" / "files" / "df.parquet.gzip"
     assert text(run("--input", str(path), "--output", "-", cwd=tmp_path)).out == EXAMPLE_REPORT
     assert text(run("--input", "-", "--output", "-", stdin=path.read_bytes(), cwd=tmp_path)).out == EXAMPLE_REPORT
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_other_names_of_standard_output(name: str, tmp_path: Path) -> None:
+    os.symlink("/dev/stdout", "link")
+    result = text(run("in", "-o", name, cwd=tmp_path))
+    succeeded(result, 6, report="standard output")
+    assert result.out == EXAMPLE_REPORT
+
+
+@pytest.mark.parametrize(("redirection", "before"), [(">file", ""), (">>file", "earlier\n")])
+def test_a_redirected_file_is_not_replaced_under_the_shell(redirection: str, before: str, tmp_path: Path) -> None:
+    Path("file").write_text("earlier\n")
+    inode = Path("file").stat().st_ino
+    for name in ("/dev/stdout", "-"):
+        Path("file").write_text("earlier\n")
+        status, said = shell(f"{{ run in --output {name}; echo end; }} {redirection}", tmp_path)
+        assert (status, Path("file").read_text()) == (0, f"{before}{EXAMPLE_REPORT}end\n"), said
+    assert Path("file").stat().st_ino == inode
+
+
+def test_other_descriptors_and_pipes_of_the_shell_are_written_to(tmp_path: Path) -> None:
+    outputs = "--output >(gzip >r.gz) --ids_output >(sort >ids) --rejects_output /dev/fd/7 7>rejects"
+    status, said = shell(f"echo x >bad.jsonl; run in bad.jsonl {outputs}; wait", tmp_path)
+    assert (status, "7 events read, 6 counted" in said) == (0, True), said
+    await_true(lambda: Path("r.gz").exists() and Path("r.gz").stat().st_size > 0 and Path("ids").stat().st_size > 0)
+    assert gzip.decompress(Path("r.gz").read_bytes()).decode() == EXAMPLE_REPORT
+    assert Path("ids").read_text().split() == sorted(item["id"] for item in EXAMPLE_EVENTS)
+    assert json.loads(Path("rejects").read_text())["source"] == "bad.jsonl"
+
+
+def test_a_named_pipe_with_a_reader_and_a_device(tmp_path: Path) -> None:
+    os.mkfifo("pipe")
+    assert shell("cat pipe >out & run in --output pipe && wait", tmp_path)[0] == 0
+    assert Path("out").read_text() == EXAMPLE_REPORT
+    assert Path("pipe").is_fifo()
+    assert shell("run in --output /dev/null --ids_output ids.txt", tmp_path)[0] == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_the_report_is_written_although_the_reader_of_the_ids_has_gone(tmp_path: Path) -> None:
+    Path("in/more.jsonl").write_bytes(json_lines(event(f"id {k}" * 9) for k in range(30_000)))
+    status, said = shell("run in --output report.csv --ids_output >(exec <&-; sleep 0)", tmp_path)
+    assert (status, Path("report.csv").exists()) == (0, True), said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("--ids_output /dev/stdout", "only --output can be standard output"),
+        ("--output /dev/stdout --rejects_output -", "two outputs have the same name"),
+        ("--output /dev/fd/9", "--output /dev/fd/9: cannot be written: Bad file descriptor"),
+        ("--output /dev/fd/0 </dev/null", "--output /dev/fd/0: cannot be written: it is open for reading only"),
+        ("--output pipe", "--output pipe: cannot be written: it is a pipe that nobody reads"),
+        ("--output /dev/stdout --runner DataflowRunner", "need a runner on this machine"),
+    ],
+)
+def test_streams_that_cannot_be_written(arguments: str, reason: str, tmp_path: Path) -> None:
+    os.mkfifo("pipe")
+    status, said = shell(f"run in {arguments}", tmp_path)
+    assert (status, reason in said, said.count("\n")) == (2, True, 1), said
+    assert outputs() == ["pipe"]

@@ -1,0 +1,89 @@
+"""Outputs that rename cannot replace: standard output, pipes, devices, and files that are mounted by themselves.
+
+The run writes them to its scratch folder, and they are copied once it has succeeded, the report last.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+
+from pipeline.cli.stdio import STANDARD, copy_file, is_stream_output, open_in_place, open_stream
+from pipeline.errors import OutputError, UsageError
+from pipeline.storage.atomic import atomic_file
+from pipeline.storage.files import shown
+from pipeline.storage.locks import new_token
+from pipeline.storage.output_checks import check_writable
+
+REPORT = "output"
+
+
+class Delivery:
+    """Where the run writes each output, and what is copied afterwards.
+
+    Args:
+      outputs: paths as the user gave them, by the name of their option; the report's is REPORT.
+      folder: the run's scratch folder.
+
+    Raises:
+      UsageError: an output cannot be written. Its option's name begins the message.
+    """
+
+    def __init__(self, outputs: Mapping[str, str], folder: str) -> None:
+        self._outputs = outputs
+        self._streams: dict[str, int | None] = {}
+        self._in_place: set[str] = set()
+        for name, path in outputs.items():
+            self._check(name, path)
+        self._staged = {name: _staged_path(folder, name, outputs[name]) for name in {*self._streams, *self._in_place}}
+        if self._staged and REPORT not in self._staged:  # it must not appear before the others are there
+            self._staged[REPORT] = os.path.join(folder, REPORT)
+
+    def _check(self, name: str, path: str) -> None:
+        try:
+            if is_stream_output(path):
+                self._streams[name] = open_stream(path)
+            elif not check_writable(path):
+                self._in_place.add(name)
+        except UsageError as error:
+            raise UsageError(f"--{name} {error}") from None
+        except OSError as error:
+            raise UsageError(f"--{name} {shown(path)}: cannot be written: {error.strerror}") from None
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """Where the run writes, by option."""
+        return {**self._outputs, **self._staged}
+
+    def deliver(self) -> None:
+        """Copies what the run wrote to its scratch folder.
+
+        Raises:
+          BrokenPipeError: the reader of the report has gone.
+          OutputError: an output cannot be written.
+        """
+        for name in sorted(self._staged, key=lambda name: name == REPORT):
+            with contextlib.suppress(*() if name == REPORT else (BrokenPipeError,)):
+                self._deliver(name)
+
+    def _deliver(self, name: str) -> None:
+        source, path = self._staged[name], self._outputs[name]
+        if name in self._streams:
+            copy_file(source, "standard output" if path == STANDARD else shown(path), self._streams[name])
+        elif name in self._in_place:
+            copy_file(source, shown(path), _reopened(path))
+        else:
+            with atomic_file(path, new_token(), durable=True) as target, open(source, "rb") as file:
+                shutil.copyfileobj(file, target)
+
+
+def _reopened(path: str) -> int:
+    try:
+        return open_in_place(path)
+    except OSError as error:
+        raise OutputError(f"{shown(path)}: cannot be written: {error.strerror}") from None
+
+
+def _staged_path(folder: str, name: str, path: str) -> str:
+    """Returns a path in the scratch folder with the suffix by which the output is compressed."""
+    return os.path.join(folder, name + os.path.splitext(path)[1])
