@@ -6,10 +6,11 @@ from collections.abc import Container, Mapping, Sequence
 
 from pipeline.errors import UsageError
 
-_EXPLAINED = {
-    "-v": "--log_level INFO logs more, -V prints the version",
-    "-q": "--log_level ERROR logs errors only; 2>/dev/null hides the summary too",
-}
+_MORE = "--log_level INFO logs more, -V prints the version"
+_LESS = "--log_level ERROR logs errors only, 2>/dev/null hides the summary too"
+_EXPLAINED = {"-v": _MORE, "--verbose": _MORE, "-q": _LESS, "--quiet": _LESS, "-i": "inputs need no option, or --input"}
+"""Options that other programs have."""
+
 _BOOLEANS = ("true", "false")
 
 
@@ -46,8 +47,8 @@ def canonical(
         if not _spelled(name, actions):
             actions = {**_beam_actions(), **actions}
         known = _spelled(name, actions)
-        if not known and name in _EXPLAINED:
-            raise UsageError(f"unknown option {name}: {_EXPLAINED[name]}")
+        if not known:
+            _check_unknown(name, actions)
         takes_value = not known or actions[known].nargs is None
         if takes_value and not equals and rest and not rest[0].startswith("--"):
             equals, value = "=", rest.popleft()
@@ -67,6 +68,14 @@ def _split(argument: str, actions: Container[str]) -> tuple[str, str, str]:
         rest = argument[2:].removeprefix("=")
         return argument[:2], "=" if rest else "", rest
     return name, equals, value
+
+
+def _check_unknown(name: str, actions: Container[str]) -> None:
+    """UsageError for an option of other programs, or one with a single dash, which argparse takes for `-o utput`."""
+    if name in _EXPLAINED:
+        raise UsageError(f"unknown option {name}: {_EXPLAINED[name]}")
+    if meant := _spelled(f"-{name}", actions):
+        raise UsageError(f"unknown option {name}: did you mean {meant}?")
 
 
 def _beam_actions() -> dict[str, argparse.Action]:

@@ -5,11 +5,9 @@ import functools
 import gc
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn
 
 from pipeline.engine import logs
 
@@ -19,7 +17,7 @@ gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 
 from pipeline.batch.job import Job
 from pipeline.batch.run import build_job, run_job
-from pipeline.cli import stdio
+from pipeline.cli import signals, stdio
 from pipeline.cli.delivery import Delivery
 from pipeline.cli.options import (
     ReportOptions,
@@ -40,16 +38,10 @@ from pipeline.model.zones import inverted_zone_warning
 from pipeline.storage.files import shown
 from pipeline.storage.scratch import scratch_folder
 
-_INTERRUPTED = 130  # as shells say of a program that SIGINT ended: 128 + 2
-_TERMINATED = 143  # SIGTERM
 _HINT = "hint: use --rejects_output FILE to write invalid records to FILE and continue"
 
 gc.freeze()
 gc.enable()
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a run as Ctrl-C does, with its temporary files removed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,17 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(2, str(error))
     except StoppedError as error:
-        return _fail(_INTERRUPTED, str(error))
+        return _fail(130, str(error))
     except RejectsError as error:
         return _fail(1, *str(error).split("\n"), _HINT)
     except PipelineError as error:
         return _fail(1, str(error))
     except BrokenPipeError:  # `| head` has seen enough
         return 0
-    except _Terminated:
-        return _fail(_TERMINATED, "terminated")
-    except KeyboardInterrupt:
-        return _fail(_INTERRUPTED, "interrupted")
+    except KeyboardInterrupt as error:
+        return _fail(*signals.status_and_message(error))
     except Exception as error:
         logging.getLogger(__name__).debug("the run failed", exc_info=True)
         return _fail(1, one_line(error))
@@ -111,6 +101,9 @@ def _run_job(job: Job, options: ReportOptions) -> Summary:
     except RejectsError as error:
         if error.tally:
             raise RejectsError(describe_rejects(error.tally, job.files)) from None
+        raise
+    except Exception:
+        signals.raise_received()
         raise
 
 
@@ -167,14 +160,9 @@ def run_program() -> int:
     """Runs the command line as a program; returns the status."""
     errors = logs.Filtered(sys.stderr)
     sys.stderr = errors  # type: ignore[assignment]
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _terminate)
+    signals.handle_signals()
     try:
         return main()
     finally:
         stdio.flush()
         errors.mute()
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise _Terminated

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.cli.arguments import canonical
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, ZoneError
 from pipeline.model.settings import DEFAULT_REPORT, PARAMETERS
 from pipeline.model.zones import DEFAULT_UTC_OFFSET
 from pipeline.serving.journal import FORMATS
@@ -28,6 +28,8 @@ def parse_settings(arguments: Sequence[str] | None) -> Settings:
             _check_beam_names(beam_arguments, parser)
         token = _read_token(token_file) if token_file else None
         values["report"] = DEFAULT_REPORT.replace(asked)
+    except ZoneError as error:
+        parser.error(str(error.spelled("--{} {}".format)))
     except (ValueError, UsageError) as error:
         parser.error(str(error))
     if token is None and not insecure and not _is_loopback(known.host):

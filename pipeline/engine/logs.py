@@ -68,7 +68,8 @@ def _is_new(record: logging.LogRecord) -> bool:
         return False
     error = record.exc_info[1] if record.exc_info else None
     message = record.getMessage()
-    users = isinstance(error, PipelineError) or _is_traceback_to_drop(message) or _is_traceback_to_drop(str(error))
+    users = isinstance(error, (PipelineError, KeyboardInterrupt))  # a signal ends a run as an error does
+    users = users or _is_traceback_to_drop(message) or _is_traceback_to_drop(str(error))
     given_up = bool(error) and local_run.cancelled.is_set()
     if users or given_up or message.startswith(_SAID_ELSEWHERE):
         return False

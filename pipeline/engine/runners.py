@@ -141,7 +141,7 @@ def nearest_option(name: str, own: Collection[str], beams: Collection[str]) -> s
     close = difflib.get_close_matches(text, map(_letters, own), 1)
     parts = [option for option in own if (text in _letters(option) and len(text) > 2) or [_letters(option)] == close]
     if parts:
-        return min(parts, key=lambda option: (_letters(option) not in close, len(option)))
+        return min(parts, key=lambda option: (not _letters(option).startswith(text), [_letters(option)] != close))
     near = {option: _distance(text, _letters(option)) for option in beams}
     best = min(near, key=lambda option: near[option])
     return best if near[best] <= min(2, len(text) // 3) else None

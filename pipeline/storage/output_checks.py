@@ -52,8 +52,10 @@ def _can_replace(target: str) -> bool:
 def _write_probe(target: str) -> None:
     token = new_token()
     descriptor, probe = create_locked(lambda: temporary_path(target, token), mode=0o600)
-    os.remove(probe)
-    os.close(descriptor)
+    try:
+        os.close(descriptor)
+    finally:
+        os.remove(probe)
 
 
 def _is_mounted(target: str) -> bool:

@@ -1,10 +1,12 @@
 """Arguments as people type them."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline.cli.options import parse_options
+from pipeline.errors import UsageError
 from pipeline.version import VERSION
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, call, json_lines
 
@@ -32,6 +34,13 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--direct_num_workers=2", "a"], {"input": ["a"], "direct_num_workers": 2}),
         (["--job_server_timeout", "9", "a"], {"input": ["a"], "job_server_timeout": 9}),
         (["--streaming", "a"], {"input": ["a"], "streaming": True}),
+        (["--streaming=False", "a"], {"input": ["a"], "streaming": False}),
+        (["--streaming=true", "a"], {"input": ["a"], "streaming": True}),
+        (["--deduplicate=false", "--skip-rejects=True", "a"], {"deduplicate": False, "skip_rejects": True}),
+        (["-o", "x", "a"], {"input": ["a"], "output": "x"}),
+        (["-ox.csv", "a"], {"input": ["a"], "output": "x.csv"}),
+        (["-o=x", "a"], {"input": ["a"], "output": "x"}),
+        (["-o", "-", "a"], {"input": ["a"], "output": "-"}),
         (["--runner", "FlinkRunner", "--flink-master", "x", "--of_the_runner", "v", "a"], {"input": ["a"]}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -55,7 +64,11 @@ def test_a_bare_call_shows_the_short_usage(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize(
     ("option", "texts"),
-    [("--version", [f"python -m pipeline {VERSION}\n"]), ("--help", ["--streaming", "PATTERN ..."])],
+    [
+        ("--version", [f"python -m pipeline {VERSION}\n"]),
+        ("-V", [f"python -m pipeline {VERSION}\n"]),
+        ("--help", ["--streaming", "PATTERN ..."]),
+    ],
 )
 def test_help_and_version(option: str, texts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -63,3 +76,61 @@ def test_help_and_version(option: str, texts: list[str], capsys: pytest.CaptureF
     printed = capsys.readouterr().out
     assert ended.value.code == 0
     assert all(text in printed for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        *((name, "") for name in ("--by", "--format", "--group_by", "-x", "--a")),
+        *((name, ": did you mean --ids_output?") for name in ("--ids", "--id_output", "--ids-outptu")),
+        ("--rejects", ": did you mean --rejects_output?"),
+        ("--chart", ": did you mean --chart_output?"),
+        ("--dedup", ": did you mean --deduplicate?"),
+        ("--timezone", ": did you mean --time_zone?"),
+        ("--offset", ": did you mean --utc_offset?"),
+        ("--out", ": did you mean --output?"),
+        ("--subscribtion", ": did you mean --subscription?"),
+        ("--runer", ": did you mean --runner?"),
+        ("--temp_locatoin", ": did you mean --temp_location?"),
+    ],
+)
+def test_suggestions_come_from_this_program_first_and_from_beam_within_two_letters(option: str, hint: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_options(["a.jsonl", option, "x"])
+    assert str(error.value) == f"unknown option or stray argument: {option}{hint}"
+
+
+@pytest.mark.parametrize(
+    ("option", "explanation"),
+    [
+        ("-v", "--log_level INFO"),
+        ("-q", "--log_level ERROR"),
+        ("--verbose", "--log_level INFO"),
+        ("--quiet", "--log_level ERROR"),
+        ("-i", "--input"),
+        ("-output", "did you mean --output?"),
+        ("-runner", "did you mean --runner?"),
+        ("-ids-output", "did you mean --ids_output?"),
+    ],
+)
+def test_options_of_other_programs_are_explained(option: str, explanation: str) -> None:
+    with pytest.raises(UsageError, match=f"^unknown option {option}: .*{re.escape(explanation)}"):
+        parse_options(["a.jsonl", option, "x"])
+
+
+def test_a_boolean_of_another_value_is_refused() -> None:
+    with pytest.raises(UsageError, match="--streaming: ignored explicit argument 'maybe'"):
+        parse_options(["a.jsonl", "--streaming=maybe"])
+
+
+def test_the_log_level_is_set_for_beam_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "INFO: " not in call(capsys, "a.jsonl").err
+    assert "INFO: " in call(capsys, "a.jsonl", "--log-level", "info").err
+    assert "invalid choice: 'LOUD'" in call(capsys, "a.jsonl", "--log_level", "loud").err
+
+
+def test_many_names_take_time_in_proportion() -> None:
+    """argparse looked at all arguments for each of them."""
+    names = [f"part-{k}.jsonl" for k in range(100_000)]
+    assert parse_options(["--output", "x", *names]).input == names
+    assert parse_options([f"--input={name}" for name in names]).input == names

@@ -161,10 +161,18 @@ def test_ctrl_c_at_any_moment(moment: str, tmp_path: Path) -> None:
     assert outputs() == []
 
 
-@pytest.mark.parametrize(("source", "moment"), [("-", "input-0"), ("in", "-lock")])
-def test_sigterm_leaves_nothing(source: str, moment: str, tmp_path: Path) -> None:
-    """While standard input is read, and while events are."""
-    Path("in/many.jsonl").write_bytes((line() + b"\n") * 1_000_000)
+SIGNALS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "hung up")]
+
+
+@pytest.mark.usefixtures("_no_background_job")
+@pytest.mark.parametrize(("number", "status", "message"), SIGNALS)
+@pytest.mark.parametrize(("source", "moment"), [("-", "input-0"), ("in", "-lock"), ("in", r"\.ids\.txt\.")])
+def test_a_signal_leaves_nothing(
+    number: int, status: int, message: str, source: str, moment: str, tmp_path: Path
+) -> None:
+    """While standard input is read, while events are, and while ids are written, where Beam wraps what is raised."""
+    with open("in/many.jsonl", "wb") as file:
+        file.writelines(line(f"{k:x}-ace6-4852-a32f") + b"\n" for k in range(500_000))
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", source, "--ids_output", "ids.txt"],
         cwd=tmp_path,
@@ -173,10 +181,27 @@ def test_sigterm_leaves_nothing(source: str, moment: str, tmp_path: Path) -> Non
         stderr=subprocess.PIPE,
     )
     await_true(lambda: process.poll() is not None or re.search(moment, _in_use(process.pid)) is not None)
-    process.terminate()
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (143, b"error: terminated\n")
+    assert (process.returncode, errors.decode()) == (status, f"error: {message}\n")
     assert outputs() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_is_ignored_stays_so(number: int, tmp_path: Path) -> None:
+    """As under nohup, and in a background job of a shell."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "-"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_IGN),
+    )
+    await_true(lambda: re.search("input-0", _in_use(process.pid)) is not None)
+    process.send_signal(number)
+    _, errors = process.communicate(line() + b"\n", timeout=60)
+    assert (process.returncode, outputs()) == (0, ["report.csv"]), errors
 
 
 def _in_use(pid: int) -> str:

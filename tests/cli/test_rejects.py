@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.cli_support import GOOD, GOOD_ROW, HINT, rejected, succeeded
+from tests.cli_support import GOOD, GOOD_ROW, HINT, fails, outputs, rejected, succeeded
 from tests.support import EXAMPLE_EVENTS, HEADER, call, event, line, run
 
 
@@ -132,3 +132,20 @@ def test_rejects_in_other_processes_end_with_one_line(tmp_path: Path) -> None:
 def test_a_reject_of_a_name_that_is_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/bad\udce9.jsonl").write_bytes(b"x\n")
     rejected(call(capsys, "--input", "in"), "1 of 7", r"in/bad\\xe9.jsonl:1: not JSON")
+
+
+def test_rejects_that_are_skipped_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/bad.jsonl").write_bytes(b"x\n" * 100 + GOOD + b"\n")
+    result = call(capsys, "in/bad.jsonl", "--skip_rejects", "--ids_output", "ids.txt")
+    succeeded(result, 101, 1, hours=1)
+    assert Path("report.csv").read_text() == HEADER + GOOD_ROW
+    assert outputs() == ["ids.txt", "report.csv"]
+
+
+def test_rejects_are_skipped_or_written_not_both(capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, 2, "not allowed with argument", "in", "--skip_rejects", "--rejects_output", "r.jsonl")
+
+
+def test_a_broken_array_is_an_error_also_where_rejects_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a.json").write_text("[1")
+    fails(capsys, 1, "in/a.json: byte 2: the array breaks off", "in/a.json", "--skip_rejects")
