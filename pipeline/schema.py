@@ -40,8 +40,13 @@ def check_event(record: Any) -> Event:
         raise EventError(f"not an object but {_kind(record)}")
     missing = [field for field in FIELDS if field not in record]
     if missing:
-        raise EventError(f"missing {' and '.join(missing)}")
+        raise EventError(f"missing {' and '.join(missing)}{_other_case(record, missing)}")
     return Event(_id(record["id"]), _code(record["event"]), _timestamp(record["timestamp"]))
+
+
+def _other_case(record: Mapping[Any, Any], missing: list[str]) -> str:
+    found = next((name for name in record if isinstance(name, str) and name.lower() in missing), None)
+    return f" (names are lower case: {found.lower()}, not {found})" if found else ""
 
 
 def _id(value: Any) -> str:

@@ -1,6 +1,7 @@
 """What is particular about Dataflow: a job's defaults, the package that its workers install, and not waiting for it."""
 
 import hashlib
+import logging
 import shutil
 import time
 from importlib import metadata
@@ -50,9 +51,21 @@ def prepare(options: PipelineOptions, paths: list[str], folder: str, lasting: st
     google.job_name = google.job_name or f"hourly-{kind}-{_digest(lasting) if lasting else _now()}"
     labels = google.labels or []
     google.labels = labels if any(label.startswith("pipeline=") for label in labels) else [*labels, f"pipeline={kind}"]
+    _log_job_id()
     setup = options.view_as(SetupOptions)
     if not (setup.setup_file or setup.extra_packages or options.view_as(WorkerOptions).sdk_container_image):
         setup.setup_file = str(setup_file(Path(folder)))
+
+
+def _log_job_id() -> None:
+    """Lets Beam log `Created job with id: [...]`, where Airflow's operator finds the job, and the console's address."""
+    logger = logging.getLogger("apache_beam.runners.dataflow.internal.apiclient")
+    logger.setLevel(logging.INFO)
+    logger.addFilter(_is_job_id)
+
+
+def _is_job_id(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or record.getMessage().startswith(("Created job with id", "To access the"))
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.formats.decoding import Block, Shape
-from pipeline.formats.strict_json import TOKEN, WHITE_SPACE
+from pipeline.formats.strict_json import DOS_END, TOKEN, WHITE_SPACE
 from pipeline.native import loader as native
 from pipeline.schema import RAW_BYTES
 
@@ -258,7 +258,7 @@ def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
         if rest:
             break
     if buffer.rest or in_object:
-        raise InputError(_broken_off(source, buffer.start))
+        raise InputError(_broken_off(source, buffer.start, bytes(buffer.rest[:1])))
     return buffer.start - start
 
 
@@ -294,9 +294,14 @@ def _closing(buffer: _Buffer, end: int, source: str, in_object: bool) -> int:
         rest = rest[:-1].rstrip(WHITE_SPACE) if in_object and rest[-1:] == b"}" else rest
         end = len(rest) - 1 if rest[-1:] == b"]" else len(rest)
     if bytes(buffer.rest[end : end + 1]) != b"]":
-        raise InputError(_broken_off(source, buffer.start + end))
+        raise InputError(_broken_off(source, buffer.start + end, bytes(buffer.rest[end - 1 : end])))
     return end
 
 
-def _broken_off(source: str, at: int) -> str:
-    return f"{source}: byte {at}: the array breaks off, or something stands after it"
+def _broken_off(source: str, at: int, found: bytes) -> str:
+    """Returns the error of an array without an end; found: the last byte before it, or the first one behind it."""
+    what = {b"\x1a": f"{DOS_END} stands after the array", b"[": _SECOND, b"{": _SECOND}.get(found)
+    return f"{source}: byte {at}: {what or 'the array breaks off, or something stands after it'}"
+
+
+_SECOND = "another JSON document stands after the array; a file holds one array, or a record on each line"

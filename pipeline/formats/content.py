@@ -1,5 +1,7 @@
 """What a source holds, by its name or its first bytes, and what else it looks like."""
 
+import contextlib
+import json
 import os
 import re
 from codecs import BOM_UTF8
@@ -23,7 +25,12 @@ _COMPRESSED = {codec: Form(codec.name, codec) for codec in (GZIP, BZIP2, ZSTD)}
 
 _SUFFIXES = {".parquet": PARQUET, ".json": JSON, ".jsonl": JSON, ".ndjson": JSON}
 
+_ZSTD_FRAME = b"\x28\xb5\x2f\xfd"  # then a byte of flags, whose last two say how long the dictionary's number is
+
 _TABLE_LINES = 5  # that are looked at
+
+_ARRAY_LINES = "JSON Lines with an array on each line"
+_ENCRYPTED = "encrypted Parquet"
 
 _LOOKS: tuple[tuple[bytes, str], ...] = (
     (rb"PK\x03\x04(?=.*(\[Content_Types\]\.xml|_rels/|xl/|docProps/))", "an Office file, such as a spreadsheet (xlsx)"),
@@ -31,7 +38,7 @@ _LOOKS: tuple[tuple[bytes, str], ...] = (
     (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive"),
     (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file, such as a spreadsheet (xls)"),
     (rb"PAR1", PARQUET.name),
-    (rb"PARE", "encrypted Parquet"),
+    (rb"PARE", _ENCRYPTED),
     (rb"Obj\x01", "Avro"),
     (rb"ORC[^ -~]", "ORC"),
     (rb"ARROW1\0\0|FEA1", "Arrow"),
@@ -49,6 +56,22 @@ _LOOKS: tuple[tuple[bytes, str], ...] = (
     (rb"\xff\xfe|\xfe\xff|([^\0]\0){2}|(\0[^\0]){2}", "UTF-16 text, must be UTF-8"),
 )
 _TABLES = ((b",", "CSV"), (b";", "CSV, with semicolons"), (b"\t", "CSV, with tabs"))
+_HINTS = {
+    "CSV": "`mlr --icsv --ojsonl cat FILE` converts it",
+    "CSV, with semicolons": "`mlr --icsv --ifs ';' --ojsonl cat FILE` converts it",
+    "CSV, with tabs": "`mlr --itsv --ojsonl cat FILE` converts it",
+    "an Office file, such as a spreadsheet (xlsx)": "`xlsx2csv FILE | mlr --icsv --ojsonl cat` converts a table of it",
+    "a zip archive": "`unzip -p FILE` prints what is in it",
+    "a tar archive": "`tar -xf FILE` unpacks it",
+    "a 7-Zip archive": "`7z x FILE` unpacks it",
+    "xz or lzma compression": "`xz -dc FILE` decompresses it",
+    "lz4 compression": "`lz4 -dc FILE` decompresses it",
+    "compress (.Z) compression": "`gzip -dc FILE` decompresses it",
+    "UTF-16 text, must be UTF-8": "`iconv -f UTF-16 -t UTF-8 FILE` converts it",
+    _ENCRYPTED: "decrypt it with the program that wrote it",
+    _ARRAY_LINES: "`jq -c '.[]' FILE` prints what is in them, a line each",
+}
+"""Commands that convert what is not supported."""
 
 
 def form_of_name(path: str) -> Form | None:
@@ -69,6 +92,15 @@ def form_within(path: str) -> Form | None:
         return None
 
 
+def check_dictionary(source: str, head: bytes) -> None:
+    """InputError for the first bytes of a zstd frame that needs a dictionary."""
+    if head.startswith(_ZSTD_FRAME) and head[len(_ZSTD_FRAME) :][:1] and head[len(_ZSTD_FRAME)] & 3:
+        raise InputError(
+            f"{source}: cannot be read: it is compressed with a zstd dictionary; `zstd -dc -D DICTIONARY FILE` "
+            "decompresses it"
+        )
+
+
 def form_of_content(head: bytes) -> Form:
     """The format of a source by its first bytes: JSON if it is nothing else that is known."""
     codec = codec_of_content(head)
@@ -79,12 +111,22 @@ def form_of_content(head: bytes) -> Form:
 
 def looks_like(head: bytes) -> str | None:
     """In words, what a source that is not JSON seems to be by its first bytes; None if it is nothing that is known."""
-    if head.lstrip()[:1] in (b"{", b"[") and 0 not in head[:4]:
-        return None
+    if _begins_as_json(head) and 0 not in head[:4]:
+        return _ARRAY_LINES if _has_array_lines(head) else None
     codec = codec_of_content(head)
     if codec:
         return codec.name
     return next((what for magic, what in _LOOKS if re.match(magic, head, re.DOTALL)), None) or _table(head)
+
+
+def _has_array_lines(head: bytes) -> bool:
+    """Returns whether the first line is an array as a whole, and another array begins in the second."""
+    first, _, rest = head.removeprefix(BOM_UTF8).lstrip().partition(b"\n")
+    if not (first.startswith(b"[") and first.rstrip().endswith(b"]") and rest.lstrip().startswith(b"[")):
+        return False
+    with contextlib.suppress(ValueError, RecursionError):
+        return isinstance(json.loads(first), list)
+    return False
 
 
 def _table(head: bytes) -> str | None:
@@ -106,10 +148,12 @@ def check_form(source: str, promised: Form | None, head: bytes) -> Form:
     Raises:
       InputError: it is not what its name promises, or of no format that can be read.
     """
+    check_dictionary(source, head)
     found = form_of_content(head)
     what = looks_like(head) or ("JSON" if _begins_as_json(head) else None)
     if promised and promised != found and what and (promised.is_read or found != JSON or what == "JSON"):
-        raise InputError(f"{source}: cannot be read: its name says {promised.name}, but it looks like {what}")
+        says = "" if what == _ENCRYPTED else f"its name says {promised.name}, but "
+        raise InputError(f"{source}: cannot be read: {says}it looks like {what}{_hint(what)}")
     form = promised if promised and promised.is_read else found
     if form == JSON:
         check_json(source, head)
@@ -133,4 +177,10 @@ def check_json(source: str, head: bytes) -> None:
     if what == PARQUET.name:  # as such it would not have come here
         raise InputError(f"{source}: cannot be read: it is Parquet inside another compression; decompress it first")
     if what:
-        raise InputError(f"{source}: cannot be read: it looks like {what}; events are JSON, JSON Lines or Parquet")
+        raise InputError(
+            f"{source}: cannot be read: it looks like {what}; events are JSON, JSON Lines or Parquet{_hint(what)}"
+        )
+
+
+def _hint(what: str) -> str:
+    return f"; {_HINTS[what]}" if what in _HINTS else ""

@@ -186,7 +186,18 @@ BZIP2 = Codec("bzip2", _members(bz2.BZ2Decompressor))
 ZSTD = Codec("zstd", _open_zstd)
 
 _SUFFIXES = {".gz": GZIP, ".bz2": BZIP2, ".zst": ZSTD, ".zstd": ZSTD}
-_UNSUPPORTED = (".deflate", ".lzma", ".xz", ".lz4", ".br", ".snappy", ".sz", ".lzo", ".z")
+_UNSUPPORTED = {
+    ".deflate": "",
+    ".lzma": "xz -dc",
+    ".xz": "xz -dc",
+    ".lz4": "lz4 -dc",
+    ".br": "brotli -dc",
+    ".snappy": "",
+    ".sz": "snzip -dc",
+    ".lzo": "lzop -dc",
+    ".z": "gzip -dc",
+}
+"""Commands that decompress to standard output, by suffix."""
 _MAGIC = (
     (re.compile(rb"\x1f\x8b"), GZIP),
     (re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), BZIP2),
@@ -197,9 +208,10 @@ _MAGIC = (
 def codec_of_name(name: str) -> Codec | None:
     """The compression that a name's suffix promises, or None. UsageError where it is one that is not supported."""
     lower = name.lower()
-    for suffix in _UNSUPPORTED:
+    for suffix, command in _UNSUPPORTED.items():
         if lower.endswith(suffix):
-            raise UsageError(f"{name}: {suffix[1:]} compression is not supported (use .gz, .bz2 or .zst)")
+            hint = f"; `{command} FILE` decompresses it" if command else ""
+            raise UsageError(f"{name}: {suffix[1:]} compression is not supported (use .gz, .bz2 or .zst){hint}")
     return next((codec for suffix, codec in _SUFFIXES.items() if lower.endswith(suffix)), None)
 
 

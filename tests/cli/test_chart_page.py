@@ -32,3 +32,11 @@ def test_the_name_of_a_chart_is_no_markup(capsys: pytest.CaptureFixture[str]) ->
     Path("in/events.json").rename("in/<script>alert(1)<!--.json")
     succeeded(call(capsys, "--input", "in", "--chart_output", "chart.html"), 6)
     assert "<script>alert" not in Path("chart.html").read_text()
+
+
+def test_the_report_is_in_the_page_whatever_the_name_of_the_input(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("{the report as CSV}", "{csv}", "{}", "{0}", "{{scripts}}", "%s"):
+        Path(f"in/{name}.jsonl").write_text("\n".join(map(json.dumps, EXAMPLE_EVENTS)))
+        succeeded(call(capsys, f"in/{name}.jsonl", "--chart_output", "chart.html"), 6)
+        page = Path("chart.html").read_text()
+        assert (page.count(EXAMPLE_REPORT), f"<title>{name}.jsonl</title>" in page) == (1, True), name

@@ -1,5 +1,10 @@
 """Jobs of Dataflow: the names that they have where the user gives none."""
 
+import importlib.util
+import logging
+from pathlib import Path
+
+import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from pipeline.engine.dataflow import prepare
@@ -27,3 +32,20 @@ def test_a_name_that_is_given_stays() -> None:
 
 def test_a_batch_is_named_by_its_time() -> None:
     assert name().startswith("hourly-report-2")
+
+
+LOGGER = "apache_beam.runners.dataflow.internal.apiclient"
+
+
+def test_the_line_by_which_airflow_finds_a_job_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    prepare(PipelineOptions(_GIVEN), [], "")
+    logging.getLogger(LOGGER).info("Created job with id: [%s]", "2026-11-29_1")
+    logging.getLogger(LOGGER).info("Starting GCS upload to %s...", "gs://b/t")
+    logging.getLogger(LOGGER).warning("a warning")
+    assert [record.getMessage() for record in caplog.records] == ["Created job with id: [2026-11-29_1]", "a warning"]
+
+
+def test_beam_logs_the_job_by_that_name_and_line() -> None:
+    spec = importlib.util.find_spec(LOGGER)
+    assert spec is not None
+    assert "'Created job with id: [%s]'" in Path(str(spec.origin)).read_text()

@@ -165,3 +165,48 @@ def test_a_name_that_promises_something_else_is_an_error(name: str) -> None:
     if promised != JSON:
         with pytest.raises(InputError, match=f"its name says {promised.name}, but it looks like JSON"):
             check_form(name, promised, SAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (COMMA, r"CSV; events are JSON, JSON Lines or Parquet; `mlr --icsv --ojsonl cat FILE` converts it"),
+        (zipped("xl/workbook.xml"), "xlsx.*`xlsx2csv FILE"),
+        (zipped("a.json"), "a zip archive.*`unzip -p FILE`"),
+        (tarred(), "a tar archive.*`tar -xf FILE`"),
+        (lzma.compress(SAMPLE), "xz.*`xz -dc FILE`"),
+        (b"\x04\x22\x4d\x18" + bytes(20), "lz4.*`lz4 -dc FILE`"),
+        (b"PARE" + bytes(20), "encrypted Parquet; .*; decrypt it"),
+        (b"[1,2]\n[3,4]\n", r"JSON Lines with an array on each line.*jq -c"),
+        (b'\xef\xbb\xbf[{"id":"a"}]\r\n [{"id":"b"}]', "JSON Lines with an array on each line"),
+    ],
+)
+def test_the_reason_names_a_command_that_converts(data: bytes, reason: str) -> None:
+    with pytest.raises(InputError, match=f"^a: cannot be read: it looks like .*{reason}"):
+        check_form("a", None, data)
+
+
+def test_encrypted_parquet_under_its_usual_name() -> None:
+    with pytest.raises(InputError, match=r"^a\.parquet: cannot be read: it looks like encrypted Parquet; decrypt it"):
+        check_form("a.parquet", PARQUET, b"PARE" + bytes(20))
+
+
+@pytest.mark.parametrize(
+    "data", [b"[1,\n[2]]", b"[\n[1],\n[2]\n]", b"[[1]\n,[2]]", b"[1]\n", b"[1]\n\n", b"[" * 10_000]
+)
+def test_arrays_over_several_lines_are_no_lines_of_arrays(data: bytes) -> None:
+    assert looks_like(data) is None
+
+
+def test_zstd_that_needs_a_dictionary() -> None:
+    dictionary = zstandard.train_dictionary(1024, [json_lines([event]) * 3 for event in EXAMPLE_EVENTS] * 50)
+    data = zstandard.ZstdCompressor(dict_data=dictionary).compress(SAMPLE)
+    for promised in (None, form_of_name("a.zst")):
+        with pytest.raises(InputError, match=r"^a: cannot be read: it is compressed with a zstd dictionary; `zstd -dc"):
+            check_form("a", promised, data)
+
+
+@pytest.mark.parametrize(("name", "command"), [("a.json.xz", "xz -dc"), ("a.lz4", "lz4 -dc"), ("a.lzma", "xz -dc")])
+def test_the_suffix_of_another_compression_names_the_command(name: str, command: str) -> None:
+    with pytest.raises(UsageError, match=f"compression is not supported .*; `{command} FILE` decompresses it"):
+        form_of_name(name)

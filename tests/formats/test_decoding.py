@@ -124,6 +124,19 @@ def test_timestamps_at_the_edges_are_taken(digits: str) -> None:
         assert support.batch_rows(decode_source(data)) == [("a", "video_25", int(digits))]
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\0\0\0\0", "NUL bytes, as of a file that was not written completely, at character 0"),
+        (b'\0\0\0\0{"id":"a"}', "NUL bytes, as of a file that was not written completely, at character 0"),
+        (b"\x1a", "a Ctrl-Z (0x1A), which ends files of DOS, at character 0"),
+        (b'\x1e{"id":"a"}', "a record separator (0x1E) of JSON text sequences at character 0"),
+    ],
+)
+def test_marks_of_other_programs_are_named(data: bytes, reason: str) -> None:
+    assert reason in only_reject(data).reason
+
+
 NOT_EVENTS = [
     (b"1", "not an object but a number"),
     (b"1.5", "not an object but a number with a fraction or exponent"),
@@ -134,7 +147,11 @@ NOT_EVENTS = [
     (b'{"event":"video_25","timestamp":1}', "missing id"),
     (b'{"id":"a","timestamp":1}', "missing event"),
     (b'{"id":"a","event":"video_25"}', "missing timestamp"),
-    (b'{"ID":"a","event":"video_25","timestamp":1}', "missing id"),
+    (b'{"ID":"a","event":"video_25","timestamp":1}', "missing id (names are lower case: id, not ID)"),
+    (
+        b'{"Id":"a","Event":"video_25","Timestamp":1}',
+        "missing id and event and timestamp (names are lower case: id, not Id)",
+    ),
     (b'{"id":"","event":"video_25","timestamp":1}', "id must not be empty"),
     (b'{"id":1,"event":"video_25","timestamp":1}', "id must be a string, not a number"),
     (b'{"id":null,"event":"video_25","timestamp":1}', "id must be a string, not null"),

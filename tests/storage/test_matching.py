@@ -143,7 +143,7 @@ def test_no_match(pattern: str) -> None:
 def test_a_folder_without_files_says_what_it_has() -> None:
     make("in/2021/a.json", "hidden/.a.json")
     refused("in: holds no files, only folders: in/** takes the files below them", "in")
-    refused("hidden: holds no files (hidden ones, with a leading dot, are left out)", "hidden")
+    refused("hidden: holds no files (hidden ones, with a leading dot, and sidecar files are left out)", "hidden")
     assert names("in/**") == ["in/2021/a.json"]
 
 
