@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from pipeline.formats.reader import Reader, Source
 from pipeline.schema import FIELDS
 
 _BLOCK_ROWS = 64 * 1024
-_BATCH_ROWS = 1024  # decoded at a time: as fast as 65,536 (within 10 %)
+_BATCH_ROWS = 2048  # decoded at a time, as fast as 65,536
 _SMALL_BATCH_ROWS = 128  # at half the speed
 _BATCH_BYTES = 16 * 1024 * 1024
 _SMALL_GROUP_BYTES = 1024 * 1024
@@ -82,7 +82,7 @@ class ParquetReader(Reader):
         if sum(self._rows) != metadata.num_rows or min(self._rows, default=0) < 0:
             reason = f"row groups of {sum(self._rows)} rows, the file says {metadata.num_rows}"
             raise InputError(f"{source.name}: damaged Parquet: {reason}")
-        self._check_limit(sum(self._bytes))
+        self._count_decoded(0)
         self.parts = max(1, min(len(groups), -(-source.size // part_bytes)))
 
     def position(self) -> int:
@@ -95,19 +95,35 @@ class ParquetReader(Reader):
     def read_part(self, part: int) -> Iterator[AnyBlock]:
         first, stop = (k * len(self._rows) // self.parts for k in (part, part + 1))
         index = sum(self._rows[:first])
-        batches = itertools.chain.from_iterable(map(self._read_group, range(first, stop)))
-        for rows in _joined(batches):
+        for rows in self._tables(range(first, stop)):
             yield RowBlock(rows, self._source.name, index)
             index += rows.num_rows
 
+    def _tables(self, groups: range) -> Iterator[pa.Table]:
+        """The rows of row groups, in tables large enough to be decoded by themselves; also those before an error."""
+        waiting: list[pa.RecordBatch] = []
+        rows = size = 0
+        try:
+            for batch in itertools.chain.from_iterable(map(self._read_group, groups)):
+                waiting.append(batch)
+                rows, size = rows + batch.num_rows, size + batch.nbytes
+                if rows >= _BLOCK_ROWS or size >= BLOCK_BYTES:
+                    self._count_decoded(size)
+                    yield pa.Table.from_batches(waiting)
+                    waiting, rows, size = [], 0, 0
+            self._count_decoded(size)
+        except InputError:
+            if rows:
+                yield pa.Table.from_batches(waiting)
+            raise
+        if rows:
+            yield pa.Table.from_batches(waiting)
+
     def _read_group(self, group: int) -> Iterator[pa.RecordBatch]:
-        count = _rows_at_a_time(self._bytes[group], self._rows[group])
-        found = 0
+        count, found = _rows_at_a_time(self._bytes[group], self._rows[group]), 0
         try:
             for rows in self._file.iter_batches(count, row_groups=[group], columns=[*FIELDS], use_threads=False):
                 found += rows.num_rows
-                self._decoded_bytes += rows.nbytes
-                self._check_limit(self._decoded_bytes)
                 yield rows
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(self._source.name, f"row group {group}: ", error) from None
@@ -116,8 +132,9 @@ class ParquetReader(Reader):
             raise InputError(f"{self._source.name}: damaged Parquet: {reason}")
         self._position = self._source.size * (group + 1) // len(self._rows)
 
-    def _check_limit(self, decoded_bytes: int) -> None:
-        if self._limit is not None and decoded_bytes > self._limit:
+    def _count_decoded(self, size: int) -> None:
+        self._decoded_bytes += size
+        if self._limit is not None and max(self._decoded_bytes, sum(self._bytes)) > self._limit:
             raise TooLargeError(f"{self._source.name}: has more than {self._limit} bytes after decompression")
 
 
@@ -158,25 +175,6 @@ def _rows_at_a_time(group_bytes: int, rows: int) -> int:
     else:
         least, largest = 1, group_bytes // max(1, rows)
     return min(_BATCH_ROWS, max(least, _BATCH_BYTES // max(1, largest)))
-
-
-def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Joins consecutive batches to tables that are large enough to be decoded by themselves, also before an error."""
-    waiting: list[pa.RecordBatch] = []
-    rows = size = 0
-    try:
-        for batch in batches:
-            waiting.append(batch)
-            rows, size = rows + batch.num_rows, size + batch.nbytes
-            if rows >= _BLOCK_ROWS or size >= BLOCK_BYTES:
-                yield pa.Table.from_batches(waiting)
-                waiting, rows, size = [], 0, 0
-    except InputError:
-        if rows:
-            yield pa.Table.from_batches(waiting)
-        raise
-    if rows:
-        yield pa.Table.from_batches(waiting)
 
 
 def _in_memory(source: Source) -> Source:

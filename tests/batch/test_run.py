@@ -1,17 +1,20 @@
 """A report's run: what it returns, writes and leaves, on two runners."""
 
+import dataclasses
 import os
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
-from pipeline import (
-    run_job,
-)
+from pipeline import Job, run_job
+from pipeline.batch.run import PreparedJob
 from pipeline.engine.runners import beam_options
+from pipeline.errors import TooLargeError
 from pipeline.model.tally import Summary
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 from tests import oracle, support
+from tests.parquet_support import write_bomb
 from tests.support import EXAMPLE_EVENTS
 from tests.transforms_support import Files, on_both_runners
 
@@ -39,3 +42,17 @@ def test_run_job(runner: str, files: Files) -> None:
     events = [(item["id"], item["event"], item["timestamp"]) for item in EXAMPLE_EVENTS]
     assert Path(job.output).read_text() == oracle.report(events, -210, "2")
     assert files.outputs() == ["report.csv"]
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_parquet_that_stands_for_more_than_a_job_allows(prepared: bool, tmp_path: Path) -> None:
+    """The server answers it with 413."""
+    write_bomb(tmp_path / "bomb", rows=1000)
+    input_file = InputFile(str(tmp_path / "bomb"), SIZE_UNKNOWN, "the body")
+    job = Job((input_file,), str(tmp_path / "report.csv"), max_decoded_bytes=10_000_000)
+    options = beam_options([])
+    with pytest.raises(TooLargeError, match=r"^the body: has more than 10000000 bytes after decompression$"):
+        PreparedJob(job, options).run() if prepared else run_job(job, options)
+    assert [path.name for path in tmp_path.iterdir()] == ["bomb"]
+    allowed = dataclasses.replace(job, max_decoded_bytes=200_000_000)
+    assert (PreparedJob(allowed, options).run() if prepared else run_job(allowed, options)).counted == 1000
