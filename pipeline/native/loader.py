@@ -2,21 +2,19 @@
 
 Callers ask `works` first, and have plain Python for where nothing can be compiled.
 
-What was compiled is kept as an object file beside this module, else in the user's cache; where neither can be written
-it is compiled in each process.
+What was compiled is kept as an object file in the user's cache; where there is none it is compiled in each process.
 """
 
 import ctypes
 import hashlib
 import logging
-import os
-import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pipeline.native.object_cache import keep_object, read_object
 
 _HERE = Path(__file__).parent
 _SOURCES = (
@@ -32,6 +30,7 @@ _SOURCES = (
     "id_bytes.py",
     "id_sets.py",
     "loader.py",
+    "object_cache.py",
     "../schema.py",
 )
 """What compiled code is made of: these modules, and those whose values they use (event types, limits)."""
@@ -52,8 +51,6 @@ _MODULES = {
     ),
 }
 """What is compiled together, when first one of them is needed: who wants no ids waits 3 s, else 5 s."""
-
-_DIGEST_BYTES = 32
 
 SCRATCH_WORDS = 128
 """Words (8 bytes) of memory that `scan` works in, its last argument."""
@@ -145,51 +142,20 @@ def _kept_or_built(module: str, target: str, machine: Any) -> bytes:
     """The object file of a module for a processor; its name is a digest of both and of _SOURCES."""
     sources = b"".join((_HERE / name).read_bytes() for name in _SOURCES)
     name = hashlib.sha256(f"{module} {target}".encode() + sources).hexdigest()[:24] + ".o"
-    for folder in _folders():
-        code = _read(folder / name)
-        if code:
-            return code
+    code = read_object(name)
+    if code:
+        return code
     from pipeline.native.compiler import build
 
     _announce()
     code = build(module, _MODULES[module], machine)
-    for folder in _folders():
-        if _keep(folder / name, code):
-            break
+    keep_object(name, code)
     return code
 
 
 @cache
 def _announce() -> None:
     logging.getLogger(__name__).info("compiling for this machine, once: this takes some seconds")
-
-
-def _folders() -> Iterator[Path]:
-    yield _HERE / "__pycache__"
-    yield Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "hourly-report"
-
-
-def _read(path: Path) -> bytes | None:
-    """The code in a file, or None where there is none or it is not whole: LLVM would end the process."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    code = content[_DIGEST_BYTES:]
-    return code if hashlib.sha256(code).digest() == content[:_DIGEST_BYTES] else None
-
-
-def _keep(path: Path, code: bytes) -> bool:
-    """Writes the code to a file, whole or not at all, whoever else does the same."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            file.write(hashlib.sha256(code).digest() + code)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
-    except OSError:
-        return False
-    return True
 
 
 def compile_all() -> None:

@@ -1,12 +1,14 @@
 """Where compiled code is kept, that a damaged copy is not used, and that it works where nothing can be kept."""
 
+import hashlib
 import io
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
@@ -45,15 +47,23 @@ def load(target: str = "cpu") -> bytes:
 
 
 def kept(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*")) if folder.is_dir() else []
+    return sorted((folder / "home" / "hourly-report").glob("*"))
 
 
-def test_compiled_once_and_kept_beside_the_sources(tmp_path: Path, builder: mock.Mock) -> None:
-    assert load() == load() == CODE
+@pytest.mark.usefixtures("builder")
+def test_compiled_once_and_kept_in_the_users_cache(tmp_path: Path, builder: mock.Mock) -> None:
+    before = os.umask(0)
+    try:
+        assert load() == load() == CODE
+    finally:
+        os.umask(before)
     assert builder.call_count == 1
-    (file,) = kept(tmp_path / "native" / "__pycache__")
+    (file,) = kept(tmp_path)
     assert file.stat().st_mode & 0o777 == 0o644
-    assert not kept(tmp_path / "home" / "hourly-report")
+    assert file.parent.stat().st_mode & 0o777 == 0o755
+    assert {path.name for path in (tmp_path / "native").iterdir()} == {*map(os.path.basename, native._SOURCES)} - {
+        "schema.py"
+    }
 
 
 def test_another_processor_or_source_is_another_file(tmp_path: Path, builder: mock.Mock) -> None:
@@ -63,13 +73,13 @@ def test_another_processor_or_source_is_another_file(tmp_path: Path, builder: mo
         (tmp_path / "native" / name).write_text("2")
         load("one")
     assert builder.call_count == 2 + len(native._SOURCES)
-    assert len(kept(tmp_path / "native" / "__pycache__")) == 2 + len(native._SOURCES)
+    assert len(kept(tmp_path)) == 2 + len(native._SOURCES)
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", None])
 def test_a_damaged_file_is_written_anew(tmp_path: Path, builder: mock.Mock, damage: bytes | None) -> None:
     load()
-    (file,) = kept(tmp_path / "native" / "__pycache__")
+    (file,) = kept(tmp_path)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] if damage is None else damage)
     assert load() == CODE
@@ -77,19 +87,67 @@ def test_a_damaged_file_is_written_anew(tmp_path: Path, builder: mock.Mock, dama
     assert file.read_bytes() == whole
 
 
-def test_in_the_users_cache_where_the_sources_are_read_only(tmp_path: Path, builder: mock.Mock) -> None:
-    (tmp_path / "native" / "__pycache__").write_text("no folder")
+def in_homes_cache(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+
+def test_a_relative_cache_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: mock.Mock) -> None:
+    in_homes_cache(monkeypatch, tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     assert load() == load() == CODE
     assert builder.call_count == 1
-    assert len(kept(tmp_path / "home" / "hourly-report")) == 1
+    assert not list((tmp_path / "work").iterdir())
+    assert len(list((tmp_path / ".cache" / "hourly-report").iterdir())) == 1
 
 
-def test_in_memory_where_nothing_can_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: mock.Mock
+@pytest.mark.parametrize("home", ["", "relative", str(NOWHERE)])
+def test_in_memory_without_a_home(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: mock.Mock
 ) -> None:
-    (tmp_path / "native" / "__pycache__").write_text("no folder")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(NOWHERE))
+    in_homes_cache(monkeypatch, Path(home))
+    monkeypatch.setenv("HOME", home)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     assert load() == load() == CODE
+    assert builder.call_count == 2
+    assert not list(Path().iterdir())
+
+
+def _of_another_user(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, 54321, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+
+
+def _a_link(path: Path, _: pytest.MonkeyPatch) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+UNTRUSTED: dict[str, Callable[[Path, pytest.MonkeyPatch], None]] = {
+    "another user's": _of_another_user,
+    "a link": _a_link,
+    "for the group to write": lambda path, _: path.chmod(path.stat().st_mode | 0o020),
+    "for all to write": lambda path, _: path.chmod(path.stat().st_mode | 0o002),
+}
+
+
+@pytest.mark.parametrize("what", UNTRUSTED)
+@pytest.mark.parametrize("part", ["folder", "file"])
+def test_code_that_others_may_have_written_is_not_loaded(
+    part: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, builder: mock.Mock
+) -> None:
+    load()
+    (file,) = kept(tmp_path)
+    planted = b"planted"
+    file.write_bytes(hashlib.sha256(planted).digest() + planted)
+    assert load() == planted
+    UNTRUSTED[what](file.parent if part == "folder" else file, monkeypatch)
+    assert load() == CODE
     assert builder.call_count == 2
 
 
@@ -97,7 +155,7 @@ def test_in_memory_where_nothing_can_be_written(
 def test_many_at_once_leave_one_file(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(load, ["cpu"] * 32)) == {CODE}
-    assert len(kept(tmp_path / "native" / "__pycache__")) == 1
+    assert len(kept(tmp_path)) == 1
 
 
 def test_all_compiled_sources_are_named() -> None:
