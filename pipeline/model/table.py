@@ -8,7 +8,7 @@ import decimal
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,20 @@ _NO_COUNTS = (0,) * len(EVENT_TYPES)
 DEFAULT_FACTOR = "0.1"
 SCALED = "impressions_scaled"
 COLUMNS = ("hour", *EVENT_TYPES)
+
+
+class HourlyRow(NamedTuple):
+    """A row of the report, for Beam: its fields are the schema of HourlyRows."""
+
+    hour: str
+    impressions: int
+    video_start: int
+    video_25: int
+    video_50: int
+    video_75: int
+    video_completed: int
+    impressions_scaled: Decimal
+
 
 MAX_HOURS = 200_000
 """Hours that a report may have, 22 years: each costs 35 microseconds and 2 KB, however small the input."""

@@ -6,17 +6,19 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.transforms.window import BoundedWindow, GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.engine.metrics import TOTALS, counter
 from pipeline.engine.spill import in_global_window
+from pipeline.errors import UsageError
 from pipeline.model.events import Batch
 from pipeline.model.hours import HourClock
 from pipeline.model.table import (
     DEFAULT_FACTOR,
     Counts,
     HourCounts,
+    HourlyRow,
     Table,
     add_counts,
     check_hours,
@@ -24,6 +26,7 @@ from pipeline.model.table import (
     count_hours,
     count_table,
     merge_counts,
+    parse_factor,
     pivot,
     scale_impressions,
     split_hours,
@@ -41,33 +44,34 @@ NO_HOUR = -(2**40)
 
 
 class _CountBatches(beam.DoFn):  # type: ignore[misc]
-    """Adds up the counts of a bundle's batches, so that few partial counts are shuffled."""
+    """Adds up the counts of a bundle's batches by window, so that few partial counts are shuffled."""
 
     def __init__(self, clock: HourClock, with_tally: bool) -> None:
         self._clock, self._with_tally = clock, with_tally
         self._counted = counter("counted")
 
     def start_bundle(self) -> None:
-        self._parts: list[Counts] = []
+        self._parts: dict[BoundedWindow, list[Counts]] = {}
         self._tally = Tally()
 
-    def process(self, batch: Batch) -> None:
-        self._parts.append(count_batch(batch, self._clock))
-        self._tally = merge_tallies([self._tally, tally_batch(batch)])
-        if len(self._parts) == _COUNTS_A_MERGE:
-            self._parts = [merge_counts(self._parts)]
+    def process(self, batch: Batch, window: Any = beam.DoFn.WindowParam) -> None:
+        parts = self._parts.setdefault(window, [])
+        parts.append(count_batch(batch, self._clock))
+        if len(parts) == _COUNTS_A_MERGE:
+            self._parts[window] = [merge_counts(parts)]
+        if self._with_tally:
+            self._tally = merge_tallies([self._tally, tally_batch(batch)])
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        if not self._parts:
-            return
-        counts = merge_counts(self._parts)
-        if self._with_tally:
-            check_hours(count_hours(counts))  # before they are made elements
-            self._counted.inc(int(counts[1].sum()))
-        for hour, row in split_hours(counts, self._clock):
-            yield WindowedValue((hour, row), hour, (GlobalWindow(),))
-        if self._with_tally:
-            yield in_global_window((NO_HOUR, self._tally))
+        for window, parts in self._parts.items():
+            counts = merge_counts(parts)
+            if self._with_tally:
+                check_hours(count_hours(counts))  # before they are made elements
+                self._counted.inc(int(counts[1].sum()))
+                yield in_global_window((NO_HOUR, self._tally))
+            in_global = isinstance(window, GlobalWindow)
+            for hour, row in split_hours(counts, self._clock):
+                yield WindowedValue((hour, row), hour if in_global else window.max_timestamp(), (window,))
 
 
 def _add(partials: Iterable[Partial]) -> Partial:
@@ -79,9 +83,13 @@ def _add(partials: Iterable[Partial]) -> Partial:
 class CountHours(beam.PTransform):  # type: ignore[misc]
     """Counts events: PCollection[Batch] -> PCollection[tuple[int, Partial]], each hour's counts by its start.
 
-    An hour's counts have its start (Unix seconds) as their timestamp.
-    with_tally: also the batches' tallies, under NO_HOUR. windows: of the counts; None: the global window. Shuffles
-    six counts per hour and bundle, never events.
+    In the global window an hour's counts have its start (Unix seconds) as their timestamp. Shuffles six counts per hour
+    and bundle, never events.
+
+    Attributes:
+      clock: assigns timestamps to hours.
+      with_tally: count also the batches' tallies, under NO_HOUR; global window only.
+      windows: of the counts, by the start of their hour; None: those of the batches.
     """
 
     clock: HourClock
@@ -99,6 +107,39 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
 
 def _one_hour(hour: tuple[int, HourCounts], clock: HourClock) -> Table:
     return pivot([hour], clock)
+
+
+def hourly_row(hour: tuple[int, HourCounts], clock: HourClock, factor: str) -> HourlyRow:
+    """An hour's counts as a row."""
+    (row,) = scale_impressions(_one_hour(hour, clock), factor)
+    return HourlyRow(**row)
+
+
+@dataclasses.dataclass
+class HourlyRows(beam.PTransform):  # type: ignore[misc]
+    """Counts events: PCollection[Batch] -> PCollection[HourlyRow], a row for each hour that has events.
+
+    Windows are respected: each window and pane has rows of its own. In the global window of a batch that is one set of
+    rows, those of the report.
+
+    Attributes:
+      utc_offset: the offset of local hours, such as "+05:30"; default +01:00.
+      time_zone: an IANA name such as "Europe/Paris", instead of utc_offset.
+      impressions_factor: a plain decimal number, by which impressions are scaled.
+
+    Raises:
+      UsageError: an attribute is invalid.
+    """
+
+    utc_offset: str | None = None
+    time_zone: str | None = None
+    impressions_factor: str = DEFAULT_FACTOR
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[HourlyRow]:
+        clock = HourClock.parse(self.utc_offset, self.time_zone)
+        parse_factor(self.impressions_factor)
+        to_row = beam.Map(hourly_row, clock, self.impressions_factor).with_output_types(HourlyRow)
+        return batches | "Count" >> CountHours(clock) | "Rows" >> to_row
 
 
 class HourTables(beam.PTransform):  # type: ignore[misc]
@@ -146,10 +187,17 @@ class _Pivot(beam.DoFn):  # type: ignore[misc]
 class HourlyTable(beam.PTransform):  # type: ignore[misc]
     """Counts events: PCollection[Batch] -> PCollection[Table], one table, also where there are no events.
 
-    utc_offset, time_zone: at most one, as HourClock.parse takes it. refuse_rejects: RejectsError where a batch has any.
-    balance: of the sources that were read, as balance.py expects it. Raises MismatchError where the table does not
-    count all that was read and not rejected, or the blocks do not add up to the sources; InputError where it would have
-    too many hours.
+    Attributes:
+      utc_offset: the offset of local hours, such as "+05:30"; default +01:00.
+      time_zone: an IANA name such as "Europe/Paris", instead of utc_offset.
+      refuse_rejects: end the pipeline with a RejectsError where a batch has any.
+      balance: the checksum of the sources that were read; None: it is not checked.
+
+    Raises:
+      UsageError: the batches are windowed, or an attribute is invalid.
+      MismatchError: in the run, the table does not count all that was read and not rejected, or the blocks do not add
+        up to the sources.
+      InputError: in the run, the table would have too many hours.
     """
 
     utc_offset: str | None = None
@@ -159,6 +207,10 @@ class HourlyTable(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Table]:
         clock = HourClock.parse(self.utc_offset, self.time_zone)
+        if not batches.windowing.is_default():
+            raise UsageError(
+                "HourlyTable makes one table of a whole batch and takes no windows or triggers: use HourlyRows"
+            )
         gathered = beam.pvalue.AsIter(batches | "Count" >> CountHours(clock, with_tally=True))
         # By a side input: half the stages of a global combine, and a table without events too.
         pivoted = beam.ParDo(_Pivot(clock, self.refuse_rejects, self.balance), gathered).with_output_types(Table)
@@ -172,4 +224,5 @@ class ScaleImpressions(beam.PTransform):  # type: ignore[misc]
     factor: str = DEFAULT_FACTOR
 
     def expand(self, tables: beam.PCollection[Table]) -> beam.PCollection[Table]:
+        parse_factor(self.factor)
         return tables | "Scale" >> beam.Map(scale_impressions, self.factor).with_output_types(Table)

@@ -1,19 +1,25 @@
 """Decoding: blocks become batches of events, and rejects."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import BoundedWindow, GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline.engine.coders import typed
 from pipeline.engine.metrics import counter
-from pipeline.engine.threads import ThreadedDoFn
+from pipeline.engine.threads import ListDoFn, ThreadedDoFn
 from pipeline.formats.decoding import AnyBlock, Block, too_many
-from pipeline.model.events import Batch, Reject, batch_events
+from pipeline.model.events import Batch, Reject
 from pipeline.model.tally import SHOWN, Tally, merge_tallies, refuse_rejects, tally_batch
+from pipeline.transforms.elements import InvalidEvent, decode_elements
 
 REJECTS = "rejects"
 """Tag of the side output of DecodeBlocks."""
+
+ERRORS = "errors"
 
 
 _SMALL = 4096  # bytes: a tenth of a report of six events was the change of threads
@@ -71,12 +77,67 @@ class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
         return outputs
 
 
-class BatchEvents(beam.PTransform):  # type: ignore[misc]
-    """Packs decoded events: PCollection[dict] -> PCollection[Batch]. Raises EventError for an invalid event."""
+_BATCH_EVENTS = 4096  # so many at least, but at the end of a bundle
 
-    def expand(self, events: beam.PCollection[dict[str, Any]]) -> beam.PCollection[Batch]:
-        return (
-            events
-            | "Group" >> beam.BatchElements(min_batch_size=1, max_batch_size=10_000)
-            | "Pack" >> beam.Map(batch_events).with_output_types(Batch)
-        )
+
+class _BatchEvents(beam.DoFn):  # type: ignore[misc]
+    """Decodes many elements of a window together, and in the global window many of a timestamp.
+
+    So a WindowInto after it is as right as one before it.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._rejected = counter("read"), counter("rejected")
+
+    def start_bundle(self) -> None:
+        self._held: dict[Any, list[Any]] = {}
+        self._count = 0
+
+    def process(
+        self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[Any]:
+        return self.process_list((element,), timestamp, window)
+
+    def process_list(self, elements: Sequence[Any], timestamp: Any, window: Any) -> Iterator[Any]:
+        key = timestamp if isinstance(window, GlobalWindow) else window
+        self._held.setdefault(key, []).extend(elements)
+        self._count += len(elements)
+        return self.finish_bundle() if self._count >= _BATCH_EVENTS else iter(())
+
+    def finish_bundle(self) -> Iterator[Any]:
+        held = self._held
+        self.start_bundle()
+        for key, elements in held.items():
+            in_window = isinstance(key, BoundedWindow)
+            timestamp, windows = (key.max_timestamp(), (key,)) if in_window else (key, (GlobalWindow(),))
+            batch, invalid = decode_elements(elements)
+            self._read.inc(batch.read)
+            self._rejected.inc(batch.rejected)
+            yield WindowedValue(batch, timestamp, windows)
+            for error in invalid:
+                yield beam.pvalue.TaggedOutput(ERRORS, WindowedValue(error, timestamp, windows))
+
+
+class _BatchLists(_BatchEvents, ListDoFn):
+    """As _BatchEvents, where most elements have the same timestamp: those of files, and others without windows."""
+
+
+class BatchEvents(beam.PTransform):  # type: ignore[misc]
+    """Decodes elements that hold one event each: PCollection[Any] -> PCollection[Batch].
+
+    An element is a mapping or a row (NamedTuple, beam.Row) with the fields id, event and timestamp, or JSON as str or
+    bytes. Elements that are no event are in the result's second output:
+
+        batches = messages | BatchEvents()
+        batches.errors | ...    # PCollection[InvalidEvent], each with its record and the reason
+
+    Windows are respected: a batch holds events of one window, and in the global window of one timestamp. So a stream
+    is batched well in windows only; a few seconds are enough.
+    """
+
+    def expand(self, events: beam.PCollection[Any]) -> beam.PCollection[Batch]:
+        decode = _BatchLists() if events.windowing.is_default() else _BatchEvents()
+        outputs = events | "Batch" >> beam.ParDo(decode).with_outputs(ERRORS, main="batches")
+        batches = typed(outputs.batches, Batch)
+        batches.errors = typed(outputs[ERRORS], InvalidEvent)
+        return batches  # type: ignore[no-any-return]

@@ -8,17 +8,20 @@ from typing import Any
 import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.trigger import AccumulationMode, AfterCount, Repeatedly
+from apache_beam.transforms.window import FixedWindows, GlobalWindows
 
 from pipeline import (
     BatchEvents,
     Block,
     DecodeBlocks,
     FormatCsv,
+    HourlyRows,
     HourlyTable,
     ScaleImpressions,
     hourly_table,
 )
-from pipeline.errors import EventError, InputError, MismatchError, UsageError
+from pipeline.errors import InputError, MismatchError, RejectsError, UsageError
 from pipeline.model import table as tables
 from pipeline.model.events import Batch, batch_events
 from pipeline.model.table import COLUMNS
@@ -84,9 +87,9 @@ def test_hourly_table_adds_up_many_batches() -> None:
 class _BundlesOfOne(counting._CountBatches):
     """Gives the partial counts of each batch, as if each were a bundle: runners on one machine make few bundles."""
 
-    def process(self, batch: Batch) -> Iterator[Any]:  # type: ignore[override]
+    def process(self, batch: Batch, window: Any = beam.DoFn.WindowParam) -> Iterator[Any]:  # type: ignore[override]
         self.start_bundle()
-        super().process(batch)
+        super().process(batch, window)
         for count in super().finish_bundle():
             yield count.value
         self.start_bundle()
@@ -127,10 +130,33 @@ def test_a_table_has_a_limit_of_hours(bundles: int, monkeypatch: pytest.MonkeyPa
             assert_that(made | beam.Flatten() | HourlyTable() | beam.Map(len), equal_to([count]))
 
 
-@on_both_runners
-def test_an_event_that_is_none_ends_the_pipeline(runner: str) -> None:
-    with pytest.raises(EventError, match="event 0: unknown event 'click'"), support.beam_pipeline(runner) as pipeline:
-        _ = batches(pipeline, [event(kind="click")]) | HourlyTable()
+def test_invalid_events_are_refused_where_the_table_shall_refuse_them() -> None:
+    with pytest.raises(RejectsError, match="1 of 2 records rejected"), support.beam_pipeline() as pipeline:
+        _ = batches(pipeline, [event(), event(kind="click")]) | HourlyTable(refuse_rejects=True)
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        beam.WindowInto(FixedWindows(60)),
+        beam.WindowInto(
+            GlobalWindows(), trigger=Repeatedly(AfterCount(1)), accumulation_mode=AccumulationMode.DISCARDING
+        ),
+    ],
+)
+def test_hourly_table_refuses_windows_when_it_is_applied(windows: beam.WindowInto) -> None:
+    pipeline = support.beam_pipeline()
+    with pytest.raises(UsageError, match="use HourlyRows"):
+        _ = batches(pipeline, EXAMPLE_EVENTS) | windows | HourlyTable()
+
+
+def test_a_bad_factor_is_refused_when_it_is_applied() -> None:
+    pipeline = support.beam_pipeline()
+    counted = batches(pipeline, EXAMPLE_EVENTS)
+    with pytest.raises(UsageError, match="factor 'ten'"):
+        _ = counted | HourlyTable() | ScaleImpressions("ten")
+    with pytest.raises(UsageError, match="factor 'ten'"):
+        _ = counted | HourlyRows(impressions_factor="ten")
 
 
 @on_both_runners

@@ -1,0 +1,37 @@
+from pipeline.batch.graph import HourlyReport as HourlyReport
+from pipeline.batch.job import Job as Job
+from pipeline.batch.run import run_job as run_job
+from pipeline.errors import EventError as EventError
+from pipeline.errors import InputError as InputError
+from pipeline.errors import PipelineError as PipelineError
+from pipeline.errors import RejectsError as RejectsError
+from pipeline.errors import UsageError as UsageError
+from pipeline.formats.decoding import Block as Block
+from pipeline.formats.decoding import decode as decode
+from pipeline.model.events import Batch as Batch
+from pipeline.model.events import Reject as Reject
+from pipeline.model.ids import unique_ids as unique_ids
+from pipeline.model.settings import ReportSettings as ReportSettings
+from pipeline.model.table import HourlyRow as HourlyRow
+from pipeline.model.table import csv_text as csv_text
+from pipeline.model.table import hourly_table as hourly_table
+from pipeline.model.table import scale_impressions as scale_impressions
+from pipeline.model.table import write_csv as write_csv
+from pipeline.model.tally import Summary as Summary
+from pipeline.schema import EVENT_TYPES as EVENT_TYPES
+from pipeline.storage.files import InputFile as InputFile
+from pipeline.storage.matching import find_files as find_files
+from pipeline.transforms.count import HourlyRows as HourlyRows
+from pipeline.transforms.count import HourlyTable as HourlyTable
+from pipeline.transforms.count import ScaleImpressions as ScaleImpressions
+from pipeline.transforms.decode import BatchEvents as BatchEvents
+from pipeline.transforms.decode import DecodeBlocks as DecodeBlocks
+from pipeline.transforms.deduplicate import DropDuplicates as DropDuplicates
+from pipeline.transforms.elements import InvalidEvent as InvalidEvent
+from pipeline.transforms.format import FormatCsv as FormatCsv
+from pipeline.transforms.ids import DistinctIds as DistinctIds
+from pipeline.transforms.ids import UniqueIds as UniqueIds
+from pipeline.transforms.read import ReadBlocks as ReadBlocks
+from pipeline.transforms.write import WriteFile as WriteFile
+
+__version__: str
