@@ -23,7 +23,7 @@ from pipeline.serving.slots import Slots, slot_maker
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = (ROOT / "examples" / "events.json").read_bytes()
-REPORT = (ROOT / "examples" / "report.csv").read_text()
+REPORT = (ROOT / "tests" / "files" / "report.csv").read_text()
 HEADER = "hour,impressions,video_start,video_25,video_50,video_75,video_completed,impressions_scaled\n"
 EVENT = '{"id": "a", "event": "video_25", "timestamp": 1617393003}'
 

@@ -32,8 +32,9 @@ def test_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("report.csv").read_bytes() == EXAMPLE_REPORT.encode()
 
 
-def test_the_example_of_the_repository(capsys: pytest.CaptureFixture[str]) -> None:
-    result = call(capsys, "--input", str(ROOT / "examples" / "events.json"), "--output=-")
+@pytest.mark.parametrize("name", ["examples", "examples/events.json"])
+def test_the_example_of_the_repository(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    result = call(capsys, "--input", str(ROOT / name), "--output=-")
     succeeded(result, 6, report="standard output")
     assert result.out == EXAMPLE_REPORT
 

@@ -231,7 +231,7 @@ def test_a_wheel_makes_the_report_of_the_sample_outside_the_clone(tmp_path: Path
     command = [python, "-m", "pipeline", "--input", ROOT / "examples" / "events.json", "--output", "r.csv"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
-    assert (tmp_path / "r.csv").read_bytes() == (ROOT / "examples" / "report.csv").read_bytes()
+    assert (tmp_path / "r.csv").read_bytes() == (ROOT / "tests" / "files" / "report.csv").read_bytes()
 
 
 @pytest.mark.parametrize(("arguments", "name"), [(BATCH, "hourly-report-2"), (STREAM, "hourly-stream-")])

@@ -39,7 +39,7 @@ CHROMIUM_OPTIONS = [
     "--disable-sync",
 ]
 SAMPLE = ROOT / "examples" / "events.json"
-REPORT = ROOT / "examples" / "report.csv"
+REPORT = ROOT / "tests" / "files" / "report.csv"
 EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
 APRIL = 1617231600  # 2021-04-01T00:00+01:00
 FAILED_RESOURCE = "Failed to load resource"  # what Chromium itself logs for an answer of 400 and above
