@@ -16,7 +16,7 @@ run: .venv/ready  ## the report of the sample
 	$(BIN)/python -m pipeline --input examples/events.json --output $(REPORT)
 	@cat $(REPORT)
 
-test: .venv/ready  ## all tests that need nothing but pip
+test: .venv/test-ready  ## all tests that need nothing but pip
 	$(BIN)/python -m pytest -n auto --ignore=tests/integration $(TESTS)
 
 # What differs between versions of Python is tried: imports, types, decoding, dates, the command line, a compiled scanner.
@@ -28,7 +28,7 @@ pythons:  ## a choice of the tests on each other Python of 3.10 to 3.13 that the
 	  rm -rf $$clone; \
 	done
 
-check: .venv/ready  ## lint, format, spelling, types, imports between packages
+check: .venv/test-ready  ## lint, format, spelling, types, imports between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
@@ -59,8 +59,14 @@ integration: .venv/ready .venv-integration/ready .venv-browser/ready .venv-cloud
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pipeline.native.loader
+	@echo "installing what a run needs, some 600 MB"
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pipeline --compile
+	touch $@
+
+# All of requirements.txt, and the tools of tests and checks.
+.venv/test-ready: .venv/ready requirements-test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	touch $@
 
 # The rivals live apart: with pandas installed, Beam takes 0.3 s longer to import.
@@ -79,9 +85,9 @@ integration: .venv/ready .venv-integration/ready .venv-browser/ready .venv-cloud
 	.venv-integration/bin/python -m pip install --quiet --disable-pip-version-check -r integration-requirements.txt
 	touch $@
 
-.venv-browser/ready: requirements.txt browser-requirements.txt
+.venv-browser/ready: requirements-test.txt browser-requirements.txt
 	$(PYTHON) -m venv --clear .venv-browser
-	.venv-browser/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r browser-requirements.txt
+	.venv-browser/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt -r browser-requirements.txt
 	touch $@
 
 .venv-cloud/ready: tests/integration/requirements.txt
@@ -96,13 +102,15 @@ build/tools/ready: $(wildcard $(TOOLS)/go.* $(TOOLS)/*/*.go)
 	cd $(TOOLS) && go build -o $(CURDIR)/build/tools/ ./gcs ./pubsub github.com/apache/beam/sdks/v2/go/cmd/prism
 	touch $@
 
+UV_COMPILE := UV_PYTHON_DOWNLOADS=never UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --upgrade \
+  --no-annotate --no-emit-index-url --python-version 3.10 pyproject.toml --extra server
+
 requirements: .venv/ready  ## pins anew from the ranges in pyproject.toml
 	$(BIN)/python -m pip install --quiet uv==0.9.30
-	UV_PYTHON_DOWNLOADS=never UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate \
-	  --no-emit-index-url --python-version 3.10 --extra server --extra test pyproject.toml --output-file requirements.txt
-	UV_PYTHON_DOWNLOADS=never UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate \
-	  --no-emit-index-url --python-version 3.10 --extra server --extra test --extra gcp --extra aws pyproject.toml \
-	  tests/integration/requirements.in --constraint requirements.txt --output-file tests/integration/requirements.txt
+	$(UV_COMPILE) --output-file requirements.txt
+	$(UV_COMPILE) --extra test --constraint requirements.txt --output-file requirements-test.txt
+	$(UV_COMPILE) --extra test --extra gcp --extra aws tests/integration/requirements.in --constraint requirements-test.txt \
+	  --output-file tests/integration/requirements.txt
 
 clean:  ## removes environments, builds and the report
 	rm -rf .venv .venv-bench .venv-http .venv-integration .venv-browser .venv-cloud build dist *.egg-info report.csv
