@@ -118,7 +118,7 @@ def remove_dead(folder: str) -> None:
         if lock not in paths:
             _remove_unlocked(paths)
         else:
-            with _if_unlocked(lock) as ours:
+            with if_unlocked(lock) as ours:
                 if ours:
                     _remove_unlocked(paths, but=lock)
                     os.remove(lock)
@@ -135,22 +135,21 @@ def remove_of(folder: str, token: str) -> None:
 
 def _remove_unlocked(paths: list[str], but: str = "") -> None:
     for path in paths:
-        with _if_unlocked(path) if path != but else contextlib.nullcontext(False) as ours:
+        with if_unlocked(path) if path != but else contextlib.nullcontext(False) as ours:
             if ours:
                 with contextlib.suppress(OSError):
                     os.remove(path)
 
 
 @contextlib.contextmanager
-def _if_unlocked(path: str) -> Iterator[bool]:
-    """Locks a regular file while the block runs, and yields True; False where it cannot."""
+def if_unlocked(path: str, is_kind: Callable[[int], bool] = stat.S_ISREG) -> Iterator[bool]:
+    """Locks a regular file, or what has another kind of mode, while the block runs; yields False where it cannot."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         yield False
         return
     try:
-        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        yield is_file and try_lock(descriptor) and is_at(path, descriptor)
+        yield is_kind(os.fstat(descriptor).st_mode) and try_lock(descriptor) and is_at(path, descriptor)
     finally:
         os.close(descriptor)

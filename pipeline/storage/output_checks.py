@@ -53,9 +53,9 @@ def _write_probe(target: str) -> None:
     token = new_token()
     descriptor, probe = create_locked(lambda: temporary_path(target, token), mode=0o600)
     try:
-        os.close(descriptor)
+        os.remove(probe)  # while it is locked: else another run may do it first
     finally:
-        os.remove(probe)
+        os.close(descriptor)
 
 
 def _is_mounted(target: str) -> bool:

@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 import signal
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.storage.locks import is_at, new_token, try_lock
+from pipeline.storage.locks import if_unlocked, is_at, new_token, try_lock
 
+_WORKER = b"apache_beam.runners.worker.sdk_worker_main"
 _NAME = re.compile(r"hourly-report\.[0-9a-f]{32}")
 
 
@@ -21,8 +23,12 @@ def scratch_folder(needed_at_exit: Callable[[], bool] = lambda: False) -> Iterat
     """A new private folder for the temporary files of this process and of those that it starts, while the block runs.
 
     The next run removes it where this one is killed, with what the runner left there. The lock is on the folder
-    itself, which systemd's cleaner of temporary folders respects. needed_at_exit: whether the folder must stay until
-    the interpreter has called what the block registered for its exit. Raises:
+    itself, which systemd's cleaner of temporary folders respects.
+
+    Args:
+      needed_at_exit: whether the folder must stay until the interpreter has called what the block registered for it.
+
+    Raises:
       OSError: the folder cannot be made.
     """
     parent = tempfile.gettempdir()
@@ -64,23 +70,25 @@ def _make(parent: str) -> tuple[int, str]:
 
 
 def _remove_dead(parent: str) -> None:
-    """Removes this user's folders of runs that were killed, and ends the programs that these had started."""
+    """Removes this user's folders of runs that were killed, and ends the workers that Beam had started for these."""
     for name in filter(_NAME.fullmatch, os.listdir(parent)):
         folder = os.path.join(parent, name)
         with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                if os.fstat(descriptor).st_uid == os.geteuid() and try_lock(descriptor):
-                    _end_programs(folder)
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(descriptor)
+            if os.lstat(folder).st_uid == os.geteuid():
+                with if_unlocked(folder, stat.S_ISDIR) as is_dead:
+                    if is_dead:
+                        _end_workers(folder)
+                        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end_programs(folder: str) -> None:
-    """Kills the processes with this temporary folder: Prism, for one, does not notice that its run is gone."""
+def _end_workers(folder: str) -> None:
+    """Kills Beam's worker processes with this temporary folder, which wait for their run for ever.
+
+    Other programs inherit the folder too, from a host program that calls this one: they are left alone.
+    """
     variable = b"TMPDIR=" + os.fsencode(folder)
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if variable in (process / "environ").read_bytes().split(b"\0"):
+            is_worker = _WORKER in (process / "cmdline").read_bytes()
+            if is_worker and variable in (process / "environ").read_bytes().split(b"\0"):
                 os.kill(int(process.name), signal.SIGKILL)

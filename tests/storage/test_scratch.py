@@ -1,9 +1,13 @@
 """The folder of a process: removed when the process is dead, and there as long as it is needed."""
 
+import contextlib
+import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,37 +23,52 @@ import os, subprocess, sys, tempfile, time
 from pipeline.storage.scratch import scratch_folder
 with scratch_folder() as folder:
     tempfile.mkdtemp()
-    subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL)
+    started = []
+    for name in ("apache_beam.runners.worker.sdk_worker_main", "unrelated"):  # both with the folder in TMPDIR
+        command = [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(600)", name]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        started[-1].stdout.readline()
     print("ready", flush=True)
     time.sleep(600)
 """
 
 
-def programs(folder: Path) -> int:
-    """How many processes have their temporary folder below one."""
-    variables = (Path("/proc", name, "environ") for name in os.listdir("/proc") if name.isdigit())
-    return sum(f"TMPDIR={folder}/".encode() in read_or_nothing(path) for path in variables)
+def programs(folder: Path) -> dict[str, list[int]]:
+    """The processes that were started with a temporary folder below one, by their last arguments."""
+    found: dict[str, list[int]] = {"sdk_worker_main": [], "unrelated": []}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"TMPDIR={folder}/".encode() in (path / "environ").read_bytes():
+                name = (path / "cmdline").read_bytes().decode().strip("\0").split("\0")[-1].split(".")[-1]
+                found.setdefault(name, []).append(int(path.name))
+    return found
 
 
-def read_or_nothing(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+def workers(folder: Path) -> int:
+    return len(programs(folder)["sdk_worker_main"])
 
 
-def test_the_scratch_folder_of_a_killed_process_is_removed_and_its_programs_end(
+@pytest.fixture
+def ends_programs(tmp_path: Path) -> Iterator[None]:
+    yield
+    for number in itertools.chain(*programs(tmp_path).values()):
+        os.kill(number, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("ends_programs")
+def test_the_scratch_folder_of_a_killed_process_is_removed_and_its_workers_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Not so other programs that inherited the folder, of a program that runs ours in its own process."""
     others = ["hourly-report.archive", "hourly-report", f"report.{new_token()}", f"hourly-report.{new_token()}.old"]
     for name in others:
         (tmp_path / name).mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with process(FOLDER, TMPDIR=str(tmp_path)) as living, process(FOLDER, TMPDIR=str(tmp_path)) as dying:
         kill(dying)
-        await_true(lambda: programs(tmp_path) == 2)  # one that has just started shows no variables yet
+        assert workers(tmp_path) == 2
         with scratch_folder() as folder:
-            await_true(lambda: programs(tmp_path) == 1)
+            await_true(lambda: workers(tmp_path) == 1)
             assert tempfile.gettempdir() == os.environ["TMPDIR"] == folder
             assert len(os.listdir(tmp_path)) == len(others) + 2
         assert tempfile.gettempdir() == str(tmp_path)
@@ -57,7 +76,8 @@ def test_the_scratch_folder_of_a_killed_process_is_removed_and_its_programs_end(
         kill(living)
         with scratch_folder():
             pass
-    await_true(lambda: programs(tmp_path) == 0)
+    await_true(lambda: workers(tmp_path) == 0)
+    assert len(programs(tmp_path)["unrelated"]) == 2
     assert sorted(os.listdir(tmp_path)) == sorted(others)
 
 
