@@ -18,7 +18,7 @@ class SizedCoder(Coder):  # type: ignore[misc]
     a third of a run on 10 M events went into pickling blocks that were never shipped.
     """
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: Any = Any) -> None:
         self._kind = kind
 
     @classmethod
