@@ -6,6 +6,8 @@ import signal
 import sys
 from collections.abc import Iterator
 
+_REMEDY = "activate the environment of this project (after make run: `. .venv/bin/activate`), or pip install it"
+
 
 def main() -> int:
     """Runs the command line; returns the exit code, 130 where Ctrl-C comes before it runs."""
@@ -19,6 +21,11 @@ def main() -> int:
         return run_program()
     except KeyboardInterrupt:
         return 130
+    except ModuleNotFoundError as error:
+        if not str(error).startswith("No module named") or str(error.name).startswith("pipeline"):
+            raise
+        sys.stderr.write(f"error: this Python ({sys.executable}) has no {error.name}: {_REMEDY}\n")
+        return 1
 
 
 @contextlib.contextmanager

@@ -88,6 +88,17 @@ def test_a_failed_rename_leaves_nothing(capsys: pytest.CaptureFixture[str], monk
     fails(capsys, 1, "No space left on device", *every)
 
 
+def test_a_python_without_the_libraries_is_told_what_to_do(tmp_path: Path) -> None:
+    """As after `make run`, in a shell where nobody has activated the environment."""
+    command = [sys.executable, "-I", "-S", "-c", f"import sys, runpy; sys.path.insert(0, {str(ROOT)!r}); {MAIN}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert re.search(r"^error: this Python \(\S+\) has no \w+: activate .*`\. \.venv/bin/activate`", done.stderr)
+
+
+MAIN = "runpy.run_module('pipeline', run_name='__main__')"
+
+
 def test_wrong_usage_of_a_process(tmp_path: Path) -> None:
     failed(text(run("--input", "missing.json", cwd=tmp_path)), 2, "--input missing.json: no such file")
 

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import apache_beam
+import pytest
 
 from tests.integration.servers import TOOLS
 from tests.serving_support import await_true
@@ -25,16 +26,30 @@ def prism_as_downloaded(home: Path) -> None:
         archive.write(TOOLS / "prism", name)
 
 
-def test_the_stream_of_the_readme(tmp_path: Path) -> None:
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    prism_as_downloaded(tmp_path)
+    return copy_of_clone(tmp_path / "clone")
+
+
+def started(script: str, clone: Path) -> "subprocess.Popen[bytes]":
+    """A shell in which the environment is activated."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "HOME": str(clone.parent)}
+    return subprocess.Popen(
+        ["bash", "-c", script],
+        cwd=clone,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def test_the_stream_of_the_readme(clone: Path) -> None:
     (block,) = re.findall(r"^```sh\n(mkdir.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     assert len(block.splitlines()) == 3
-    clone = copy_of_clone(tmp_path / "clone")
-    prism_as_downloaded(tmp_path)
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "HOME": str(tmp_path)}
-    shell = subprocess.Popen(
-        ["bash", "-c", f"{block}\nwait"], cwd=clone, env=environment, stderr=subprocess.PIPE, start_new_session=True
-    )
+    shell = started(f"{block}\nwait", clone)
     try:
         reports = clone / "reports"
         await_true(lambda: len(list(reports.glob("*.csv"))) == 3, seconds=150)
@@ -43,3 +58,14 @@ def test_the_stream_of_the_readme(tmp_path: Path) -> None:
         os.killpg(shell.pid, signal.SIGTERM)
         shell.communicate(timeout=60)
     assert HEADER + "".join(text.removeprefix(HEADER) for text in found) == EXAMPLE_REPORT
+
+
+def test_the_stream_of_the_tutorial(clone: Path) -> None:
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    makes = re.findall(r"^\$ ((?:mkdir|echo) .*)$", text, re.MULTILINE)
+    (block,) = re.findall(r"^```sh\n(mkdir.*?)^```", text, re.DOTALL | re.MULTILINE)
+    shell = started("\n".join([*makes, block]), clone)
+    output, errors = shell.communicate(timeout=150)
+    assert output.decode() == f"{HEADER}2021-04-02T20:00:00+01:00,1,1,0,0,0,0,0.1\n", errors.decode()
+    assert shell.returncode == 0, errors.decode()
+    assert "2 events read, 2 counted" in errors.decode()
