@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pipeline.engine import logs
 
 logs.configure()
+logging.getLogger("pipeline.native.loader").setLevel(logging.INFO)  # says when it compiles, which takes seconds
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # not used, and its threads take 0.1 s to do nothing
 gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 

@@ -18,7 +18,7 @@ import pytest
 from tests import support
 from tests.cli_support import EARLIER, EVERY, GOOD, failed, fails, outputs, rejected, succeeded, text
 from tests.serving_support import await_true
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, call, json_lines, line, run
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, Run, call, json_lines, line, run
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +97,36 @@ def test_a_python_without_the_libraries_is_told_what_to_do(tmp_path: Path) -> No
 
 
 MAIN = "runpy.run_module('pipeline', run_name='__main__')"
+
+
+def test_a_run_that_compiles_first_says_so_and_an_image_can_do_it_ahead(tmp_path: Path) -> None:
+    Path("in/many.jsonl").write_bytes((line() + b"\n") * 200_000)
+    cold = {"XDG_CACHE_HOME": str(tmp_path / "cold")}
+    warm = {"XDG_CACHE_HOME": str(tmp_path / "warm")}
+    said = "INFO: compiling for this machine, once: this takes some seconds\n"
+    assert text(run("in/many.jsonl", cwd=tmp_path, **cold)).err.startswith(said)
+    assert text(run("--compile", cwd=tmp_path, **warm)) == Run(0, "", said)
+    succeeded(text(run("in/many.jsonl", "--ids_output", "ids", cwd=tmp_path, **warm)), 200_000, hours=1)
+
+
+def test_a_file_that_is_mounted_by_itself_is_written_in_place(tmp_path: Path) -> None:
+    Path("host.csv").write_text("earlier")
+    Path("mounted.csv").touch()
+    inode = Path("host.csv").stat().st_ino
+    program = f"'{sys.executable}' -m pipeline in --output mounted.csv --ids_output ids.txt"
+    script = f"mount --bind host.csv mounted.csv && {program} --chart_output missing/x.html; {program}"
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+    )
+    errors = done.stderr.decode().splitlines()
+    assert [line.split(":")[0] for line in errors[:-1]] == ["error"], errors
+    assert "report in mounted.csv, ids in ids.txt" in errors[-1]
+    assert (Path("host.csv").read_text(), Path("host.csv").stat().st_ino) == (EXAMPLE_REPORT, inode)
+    assert outputs() == ["host.csv", "ids.txt", "mounted.csv"]
 
 
 def test_wrong_usage_of_a_process(tmp_path: Path) -> None:

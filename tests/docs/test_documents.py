@@ -133,6 +133,18 @@ def test_links_lead_somewhere() -> None:
             assert (folder / target).exists(), (name, target)
 
 
+def test_links_of_an_sdist_lead_somewhere(clone: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "setup.py", "--quiet", "sdist", "--dist-dir", str(tmp_path / "dist")]
+    subprocess.run(command, cwd=clone, capture_output=True, check=True)
+    (archive,) = (tmp_path / "dist").iterdir()
+    shutil.unpack_archive(archive, tmp_path / "unpacked", filter="data")
+    (root,) = (tmp_path / "unpacked").iterdir()
+    for document in [root / "README.md", root / "CHANGELOG.md", *(root / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / target).exists(), (document.name, target)
+    assert not (root / "tests").exists()
+
+
 def test_tables_of_options_are_those_of_the_parsers() -> None:
     for name in ("cli.md", "http.md", "streaming.md"):
         assert MARKED.search(DOCUMENTS[name]), name

@@ -243,6 +243,13 @@ def test_a_dry_run_starts_nothing(arguments: tuple[str, ...], name: str, storage
     assert storage.names() == before
 
 
+def test_a_dry_run_of_messages_needs_no_network() -> None:
+    nowhere = {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1", "HTTPS_PROXY": "http://127.0.0.1:1"}
+    done = job(*BASE, *STREAM, "--project=lab-project", "--dry_run", "True", **nowhere)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("dry run of hourly-stream-")
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
