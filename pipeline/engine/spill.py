@@ -11,7 +11,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.storage.files import NewFile, shown
+from pipeline.storage.files import NewFile, is_local, shown
+from pipeline.storage.local import open_private
 from pipeline.storage.temporary import explained, temporary_name
 
 Stored = Union[bytes, tuple[bytes, int, int]]
@@ -60,7 +61,7 @@ class Spill(beam.DoFn):  # type: ignore[misc]
         path = temporary_name(self._path, self._token)
         stored = []
         start = 0
-        with explained(self._path), NewFile(path) as stream:
+        with explained(self._path), open_private(path) if is_local(path) else NewFile(path) as stream:
             for key, pieces in self._held.items():
                 stream.write(b"".join(pieces))
                 size = sum(map(len, pieces))

@@ -6,7 +6,7 @@ import os
 import stat
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from pipeline.storage.locks import create_locked, new_token, prefix
 from pipeline.storage.suffixes import compressing
@@ -19,6 +19,11 @@ def temporary_path(path: str, token: str) -> str:
     """Returns a new hidden path beside the file that path leads to, with a short name. token: the run's."""
     folder, name = os.path.split(os.path.realpath(path))
     return os.path.join(folder, prefix(name, token) + uuid.uuid4().hex)
+
+
+def open_private(path: str) -> BinaryIO:
+    """Creates a file that only this user can read, for what an output may keep private."""
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
 
 
 def resolve_output(path: str) -> str:

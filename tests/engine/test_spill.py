@@ -1,5 +1,6 @@
 """What is shuffled by files: small values stay as they are, large ones come back whole, and no file is left."""
 
+import stat
 from pathlib import Path
 from unittest import mock
 
@@ -86,3 +87,13 @@ def test_a_run_that_fails_leaves_no_files(tmp_path: Path) -> None:
     with mock.patch.object(spilling, "_INLINE_BYTES", 0), pytest.raises(RejectsError):
         run_job(job(tmp_path), beam_options([]))
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_what_is_spilled_can_be_read_by_this_user_alone(tmp_path: Path) -> None:
+    """The output may be private, and so are its parts."""
+    spill = Spill(str(tmp_path / "ids.txt"), "0" * 32)
+    spill.start_bundle()
+    assert list(spill.process((0, b"x" * 100_000))) == []
+    list(spill.finish_bundle())
+    (path,) = tmp_path.iterdir()
+    assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_size) == (0o600, 100_000)
