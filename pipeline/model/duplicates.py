@@ -14,7 +14,16 @@ import numpy.typing as npt
 
 from pipeline.model.events import NO_IDS, Batch, Ids
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import PARTITIONS, SMALL_SET, Pieces, counted_pieces, hash_id, marked, merge_pieces
+from pipeline.model.ids import (
+    PARTITIONS,
+    SMALL_SET,
+    Pieces,
+    counted_pieces,
+    hash_id,
+    hashing_work,
+    marked,
+    merge_pieces,
+)
 from pipeline.model.tally import first_rejects
 from pipeline.native.loader import pays
 from pipeline.schema import EVENT_TYPES
@@ -128,10 +137,9 @@ def split_hours(batch: Batch, clock: HourClock) -> Iterator[tuple[Place, KeySet]
 
 
 def _hash(keys: Ids) -> _Hashes:
-    count = len(keys.ends)
-    if pays("mark_ids", count, SMALL_SET):
+    if pays("mark_ids", hashing_work(keys), SMALL_SET):
         return marked(keys, 64)[0]
-    return np.fromiter(map(hash_id, keys.to_list()), np.uint64, count)
+    return np.fromiter(map(hash_id, keys.to_list()), np.uint64, len(keys.ends))
 
 
 def _first_ones(keys: Ids, hashes: _Hashes) -> _Mask:

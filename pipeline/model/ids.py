@@ -3,6 +3,7 @@
 The order of ids is by (64-bit hash, bytes): the same for every run, split and number of partitions.
 """
 
+import bisect
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -28,7 +29,7 @@ SMALL_MERGE = 20 * SMALL_SET
 """Packed bytes up to which plain Python merges them."""
 
 _FIRST_BITS = 18  # of a table's size at first, at most: 4 MiB, which 80,000 ids fill
-_MOST_SLOTS, _FEW = 32, 32  # of a table: for each id, and for how many at least. Three for an id are the rule.
+_MOST_SLOTS, _FEW = 8, 32  # of a table: for each id, and for how many at least. Three for an id are the rule.
 
 Pieces = bytes | bytearray
 """Counted pieces, joined."""
@@ -68,13 +69,18 @@ def counted_pieces(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int
     merge_pieces. partitions: a power of two to MAX_PARTITIONS.
     """
     shift = 65 - partitions.bit_length()
-    compiled = pays("mark_ids", len(ids.ends), SMALL_SET)
+    compiled = pays("mark_ids", hashing_work(ids), SMALL_SET)
     return _pieces_compiled(ids, shift) if compiled else _pieces_of_few(ids, shift)
+
+
+def hashing_work(ids: Ids) -> int:
+    """How much work it is to hash ids, in usual ids of some 20 bytes."""
+    return max(len(ids.ends), len(ids.data) // 32)
 
 
 def _pieces_of_few(ids: Ids, shift: int) -> Iterator[tuple[int, bytes]]:
     items = ids.to_list()
-    numbers = {item: hash_id(item) >> shift for item in items}
+    numbers = {item: hash_id(item) >> shift for item in dict.fromkeys(items)}
     came = Counter(numbers[item] for item in items)
     parts: dict[int, list[bytes]] = {}
     for item, number in numbers.items():
@@ -125,30 +131,60 @@ def merge_pieces(data: Pieces, partitions: int = 1) -> tuple[Ids, int]:
     All of them must be of one of so many partitions.
     """
     if pays("add_ids", len(data), SMALL_MERGE):
-        merged = _merge_compiled(data, partitions)
-        if merged:
-            return merged
-    keyed = sorted((hash_id(item), item) for item in {item for _, packed in _frames(data) for item in unpack(packed)})
+        return _merge_compiled(data, partitions)
+    keyed = _in_order({item for _, packed in _frames(data) for item in unpack(packed)})
     return Ids.of(item for _, item in keyed), ids_came(data)
 
 
-def _merge_compiled(pieces: Pieces, partitions: int) -> tuple[Ids, int] | None:
-    """As merge_pieces, or None where many ids have almost the same hash: by somebody's intent."""
+def _in_order(items: Iterable[bytes]) -> list[tuple[int, bytes]]:
+    return sorted((hash_id(item), item) for item in items)
+
+
+def _merge_compiled(pieces: Pieces, partitions: int) -> tuple[Ids, int]:
     data, state, some = np.frombuffer(pieces, np.uint8), np.zeros(5, np.int64), np.empty(4 * SOME, np.int64)
     skip, bits = partitions.bit_length() - 1, min((len(data) >> 3).bit_length(), _FIRST_BITS)
-    table = _table(bits)
-    while not call("add_ids", data, len(data), state, table, skip, bits, some):
-        narrow, moved = table, 0
-        while not moved:
-            bits += 1
-            if 1 << bits > _MOST_SLOTS * (int(state[3]) + _FEW):
-                return None
-            table = _table(bits)
-            moved = call("move_ids", narrow, len(narrow), table, skip, bits)
+    table, aside = _table(bits), np.zeros(0, np.int64)
+    while not call("add_ids", data, len(data), state, table, skip, bits, some, aside if len(aside) else 0):
+        wider = _widened(table, skip, bits, int(state[3]))
+        if wider:
+            table, bits = wider
+        else:
+            aside = np.zeros(len(data) // 2 + 1, np.int64)
     _, _, came, count, size = state.tolist()
     ends, out = np.empty(count, np.int64), np.empty(size, np.uint8)
     size = call("gather_ids", data, table, len(table), ends, out)
-    return (Ids(ends, out[:size]), came) if size >= 0 else None
+    ids = Ids(ends, out[:size])
+    if len(aside):
+        ids = _with_crafted(ids, table[:count, 0].view(np.uint64), _packed_at(pieces, aside))
+    return ids, came
+
+
+def _widened(table: _Numbers, skip: int, bits: int, count: int) -> tuple[_Numbers, int] | None:
+    """The ids of a table in a wider one, and its bits; None where that would be too wide for so many ids."""
+    while 2 << bits <= _MOST_SLOTS * (count + _FEW):
+        bits += 1
+        wider = _table(bits)
+        if call("move_ids", table, len(table), wider, skip, bits):
+            return wider, bits
+    return None
+
+
+def _packed_at(pieces: Pieces, aside: _Numbers) -> set[bytes]:
+    view = memoryview(pieces)
+    return {next(unpack(view[place:])) for place in aside[1 : int(aside[0]) + 1].tolist()}
+
+
+def _with_crafted(ids: Ids, hashes: _Hashes, crafted: set[bytes]) -> Ids:
+    """Ids in order, with others that found no place among them, since somebody made many of almost the same hash.
+
+    Each of these takes some microseconds; so a few of them do not make all others slow.
+    """
+    keyed, places = _in_order(crafted), []
+    for number, item in keyed:
+        first, last = (int(hashes.searchsorted(np.uint64(number), side)) for side in ("left", "right"))
+        places.append(first + bisect.bisect(ids.slice(first, last).to_list(), item))
+    order = np.insert(np.arange(len(hashes)), places, len(hashes) + np.arange(len(keyed)))
+    return Ids.concat([ids, Ids.of(item for _, item in keyed)]).take(order)
 
 
 def _table(bits: int) -> _Numbers:

@@ -147,8 +147,11 @@ def _read_some(d, size, state, table, skip, bits, some):
 
 
 @compiled
-def add_ids(d, size, state, table, skip, bits, some):
+def add_ids(d, size, state, table, skip, bits, some, aside):
     """Puts the ids of counted pieces into a table, until all are there (1) or the table is full (0).
+
+    A full table puts an id aside instead, where aside is not 0 but the address of int64: how many there are, and where
+    each is. Then equal ones are put aside too, as often as they come.
 
     state (5 int64, at first 0): the next byte, where its piece ends; how many ids came, how many are different, their
     packed bytes. table: 2**bits + PROBES slots of two int64, at first 0: an id's hash, where it is + 1. skip: how many
@@ -159,12 +162,16 @@ def add_ids(d, size, state, table, skip, bits, some):
         for at in range(0, 32 * _read_some(d, size, state, table, skip, bits, some), 32):
             start, stop, h = np.int64(load(some, at)), np.int64(load(some, at + 8)), load(some, at + 16)
             slot = _found(d, size, start, stop, h, table, _home(h, skip, bits))
-            if slot < 0:
+            if slot < 0 and aside != 0:
+                count = np.int64(load(aside, 0)) + 1
+                store(aside, 0, count)
+                store(aside, 8 * count, start)
+            elif slot < 0:
                 store(state, 0, i)
                 store(state, 8, end)
                 store(state, 16, came)
                 return 0
-            if load(table, slot + 8) == 0:
+            elif load(table, slot + 8) == 0:
                 store(table, slot, h)
                 store(table, slot + 8, start + 1)
                 store(state, 24, load(state, 24) + np.uint64(1))
@@ -199,30 +206,42 @@ def _to_front(table, slots):
 
 
 @compiled
-def _sort(table, count):
-    """Sorts ids by their hashes; returns whether no two share one. Each passes at most PROBES others."""
+def _is_after(d, i, j):
+    """Whether the packed id at i comes after a different one at j, by their bytes."""
+    i, i_end = unpack(d, i)
+    j, j_end = unpack(d, j)
+    while i < i_end and j < j_end:
+        if byte(d, i) != byte(d, j):
+            return byte(d, i) > byte(d, j)
+        i += 1
+        j += 1
+    return j == j_end
+
+
+@compiled
+def _sort(d, table, count):
+    """Sorts ids by their hashes, and those that share one by their bytes. Each passes at most PROBES others."""
     for at in range(16, 16 * count, 16):
         h, w = load(table, at), at
         if load(table, at - 16) < h:
             continue
         where = load(table, at + 8)
-        while w > 0 and load(table, w - 16) > h:
+        while w > 0 and load(table, w - 16) >= h:
+            other = load(table, w - 8)
+            if load(table, w - 16) == h and not _is_after(d, np.int64(other) - 1, np.int64(where) - 1):
+                break
             store(table, w, load(table, w - 16))
-            store(table, w + 8, load(table, w - 8))
+            store(table, w + 8, other)
             w -= 16
-        if w > 0 and load(table, w - 16) == h:
-            return False
         store(table, w, h)
         store(table, w + 8, where)
-    return True
 
 
 @compiled
 def gather_ids(d, table, slots, ends, out):
-    """Copies the ids of a table to out, by ascending hashes; -1 where different ids share one, else their bytes."""
+    """Copies the ids of a table to out, ordered by hash, then by bytes; returns how many bytes these are."""
     count = _to_front(table, slots)
-    if not _sort(table, count):
-        return -1
+    _sort(d, table, count)
     w = np.int64(0)
     for k in range(count):
         start, stop = unpack(d, np.int64(load(table, 16 * k + 8)) - 1)

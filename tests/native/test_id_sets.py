@@ -1,11 +1,13 @@
 """Sets of ids, compiled: ids kept once, tables of packed ids, and different ids of the same hash."""
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.events import Ids
-from pipeline.model.ids import _FRAME, hash_id, marked, pack
+from pipeline.model.ids import _FRAME, hash_id, marked, pack, unpack
 from pipeline.native.loader import PROBES, SOME, call
 from tests.model.test_ids import with_one_hash
 
@@ -28,19 +30,19 @@ class Table:
         self.slots = np.zeros(((1 << bits) + PROBES, 2), np.int64)
         self.some = np.empty(4 * SOME, np.int64)
 
-    def add(self, data: bytes) -> bool:
+    def add(self, data: bytes, aside: Any = 0) -> bool:
         packed = np.frombuffer(data, np.uint8)
-        return bool(call("add_ids", packed, len(packed), self.state, self.slots, 0, self.bits, self.some))
+        return bool(call("add_ids", packed, len(packed), self.state, self.slots, 0, self.bits, self.some, aside))
 
     def move(self, bits: int) -> bool:
         narrow, self.slots, self.bits = self.slots, np.zeros(((1 << bits) + PROBES, 2), np.int64), bits
         return bool(call("move_ids", narrow, len(narrow), self.slots, 0, bits))
 
-    def gather(self, data: bytes) -> list[bytes] | None:
+    def gather(self, data: bytes) -> list[bytes]:
         _, _, _, count, size = self.state.tolist()
         ends, out, packed = np.empty(count, np.int64), np.empty(size, np.uint8), np.frombuffer(data, np.uint8)
         found = call("gather_ids", packed, self.slots, len(self.slots), ends, out)
-        return Ids(ends, out[:found]).to_list() if found >= 0 else None
+        return Ids(ends, out[:found]).to_list()
 
 
 @given(ITEMS, st.integers(1, 5))
@@ -63,11 +65,20 @@ def test_a_full_table_goes_on_in_a_wider_one() -> None:
     assert table.gather(data) == sorted(items, key=hash_id)
 
 
-def test_different_ids_of_one_hash_are_told() -> None:
-    items = [b"a", *with_one_hash(2)]
+def test_different_ids_of_one_hash_are_ordered_by_their_bytes() -> None:
+    items = [b"a", *reversed(with_one_hash(PROBES))]
     table, data = Table(8), pieces(items, 3)
     assert table.add(data)
-    assert table.gather(data) is None
+    assert table.gather(data) == sorted(items, key=lambda item: (hash_id(item), item))
+
+
+def test_a_full_table_puts_ids_aside() -> None:
+    items = [*with_one_hash(PROBES + 2), b"a"]
+    table, data, aside = Table(8), pieces(items * 2, 7), np.zeros(100, np.int64)
+    assert table.add(data, aside)
+    assert [next(unpack(data[place:])) for place in aside[1 : aside[0] + 1]] == items[PROBES : PROBES + 2] * 2
+    assert set(table.gather(data)) == {*items[:PROBES], b"a"}
+    assert table.state[2] == 2 * len(items)
 
 
 def test_ids_of_one_hash_fill_no_table() -> None:
