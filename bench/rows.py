@@ -54,7 +54,7 @@ _MEMORY_RATIO = Target("peak memory / duckdb_sql", lambda cases: cases[OURS].pea
 _PARQUET = Target(
     "(time - that of six events) / duckdb_sql",
     lambda cases: (cases[OURS].seconds - cases[SMALL].seconds) / cases[DUCKDB].seconds,
-    1.5,
+    2.0,
 )
 _SIX = Target("time / import apache_beam", lambda cases: cases[SMALL].seconds / cases[IMPORT].seconds, 0.69)
 _DUCKDB = (OURS, DUCKDB)

@@ -44,15 +44,13 @@ class RowBlock(AnyBlock):
         return self.index, self.index + int(self.rows.num_rows)
 
     def _decode(self, want_ids: bool, max_rejects: int | None) -> Decoded:
-        batch = decode_rows(self.rows, self.source, self.index, want_ids, max_rejects)
-        return batch, int(self.rows.num_rows)
+        return decode_rows(self.rows, self.source, self.index, want_ids, max_rejects), int(self.rows.num_rows)
 
 
 class ParquetReader(Reader):
     """Reads the three columns of a Parquet file; a part is a run of row groups, of about part_bytes of the file.
 
-    The footer says where the rows are, never what they hold or how many there are: row groups whose pages hold another
-    number of rows are damaged.
+    Statistics are not used, and row groups whose pages hold another number of rows than the footer says are damaged.
     """
 
     def __init__(self, source: Source, part_bytes: int = BLOCK_BYTES, max_decoded_bytes: int | None = None) -> None:
@@ -67,20 +65,23 @@ class ParquetReader(Reader):
           InputError: it is not Parquet, or a column is missing or of another type.
           TooLargeError: it has more than max_decoded_bytes; also while parts are read.
         """
-        super().__init__(source if source.size else _in_memory(source))
+        if not source.size:  # its end cannot be found, where the footer is
+            source.stream.seek(0)
+            source = source._replace(stream=io.BytesIO(source.stream.read()))
+        super().__init__(source)
         self._limit, self._decoded_bytes, self._position = max_decoded_bytes, 0, 0
         try:
-            self._file = _open(self._source.stream)
+            self._file = _open(source.stream)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise _not_parquet(self._source, error) from None
+            raise _not_parquet(source, error) from None
         schema, metadata = self._file.schema, self._file.metadata
         leaves = [schema.column(k) for k in range(len(schema))]
         check_columns(self._file.schema_arrow, {leaf.path: leaf.logical_type.type for leaf in leaves}, source.name)
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         self._rows = [group.num_rows for group in groups]
         self._bytes = [group.total_byte_size for group in groups]
-        if sum(self._rows) != metadata.num_rows or min(self._rows, default=0) < 0:
-            reason = f"row groups of {sum(self._rows)} rows, the file says {metadata.num_rows}"
+        if self.size() != metadata.num_rows or min(self._rows, default=0) < 0:
+            reason = f"row groups of {self.size()} rows, the file says {metadata.num_rows}"
             raise InputError(f"{source.name}: damaged Parquet: {reason}")
         self._count_decoded(0)
         self.parts = max(1, min(len(groups), -(-source.size // part_bytes)))
@@ -89,7 +90,6 @@ class ParquetReader(Reader):
         return self._position
 
     def size(self) -> int:
-        """How many rows the file has, as its footer says."""
         return sum(self._rows)
 
     def read_part(self, part: int) -> Iterator[AnyBlock]:
@@ -142,45 +142,27 @@ def _open(stream: BinaryIO) -> pq.ParquetFile:
     options: dict[str, Any] = {"pre_buffer": False, "page_checksum_verification": True}
     file = pq.ParquetFile(stream, **options)
     metadata = file.metadata
-    groups = range(metadata.num_row_groups)
-    if any(metadata.row_group(group).total_byte_size > _LARGE_GROUP_BYTES for group in groups):
+    if any(metadata.row_group(k).total_byte_size > _LARGE_GROUP_BYTES for k in range(metadata.num_row_groups)):
         options["buffer_size"] = _READ_BYTES  # else each column of a row group is read at once
     if any(pa.types.is_dictionary(kind) for kind in file.schema_arrow.types):
-        metadata = _without_arrow_types(metadata)
-    elif "buffer_size" not in options:
-        return file
+        # The writer's Arrow schema asks for dictionaries. Arrow fails to read those of DELTA encodings, and reads pages
+        # wrongly whose dictionary holds a value twice.
+        sink = pa.BufferOutputStream()
+        metadata.write_metadata_file(sink)
+        footer = sink.getvalue().to_pybytes().replace(b"ARROW:schema", b"arrow-schema")
+        metadata = pq.read_metadata(pa.BufferReader(footer))
     return pq.ParquetFile(stream, metadata=metadata, **options)
 
 
-def _without_arrow_types(metadata: pq.FileMetaData) -> pq.FileMetaData:
-    """Metadata without the writer's Arrow schema, which asks for dictionaries.
-
-    Arrow fails to read those of DELTA encodings, and reads pages wrongly whose dictionary holds a value twice.
-    """
-    sink = pa.BufferOutputStream()
-    metadata.write_metadata_file(sink)
-    return pq.read_metadata(pa.BufferReader(sink.getvalue().to_pybytes().replace(b"ARROW:schema", b"arrow-schema")))
-
-
 def _rows_at_a_time(group_bytes: int, rows: int) -> int:
-    """How many rows to decode at once, so that the memory for them is bounded.
+    """How many rows of a row group to decode at once, so that memory is bounded. group_bytes: after decompression.
 
-    Args:
-      group_bytes: size of the row group after decompression, as the footer says.
-      rows: of the row group. Many can share a value that is stored once, in a dictionary: 713 bytes can stand for 3 GB.
-        So in a small row group each row is taken to be as large as the whole group.
+    Many rows can share a value that is stored once, in a dictionary: 713 bytes can stand for 3 GB. So in a small row
+    group each row is taken to be as large as the whole group.
     """
-    if group_bytes <= _SMALL_GROUP_BYTES:
-        least, largest = _SMALL_BATCH_ROWS, group_bytes
-    else:
-        least, largest = 1, group_bytes // max(1, rows)
-    return min(_BATCH_ROWS, max(least, _BATCH_BYTES // max(1, largest)))
-
-
-def _in_memory(source: Source) -> Source:
-    """The source read into memory: without a size its end cannot be found, where the footer is."""
-    source.stream.seek(0)
-    return source._replace(stream=io.BytesIO(source.stream.read()))
+    is_small = group_bytes <= _SMALL_GROUP_BYTES
+    row_bytes = group_bytes if is_small else group_bytes // max(1, rows)
+    return min(_BATCH_ROWS, max(_SMALL_BATCH_ROWS if is_small else 1, _BATCH_BYTES // max(1, row_bytes)))
 
 
 def _not_parquet(source: Source, error: Exception) -> Exception:
@@ -198,6 +180,8 @@ def _unreadable(source: str, where: str, error: Exception) -> Exception:
         return error
     if "decrypt" in str(error):
         return InputError(f"{source}: cannot be read: it is encrypted Parquet")
+    if isinstance(error, MemoryError):
+        return InputError(f"{source}: cannot be read: {where}{one_line(error)}")
     if isinstance(error, NotImplementedError):
         return InputError(f"{source}: cannot be read: pyarrow does not support this Parquet: {one_line(error)}")
     return InputError(f"{source}: damaged Parquet: {where}{one_line(error)}")

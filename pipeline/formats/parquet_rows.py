@@ -20,12 +20,8 @@ def decode_rows(
 ) -> Batch:
     """Decodes rows: the valid events as columns, the others as rejects with their row's index.
 
-    Args:
-      rows: columns id, event, timestamp, of types that check_columns accepts.
-      source: what rejects call the file.
-      index: how many rows of the file are before these.
-      want_ids: whether the batch has ids. They are checked in any case.
-      max_rejects: as for decode.
+    rows: columns id, event, timestamp, of types that check_columns accepts. index: how many rows of the file are before
+    these. want_ids, max_rejects: as for decode; ids are checked in any case.
     """
     ids, events = (_as_bytes(rows.column(name)) for name in ("id", "event"))
     times = _as_int64(rows.column("timestamp").combine_chunks())
@@ -87,34 +83,19 @@ def _ids(column: pa.LargeBinaryArray) -> Ids:
 
 def _reject(columns: Sequence[Any], row: int, source: str, index: int) -> Reject:
     record = {field: column[row].as_py() for field, column in zip(FIELDS, columns, strict=True)}
-    short = {
-        field: _as_text(value)[:RAW_BYTES] if isinstance(value, bytes) else value for field, value in record.items()
-    }
-    return Reject(source, None, index + row, _reason(record), json.dumps(short, ensure_ascii=False)[:RAW_BYTES])
+    texts = {k: v.decode("utf-8", "backslashreplace") for k, v in record.items() if isinstance(v, bytes)}
+    bad = [field for field in texts if not _is_utf_8(record[field])]
+    reason = f"{bad[0]} is not UTF-8" if bad else _reason(record | texts)
+    raw = json.dumps(record | {field: text[:RAW_BYTES] for field, text in texts.items()}, ensure_ascii=False)
+    return Reject(source, None, index + row, reason, raw[:RAW_BYTES])
 
 
 def _reason(record: dict[str, Any]) -> str:
-    """Why a row, with its texts as bytes, is no event."""
-    for field, value in record.items():
-        if isinstance(value, bytes) and not _is_utf_8(value):
-            return f"{field} is not UTF-8"
     try:
-        check_event({field: _as_text(value) if isinstance(value, bytes) else value for field, value in record.items()})
+        check_event(record)
     except EventError as error:
         return str(error)
     raise AssertionError(f"Arrow's comparison refused a row that check_event accepts: {record}")
-
-
-def _as_text(data: bytes) -> str:
-    return data.decode("utf-8", "backslashreplace")
-
-
-def _is_text(kind: pa.DataType, annotation: str) -> bool:
-    """Whether a column holds text. kind: its Arrow type; annotation: its logical type in Parquet."""
-    kind = kind.storage_type if annotation == "JSON" and isinstance(kind, pa.BaseExtensionType) else kind
-    string = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    return bool(string or (binary and annotation == "ENUM"))
 
 
 def check_columns(schema: pa.Schema, annotations: dict[str, str], source: str) -> None:
@@ -124,7 +105,16 @@ def check_columns(schema: pa.Schema, annotations: dict[str, str], source: str) -
         if count != 1:
             raise InputError(f"{source}: has {count} columns named {field}, must have one")
         kind = schema.field(field).type
-        wanted = pa.types.is_integer(kind) if field == "timestamp" else _is_text(kind, annotations.get(field, ""))
-        if not wanted:
-            expected = "whole Unix seconds" if field == "timestamp" else "a string"
-            raise InputError(f"{source}: column {field} is {kind}, must be {expected}")
+        if field == "timestamp" and not pa.types.is_integer(kind):
+            raise InputError(f"{source}: column {field} is {kind}, must be whole Unix seconds")
+        if field != "timestamp" and not _is_text(kind, annotations.get(field, "")):
+            raise InputError(f"{source}: column {field} is {kind}, must be a string")
+
+
+def _is_text(kind: pa.DataType, annotation: str) -> bool:
+    """Whether a column holds text. kind: its Arrow type; annotation: its logical type in Parquet."""
+    if isinstance(kind, pa.BaseExtensionType) and annotation == "JSON":
+        kind = kind.storage_type
+    if annotation == "ENUM" and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        return True
+    return any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,28 @@ def test_a_disk_that_fails_is_no_damage(tmp_path: Path) -> None:
     stream.fails = True
     with pytest.raises(OSError, match="Input/output error"):
         list(reader.read_part(0))
+
+
+class _Counted(io.BytesIO):
+    """A file that counts the bytes read of it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+def test_other_columns_are_not_read(tmp_path: Path) -> None:
+    names = ("id", "event", "timestamp")
+    columns: dict[str, Any] = dict(zip(names, zip(*SIX, strict=True), strict=True))
+    columns |= {"id.more": [os.urandom(MIB) for _ in SIX]}
+    pq.write_table(pa.table(columns), tmp_path / "a", compression="none", row_group_size=1)
+    stream = _Counted((tmp_path / "a").read_bytes())
+    reader = ParquetReader(Source(stream, "a", len(stream.getvalue())))
+    assert support.batch_rows(joined([b for part in range(reader.parts) for b in reader.read_part(part)], True)) == SIX
+    assert stream.count < MIB
 
 
 def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:

@@ -128,6 +128,14 @@ def test_parquet_rejects(tmp_path: Path) -> None:
             assert json.loads(reject.raw) == {"id": identity, "event": kind, "timestamp": timestamp}
 
 
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint8(), pa.int16(), pa.uint16()], ids=str)
+def test_parquet_timestamps_of_few_bits(kind: pa.DataType, tmp_path: Path) -> None:
+    data = {"id": ["a", "b", "c"], "event": ["video_25"] * 3, "timestamp": pa.array([0, 127, None], kind)}
+    batch = read(parquet(tmp_path / "a.parquet", data))
+    assert support.batch_rows(batch) == [("a", "video_25", 0), ("b", "video_25", 127)]
+    assert [reject.index for reject in batch.rejects] == [2]
+
+
 @pytest.mark.parametrize("value", [2**63, 2**64 - 1])
 def test_parquet_timestamps_beyond_64_bits_with_a_sign(value: int, tmp_path: Path) -> None:
     data = {"id": ["a", "b"], "event": ["video_25"] * 2, "timestamp": pa.array([1, value], pa.uint64())}
@@ -149,6 +157,15 @@ def test_parquet_timestamps_beyond_64_bits_with_a_sign(value: int, tmp_path: Pat
         ({"timestamp": pa.array(["1"])}, "column timestamp is string, must be whole Unix seconds"),
         ({"timestamp": pa.array([1]).cast(pa.timestamp("s"))}, "must be whole Unix seconds"),
         ({"timestamp": pa.array([True])}, "column timestamp is bool, must be whole Unix seconds"),
+        (
+            {"timestamp": pa.array([1]).cast(pa.decimal128(20))},
+            r"column timestamp is decimal128\(20, 0\), must be whole",
+        ),
+        ({"timestamp": pa.array([1]).cast(pa.duration("s"))}, r"column timestamp is duration\[s\], must be whole"),
+        ({"id": pa.array([{"id": "a"}])}, "column id is struct<id: string>, must be a string"),
+        ({"id": pa.array([["a"]])}, "column id is list<element: string>, must be a string"),
+        ({"id": pa.array([b"a" * 16]).cast(pa.binary(16))}, r"column id is fixed_size_binary\[16\], must be a string"),
+        ({"id": pa.nulls(1)}, "column id is null, must be a string"),
     ],
 )
 def test_parquet_of_wrong_columns(change: dict[str, Any], reason: str, tmp_path: Path) -> None:
