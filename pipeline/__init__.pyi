@@ -10,6 +10,7 @@ from pipeline.formats.decoding import Block as Block
 from pipeline.formats.decoding import decode as decode
 from pipeline.model.events import Batch as Batch
 from pipeline.model.events import Reject as Reject
+from pipeline.model.hours import HourClock as HourClock
 from pipeline.model.ids import unique_ids as unique_ids
 from pipeline.model.settings import ReportSettings as ReportSettings
 from pipeline.model.table import HourlyRow as HourlyRow
@@ -32,6 +33,8 @@ from pipeline.transforms.format import FormatCsv as FormatCsv
 from pipeline.transforms.ids import DistinctIds as DistinctIds
 from pipeline.transforms.ids import UniqueIds as UniqueIds
 from pipeline.transforms.read import ReadBlocks as ReadBlocks
+from pipeline.transforms.windows import RunningTotals as RunningTotals
+from pipeline.transforms.windows import hour_windows as hour_windows
 from pipeline.transforms.write import WriteFile as WriteFile
 
 __version__: str

@@ -57,7 +57,9 @@ class UniqueIdRows(beam.PTransform):  # type: ignore[misc]
 
 def _error_row(error: InvalidEvent) -> ErrorRow:
     record = error.record
-    return ErrorRow(record.decode("utf-8", "backslashreplace") if isinstance(record, bytes) else str(record), error.reason)
+    return ErrorRow(
+        record.decode("utf-8", "backslashreplace") if isinstance(record, bytes) else str(record), error.reason
+    )
 
 
 def _refuse(error: InvalidEvent) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.trigger import AccumulationMode
 from apache_beam.transforms.window import BoundedWindow, GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -32,6 +33,7 @@ from pipeline.model.table import (
     split_hours,
 )
 from pipeline.model.tally import Tally, check_balance, check_counts, merge_tallies, refuse_rejects, tally_batch
+from pipeline.transforms.windows import RunningTotals
 
 _COUNTS_A_MERGE = 32  # partial counts held by a bundle before they are added up
 
@@ -44,10 +46,13 @@ NO_HOUR = -(2**40)
 
 
 class _CountBatches(beam.DoFn):  # type: ignore[misc]
-    """Adds up the counts of a bundle's batches by window, so that few partial counts are shuffled."""
+    """Adds up the counts of a bundle's batches by window, so that few partial counts are shuffled.
 
-    def __init__(self, clock: HourClock, with_tally: bool) -> None:
-        self._clock, self._with_tally = clock, with_tally
+    keep_windows: else counts are in the global window, at the start of their hour.
+    """
+
+    def __init__(self, clock: HourClock, with_tally: bool, keep_windows: bool) -> None:
+        self._clock, self._with_tally, self._keep_windows = clock, with_tally, keep_windows
         self._counted = counter("counted")
 
     def start_bundle(self) -> None:
@@ -55,6 +60,7 @@ class _CountBatches(beam.DoFn):  # type: ignore[misc]
         self._tally = Tally()
 
     def process(self, batch: Batch, window: Any = beam.DoFn.WindowParam) -> None:
+        window = window if self._keep_windows else GlobalWindow()
         parts = self._parts.setdefault(window, [])
         parts.append(count_batch(batch, self._clock))
         if len(parts) == _COUNTS_A_MERGE:
@@ -89,7 +95,7 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
     Attributes:
       clock: assigns timestamps to hours.
       with_tally: count also the batches' tallies, under NO_HOUR; global window only.
-      windows: of the counts, by the start of their hour; None: those of the batches.
+      windows: of the counts, assigned by the start of their hour; None: the windows of the batches.
     """
 
     clock: HourClock
@@ -98,7 +104,7 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Partial]]:
         kind: Any = tuple[int, Partial] if self.with_tally else tuple[int, HourCounts]
-        count = beam.ParDo(_CountBatches(self.clock, self.with_tally)).with_output_types(kind)
+        count = beam.ParDo(_CountBatches(self.clock, self.with_tally, self.windows is None)).with_output_types(kind)
         counts = batches | "Count by hour and event" >> count
         counts = counts | "Hours" >> self.windows if self.windows else counts
         add = beam.CombinePerKey(_add if self.with_tally else add_counts)
@@ -120,12 +126,14 @@ class HourlyRows(beam.PTransform):  # type: ignore[misc]
     """Counts events: PCollection[Batch] -> PCollection[HourlyRow], a row for each hour that has events.
 
     Windows are respected: each window and pane has rows of its own. In the global window of a batch that is one set of
-    rows, those of the report.
+    rows, those of the report. With windows of its own, as a stream wants them, it counts events by their own time,
+    whatever the windows of the batches: each pane gives a row, in the global window, with its hour's totals so far.
 
     Attributes:
       utc_offset: the offset of local hours, such as "+05:30"; default +01:00.
       time_zone: an IANA name such as "Europe/Paris", instead of utc_offset.
       impressions_factor: a plain decimal number, by which impressions are scaled.
+      windows: such as hour_windows() gives, whose panes hold what is new.
 
     Raises:
       UsageError: an attribute is invalid.
@@ -134,12 +142,18 @@ class HourlyRows(beam.PTransform):  # type: ignore[misc]
     utc_offset: str | None = None
     time_zone: str | None = None
     impressions_factor: str = DEFAULT_FACTOR
+    windows: beam.WindowInto | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[HourlyRow]:
         clock = HourClock.parse(self.utc_offset, self.time_zone)
         parse_factor(self.impressions_factor)
+        counts = batches | "Count" >> CountHours(clock, windows=self.windows)
+        if self.windows:
+            if counts.windowing.accumulation_mode == AccumulationMode.ACCUMULATING:
+                raise UsageError("HourlyRows adds panes up: its windows must discard fired panes")
+            counts = counts | "Total" >> RunningTotals(add_counts)
         to_row = beam.Map(hourly_row, clock, self.impressions_factor).with_output_types(HourlyRow)
-        return batches | "Count" >> CountHours(clock) | "Rows" >> to_row
+        return counts | "Rows" >> to_row
 
 
 class HourTables(beam.PTransform):  # type: ignore[misc]

@@ -16,7 +16,16 @@ from apache_beam.typehints.schemas import named_fields_from_element_type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import BatchEvents, HourlyRow, HourlyRows, InvalidEvent, UniqueIds, UsageError
+from pipeline import (
+    BatchEvents,
+    HourlyRow,
+    HourlyRows,
+    InvalidEvent,
+    RunningTotals,
+    UniqueIds,
+    UsageError,
+    hour_windows,
+)
 from pipeline.model.table import COLUMNS, SCALED
 from tests import documents, oracle, support
 from tests.support import EXAMPLE_EVENTS, event
@@ -199,3 +208,42 @@ def test_a_stream_in_the_global_window_with_a_trigger() -> None:
         batches = pipeline | stream | always | BatchEvents()
         assert_that(batches | HourlyRows() | beam.Map(lambda row: row.impressions), equal_to([1, 2]))
         assert_that(batches.errors | beam.Map(lambda error: error.record), equal_to(["x"]), "errors")
+
+
+def test_the_totals_of_hours_in_a_stream() -> None:
+    """Events count by their own time, whatever the windows of their messages; each new one gives the hour's total."""
+    end = 1617393600  # of the first hour of the events
+    first, second = (json.dumps(event(name, timestamp=end - 600)).encode() for name in "ab")
+    stream = (
+        testing.TestStream()
+        .add_elements([TimestampedValue(first, end - 500), TimestampedValue(b"x", end - 500)])
+        .advance_processing_time(61)
+        .advance_watermark_to(end + 60)
+        .add_elements(
+            [TimestampedValue(second, end + 100), TimestampedValue(json.dumps(event(timestamp=end)), end + 99)]
+        )
+        .advance_processing_time(61)
+        .advance_watermark_to_infinity()
+    )
+    with beam.Pipeline("DirectRunner", PipelineOptions(["--streaming", support.NO_DOWNLOAD])) as pipeline:
+        batches = pipeline | stream | beam.WindowInto(FixedWindows(5)) | BatchEvents()
+        rows = batches | HourlyRows(windows=hour_windows(early_firing_seconds=60, late_at_once=True))
+        hours = rows | beam.Map(lambda row: (row.hour[11:13], row.impressions))
+        assert_that(hours, equal_to([("20", 1), ("20", 2), ("21", 1)]))
+
+
+def test_windows_that_accumulate_are_refused_when_rows_are_applied() -> None:
+    pipeline = support.beam_pipeline()
+    windows = beam.WindowInto(
+        FixedWindows(3600), trigger=AfterWatermark(late=AfterCount(1)), accumulation_mode=AccumulationMode.ACCUMULATING
+    )
+    with pytest.raises(UsageError, match="must discard fired panes"):
+        _ = pipeline | beam.Create(EXAMPLE_EVENTS) | BatchEvents() | HourlyRows(windows=windows)
+
+
+def test_running_totals_skip_panes_without_news() -> None:
+    with support.beam_pipeline() as pipeline:
+        totals = pipeline | beam.Create([("a", 1), ("a", 2), ("b", 0), ("a", 0), ("b", 5)]) | RunningTotals(sum)
+        last = totals | beam.CombinePerKey(max)
+        assert_that(last, equal_to([("a", 3), ("b", 5)]))
+        assert_that(totals | beam.combiners.Count.PerKey(), equal_to([("a", 2), ("b", 2)]), "panes")
