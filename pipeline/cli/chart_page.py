@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline import serving
 
 _PAGE = Path(serving.__file__).resolve().parent / "page"
+_LAST_SCRIPT = "show.js"  # scripts behind it serve the server's page alone
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 _BEFORE = """<!doctype html>
 <html lang="en">
@@ -16,20 +17,22 @@ _BEFORE = """<!doctype html>
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <meta name="color-scheme" content="light dark">
   <meta http-equiv="Content-Security-Policy" content="{policy}">
-  <title>{title}</title>
+  <title>{name}</title>
   <style>
 {style}</style>
+  <noscript><style>.scripted {{ display: none !important; }}</style></noscript>
 </head>
 <body>
+  <script type="text/csv" id="data">"""
+_AFTER = """</script>
   <main>
     <h1>Hourly report</h1>
     <noscript><p class="card">The figures and the chart of this report need JavaScript.</p></noscript>
 {report}  </main>
-  <script type="text/csv" id="data">"""
-_AFTER = """</script>
   <script>
 {scripts}
-showReport(document.getElementById("data").textContent, {name});
+find("compare").querySelector("[value=file]").hidden = true;
+showReport(find("data").textContent, {name});
   </script>
 </body>
 </html>
@@ -37,11 +40,21 @@ showReport(document.getElementById("data").textContent, {name});
 
 
 def report_page(name: str) -> tuple[str, str]:
-    """Returns the page before and after the report's CSV; name: of the input, for the title."""
-    (part,) = re.findall(r" *<!-- report:.*?-->\n(.*?) *<!-- end of report -->", _text("index.html"), re.DOTALL)
-    before = _BEFORE.format(policy=_POLICY, title=html.escape(name), style=_text("style.css"), report=part)
-    scripts = _text("chart.js") + _text("report.js")
-    return before, _AFTER.format(scripts=scripts, name=json.dumps(name).replace("<", "\\u003c"))
+    """Returns the page before and after the report's CSV; its table is left for `fill_table`.
+
+    Args:
+      name: of the input, for the title.
+    """
+    page = _text("index.html")
+    (part,) = re.findall(r" *<!-- report:.*?-->\n(.*?) *<!-- end of report -->", page, re.DOTALL)
+    part = part.replace('id="report" hidden', 'id="report"').replace(
+        ">Report</h2>", f">Report of {html.escape(name)}</h2>"
+    )
+    scripts = re.findall(r'<script defer src="(.*?)">', page)
+    scripts = scripts[: scripts.index(_LAST_SCRIPT) + 1]
+    before = _BEFORE.format(policy=_POLICY, name=html.escape(name), style=_text("style.css"))
+    text = json.dumps(name).replace("<", "\\u003c")
+    return before, _AFTER.format(report=part, scripts="".join(map(_text, scripts)), name=text)
 
 
 def _text(name: str) -> str:

@@ -14,6 +14,7 @@ from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving import bodies, problems
 from pipeline.serving.journal import METRICS_TYPE, Journal
+from pipeline.serving.page_files import PAGE_FILES
 from pipeline.serving.problems import SAFE_HEADERS, Problem, ProblemError, reject_problem
 from pipeline.serving.settings import Settings, from_query
 from pipeline.serving.slots import Slot, Slots
@@ -26,10 +27,7 @@ _COUNTERS = ("read", "counted", "rejected", "hours")
 _ROOM = Path(__file__).resolve().parent
 _FILES = {
     "/": ("page/index.html", "text/html; charset=utf-8"),
-    "/app.js": ("page/app.js", "text/javascript; charset=utf-8"),
-    "/chart.js": ("page/chart.js", "text/javascript; charset=utf-8"),
-    "/report.js": ("page/report.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("page/style.css", "text/css; charset=utf-8"),
+    **PAGE_FILES,
     "/openapi.json": ("openapi.json", "application/json"),
 }
 _PAGE_POLICY = (

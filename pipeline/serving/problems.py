@@ -18,6 +18,7 @@ from pipeline.formats.decoding import MANY_REJECTS
 from pipeline.formats.places import places
 from pipeline.model.events import Reject
 from pipeline.model.tally import SHOWN, Tally, merge_tallies, tally_batch
+from pipeline.serving.page_files import PAGE_FILES
 from pipeline.serving.settings import Settings, from_query
 from pipeline.storage.compression import GZIP, ZSTD, Codec
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
@@ -29,7 +30,7 @@ SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-refe
 CONTENT_TYPE = "application/problem+json"
 
 _READ = "GET, HEAD, OPTIONS"
-_READABLE = ("/openapi.json", "/app.js", "/chart.js", "/report.js", "/style.css", "/healthz", "/metrics")
+_READABLE = ("/openapi.json", *PAGE_FILES, "/healthz", "/metrics")
 ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", **dict.fromkeys(_READABLE, _READ)}
 """Every path that is served, with its methods as `Allow` lists them."""
 

@@ -10,6 +10,7 @@ import apache_beam as beam
 from pipeline.errors import MismatchError
 from pipeline.model import ids as id_sets
 from pipeline.model.events import Ids, Reject
+from pipeline.model.html_table import fill_table
 from pipeline.model.table import Table, count_table, csv_text
 from pipeline.transforms.ids import Share
 
@@ -32,9 +33,11 @@ class FormatChart(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, reports: beam.PCollection[Piece]) -> beam.PCollection[Piece]:
         before, after = self.before.encode(), self.after.encode()
-        return reports | "Format" >> beam.MapTuple(lambda place, csv: (place, before + csv + after)).with_output_types(
-            Piece
-        )
+
+        def fill(place: Any, csv: bytes) -> Piece:
+            return place, before + csv + fill_table(after, csv)
+
+        return reports | "Format" >> beam.MapTuple(fill).with_output_types(Piece)
 
 
 class FormatIds(beam.PTransform):  # type: ignore[misc]

@@ -25,6 +25,8 @@ def test_chart(capsys: pytest.CaptureFixture[str]) -> None:
     assert page.count(EXAMPLE_REPORT) == 1
     assert "<title>events.json</title>" in page
     assert not re.search(r"""(src|href)=["'](?!data:)|url\(|@import|https?://(?!www\.w3\.org/)""", page)
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th><td>(.*?)</td></tr>', page)  # what is seen without scripts
+    assert [",".join((hour, *values.split("</td><td>"))) for hour, values in rows] == EXAMPLE_REPORT.splitlines()[1:]
     assert Path("report.csv").read_text() == EXAMPLE_REPORT
 
 

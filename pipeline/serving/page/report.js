@@ -1,80 +1,74 @@
-// Shows a report: its figures, the table, and what chart.js draws. Used by the page and by reports that are one file.
+// The report as data: parsing, adding up, sums and rates. Nothing here touches the document.
 "use strict";
 
-const ROWS_AT_A_TIME = 1000;
-const STAGES = [["video_25", "25 %"], ["video_50", "50 %"], ["video_75", "75 %"], ["video_completed", "Completion"]]; // of what was started
+const EVENTS = ["impressions", "video_start", "video_25", "video_50", "video_75", "video_completed"];
+const HEADER = `hour,${EVENTS.join()},impressions_scaled`;
+const LINE = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d(,\d+){6},\d+(\.\d+)?$/;
+const HOUR = 3600000; // milliseconds
+const FEW = 30; // a rate of fewer events says little: one more viewer moves it by over 3 points
+const RATES = [
+  { name: "video_start", of: "impressions", label: "View rate", noun: "impressions" },
+  { name: "video_25", of: "video_start", label: "Reached 25%", noun: "starts" },
+  { name: "video_50", of: "video_start", label: "Reached 50%", noun: "starts" },
+  { name: "video_75", of: "video_start", label: "Reached 75%", noun: "starts" },
+  { name: "video_completed", of: "video_start", label: "Completion rate", noun: "starts" },
+];
 
-const find = (id) => document.getElementById(id);
-const integer = new Intl.NumberFormat("en");
-const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
-let report = null;
-let order = { column: 0, down: false }; // of the table's rows
+// ---- Parsing
 
-function showReport(text, name, summary = {}) {
-  report = parseReport(text);
-  order = { column: 0, down: false };
-  const file = new Blob([text], { type: "text/csv" });
-  URL.revokeObjectURL(find("download").href);
-  find("download").href = URL.createObjectURL(file);
-  find("download").download = `${stem(name)}.csv`;
-  find("report-title").textContent = `Report of ${name}`;
-  document.title = `${name} – Hourly report`;
-  for (const node of document.querySelectorAll("[data-key]")) {
-    node.textContent = grouped(String(summary[node.dataset.key] ?? "–"));
-    node.parentNode.hidden = !(node.dataset.key in summary);
-  }
-  find("counters").hidden = !("read" in summary);
-  find("report").hidden = false;
-  find("chart-card").hidden = !report.rows.length;
-  find("copied").textContent = "";
-  showFigures(report.rows);
-  showTable();
-  showChart();
-}
-
-// A name without what says how its events are stored.
-const stem = (name) => name.replace(/^the /, "").replace(/ /g, "-").replace(/(\.(gz|gzip|zst|zstd|bz2|jsonl?|ndjson|parquet|csv))+$/i, "") || "report";
-
+// Rows have two clocks in hours since 1970: `local` is that of their own offset, on which days begin; `time` keeps the
+// offset of the first row, so that it never jumps when clocks change. Throws an Error that tells what is wrong.
 function parseReport(text) {
-  const [header, ...lines] = text.trimEnd().split("\n").map((line) => line.split(","));
-  const names = header.slice(1, -1); // between the hour and the scaled impressions
-  const base = lines.length ? offsetOf(lines[0][0]) : 0;
-  const rows = lines.map((cells, index) => ({
-    index,
-    cells,
-    shift: offsetOf(cells[0]) - base, // where clocks have changed since the first hour
-    time: Date.parse(cells[0]) / HOUR + base, // hours on the clock of the first
-    counts: cells.slice(1, -1).map(Number),
-  }));
-  const series = names.map((name, order) => ({ name, order }));
-  const zones = [...new Set(lines.map(([hour]) => `UTC${hour.slice(19)}`))];
-  return { header, names, series, rows, zones };
+  const [header, ...lines] = text.replaceAll("\r", "").trimEnd().split("\n");
+  if (header !== HEADER) throw new Error(`Its first line is not ${HEADER}.`);
+  return reportOf(lines.map(parseLine));
 }
 
-function offsetOf(hour) {
-  const [, sign, hours, minutes] = /([+-])(\d\d):(\d\d)$/.exec(hour);
-  return Number(`${sign}1`) * (Number(hours) + minutes / 60);
+function parseLine(line, index) {
+  const [hour, ...numbers] = line.split(",");
+  const instant = Date.parse(hour) / HOUR;
+  if (!LINE.test(line) || Number.isNaN(instant)) throw new Error(`Line ${index + 2} is not an hour of a report.`);
+  return { hour, instant, counts: numbers.slice(0, -1).map(Number), scaled: numbers.at(-1) };
 }
 
-// ---- Figures
-
-// Sums of rows; scaled: exact, as text.
-function totals(rows) {
-  const counts = report.names.map((_, order) => sum(rows.map((row) => row.counts[order])));
-  return { counts, scaled: decimalSum(rows.map(({ cells }) => cells.at(-1))) };
+function reportOf(unsorted) {
+  const rows = unsorted.sort((one, other) => one.instant - other.instant);
+  const base = rows.length ? offsetOf(rows[0]) : 0;
+  rows.forEach((row, index) => Object.assign(row, { index, local: row.instant + offsetOf(row), time: row.instant + base }));
+  return { rows, zones: [...new Set(rows.map(({ hour }) => `UTC${hour.slice(19)}`))] };
 }
 
-// The share of started views that came so far; null where none was started.
-function rate(counts, name) {
-  const started = counts[report.names.indexOf("video_start")];
-  return started ? counts[report.names.indexOf(name)] / started : null;
+function offsetOf({ hour }) {
+  const [sign, hours, minutes] = [`${hour[19]}1`, hour.slice(20, 22), hour.slice(23)];
+  return Number(sign) * (Number(hours) + minutes / 60);
 }
 
-const rateText = (value) => (value === null ? "–" : percent.format(value));
+const isReport = (text) => text.startsWith("hour,impressions,");
+
+// The CSV of several, hours added up. Throws an Error where they are in different time zones.
+function addReports(texts) {
+  if (texts.length === 1) return texts[0];
+  const hours = new Map();
+  for (const row of texts.flatMap((text) => parseReport(text).rows)) {
+    const found = hours.get(row.instant);
+    if (found && found.hour !== row.hour) throw new Error("These reports are in different time zones, so that their hours cannot be added up.");
+    if (!found) hours.set(row.instant, { ...row });
+    else Object.assign(found, { counts: row.counts.map((count, order) => count + found.counts[order]), scaled: decimalSum([row.scaled, found.scaled]) });
+  }
+  const { rows } = reportOf([...hours.values()]);
+  if (rows.some(({ time }) => !Number.isInteger(time - rows[0].time))) throw new Error("These reports are in time zones that are not whole hours apart.");
+  return [HEADER, ...rows.map(csvLine), ""].join("\n");
+}
+
+const csvLine = ({ hour, counts, scaled }) => [hour, ...counts, scaled].join();
+
+// ---- Sums and rates
+
+const totals = (rows) => EVENTS.map((_, order) => sum(rows.map(({ counts }) => counts[order])));
 
 // Decimals as text, added exactly.
 function decimalSum(texts) {
-  const places = Math.max(1, ...texts.map((text) => text.split(".")[1]?.length ?? 0));
+  const places = Math.max(1, ...new Set(texts.map((text) => text.split(".")[1]?.length ?? 0)));
   const total = texts.reduce((all, text) => {
     const [whole, part = ""] = text.split(".");
     return all + BigInt(whole + part.padEnd(places, "0"));
@@ -83,129 +77,19 @@ function decimalSum(texts) {
   return `${digits.slice(0, -places)}.${digits.slice(-places)}`.replace(/(\.\d+?)0+$/, "$1");
 }
 
-// rows: all, or those that the chart shows.
-function showFigures(rows) {
-  const { counts, scaled } = totals(rows);
-  const figure = ([label, value, note = ""]) =>
-    element("div", {}, element("dt", {}, label), element("dd", {}, value), element("dd", { class: "quiet" }, note));
-  const [first, last] = rows.length ? [rows[0], rows.at(-1)].map(rowHour) : ["–", "–"];
-  const figures = [
-    ["Completion rate", rateText(rate(counts, "video_completed")), "completed / start"],
-    ...STAGES.slice(0, -1).map(([name, label]) => [`Reached ${label}`, rateText(rate(counts, name)), "of start"]),
-    ["Impressions", grouped(String(counts[0]))],
-    ["Impressions scaled", grouped(scaled)],
-    ["First hour", first],
-    ["Last hour", last],
-  ];
-  find("figures").replaceChildren(...figures.map(figure));
+const countOf = (counts, name) => counts[EVENTS.indexOf(name)];
+
+// null where there is nothing to divide by.
+const rateOf = (counts, { name, of }) => (countOf(counts, of) ? countOf(counts, name) / countOf(counts, of) : null);
+
+const rateText = (value) => (value === null ? "–" : percent.format(value));
+
+const isFew = (counts, { of }) => countOf(counts, of) < FEW;
+
+// Why a rate is to be read with care, or "".
+function caution(counts, rate) {
+  const [value, base] = [rateOf(counts, rate), countOf(counts, rate.of)];
+  if (value === null) return `no ${rate.noun}`;
+  const few = isFew(counts, rate) ? `too few to judge: only ${integer.format(base)} ${base === 1 ? rate.noun.slice(0, -1) : rate.noun}` : "";
+  return [few, value > 1 ? `over 100%: some ${rate.noun} are missing or came before these hours` : ""].filter(Boolean).join("; ");
 }
-
-// ---- The table
-
-const columns = () => [...report.header, ...STAGES.map(([, label]) => `${label} rate`)];
-
-// As text, exact; hour in full where full.
-function rowCells({ cells, counts }, full = false) {
-  const [hour, ...values] = cells;
-  return [full ? hour : shortHour(hour), ...values, ...STAGES.map(([name]) => rateText(rate(counts, name)))];
-}
-
-function totalCells() {
-  const { counts, scaled } = totals(report.rows);
-  return ["Total", ...counts.map(String), scaled, ...STAGES.map(([name]) => rateText(rate(counts, name)))];
-}
-
-// With its offset where the report has several.
-const shortHour = (hour) => hour.slice(0, 16).replace("T", " ") + (report.zones.length > 1 ? ` ${hour.slice(19)}` : "");
-const rowHour = ({ cells }) => shortHour(cells[0]);
-
-function sortedRows() {
-  const { column, down } = order;
-  const last = report.header.length - 1;
-  const key = (row) => {
-    if (column === 0) return row.time;
-    return column <= last ? Number(row.cells[column]) : rate(row.counts, STAGES[column - last - 1][0]);
-  };
-  const keyed = report.rows.map((row) => [key(row), row]);
-  const none = keyed.filter(([value]) => value === null); // last, whatever the direction
-  const some = keyed.filter(([value]) => value !== null).sort(([a], [b]) => (down ? b - a : a - b));
-  return [...some, ...none].map(([, row]) => row);
-}
-
-function showTable() {
-  find("columns").replaceChildren(...columns().map(columnHead));
-  find("rows").replaceChildren();
-  find("totals").replaceChildren(...tableCells(totalCells()));
-  showRows();
-}
-
-function columnHead(name, column) {
-  const button = element("button", { type: "button" }, name);
-  const head = element("th", { scope: "col" }, button);
-  if (column === order.column) head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
-  button.onclick = () => {
-    order = { column, down: column === order.column ? !order.down : column > 0 }; // of numbers, the largest first
-    showTable();
-    find("columns").children[column].firstChild.focus();
-  };
-  return head;
-}
-
-function showRows() {
-  const from = find("rows").rows.length;
-  const rows = sortedRows().slice(from, from + ROWS_AT_A_TIME);
-  find("rows").append(...rows.map((row) => element("tr", {}, ...tableCells(rowCells(row)))));
-  const shown = find("rows").rows.length;
-  const all = report.rows.length;
-  find("more").hidden = shown === all;
-  find("rows-note").textContent =
-    shown < all ? `${integer.format(shown)} of ${integer.format(all)} hours. The CSV has them all.` : `Hours in ${zoneText()}. Those without events are left out.`;
-}
-
-const zoneText = () => report.zones.slice(0, 3).join(" and ") || "UTC";
-
-function tableCells([hour, ...values]) {
-  const cells = values.map((value) => element("td", /^[0.]+%?$/.test(value) ? { class: "zero" } : {}, grouped(value)));
-  return [element("th", { scope: "row" }, hour), ...cells];
-}
-
-// All rows in their order, for a spreadsheet.
-async function copyTable() {
-  const rows = [columns(), ...sortedRows().map((row) => rowCells(row, true)), totalCells()];
-  const text = rows.map((cells) => cells.join("\t")).join("\n");
-  find("copied").textContent = (await copyText(text)) ? `Copied ${integer.format(report.rows.length)} hours.` : "The browser does not let this page copy.";
-}
-
-async function copyText(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {} // not a secure address: the older way
-  const area = element("textarea", { readonly: "", class: "unseen" });
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  const done = document.execCommand("copy");
-  area.remove();
-  find("copy").focus();
-  return done;
-}
-
-// ---- Small helpers
-
-const sum = (values) => values.reduce((total, value) => total + value, 0);
-
-// Exact for any decimal: only whole digits are touched, and never as a float.
-const grouped = (text) => text.replace(/^\d+/, (digits) => integer.format(BigInt(digits)));
-
-const maker = (space) => (tag, attributes = {}, ...children) => {
-  const node = document.createElementNS(space, tag);
-  Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
-  node.append(...children);
-  return node;
-};
-const element = maker("http://www.w3.org/1999/xhtml");
-const svg = maker("http://www.w3.org/2000/svg");
-
-find("more").onclick = showRows;
-find("copy").onclick = copyTable;

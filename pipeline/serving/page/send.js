@@ -1,0 +1,167 @@
+// Makes reports: sends files to the server one after another, compressed, and adds the answers up.
+"use strict";
+
+const SMALL = 1400; // bytes that fit into one packet: nothing is gained by compressing them
+let running = null; // the job under way: { source, use, request }
+let token = "";
+
+// What prevents a report, in words: title, advice, the server's problem document, status.
+class Refusal extends Error {
+  constructor(title, advice, problem = {}, status = 0) {
+    super(title);
+    Object.assign(this, { title, advice, problem, status });
+  }
+}
+
+// use: is given the report's text, name and summary. Resolves when the report is used or the reason is shown.
+async function run(source, use) {
+  cancelRequest();
+  const job = (running = { source, use });
+  showRunning(true);
+  let show;
+  try {
+    const { text, summary } = await makeReport(job);
+    show = () => use(text, source.name, summary);
+  } catch (error) {
+    if (!(error instanceof Refusal) && running === job) finish(() => {});
+    if (!(error instanceof Refusal)) throw error;
+    show = () => showProblem(error, job);
+  }
+  if (running === job) finish(show);
+}
+
+async function makeReport(job) {
+  const { files } = job.source;
+  const refused = refusalOf(job.source);
+  if (refused) throw new Refusal("Use the command line for these files", "It reads them together:", { detail: refused, command: commandLine() });
+  const answers = [];
+  for (const [index, file] of files.entries()) {
+    const place = files.length > 1 ? ` (${index + 1} of ${files.length})` : "";
+    answers.push(await reportOfFile(file, place, job).catch((error) => Promise.reject(nameFile(error, file, files))));
+    if (running !== job) return {};
+  }
+  try {
+    const text = addReports(answers.map((answer) => answer.text));
+    return { text, summary: addSummaries(answers.map((answer) => answer.summary), text) };
+  } catch (error) {
+    throw new Refusal("These reports cannot be shown together", error.message);
+  }
+}
+
+function nameFile(error, { name }, { length }) {
+  if (length > 1 && error instanceof Refusal) error.problem = { ...error.problem, detail: [`${name}:`, error.problem.detail].filter(Boolean).join(" ") };
+  return error;
+}
+
+function addSummaries(summaries, text) {
+  if (summaries.length === 1) return summaries[0];
+  if (!summaries.every((summary) => "read" in summary)) return {};
+  const added = Object.fromEntries(Object.keys(summaries[0]).map((key) => [key, sum(summaries.map((summary) => summary[key]))]));
+  return { ...added, hours: text.trimEnd().split("\n").length - 1 };
+}
+
+// A report is read as it is; events become one on the server.
+async function reportOfFile({ name, blob }, place, job) {
+  showProgress(`Reading ${name}${place} …`);
+  const start = new Uint8Array(await readable(blob.slice(0, 64).arrayBuffer()));
+  const kind = kindOf(start);
+  const isPacked = kind === "gzip" && /\.csv\.gz$/i.test(name);
+  if (isPacked || isReport(new TextDecoder().decode(start))) {
+    const text = await readable(new Response(isPacked ? blob.stream().pipeThrough(new DecompressionStream("gzip")) : blob).text());
+    return { text: checked(text), summary: {} };
+  }
+  if (blob.size > server.limit) throw tooLarge(blob.size);
+  const body = kind || blob.size < SMALL || !globalThis.CompressionStream ? blob : await packed(blob, `Compressing ${name}${place} …`);
+  return post(body, body === blob ? kind : "gzip", `${name}${place}`, job);
+}
+
+function checked(text) {
+  try {
+    parseReport(text);
+  } catch (error) {
+    throw new Refusal("This is not a whole report", error.message);
+  }
+  return text;
+}
+
+const readable = (promise) => promise.catch(() => Promise.reject(new Refusal("This file could not be read", "It may have been moved, changed or damaged since it was chosen.")));
+
+async function packed(blob, phase) {
+  showProgress(phase);
+  return readable(new Response(blob.stream().pipeThrough(new CompressionStream("gzip"))).blob());
+}
+
+// What a file is compressed with by its first bytes: a Content-Encoding, or "stored" for formats that the server finds itself.
+function kindOf(bytes) {
+  const magic = String.fromCharCode(...bytes.slice(0, 4));
+  const kinds = [["\x1f\x8b", "gzip"], ["\x28\xb5\x2f\xfd", "zstd"], ["BZh", "stored"], ["PAR1", "stored"]];
+  return kinds.find(([start]) => magic.startsWith(start))?.[1] ?? "";
+}
+
+function post(body, encoding, name, job) {
+  if (running !== job) return new Promise(() => {}); // cancelled
+  const request = (job.request = new XMLHttpRequest());
+  const asked = query();
+  return new Promise((resolve, reject) => {
+    request.open("POST", asked.size ? `./?${asked}` : "./");
+    request.responseType = "blob";
+    if (encoding && encoding !== "stored") request.setRequestHeader("Content-Encoding", encoding);
+    if (token && !isSendable(token)) return reject(new Refusal("This token cannot be sent", "It holds characters that no token has. Enter it once more.", {}, 401));
+    if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
+    showProgress(`Sending ${name} …`, 0);
+    request.upload.onprogress = ({ loaded, total }) => showProgress(`Sending ${name} …`, loaded / total, `${percent.format(Math.round((100 * loaded) / total) / 100)} of ${mebibytes(total)}`);
+    request.upload.onload = () => showProgress("Making the report …");
+    request.onerror = () => reject(explain({ status: "network" }, ""));
+    request.onload = async () => {
+      const text = await request.response.text();
+      if (request.status !== 200 || !isReport(text)) return reject(explain(request, text));
+      resolve({ text, summary: summaryOf(request) });
+    };
+    request.send(body);
+  });
+}
+
+const isSendable = (text) => /^[\x21-\x7e]+$/.test(text);
+
+function summaryOf(request) {
+  try {
+    return JSON.parse(request.getResponseHeader("X-Report-Summary")) ?? {};
+  } catch {
+    return {}; // the report does without
+  }
+}
+
+function finish(show) {
+  running = null;
+  showRunning(false);
+  show();
+}
+
+const cancelRequest = () => running?.request?.abort();
+
+function cancel() {
+  cancelRequest();
+  finish(() => say("Cancelled."));
+}
+
+// ---- Progress
+
+function showRunning(on) {
+  const focused = [find("make"), find("cancel")].includes(document.activeElement);
+  document.body.classList.toggle("running", on);
+  find("make").hidden = on;
+  find("cancel").hidden = !on;
+  if (focused) find(on ? "cancel" : "make").focus();
+}
+
+function showProgress(phase, share, words) {
+  say(phase, words);
+  if (share === undefined) find("progress").removeAttribute("value");
+  else find("progress").value = share;
+}
+
+// Only the first part is announced: a screen reader need not read every percent.
+function say(phase, share = "") {
+  if (find("status").textContent !== phase) find("status").textContent = phase;
+  find("share").textContent = share;
+}
