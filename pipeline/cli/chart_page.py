@@ -3,12 +3,9 @@
 import html
 import json
 import re
-from pathlib import Path
 
-from pipeline import serving
+from pipeline.serving.page_files import PAGE, REPORT_SCRIPTS
 
-_PAGE = Path(serving.__file__).resolve().parent / "page"
-_LAST_SCRIPT = "show.js"  # scripts behind it serve the server's page alone
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 _BEFORE = """<!doctype html>
 <html lang="en">
@@ -50,12 +47,11 @@ def report_page(name: str) -> tuple[str, str]:
     part = part.replace('id="report" hidden', 'id="report"').replace(
         ">Report</h2>", f">Report of {html.escape(name)}</h2>"
     )
-    scripts = re.findall(r'<script defer src="(.*?)">', page)
-    scripts = scripts[: scripts.index(_LAST_SCRIPT) + 1]
+    scripts = "".join(_text(f"{script}.js") for script in REPORT_SCRIPTS)
     before = _BEFORE.format(policy=_POLICY, name=html.escape(name), style=_text("style.css"))
     text = json.dumps(name).replace("<", "\\u003c")
-    return before, _AFTER.format(report=part, scripts="".join(map(_text, scripts)), name=text)
+    return before, _AFTER.format(report=part, scripts=scripts, name=text)
 
 
 def _text(name: str) -> str:
-    return (_PAGE / name).read_text("utf-8")
+    return (PAGE / name).read_text("utf-8")

@@ -1,6 +1,6 @@
 """A report as the rows of an HTML table, for readers without JavaScript."""
 
-TABLE_PLACE = '<thead><tr id="columns"></tr></thead>\n              <tbody id="rows"></tbody>'
+TABLE_PLACE = '<thead><tr id="columns"></tr></thead><tbody id="rows"></tbody>'
 """The empty head and body in the page's HTML that `fill_table` fills."""
 
 

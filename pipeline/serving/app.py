@@ -14,7 +14,7 @@ from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving import bodies, problems
 from pipeline.serving.journal import METRICS_TYPE, Journal
-from pipeline.serving.page_files import PAGE_FILES
+from pipeline.serving.page_files import PAGE_FILES, SCRIPT_TAGS
 from pipeline.serving.problems import SAFE_HEADERS, Problem, ProblemError, reject_problem
 from pipeline.serving.settings import Settings, from_query
 from pipeline.serving.slots import Slot, Slots
@@ -79,6 +79,7 @@ def _content(name: str, settings: Settings) -> bytes:
     content = (_ROOM / name).read_text("utf-8")
     if name.endswith(".html"):
         content = content.replace("{server}", html.escape(json.dumps(known)))
+        content = content.replace("{scripts}", SCRIPT_TAGS)
         content = content.replace("{limit}", f", up to {_size(settings.max_body_bytes)} (also when unpacked)")
     return content.encode()
 

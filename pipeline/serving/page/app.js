@@ -1,7 +1,4 @@
 // Connects the page's parts: what a press, a key, a drop or a change of the address does.
-"use strict";
-
-const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 function make() {
   if (chosen) return void run(chosen, showMade);
@@ -11,6 +8,8 @@ function make() {
 
 function showMade(text, name, summary) {
   const made = "read" in summary ? options() : null; // a report that was read as it is has none of them
+  live = null;
+  find("live-note").textContent = "";
   find("problem").hidden = true;
   showReport(text, name, summary);
   report.made = made;
@@ -21,13 +20,14 @@ function showMade(text, name, summary) {
 }
 
 function showCompared(text, name) {
+  find("problem").hidden = true;
   compareWith(name, text);
   say(`Compared with ${name}.`);
 }
 
 function reveal(section, focused) {
   find(focused).focus({ preventScroll: true });
-  find(section).scrollIntoView({ behavior: still.matches ? "auto" : "smooth", block: section === "summary" ? "start" : "nearest" });
+  find(section).scrollIntoView({ block: section === "summary" ? "start" : "nearest" });
 }
 
 find("file").onchange = ({ target }) => {
@@ -53,25 +53,22 @@ find("options").oninput = () => {
 find("again").onsubmit = (event) => {
   event.preventDefault();
   token = find("token").value.trim();
-  run(failed.source, failed.use);
+  failed.again ? failed.again() : run(failed.source, failed.use);
 };
 document.addEventListener("viewchange", () => remember());
 addEventListener("popstate", restore);
 document.onkeydown = (event) => {
   if (event.key === "Escape" && running) cancel();
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target === find("text") && !running) make();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target === find("text")) find("form").requestSubmit();
 };
-document.ondragover = (event) => {
-  if (!event.dataTransfer.types.includes("Files")) return;
-  event.preventDefault();
-  find("drop").classList.add("over");
-};
-document.ondragleave = () => find("drop").classList.remove("over");
-document.ondrop = (event) => {
-  if (!event.dataTransfer.types.includes("Files")) return;
-  event.preventDefault();
-  find("drop").classList.remove("over");
-  chooseDropped(event.dataTransfer);
-};
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    find("drop").classList.toggle("over", kind === "dragover");
+    if (kind === "drop") chooseDropped(event.dataTransfer);
+  });
+}
 offerZones();
 restore();
+if (server.live) startLive();

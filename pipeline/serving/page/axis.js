@@ -1,5 +1,4 @@
 // Axes of the chart: scale and ticks of values, and ticks of time.
-"use strict";
 
 const MARGIN = { top: 28, right: 12, bottom: 44, left: 48 };
 const TICK_ROOM = 76; // pixels that a tick's label takes
@@ -23,7 +22,7 @@ function roundStep(least, smallest = 1) {
   return [1, 2, 2.5, 5, 10].map((digit) => digit * power).find((step) => step >= least - 1e-9 && Number.isInteger(+(step / smallest).toFixed(9)));
 }
 
-function valueAxis({ step, top, y }, series) {
+function valueAxis(series, { step, top, y }) {
   const panels = view.chart === "panels";
   const title = panels ? series[0].label : isRates() ? "Share of starts; view rate: of impressions" : `Events per ${chart.cut && chart.unit > 1 ? "point" : unitName(chart.unit)}`;
   const marks = [svg("text", { x: -MARGIN.left, y: -10, class: panels ? "title" : "" }, title)];
@@ -84,11 +83,8 @@ function roundHours(start, end, step) {
 
 function roundMonths(start, end, months) {
   const step = [1, 2, 3, 6, 12].find((each) => each >= months) ?? roundStep(months / 12) * 12;
-  const date = new Date(start * HOUR);
-  const times = [];
-  for (let month = Math.ceil((date.getUTCFullYear() * 12 + date.getUTCMonth()) / step) * step; ; month += step) {
-    const time = new Date(0).setUTCFullYear(0, month, 1) / HOUR;
-    if (time >= end) return times;
-    if (time >= start) times.push(time);
-  }
+  const first = new Date(start * HOUR).getUTCFullYear() * 12;
+  const count = Math.ceil((end - start) / (step * 28 * DAY)) + 12;
+  const times = Array.from({ length: count }, (_, index) => new Date(0).setUTCFullYear(0, Math.ceil(first / step + index) * step, 1) / HOUR);
+  return times.filter((time) => time >= start && time < end);
 }

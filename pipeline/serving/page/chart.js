@@ -1,15 +1,8 @@
 // Draws the report as SVG: lines, one panel for each event type, a stack, or rates; and the legend of what is drawn.
-"use strict";
 
 const DOTS = 48; // bars up to which each point has a dot
 const COUNT_SERIES = EVENTS.map((name, order) => ({ name, order, label: name, value: (counts) => counts[order], text: (counts) => integer.format(counts[order]) }));
-const RATE_SERIES = RATES.map((rate) => ({
-  name: rate.name,
-  order: EVENTS.indexOf(rate.name),
-  label: rate.label,
-  value: (counts) => rateOf(counts, rate),
-  text: (counts) => rateText(rateOf(counts, rate)),
-}));
+const RATE_SERIES = RATES.map((rate) => ({ ...rate, order: EVENTS.indexOf(rate.name), value: (counts) => rateOf(counts, rate), text: (counts) => rateText(rateOf(counts, rate)) }));
 const view = { chart: "", step: "auto", zoom: null, compare: "", hidden: new Set() }; // zoom: first and last row shown
 let chart = null; // bars as drawn, and the one whose values are shown
 
@@ -40,8 +33,6 @@ function showView() {
   showHeat();
 }
 
-// ---- The legend
-
 function showLegend() {
   find("legend").className = view.chart;
   find("legend").replaceChildren(...seriesOfMode().map(legendItem));
@@ -64,8 +55,6 @@ function hide(names) {
 const namesOfMode = () => seriesOfMode().map(({ name }) => name);
 const isAlone = (name) => namesOfMode().every((other) => view.hidden.has(other) === (other !== name));
 
-// ---- Drawing
-
 function draw(room = find("chart").clientWidth) {
   if (!report?.rows.length || find("report").hidden) return;
   const width = Math.max(80 + MARGIN.left + MARGIN.right, room);
@@ -78,18 +67,12 @@ function draw(room = find("chart").clientWidth) {
   chart = view.step === "auto" ? automaticLayout(shownRows(), inner) : layOut(shownRows(), Number(view.step), inner);
   Object.assign(chart, { seen, selected: null, size: { width: inner, height: Math.max(1, groups.length) * step - MARGIN.top } });
   chart.before = barsBefore();
-  const root = svg("g", { transform: `translate(${MARGIN.left} ${MARGIN.top})` });
-  root.append(svg("rect", { class: "band", height: chart.size.height }), svg("rect", { class: "brush", height: chart.size.height }));
-  root.append(...groups.map((series, index) => panel(series, index * step, high)), ...breakMarks(), ...timeAxis());
+  const marks = ["band", "brush"].map((name) => svg("rect", { class: name, height: chart.size.height }));
+  const drawn = [...marks, ...groups.map((series, index) => panel(series, index * step, high)), ...breakMarks(), ...timeAxis()];
   const height = chart.size.height + MARGIN.top + MARGIN.bottom;
-  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, class: chart.slot >= 6 ? "wide" : "", "aria-hidden": "true" });
-  picture.append(root);
+  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, svg("g", { transform: `translate(${MARGIN.left} ${MARGIN.top})` }, ...drawn));
   find("chart").style.minHeight = `${height}px`;
   find("chart").replaceChildren(picture);
-  showAround();
-}
-
-function showAround() {
   find("chart").setAttribute("aria-valuemax", chart.bars.length);
   find("axis-note").textContent = axisNote();
   find("zone").textContent = `Time in ${zoneText()}`;
@@ -100,11 +83,8 @@ function showAround() {
 
 function panel(series, top, height) {
   const scale = scaleFor(series, height);
-  const group = svg("g", { transform: `translate(0 ${top})` });
-  const draws = view.chart === "stack" ? [stackPaths, sumBefore] : [linesBefore, linePaths, dots];
-  group.append(...valueAxis(scale, series));
-  for (const each of draws) group.append(...each(series, scale));
-  return group;
+  const draws = [valueAxis, ...(view.chart === "stack" ? [stackPaths] : [linePaths, dots])];
+  return svg("g", { transform: `translate(0 ${top})` }, ...draws.flatMap((each) => each(series, scale)));
 }
 
 const middle = (place) => ((place + 0.5) * chart.slot).toFixed(1);
@@ -125,14 +105,10 @@ function linePath(bars, valueOf, y) {
   return path;
 }
 
-const linePaths = (series, { y }) => series.map(({ order, value }) => svg("path", { class: `line s${order}`, d: linePath(chart.bars, value, y) }));
-
-const linesBefore = (series, { y }) =>
-  chart.before.length ? series.map(({ order, value }) => svg("path", { class: `line before s${order}`, d: linePath(chart.before, value, y) })) : [];
-
-function sumBefore(series, { y }) {
-  if (!chart.before.length) return [];
-  return [svg("path", { class: "line before total", d: linePath(chart.before, (counts) => sum(series.map(({ value }) => value(counts))), y) })];
+// Those that are compared with are drawn first, below.
+function linePaths(series, { y }) {
+  const kinds = [["line before", chart.before], ["line", chart.bars]].filter(([, bars]) => bars.length);
+  return kinds.flatMap(([kind, bars]) => series.map(({ order, value }) => svg("path", { class: `${kind} s${order}`, d: linePath(bars, value, y) })));
 }
 
 function dots(series, { y }) {
@@ -156,7 +132,8 @@ function stackPaths(series, { y, height }) {
     });
     return svg("path", { class: `bar s${order}`, d: boxes.join("") });
   });
-  return paths.reverse();
+  const before = chart.before.length ? linePath(chart.before, (counts) => sum(series.map(({ value }) => value(counts))), y) : "";
+  return [...paths.reverse(), svg("path", { class: "line before total", d: before })];
 }
 
 function breakMarks() {

@@ -1,5 +1,4 @@
 // Compares what is shown with the period before it, or with a second report.
-"use strict";
 
 let other = null; // { name, text, rows } of a second report
 
@@ -59,7 +58,7 @@ function compareWith(name, text) {
 }
 
 find("compare").onchange = ({ target }) => {
-  if (target.value !== "file" || other) return changeView({ compare: target.value });
-  target.value = view.compare; // until there is a file
-  find("other").click();
+  if (target.value === "file") return (target.value = view.compare), find("other").click();
+  other = null;
+  changeView({ compare: target.value });
 };

@@ -1,5 +1,4 @@
 // The chart as a picture of its own, and what is shown on paper.
-"use strict";
 
 const PICTURE_STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "fill-opacity", "font-size", "font-family", "font-weight", "display"];
 const PAD = 16; // around the picture, in pixels
@@ -48,13 +47,10 @@ async function savePng() {
 
 function preparePaper() {
   if (!report) return;
-  showAllRows();
+  showRows(Infinity);
   draw(PAPER);
 }
 
 find("png").onclick = savePng;
 find("svg").onclick = () => saveAs(`${stem(report.name)}.svg`, new Blob([pictureText()], { type: "image/svg+xml" }));
-find("print").onclick = () => print();
 paper.onchange = ({ matches }) => (matches ? preparePaper() : draw());
-addEventListener("beforeprint", preparePaper);
-addEventListener("afterprint", () => draw());

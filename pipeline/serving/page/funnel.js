@@ -1,5 +1,4 @@
 // How the campaign did: key figures, and the funnel from impressions to completed views.
-"use strict";
 
 const STEPS = ["Impressions", "Started", "Reached 25%", "Reached 50%", "Reached 75%", "Completed"]; // in the order of EVENTS
 
@@ -48,16 +47,9 @@ function showFunnel(counts, old) {
 function funnelStep(counts, order, base) {
   const [share, few] = order < base ? ["", ""] : shareText(counts, order, base);
   const [loss, why] = order > base ? lossText(counts, order) : ["", ""];
-  return element(
-    "li",
-    { class: `s${order}` },
-    element("span", { class: "name" }, STEPS[order]),
-    element("span", { class: "track", "aria-hidden": "true" }, element("i")),
-    element("span", { class: "count" }, integer.format(counts[order])),
-    element("span", { class: few ? "share few" : "share" }, share),
-    element("span", { class: why ? "loss few" : "loss" }, loss),
-    ...(why ? [element("small", { class: "why" }, why)] : []),
-  );
+  const part = (kind, text, isFew) => element("span", { class: isFew ? `${kind} few` : kind }, text);
+  const parts = [part("name", STEPS[order]), element("span", { class: "track", "aria-hidden": "true" }, element("i")), part("count", integer.format(counts[order])), part("share", share, few), part("loss", loss, why)];
+  return element("li", { class: `s${order}` }, ...parts, ...(why ? [element("small", { class: "why" }, why)] : []));
 }
 
 function shareText(counts, order, base) {
@@ -68,12 +60,9 @@ function shareText(counts, order, base) {
 // What is lost from the step before, and why the figure is to be read with care, if it is.
 function lossText(counts, order) {
   const [before, now] = [counts[order - 1], counts[order]];
-  const step = STEPS[order - 1].toLowerCase();
-  if (!before) return now ? ["–", `Nothing to compare with: ${step} is 0.`] : ["–", ""];
+  if (!before) return ["–", now ? "Nothing to compare with: the step before has none." : ""];
   const text = now > before ? `${percent.format(now / before - 1)} more` : `${percent.format(1 - now / before)} lost`;
-  const reasons = [
-    before < FEW ? `Too few to judge: only ${before} in the step before.` : "",
-    now > before ? `More than in the step before: its events are missing or came before these hours.` : "",
-  ];
-  return [text, reasons.filter(Boolean).join(" ")];
+  const few = before < FEW ? `Too few to judge: only ${before} in the step before.` : "";
+  const more = now > before ? "More than in the step before: its events are missing or came before these hours." : "";
+  return [text, [few, more].filter(Boolean).join(" ")];
 }

@@ -1,9 +1,7 @@
 // When viewers watch: events by weekday and hour of the day, as a table whose cells are shaded.
-"use strict";
 
 const WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const HOURS = Array.from({ length: DAY }, (_, hour) => String(hour).padStart(2, "0"));
-const phone = matchMedia("(max-width: 40rem)");
 
 // Mean events of one such hour. Hours without events between the first and the last one count as 0.
 function heatValues(rows, order) {
@@ -21,16 +19,13 @@ function showHeat() {
   const values = heatValues(rows, order);
   const most = Math.max(...values) || 1;
   const days = WEEKDAYS.map((_, day) => day).filter((day) => values.slice(day * DAY, day * DAY + DAY).some((value) => value !== null));
-  const cell = (day, hour) => heatCell(values[day * DAY + hour], most);
-  const head = (text, scope) => element("th", { scope }, text);
-  const shortDay = (day) => element("abbr", { title: WEEKDAYS[day] }, WEEKDAYS[day].slice(0, 3));
-  const hours = HOURS.map((_, hour) => hour);
-  const [across, down, label] = phone.matches ? [days, hours, (day, hour) => cell(day, hour)] : [hours, days, (hour, day) => cell(day, hour)];
-  const name = (place, isDay) => (isDay ? shortDay(place) : HOURS[place]);
-  find("heat-head").replaceChildren(element("td"), ...across.map((place) => head(name(place, phone.matches), "col")));
-  find("heat-body").replaceChildren(...down.map((place) => element("tr", {}, head(name(place, !phone.matches), "row"), ...across.map((column) => label(column, place)))));
+  const name = (day) => element("th", { scope: "row", abbr: WEEKDAYS[day] }, WEEKDAYS[day].slice(0, 3));
+  const row = (day) => element("tr", {}, name(day), ...HOURS.map((_, hour) => heatCell(values[day * DAY + hour], most)));
+  find("heat-head").replaceChildren(element("td"), ...HOURS.map((hour) => element("th", { scope: "col" }, hour)));
+  find("heat-body").replaceChildren(...days.map(row));
   find("heat-caption").textContent = `Mean ${EVENTS[order]} an hour, by weekday and hour of the day`;
-  find("heat-note").textContent = busiest(values, most);
+  const slot = values.indexOf(most);
+  find("heat-note").textContent = slot < 0 ? "" : `Busiest: ${WEEKDAYS[Math.floor(slot / DAY)]}, ${HOURS[slot % DAY]}:00, with ${short.format(most)} an hour on average. Time in ${zoneText()}.`;
 }
 
 function heatCell(value, most) {
@@ -39,12 +34,6 @@ function heatCell(value, most) {
   return cell;
 }
 
-function busiest(values, most) {
-  const slot = values.indexOf(most);
-  return slot < 0 ? "" : `Busiest: ${WEEKDAYS[Math.floor(slot / DAY)]}, ${HOURS[slot % DAY]}:00, with ${short.format(most)} an hour on average. Time in ${zoneText()}.`;
-}
-
 find("heat-of").append(...EVENTS.map((name, order) => element("option", { value: order }, name)));
 find("heat-of").value = 1; // started views
 find("heat-of").onchange = showHeat;
-phone.onchange = showHeat;

@@ -1,5 +1,4 @@
 // What went wrong, in words, with the table of invalid records. Text from the server only ever goes through textContent.
-"use strict";
 
 let failed = null; // the job that "Send again" runs again
 
@@ -10,10 +9,7 @@ const WORDS = {
   415: ["The server does not read this compression", "Send the events as they are, or compressed with gzip."],
   503: ["The server is busy", "All its places are taken."],
   failed: ["The server failed", "This is not about what you sent. Try it again later."],
-  network: [
-    "The connection failed",
-    "The server could not be reached, or hung up while the events were on their way. It may be down, and some servers hang up on what is too large.",
-  ],
+  network: ["The connection failed", "The server could not be reached, or hung up on the way. It may be down, and some hang up on what is too large."],
 };
 
 function explain(request, text) {
@@ -38,7 +34,7 @@ const tooLarge = (size) => new Refusal(...WORDS[413], { detail: `It has ${mebiby
 function showProblem({ title, advice, problem, status }, job) {
   const rejects = Array.isArray(problem.rejects) ? problem.rejects : [];
   failed = job;
-  find("report").hidden = true;
+  if (job.use === showMade) find("report").hidden = true;
   say("");
   find("problem-title").textContent = title;
   find("problem-advice").textContent = advice;
@@ -56,13 +52,10 @@ function showProblem({ title, advice, problem, status }, job) {
 // Line, index and byte are columns where at least one record has them.
 function showRejects(rejects) {
   const places = [["Line", "line"], ["Index", "index"], ["Byte", "offset"]].filter(([, key]) => rejects.some((reject) => reject[key] != null));
-  const head = (name) => element("th", { scope: "col" }, name);
-  const row = (reject) => {
-    const numbers = places.map(([, key]) => element("td", {}, reject[key] == null ? "–" : integer.format(reject[key])));
-    return element("tr", {}, ...numbers, element("td", { class: "reason" }, reject.reason), element("td", { class: "raw" }, ...marked(reject)));
-  };
-  find("rejects-head").replaceChildren(...[...places.map(([name]) => name), "Reason", "Record"].map(head));
-  find("rejects").replaceChildren(...rejects.map(row));
+  const number = (value) => element("td", {}, value == null ? "–" : integer.format(value));
+  const row = (reject) => [...places.map(([, key]) => number(reject[key])), element("td", { class: "reason" }, reject.reason), element("td", { class: "raw" }, ...marked(reject))];
+  find("rejects-head").replaceChildren(...[...places.map(([name]) => name), "Reason", "Record"].map((name) => element("th", { scope: "col" }, name)));
+  find("rejects").replaceChildren(...rejects.map((reject) => element("tr", {}, ...row(reject))));
   find("rejects-box").hidden = !rejects.length;
 }
 

@@ -1,5 +1,4 @@
 // The report as data: parsing, adding up, sums and rates. Nothing here touches the document.
-"use strict";
 
 const EVENTS = ["impressions", "video_start", "video_25", "video_50", "video_75", "video_completed"];
 const HEADER = `hour,${EVENTS.join()},impressions_scaled`;
@@ -13,8 +12,6 @@ const RATES = [
   { name: "video_75", of: "video_start", label: "Reached 75%", noun: "starts" },
   { name: "video_completed", of: "video_start", label: "Completion rate", noun: "starts" },
 ];
-
-// ---- Parsing
 
 // Rows have two clocks in hours since 1970: `local` is that of their own offset, on which days begin; `time` keeps the
 // offset of the first row, so that it never jumps when clocks change. Throws an Error that tells what is wrong.
@@ -45,11 +42,12 @@ function offsetOf({ hour }) {
 
 const isReport = (text) => text.startsWith("hour,impressions,");
 
-// The CSV of several, hours added up. Throws an Error where they are in different time zones.
+// The CSV of several, hours added up. Throws an Error where one is no report, or they are in different time zones.
 function addReports(texts) {
+  const parsed = texts.map((text) => parseReport(text).rows);
   if (texts.length === 1) return texts[0];
   const hours = new Map();
-  for (const row of texts.flatMap((text) => parseReport(text).rows)) {
+  for (const row of parsed.flat()) {
     const found = hours.get(row.instant);
     if (found && found.hour !== row.hour) throw new Error("These reports are in different time zones, so that their hours cannot be added up.");
     if (!found) hours.set(row.instant, { ...row });
@@ -57,12 +55,8 @@ function addReports(texts) {
   }
   const { rows } = reportOf([...hours.values()]);
   if (rows.some(({ time }) => !Number.isInteger(time - rows[0].time))) throw new Error("These reports are in time zones that are not whole hours apart.");
-  return [HEADER, ...rows.map(csvLine), ""].join("\n");
+  return [HEADER, ...rows.map(({ hour, counts, scaled }) => [hour, ...counts, scaled].join()), ""].join("\n");
 }
-
-const csvLine = ({ hour, counts, scaled }) => [hour, ...counts, scaled].join();
-
-// ---- Sums and rates
 
 const totals = (rows) => EVENTS.map((_, order) => sum(rows.map(({ counts }) => counts[order])));
 

@@ -1,5 +1,4 @@
 // Makes reports: sends files to the server one after another, compressed, and adds the answers up.
-"use strict";
 
 const SMALL = 1400; // bytes that fit into one packet: nothing is gained by compressing them
 let running = null; // the job under way: { source, use, request }
@@ -23,9 +22,7 @@ async function run(source, use) {
     const { text, summary } = await makeReport(job);
     show = () => use(text, source.name, summary);
   } catch (error) {
-    if (!(error instanceof Refusal) && running === job) finish(() => {});
-    if (!(error instanceof Refusal)) throw error;
-    show = () => showProblem(error, job);
+    show = () => showProblem(error instanceof Refusal ? error : new Refusal("The page failed", String(error)), job);
   }
   if (running === job) finish(show);
 }
@@ -37,19 +34,19 @@ async function makeReport(job) {
   const answers = [];
   for (const [index, file] of files.entries()) {
     const place = files.length > 1 ? ` (${index + 1} of ${files.length})` : "";
-    answers.push(await reportOfFile(file, place, job).catch((error) => Promise.reject(nameFile(error, file, files))));
+    answers.push(await reportOfFile(file, place, job).catch((error) => Promise.reject(place ? nameFile(error, file) : error)));
     if (running !== job) return {};
   }
   try {
     const text = addReports(answers.map((answer) => answer.text));
     return { text, summary: addSummaries(answers.map((answer) => answer.summary), text) };
   } catch (error) {
-    throw new Refusal("These reports cannot be shown together", error.message);
+    throw new Refusal("This cannot be shown as a report", error.message);
   }
 }
 
-function nameFile(error, { name }, { length }) {
-  if (length > 1 && error instanceof Refusal) error.problem = { ...error.problem, detail: [`${name}:`, error.problem.detail].filter(Boolean).join(" ") };
+function nameFile(error, { name }) {
+  error.problem = { ...error.problem, detail: `${name}: ${error.problem?.detail ?? ""}` };
   return error;
 }
 
@@ -68,28 +65,16 @@ async function reportOfFile({ name, blob }, place, job) {
   const isPacked = kind === "gzip" && /\.csv\.gz$/i.test(name);
   if (isPacked || isReport(new TextDecoder().decode(start))) {
     const text = await readable(new Response(isPacked ? blob.stream().pipeThrough(new DecompressionStream("gzip")) : blob).text());
-    return { text: checked(text), summary: {} };
+    return { text, summary: {} };
   }
   if (blob.size > server.limit) throw tooLarge(blob.size);
-  const body = kind || blob.size < SMALL || !globalThis.CompressionStream ? blob : await packed(blob, `Compressing ${name}${place} …`);
-  return post(body, body === blob ? kind : "gzip", `${name}${place}`, job);
-}
-
-function checked(text) {
-  try {
-    parseReport(text);
-  } catch (error) {
-    throw new Refusal("This is not a whole report", error.message);
-  }
-  return text;
+  if (kind || blob.size < SMALL || !globalThis.CompressionStream) return post(blob, kind, `${name}${place}`, job);
+  showProgress(`Compressing ${name}${place} …`);
+  const packed = await readable(new Response(blob.stream().pipeThrough(new CompressionStream("gzip"))).blob());
+  return post(packed, "gzip", `${name}${place}`, job);
 }
 
 const readable = (promise) => promise.catch(() => Promise.reject(new Refusal("This file could not be read", "It may have been moved, changed or damaged since it was chosen.")));
-
-async function packed(blob, phase) {
-  showProgress(phase);
-  return readable(new Response(blob.stream().pipeThrough(new CompressionStream("gzip"))).blob());
-}
 
 // What a file is compressed with by its first bytes: a Content-Encoding, or "stored" for formats that the server finds itself.
 function kindOf(bytes) {
@@ -101,12 +86,12 @@ function kindOf(bytes) {
 function post(body, encoding, name, job) {
   if (running !== job) return new Promise(() => {}); // cancelled
   const request = (job.request = new XMLHttpRequest());
-  const asked = query();
+  const asked = parameters();
   return new Promise((resolve, reject) => {
     request.open("POST", asked.size ? `./?${asked}` : "./");
     request.responseType = "blob";
     if (encoding && encoding !== "stored") request.setRequestHeader("Content-Encoding", encoding);
-    if (token && !isSendable(token)) return reject(new Refusal("This token cannot be sent", "It holds characters that no token has. Enter it once more.", {}, 401));
+    if (/[^\x21-\x7e]/.test(token)) return reject(new Refusal("This token cannot be sent", "It holds characters that no token has. Enter it once more.", {}, 401));
     if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
     showProgress(`Sending ${name} …`, 0);
     request.upload.onprogress = ({ loaded, total }) => showProgress(`Sending ${name} …`, loaded / total, `${percent.format(Math.round((100 * loaded) / total) / 100)} of ${mebibytes(total)}`);
@@ -115,20 +100,10 @@ function post(body, encoding, name, job) {
     request.onload = async () => {
       const text = await request.response.text();
       if (request.status !== 200 || !isReport(text)) return reject(explain(request, text));
-      resolve({ text, summary: summaryOf(request) });
+      resolve({ text, summary: JSON.parse(request.getResponseHeader("X-Report-Summary") ?? "{}") });
     };
     request.send(body);
   });
-}
-
-const isSendable = (text) => /^[\x21-\x7e]+$/.test(text);
-
-function summaryOf(request) {
-  try {
-    return JSON.parse(request.getResponseHeader("X-Report-Summary")) ?? {};
-  } catch {
-    return {}; // the report does without
-  }
 }
 
 function finish(show) {
@@ -143,8 +118,6 @@ function cancel() {
   cancelRequest();
   finish(() => say("Cancelled."));
 }
-
-// ---- Progress
 
 function showRunning(on) {
   const focused = [find("make"), find("cancel")].includes(document.activeElement);

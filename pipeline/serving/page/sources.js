@@ -1,5 +1,4 @@
 // What "Make report" makes: the files, text or sample that was chosen last, and the options.
-"use strict";
 
 const MOST_FILES = 1000;
 const SIDECAR = /^[._]|\.(crc|final)$|\.md5$/; // as the command line leaves them out of a folder
@@ -52,40 +51,35 @@ async function filesOf(entry) {
 
 // Why the page does not make a report of several files, and the command that does; "" where it does.
 function refusalOf({ files }) {
-  const many = files.length > MOST_FILES ? `These are ${integer.format(files.length)} files; this page takes ${integer.format(MOST_FILES)}.` : "";
-  const twice = files.length > 1 && options().deduplicate ? "Duplicates in different files are found only when all files are read together." : "";
-  return many || twice;
+  if (files.length > MOST_FILES) return `These are ${integer.format(files.length)} files; this page takes ${integer.format(MOST_FILES)}.`;
+  return files.length > 1 && options().deduplicate ? "Duplicates in different files are found only when all files are read together." : "";
 }
 
 function commandLine() {
-  const { zone, factor, skip, deduplicate } = options();
-  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  const zoned = zone ? [`${isOffset(zone) ? "--utc_offset" : "--time_zone"}=${quoted(zone)}`] : [];
-  return ["python -m pipeline 'FOLDER/*'", ...zoned, ...(factor ? [`--impressions_factor=${quoted(factor)}`] : []), ...(skip ? ["--skip_rejects"] : []), ...(deduplicate ? ["--deduplicate"] : [])].join(" ");
+  const asked = parameters({ zone: "+01:00", factor: "0.1", skip: false, deduplicate: false });
+  const flags = { rejects: "--skip_rejects", deduplicate: "--deduplicate" };
+  return ["python -m pipeline 'FOLDER/*'", ...[...asked].map(([name, value]) => flags[name] ?? `--${name}='${value.replaceAll("'", "'\\''")}'`)].join(" ");
 }
 
-// ---- Options
-
-const isOffset = (zone) => /^[+-]\d/.test(zone);
-const options = () => ({ zone: find("time-zone").value.trim(), factor: find("factor").value.trim(), skip: find("skip").checked, deduplicate: find("once").checked });
 const OPTION_FIELDS = { zone: "time-zone", factor: "factor", skip: "skip", deduplicate: "once" };
+const options = () => ({ zone: find("time-zone").value.trim(), factor: find("factor").value.trim(), skip: find("skip").checked, deduplicate: find("once").checked });
 
-function setOptions({ zone, factor, skip, deduplicate }) {
-  find("time-zone").value = zone;
-  find("factor").value = factor;
-  find("skip").checked = skip;
-  find("once").checked = deduplicate;
-}
-
-// What differs from how the server makes reports anyway, as its query.
-function query() {
+// The options that differ from how the server makes reports anyway, as parameters of its address.
+function parameters(usual = server) {
   const { zone, factor, skip, deduplicate } = options();
   const asked = new URLSearchParams();
-  if (zone && zone !== server.zone) asked.set(isOffset(zone) ? "utc_offset" : "time_zone", zone);
-  if (factor && factor !== server.factor) asked.set("impressions_factor", factor);
-  if (skip !== server.skip) asked.set("rejects", skip ? "skip" : "refuse");
-  if (deduplicate !== server.deduplicate) asked.set("deduplicate", deduplicate);
+  if (zone && zone !== usual.zone) asked.set(/^[+-]\d/.test(zone) ? "utc_offset" : "time_zone", zone);
+  if (factor && factor !== usual.factor) asked.set("impressions_factor", factor);
+  if (skip !== usual.skip) asked.set("rejects", skip ? "skip" : "refuse");
+  if (deduplicate !== usual.deduplicate) asked.set("deduplicate", deduplicate);
   return asked;
+}
+
+function setOptions(asked) {
+  find("time-zone").value = asked.get("utc_offset") ?? asked.get("time_zone") ?? server.zone;
+  find("factor").value = asked.get("impressions_factor") ?? server.factor;
+  find("skip").checked = asked.has("rejects") ? asked.get("rejects") === "skip" : server.skip;
+  find("once").checked = asked.has("deduplicate") ? asked.get("deduplicate") === "true" : server.deduplicate;
 }
 
 // Marks the options that differ from those of the report that is shown.
@@ -97,27 +91,20 @@ function markOptions(made) {
 }
 
 function offerZones() {
-  const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const zones = new Set([server.zone, own, "+01:00", "UTC", ...(Intl.supportedValuesOf?.("timeZone") ?? [])]);
+  const zones = new Set([server.zone, Intl.DateTimeFormat().resolvedOptions().timeZone, "+01:00", "UTC", ...(Intl.supportedValuesOf?.("timeZone") ?? [])]);
   find("zones").replaceChildren(...[...zones].map((value) => element("option", { value })));
 }
 
-// ---- The sample
-
-// A made-up day of a campaign, 2021-04-02 in UTC+01:00: quiet at night, busiest in the evening. It is the same each time.
+// A made-up day of a campaign, 2021-04-02 in UTC+01:00: quiet at night, busiest in the evening.
 function* sampleDay() {
   const byHour = [14, 9, 6, 5, 6, 11, 24, 43, 52, 48, 47, 51, 60, 58, 50, 52, 61, 78, 96, 118, 124, 101, 63, 31];
-  const stays = [0.71, 0.87, 0.83, 0.86, 0.88]; // the share of viewers that each step keeps
-  let state = 20210402;
-  const random = () => (state = (state * 48271) % 2147483647) / 2147483647;
-  const hex = (digits) => Math.floor(random() * 16 ** digits).toString(16).padStart(digits, "0");
-  for (const [hour, impressions] of byHour.entries()) {
-    for (let viewer = 0; viewer < impressions; viewer++) {
-      let timestamp = 1617318000 + 3600 * hour + Math.floor(random() * 3500);
-      for (const [step, event] of EVENTS.entries()) {
-        if (step && random() > stays[step - 1]) break;
-        yield `${JSON.stringify({ id: `${hex(4)}-${hex(4)}-${hex(4)}-${hex(4)}`, event, timestamp })}\n`;
-        timestamp += 8;
+  const kept = [1, 0.71, 0.87, 0.83, 0.86, 0.88]; // the share of viewers that each step keeps, more or less
+  for (let [hour, viewers] of byHour.entries()) {
+    for (const [step, event] of EVENTS.entries()) {
+      viewers = Math.round(viewers * (kept[step] + (step && 0.05 * Math.sin(7 * hour + step))));
+      for (let viewer = 0; viewer < viewers; viewer++) {
+        const timestamp = 1617318000 + 3600 * hour + ((37 * viewer) % 3500) + 8 * step;
+        yield `${JSON.stringify({ id: `${event}-${hour}-${viewer}`, event, timestamp })}\n`;
       }
     }
   }

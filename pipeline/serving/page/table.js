@@ -1,5 +1,4 @@
 // The table of hours: sorted by any column, a thousand rows at a time, and copied for a spreadsheet.
-"use strict";
 
 const ROWS_AT_A_TIME = 1000;
 const FIRST_ROWS = 100; // shown at once; the browser takes a third of a second to lay a thousand out
@@ -20,12 +19,10 @@ function sortedRows() {
   const key = (row) => {
     if (column === 0) return row.time;
     if (column <= NUMBERS) return column < NUMBERS ? row.counts[column - 1] : Number(row.scaled);
-    return rateOf(row.counts, RATES[column - NUMBERS - 1]);
+    return rateOf(row.counts, RATES[column - NUMBERS - 1]) ?? (down ? -Infinity : Infinity); // those without one are last
   };
   const keyed = report.rows.map((row) => [key(row), row]);
-  const none = keyed.filter(([value]) => value === null); // last, whatever the direction
-  const some = keyed.filter(([value]) => value !== null).sort(([a], [b]) => (down ? b - a : a - b));
-  return [...some, ...none].map(([, row]) => row);
+  return keyed.sort(([a], [b]) => (down ? b - a : a - b) || 0).map(([, row]) => row); // of two infinities: not a number
 }
 
 function showTable() {
@@ -59,8 +56,6 @@ function showRows(count = ROWS_AT_A_TIME) {
   showCue();
 }
 
-const showAllRows = () => showRows(Infinity);
-
 function tableRow(row) {
   const cells = tableCells(rowCells(row), row.counts);
   if (report.finals?.has(row.hour)) cells[0].append(" ", element("small", { class: "final" }, "final"));
@@ -87,23 +82,12 @@ function showCue() {
 // All rows in their order, for a spreadsheet.
 async function copyTable() {
   const rows = [COLUMNS, ...sortedRows().map((row) => rowCells(row, true)), totalCells()];
-  const text = rows.map((cells) => cells.join("\t")).join("\n");
-  find("copied").textContent = (await copyText(text)) ? `Copied ${integer.format(report.rows.length)} hours.` : "The browser does not let this page copy.";
-}
-
-async function copyText(text) {
   try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {} // not a secure address: the older way
-  const area = element("textarea", { readonly: "", class: "unseen" });
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  const done = document.execCommand("copy");
-  area.remove();
-  find("copy").focus();
-  return done;
+    await navigator.clipboard.writeText(rows.map((cells) => cells.join("\t")).join("\n"));
+    find("copied").textContent = `Copied ${integer.format(report.rows.length)} hours.`;
+  } catch {
+    find("copied").textContent = "The browser does not let this page copy: download the CSV."; // it is not at a secure address, say
+  }
 }
 
 find("more").onclick = () => showRows();

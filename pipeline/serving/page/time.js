@@ -1,5 +1,4 @@
 // Time steps: which hours share a bar, and how bars and ranges are titled. Days and weeks are those of the report's zone.
-"use strict";
 
 const [DAY, WEEK] = [24, 168];
 const MONDAY = 72; // hours that 1970-01-01, a Thursday, began after a Monday

@@ -1,5 +1,4 @@
 // The values of a bar, and zoom: by pointer, by touch and by keyboard.
-"use strict";
 
 const DRAG = 8; // pixels from where a press is a drag
 let drag = null; // where a press began and is now
@@ -37,9 +36,7 @@ function showTip(bar, title, at) {
   const shares = Object.fromEntries(RATES.map((rate) => [rate.name, rateText(rateOf(bar.counts, rate))]));
   const line = ({ name, order }) =>
     element("tr", { class: `s${order}` }, element("td", {}, element("i"), name), element("td", {}, integer.format(bar.counts[order])), element("td", {}, shares[name] ?? ""));
-  const scaled = grouped(decimalSum(bar.rows.map((row) => row.scaled)));
-  const last = element("tr", {}, element("td", {}, "impressions_scaled"), element("td", {}, scaled), element("td"));
-  find("tip").replaceChildren(element("b", {}, title), element("table", {}, ...COUNT_SERIES.map(line), last));
+  find("tip").replaceChildren(element("b", {}, title), element("table", {}, ...COUNT_SERIES.map(line)));
   const { offsetWidth, offsetHeight } = find("tip");
   const x = MARGIN.left + (bar.place + 0.5) * chart.slot;
   const left = x + 14 + offsetWidth > find("chart").clientWidth ? x - 14 - offsetWidth : x + 14;
@@ -52,8 +49,6 @@ function barAt(x) {
   const distance = (index) => Math.abs(chart.bars[index].place - place);
   return chart.bars.reduce((best, _, index) => (distance(index) < distance(best) ? index : best), 0);
 }
-
-// ---- Zoom
 
 function zoomTo(from, to) {
   const last = report.rows.length - 1;
@@ -79,7 +74,7 @@ function restoreZoom(hours) {
 }
 
 function selectRow(index) {
-  const bar = chart.bars.findIndex(({ rows }) => rows[0].index <= index && index <= rows.at(-1).index);
+  const bar = chart?.bars.findIndex(({ rows }) => rows[0].index <= index && index <= rows.at(-1).index);
   if (bar >= 0) select(bar);
 }
 
@@ -150,8 +145,6 @@ function stopDrag() {
   drag = null;
   if (chart) mark("brush", 0, 0);
 }
-
-// ---- Wiring
 
 find("modes").onchange = ({ target }) => changeView({ chart: target.value });
 find("step").onchange = ({ target }) => changeView({ step: target.value });

@@ -1,0 +1,79 @@
+"""A stream's output folder as rows for the page."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.serving.live_reports import LiveReports
+
+HEADER = "hour,impressions,video_start,video_25,video_50,video_75,video_completed,impressions_scaled"
+
+
+def write(folder: Path, hour: str, impressions: int = 1) -> Path:
+    """Writes an hour's report as a stream does: whole, over an earlier one."""
+    path = folder / f"{hour[:13]}{hour[19:].replace(':', '')}.csv"
+    new = folder / ".new"
+    new.write_text(f"{HEADER}\n{hour},{impressions},0,0,0,0,0,{impressions / 10}\n")
+    os.replace(new, path)
+    return path
+
+
+def lines(reports: LiveReports) -> list[str]:
+    header, *rows = reports.csv().decode().splitlines()
+    assert header == f"{HEADER},final"
+    return rows
+
+
+def test_newest_first_with_final_hours_marked(tmp_path: Path) -> None:
+    """Also across the night when clocks are put back, where names do not sort by time."""
+    for hour in ("2021-10-31T02:00:00+02:00", "2021-10-31T02:00:00+01:00", "2021-10-31T01:00:00+02:00"):
+        write(tmp_path, hour)
+    (tmp_path / "2021-10-31T01+0200.final").touch()
+    assert lines(LiveReports(tmp_path)) == [
+        "2021-10-31T02:00:00+01:00,1,0,0,0,0,0,0.1,false",
+        "2021-10-31T02:00:00+02:00,1,0,0,0,0,0,0.1,false",
+        "2021-10-31T01:00:00+02:00,1,0,0,0,0,0,0.1,true",
+    ]
+
+
+def test_changes_are_seen(tmp_path: Path) -> None:
+    reports = LiveReports(tmp_path)
+    assert lines(reports) == []
+    path = write(tmp_path, "2021-04-02T18:00:00+01:00")
+    status = path.stat()
+    assert lines(reports) == ["2021-04-02T18:00:00+01:00,1,0,0,0,0,0,0.1,false"]
+    path = write(tmp_path, "2021-04-02T18:00:00+01:00", 2)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # the same size and time
+    assert lines(reports) == ["2021-04-02T18:00:00+01:00,2,0,0,0,0,0,0.2,false"]
+    path.with_suffix(".final").touch()
+    assert lines(reports) == ["2021-04-02T18:00:00+01:00,2,0,0,0,0,0,0.2,true"]
+    path.unlink()
+    assert lines(reports) == []
+
+
+def test_other_files_are_left_alone(tmp_path: Path) -> None:
+    outside = write(tmp_path, "2021-04-02T18:00:00+01:00").rename(tmp_path / "outside")
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    for name in ("2021-04-02T18+0100.txt", "2021-04-02T18+0100.csv.gz", ".2021-04-02T18+0100.csv", "report.csv"):
+        (folder / name).write_text("secret")
+    (folder / "2021-04-02T18+0100.csv").symlink_to(outside)
+    (folder / "2021-04-02T19+0100.csv").mkdir()
+    os.mkfifo(folder / "2021-04-02T20+0100.csv")
+    assert lines(LiveReports(folder)) == []
+
+
+@pytest.mark.parametrize(
+    "content", ["", "secret\n", f"{HEADER}\n", f"{HEADER}\nsecret\n", f"{HEADER}\n" * 40, "\0" * 9000]
+)
+def test_a_file_that_is_no_report_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "2021-04-02T18+0100.csv").write_text(content)
+    with pytest.raises(InputError, match=r"^live reports: 2021-04-02T18\+0100\.csv is not the report of an hour$"):
+        LiveReports(tmp_path).csv()
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^live reports: its folder: No such file or directory$"):
+        LiveReports(tmp_path / "gone").csv()
