@@ -1,7 +1,7 @@
 // Axes of the chart: scale and ticks of values, and ticks of time.
 
 const MARGIN = { top: 28, right: 12, bottom: 44, left: 48 };
-const TICK_ROOM = 76; // pixels that a tick's label takes
+const TICK_ROOM = 58; // pixels that a tick's label takes
 
 // y: of a value, in pixels. The highest value ends just below the panel's top.
 function scaleFor(series, height) {

@@ -9,12 +9,14 @@ function comparison() {
   return found?.rows.length ? found : null;
 }
 
-// As long as what is shown, whole days where it is a day or more: a night is never compared with a day.
+// As long as what is shown, whole days where it is a day or more: a night is never compared with a day. None where more
+// than a tenth of it came before the report.
 function periodBefore() {
   const shown = shownRows();
   const [first, last] = [shown[0].local, shown.at(-1).local];
   const length = last - first + 1;
   const later = length < DAY ? length : Math.ceil(length / DAY) * DAY;
+  if (report.rows[0].local > first - later + length / 10) return null;
   return { later, rows: report.rows.filter(({ local }) => first <= local + later && local + later <= last) };
 }
 
@@ -48,7 +50,7 @@ function showComparison() {
   find("compare").value = view.compare;
   find("compare").querySelector("[value=file]").textContent = other ? other.name : "a file …";
   const found = comparison();
-  const lost = view.compare === "previous" ? "There are no hours before these: zoom in to compare with the hours before." : "The file has no hours to compare with.";
+  const lost = view.compare === "previous" ? "The report does not have the whole period before these hours: zoom in to a shorter one." : "The file has no hours to compare with.";
   find("compared").textContent = found ? `Faint: ${FORMATS.hour.formatRange(found.rows[0].local * HOUR, found.rows.at(-1).local * HOUR)}${view.compare === "file" ? ` of ${other.name}` : ""}.` : view.compare ? lost : "";
 }
 
