@@ -28,7 +28,7 @@ from bench.page import cpu_model
 EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
 OURS, RIVAL = "this server", "the rival, FastAPI with pandas"
 PACKAGES = {
-    OURS: ("apache-beam", "bottle", "waitress", "numba", "numpy"),
+    OURS: ("apache-beam", "bottle", "gunicorn", "numba", "numpy"),
     RIVAL: ("fastapi", "uvicorn", "uvloop", "pydantic", "pandas"),
 }
 EVENTS, CLIENTS = (6, 10_000, 1_000_000), (1, 16)

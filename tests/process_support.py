@@ -31,7 +31,7 @@ def metrics(server: Server) -> dict[str, float]:
 def chunked(body: bytes, size: int) -> bytes:
     pieces = [body[k : k + size] for k in range(0, len(body), size)]
     framed = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
-    return b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + framed
+    return b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + framed
 
 
 def files(folder: Path) -> list[str]:

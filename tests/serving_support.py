@@ -16,10 +16,10 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 from pipeline.engine.runners import beam_options
-from pipeline.serving.app import make_app
-from pipeline.serving.journal import Journal
+from pipeline.serving.app import ReportApp
+from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import Settings
-from pipeline.serving.slots import Slots, slot_maker
+from pipeline.serving.workspaces import Workspace, WorkspacePool
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = (ROOT / "examples" / "events.json").read_bytes()
@@ -48,21 +48,22 @@ def assert_no_internals(text: str) -> None:
     assert not re.search(r"/(tmp|work|home|root|usr)\b", text)
     assert "[while running" not in text
     assert "--rejects_output" not in text
-    assert "waitress" not in text
+    assert not re.search("waitress|gunicorn", text)
 
 
-def build_app(folder: Path, settings: Settings | None = None, *beam_arguments: str, slots: int = 1) -> Any:
-    """An application with slots of its own."""
-    settings = settings or Settings()
-    pool = Slots()
-    make_slot = slot_maker(folder, beam_options(beam_arguments), usual=settings.report)
-    for _ in range(slots):
-        pool.add(make_slot())
-    journal = Journal(settings.log_format, gauges=lambda: (pool.busy, pool.total, 0))
-    journal.load()
-    app = make_app(settings, pool, journal)
-    app.config["slots"] = pool
-    return app
+def build_report_app(
+    folder: Path, settings: Settings | None = None, *beam_arguments: str, workspaces: int = 1
+) -> ReportApp:
+    """An application with workspaces of its own, whose requests do not wait for one."""
+    settings, metrics = settings or Settings(), Metrics()
+    options = beam_options(beam_arguments)
+    made = [Workspace(folder / f"workspace-{k}", options, settings) for k in range(workspaces)]
+    return ReportApp(settings, folder, WorkspacePool(made, 0, metrics), metrics)
+
+
+def build_app(folder: Path, settings: Settings | None = None, *beam_arguments: str, workspaces: int = 1) -> Any:
+    """The WSGI application."""
+    return build_report_app(folder, settings, *beam_arguments, workspaces=workspaces).wsgi()
 
 
 def environ(body: bytes = b"", method: str = "POST", path: str = "/", **more: Any) -> dict[str, Any]:
@@ -122,7 +123,7 @@ class Server:
                 env=environment,
             )
         await_true(lambda: "listening on" in self.log or self.process.poll() is not None)
-        self.port = int(re.findall(r"listening on http://.*:(\d+)/", self.log)[0])
+        self.port = int((re.findall(r"listening on http://.*:(\d+)/", self.log) or [0])[0])
 
     @property
     def address(self) -> str:
@@ -136,13 +137,7 @@ class Server:
     @property
     def workers(self) -> list[int]:
         """Process ids."""
-        parts = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(p) for p in parts if _is_worker(p)]
-
-    @property
-    def is_running_large(self) -> bool:
-        """Whether a slot has a large body, which the server reads where it came, through a link."""
-        return any(path.is_symlink() for path in self.temporary.rglob("body"))
+        return [process for process in children(self.process.pid) if b"resource_tracker" not in command_line(process)]
 
     def connect(self) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port))
@@ -165,9 +160,24 @@ class Server:
         return self.process.wait(60)
 
 
-def _is_worker(process: str) -> bool:
-    with contextlib.suppress(OSError):  # it has ended just now
-        return b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes()
+def children(process: int) -> list[int]:
+    """The ids of a process's children, none once it has ended."""
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return []
+
+
+def command_line(process: int) -> bytes:
+    """What a process was started with; empty once it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    return b""
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs; False for a zombie."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")")[-1].split()[0] != "Z"
     return False
 
 
@@ -186,7 +196,8 @@ def running(temporary: Path, *arguments: str, **environment: str) -> Iterator[Se
 def head(length: int | str, method: str = "POST", path: str = "/", **headers: str) -> bytes:
     """The head of a request."""
     more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    return f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{more}\r\n".encode()
+    host = "" if "Host" in headers else "Host: localhost\r\n"
+    return f"{method} {path} HTTP/1.1\r\n{host}Content-Length: {length}\r\n{more}\r\n".encode()
 
 
 def receive(connection: socket.socket) -> Answer:

@@ -1,6 +1,7 @@
 """The walls that import-linter has no words for: runners are for the engine, names of options for the command lines."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "pipeline"
 ROOMS = sorted(path for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+OTHER_PROGRAMS = re.compile(r"\b(curl|mlr) ")
+"""Commands that messages advise."""
 
 
 def room(path: Path) -> str:
@@ -35,6 +40,7 @@ def option_names(source: str) -> Iterator[str]:
             and isinstance(node.value, str)
             and node not in documentation
             and "--" in node.value
+            and not OTHER_PROGRAMS.search(node.value)
         ):
             yield node.value
 

@@ -1,27 +1,47 @@
 """The server's command line: `hourly-report-server --port 8080`, which is `python server.py`, too."""
 
+import importlib.util
+import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 from pipeline.cli.server_options import parse_settings
 from pipeline.engine import logs
 from pipeline.errors import OptionError, PipelineError, UsageError
-from pipeline.serving import journal
-from pipeline.serving.supervisor import serve
+from pipeline.serving import access_log
+from pipeline.serving.settings import Settings
+
+_EXTRA = ("bottle", "gunicorn", "prometheus_client")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until it is stopped. The status: 0 stopped, 1 workers crash, 2 wrong usage."""
+    """Serves until it is stopped.
+
+    Returns:
+      The status: 0 stopped, 1 the server cannot start or go on, 2 wrong usage.
+    """
     logs.configure()
-    settings = parse_settings(arguments)
+    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        logs.say(f"error: {missing[0]} is not installed: pip install 'hourly-ad-report[server]'")
+        return 1
+    from pipeline.serving.gunicorn_server import serve
+
+    log_format = "text"
     try:
+        settings = _read_settings(sys.argv[1:] if arguments is None else arguments)
+        log_format = settings.log_format
+        access_log.configure(log_format)
         serve(settings)
         return 0
     except PipelineError as error:
         text = f"--{error}" if isinstance(error, OptionError) else str(error)
-        journal.say(settings.log_format, "error", text)
+        logs.say(access_log.format_message(log_format, "error", text))
         return 2 if isinstance(error, UsageError) else 1
 
 
-def run_program() -> int:
-    """Runs the server as a program; returns the status."""
-    return main()
+def _read_settings(arguments: Sequence[str]) -> Settings:
+    """As parse_settings, in a process of its own: it may load Beam, which must not be loaded where workers fork."""
+    with ProcessPoolExecutor(1, get_context("fork")) as process:
+        return process.submit(parse_settings, list(arguments)).result()

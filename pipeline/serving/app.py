@@ -1,30 +1,30 @@
-"""The WSGI application: POST / makes a report; the page and openapi.json are read once at the start."""
+"""The WSGI application: POST / makes a report; the page, openapi.json, health and metrics are read."""
 
+import hashlib
 import html
 import json
 import logging
-from collections.abc import Callable, Iterable
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import bottle
 
-from pipeline.errors import InputError, OutputError, RejectsError, UsageError
+from pipeline.errors import InputError, OutputError, RejectsError, TooLargeError, UsageError
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
-from pipeline.serving import bodies, problems
-from pipeline.serving.journal import METRICS_TYPE, Journal
+from pipeline.serving import access_log, admission
+from pipeline.serving.bodies import spooled_body
+from pipeline.serving.metrics import CONTENT_TYPE, Metrics
 from pipeline.serving.page_files import PAGE_FILES, SCRIPT_TAGS
-from pipeline.serving.problems import SAFE_HEADERS, Problem, ProblemError, reject_problem
+from pipeline.serving.problems import SAFE_HEADERS, ProblemError, no_room, reject_problem, shortage
 from pipeline.serving.settings import Settings, from_query
-from pipeline.serving.slots import Slot, Slots
-
-SUMMARY = "X-Report-Summary"
-"""Header of a report: its counts as JSON."""
+from pipeline.serving.workspaces import Workspace, WorkspacePool
 
 _COUNTERS = ("read", "counted", "rejected", "hours")
-
-_ROOM = Path(__file__).resolve().parent
+_FOLDER = Path(__file__).resolve().parent
 _FILES = {
     "/": ("page/index.html", "text/html; charset=utf-8"),
     **PAGE_FILES,
@@ -35,39 +35,89 @@ _PAGE_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
+class ReportApp:
+    """Answers requests.
 
-def make_app(
-    settings: Settings, slots: Slots, journal: Journal, is_stopping: Callable[[], bool] = lambda: False
-) -> bottle.Bottle:
-    """The WSGI application. is_stopping: whether the server is stopping, which /healthz tells."""
-    app = bottle.Bottle()
-    app.uninstall(True)  # plugins, none of which is of use here
-    pages = {path: _page(_content(name, settings), kind) for path, (name, kind) in _FILES.items()}
-    pages["/healthz"] = lambda: _health(slots, is_stopping())
-    pages["/metrics"] = lambda: _metrics(journal)
+    Args:
+      settings: of the server.
+      folder: for bodies that arrive.
+      pool: where reports are made.
+      metrics: counts responses.
 
-    def answer(path: str) -> bottle.HTTPResponse:
-        environ = bottle.request.environ
-        method, headers = environ["REQUEST_METHOD"], _headers(environ)
-        refused = problems.refuse(method, path, headers, settings)
+    Attributes:
+      is_stopping: tells whether the server is being stopped.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, pool: WorkspacePool, metrics: Metrics) -> None:
+        self._settings, self._folder, self._pool, self._metrics = settings, folder, pool, metrics
+        self.is_stopping: Callable[[], bool] = lambda: False
+        self._pages = {path: _page(_content(name, settings), kind) for path, (name, kind) in _FILES.items()}
+        self._pages |= {"/healthz": self._health, "/metrics": self._exposition}
+
+    def wsgi(self) -> bottle.Bottle:
+        """Returns the WSGI application."""
+        app = bottle.Bottle()
+        app.uninstall(True)  # plugins, none of which is of use here
+        for route in ("/", "/<path:path>"):
+            app.route(route, "ANY", lambda path="": self._answer(bottle.request.environ))
+        app.default_error_handler = _on_error
+        return app
+
+    def _answer(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
+        """Answers a request, logs and counts it."""
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        name = method if method in ("GET", "HEAD", "POST", "OPTIONS") else "-"
+        entry = access_log.Entry(access_log.client_address(environ), name, admission.kind(method, path))
+        environ["report.received"] = time.monotonic()
+        try:
+            response = self._respond(method, path, environ, entry)
+        except ProblemError as problem:
+            response = problem.to_response()
+        except Exception as error:
+            short = shortage(error)
+            if short is None:
+                logging.getLogger(__name__).exception("request failed")
+            response = (short or ProblemError(500, "the server failed; its log says why")).to_response()
+        entry.status = response.status_code
+        entry.ms = (time.monotonic() - environ["report.received"]) * 1000
+        access_log.write(entry)
+        self._metrics.count(entry)
+        return response
+
+    def _respond(self, method: str, path: str, environ: dict[str, Any], entry: access_log.Entry) -> bottle.HTTPResponse:
+        refused = admission.check(environ, self._settings)
         if refused:
-            return _respond(refused)
+            raise refused
         if method == "OPTIONS":
-            return bottle.HTTPResponse("", 204, {"Allow": problems.ALLOWED[path], **SAFE_HEADERS})
-        if method == "POST":
-            return _report(environ, headers, settings, slots)
-        return pages[path]()
+            return bottle.HTTPResponse("", 204, {"Allow": admission.ALLOWED[path], **SAFE_HEADERS})
+        return self._report(environ, entry) if method == "POST" else self._pages[path](environ)
 
-    for route in ("/", "/<path:path>"):
-        app.route(route, "ANY", lambda path="": answer(f"/{path}"))
-    app.default_error_handler = _on_error
-    return app
+    def _report(self, environ: dict[str, Any], entry: access_log.Entry) -> bottle.HTTPResponse:
+        try:
+            report = from_query(self._settings.report, environ.get("QUERY_STRING", ""))
+        except UsageError as error:
+            raise ProblemError(400, str(error)) from None
+        with spooled_body(environ, self._folder, self._settings.max_body_bytes) as (body, entry.bytes):
+            environ["report.received"] = time.monotonic()
+            with self._pool.acquire(report) as workspace:
+                _place(body, workspace)
+                return _run(workspace, report, entry)
+
+    def _health(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
+        if self.is_stopping():
+            raise ProblemError(503, "the server is stopping", Retry_After="2")
+        return _text(b"ok\n", "text/plain; charset=utf-8")
+
+    def _exposition(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
+        try:
+            return _text(self._metrics.exposition(), CONTENT_TYPE)
+        except OSError as error:
+            raise no_room(error) from None
 
 
 def _content(name: str, settings: Settings) -> bytes:
-    """A file of this room; in the page's HTML the server's settings are filled in."""
+    """Returns a file of this package; in the page's HTML the server's settings are filled in."""
     report = settings.report
     known = {
         "limit": settings.max_body_bytes,
@@ -76,7 +126,7 @@ def _content(name: str, settings: Settings) -> bytes:
         "skip": report.skip_rejects,
         "deduplicate": report.deduplicate,
     }
-    content = (_ROOM / name).read_text("utf-8")
+    content = (_FOLDER / name).read_text("utf-8")
     if name.endswith(".html"):
         content = content.replace("{server}", html.escape(json.dumps(known)))
         content = content.replace("{scripts}", SCRIPT_TAGS)
@@ -88,28 +138,19 @@ def _size(number: int) -> str:
     return f"{number:,} bytes" if number < 100_000 else f"{number / 2**20:,.4g} MiB"
 
 
-def _page(content: bytes, kind: str) -> Callable[[], bottle.HTTPResponse]:
-    headers = {
-        "Content-Type": kind,
-        "Cache-Control": "no-cache",
-        "Content-Security-Policy": _PAGE_POLICY,
-        **SAFE_HEADERS,
-    }
-    return lambda: bottle.HTTPResponse(content, 200, {**headers, "Content-Length": str(len(content))})
+def _page(content: bytes, kind: str) -> Callable[[dict[str, Any]], bottle.HTTPResponse]:
+    """Returns what answers with a file, or with 304 to a client that has it."""
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": _PAGE_POLICY, **SAFE_HEADERS}
 
+    def answer(environ: dict[str, Any]) -> bottle.HTTPResponse:
+        known = {known.strip().removeprefix("W/") for known in environ.get("HTTP_IF_NONE_MATCH", "").split(",")}
+        if known & {tag, "*"}:
+            return bottle.HTTPResponse("", 304, headers)
+        more = {"Content-Type": kind, "Content-Length": str(len(content))}
+        return bottle.HTTPResponse(content, 200, {**headers, **more})
 
-def _health(slots: Slots, is_stopping: bool) -> bottle.HTTPResponse:
-    if is_stopping or not slots.total:
-        state = "stopping" if is_stopping else "starting"
-        return _respond(Problem(503, f"the server is {state}", headers={"Retry-After": "2"}))
-    return _text(b"ok\n", "text/plain; charset=utf-8")
-
-
-def _metrics(journal: Journal) -> bottle.HTTPResponse:
-    try:
-        return _text(journal.exposition(), METRICS_TYPE)
-    except OSError as error:
-        return _respond(bodies.no_room(error).problem)
+    return answer
 
 
 def _text(content: bytes, kind: str) -> bottle.HTTPResponse:
@@ -117,65 +158,44 @@ def _text(content: bytes, kind: str) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(content, 200, {**headers, "Content-Length": str(len(content))})
 
 
-def _headers(environ: dict[str, Any]) -> dict[str, str]:
-    found = {name[5:]: value for name, value in environ.items() if name.startswith("HTTP_")}
-    return {**found, "CONTENT_LENGTH": environ.get("CONTENT_LENGTH", "")}
-
-
-def _report(environ: dict[str, Any], headers: dict[str, str], settings: Settings, slots: Slots) -> bottle.HTTPResponse:
-    length, limit = int(headers["CONTENT_LENGTH"] or 0), settings.max_body_bytes
+def _place(body: Path, workspace: Workspace) -> None:
     try:
-        asked = from_query(settings.report, environ.get("QUERY_STRING", ""))
-        with slots.checkout(asked) as slot:
-            bodies.spool(environ["wsgi.input"], length, slot.body, limit, problems.codec(headers))
-            return _run(slot, asked)
-    except UsageError as error:
-        return _respond(Problem(400, str(error)))
-    except ProblemError as error:
-        return _respond(error.problem)
-    except Exception as error:
-        short = bodies.shortage(error)
-        if short is None:
-            raise
-        return _respond(short.problem)
+        os.replace(body, workspace.body)
+    except OSError as error:  # the folder was cleaned just now
+        raise no_room(error) from None
 
 
-def _run(slot: Slot, asked: ReportSettings) -> bottle.HTTPResponse:
+def _run(workspace: Workspace, report: ReportSettings, entry: access_log.Entry) -> bottle.HTTPResponse:
     try:
-        summary = slot.run(asked)
+        summary = workspace.run(report)
     except RejectsError as error:
-        return _respond(reject_problem(error, slot.body))
+        raise reject_problem(error, workspace.body) from None
+    except TooLargeError as error:
+        raise ProblemError(413, str(error)) from None
     except InputError as error:
-        if bodies.shortage(error):
-            raise
-        return _respond(Problem(400, str(error)))
+        raise shortage(error) or ProblemError(400, str(error)) from None
     except OutputError:
         raise ProblemError(507, "the server has no room for the report", Retry_After="60") from None
-    return _csv(slot, summary, (*_COUNTERS, "duplicate") if asked.deduplicate else _COUNTERS)
+    entry.events = summary.read
+    return _csv(workspace, summary, (*_COUNTERS, "duplicate") if report.deduplicate else _COUNTERS)
 
 
-def _csv(slot: Slot, summary: Summary, counters: Iterable[str]) -> bottle.HTTPResponse:
-    report, size = slot.take_report()
+def _csv(workspace: Workspace, summary: Summary, counters: tuple[str, ...]) -> bottle.HTTPResponse:
+    report, size = workspace.take_report()
     headers = {
         "Content-Type": "text/csv; charset=utf-8",
         "Content-Length": str(size),
         "Content-Disposition": 'attachment; filename="report.csv"',
         "Cache-Control": "no-store",
-        SUMMARY: json.dumps({name: getattr(summary, name) for name in counters}, separators=(",", ":")),
+        "X-Report-Summary": json.dumps({name: getattr(summary, name) for name in counters}, separators=(",", ":")),
     }
     return bottle.HTTPResponse(report, 200, {**headers, **SAFE_HEADERS})
 
 
-def _respond(problem: Problem) -> bottle.HTTPResponse:
-    return bottle.HTTPResponse(problem.body, problem.status, problem.all_headers)
-
-
 def _on_error(error: bottle.HTTPError) -> bytes:
-    """The answer to what Bottle itself refuses, and to defects (500, logged): a problem that shows no internals."""
-    if error.status_code >= 500:
-        logging.getLogger(__name__).error("request failed", exc_info=error.exception)
-    detail = "the server failed; its log says why" if error.status_code >= 500 else "the request cannot be understood"
-    problem = Problem(error.status_code, detail)
-    for name, value in problem.all_headers.items():
+    """Answers what Bottle itself refuses, with a problem that shows no internals."""
+    response = ProblemError(error.status_code, "the request cannot be understood").to_response()
+    for name, value in response.headerlist:
         bottle.response.set_header(name, value)
-    return problem.body
+    body: bytes = response.body
+    return body

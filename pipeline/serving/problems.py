@@ -1,149 +1,92 @@
-"""Every answer that is not what was asked for: problem documents by RFC 9457, without internals.
-
-What is refused by the head of a request alone is told here: by path, method, token, encoding, length, options.
-"""
+"""Problem documents by RFC 9457: every response that is not what was asked for, without internals."""
 
 import contextlib
-import dataclasses
-import hmac
+import errno
 import http
 import itertools
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError, RejectsError, UsageError
+import bottle
+
+from pipeline.errors import PipelineError, RejectsError, one_line
 from pipeline.formats.decoding import MANY_REJECTS
 from pipeline.formats.places import places
 from pipeline.model.events import Reject
 from pipeline.model.tally import SHOWN, Tally, merge_tallies, tally_batch
-from pipeline.serving.page_files import PAGE_FILES
-from pipeline.serving.settings import Settings, from_query
-from pipeline.storage.compression import GZIP, ZSTD, Codec
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 from pipeline.transforms.read import open_file
 
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-"""Headers of every answer."""
+"""Headers of every response."""
 
 CONTENT_TYPE = "application/problem+json"
 
-_READ = "GET, HEAD, OPTIONS"
-_READABLE = ("/openapi.json", *PAGE_FILES, "/healthz", "/metrics")
-ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", **dict.fromkeys(_READABLE, _READ)}
-"""Every path that is served, with its methods as `Allow` lists them."""
-
-_KINDS = {"/healthz": "health", "/metrics": "metrics"}
-_ENCODINGS = {"": None, "identity": None, "gzip": GZIP, "x-gzip": GZIP, "zstd": ZSTD}
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """A problem document. status: HTTP's. detail: what to do. members: more of the document. headers: of the answer."""
-
-    status: int
-    detail: str
-    members: dict[str, Any] = dataclasses.field(default_factory=dict)
-    headers: dict[str, str] = dataclasses.field(default_factory=dict)
-
-    @property
-    def title(self) -> str:
-        """The status in words."""
-        return http.HTTPStatus(self.status).phrase
-
-    @property
-    def body(self) -> bytes:
-        """The document as JSON."""
-        head = {"type": "about:blank", "title": self.title, "status": self.status, "detail": self.detail}
-        return json.dumps({**head, **self.members}).encode()
-
-    @property
-    def all_headers(self) -> dict[str, str]:
-        """The problem's own headers, with those that every problem has."""
-        return {"Content-Type": CONTENT_TYPE, **SAFE_HEADERS, **self.headers}
-
-    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        """Status line, headers and body, as waitress asks for them. ident: the server's name; unused."""
-        return f"{self.status} {self.title}", list(self.all_headers.items()), self.body
+_log = logging.getLogger(__name__)
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class ProblemError(Exception):
-    """Raised to answer a request with a problem. headers: Retry_After for Retry-After."""
+    """A response that is a problem document; raised or returned.
 
-    def __init__(self, status: int, detail: str, **headers: str) -> None:
+    Args:
+      status: of HTTP.
+      detail: what is wrong, and what to do.
+      members: more of the document.
+      headers: of the response, with _ for -.
+    """
+
+    def __init__(self, status: int, detail: str, members: Mapping[str, Any] | None = None, **headers: str) -> None:
         super().__init__(detail)
-        self.problem = Problem(status, detail, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        self.status, self.detail, self._members = status, detail, members or {}
+        self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    def to_response(self) -> bottle.HTTPResponse:
+        """Returns the response."""
+        title = http.HTTPStatus(self.status).phrase
+        head = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
+        body = json.dumps({**head, **self._members}).encode()
+        headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body)), **SAFE_HEADERS, **self._headers}
+        return bottle.HTTPResponse(body, self.status, headers)
 
 
-def refuse(method: str, path: str, headers: Mapping[str, str], settings: Settings) -> Problem | None:
-    """The problem to answer a request with instead of serving it, or None. headers: by WSGI names, without HTTP_."""
-    if path not in ALLOWED:
-        return Problem(404, "there is nothing here; POST events to /")
-    if method not in ALLOWED[path].split(", "):
-        return Problem(405, "POST events to /", headers={"Allow": ALLOWED[path]})
-    if method != "POST":
-        return _unauthorized(headers, settings.token) if path == "/metrics" and method != "OPTIONS" else None
-    return _unauthorized(headers, settings.token) or _unacceptable(headers, settings.max_body_bytes)
+def too_large(limit: int) -> ProblemError:
+    """Returns the problem (413) of a body of more than limit bytes."""
+    return ProblemError(413, f"the body has more than {limit} bytes")
 
 
-def kind(method: str, path: str) -> str:
-    """What a request is for, as log and metrics name it: report, page, file (of the page), health, metrics, other."""
-    if path == "/":
-        return "report" if method == "POST" else "page"
-    return _KINDS.get(path, "file" if path in ALLOWED else "other")
+def no_room(error: OSError | MemoryError) -> ProblemError:
+    """Returns the problem for an error of files or memory: 507 where the disk is full, else 503, since it may pass."""
+    if isinstance(error, MemoryError) or error.errno in _SHORT:
+        return ProblemError(503, "the server is short of memory or files", Retry_After="5")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ProblemError(507, "the server has no room on its disk", Retry_After="60")
+    _log.error("temporary files of a request: %s", one_line(error))
+    return ProblemError(503, "the server cannot use its folder for temporary files", Retry_After="5")
 
 
-def _unauthorized(headers: Mapping[str, str], token: str | None) -> Problem | None:
-    if token is None:
-        return None
-    scheme, _, given = headers.get("AUTHORIZATION", "").partition(" ")
-    if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
-        return None
-    return Problem(401, "a bearer token is needed", headers={"WWW-Authenticate": 'Bearer realm="report"'})
-
-
-def _unacceptable(headers: Mapping[str, str], limit: int) -> Problem | None:
-    if _encoding(headers) not in _ENCODINGS:
-        return Problem(415, "Content-Encoding must be gzip, zstd or absent", headers={"Accept-Encoding": "gzip, zstd"})
-    length = headers.get("CONTENT_LENGTH")
-    if not length:
-        return Problem(400, "the length of the body is not told: give a Content-Length, or send it chunked by HTTP/1.1")
-    if not (length.isascii() and length.isdecimal()):
-        return Problem(400, "Content-Length is not a number")
-    if len(length) > 18 or int(length) > limit:
-        return too_large(limit)
+def shortage(error: BaseException | None) -> ProblemError | None:
+    """Returns 503 where an error, or one that caused it, is a lack of memory or open files; else None."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORT):
+            return no_room(error)
+        error = error.__cause__ or error.__context__
     return None
 
 
-def refuse_options(query: str, settings: Settings) -> Problem | None:
-    """The problem to answer a POST with whose query string has unknown or bad parameters, or None."""
-    try:
-        from_query(settings.report, query)
-    except UsageError as error:
-        return Problem(400, str(error))
-    return None
+def reject_problem(error: RejectsError, body: Path) -> ProblemError:
+    """Returns the problem (400) of a body with rejects: how many, and the first ones.
 
-
-def codec(headers: Mapping[str, str]) -> Codec | None:
-    """The compression that Content-Encoding names, or None. For requests that were not refused only."""
-    return _ENCODINGS[_encoding(headers)]
-
-
-def _encoding(headers: Mapping[str, str]) -> str:
-    return headers.get("CONTENT_ENCODING", "").strip().lower()
-
-
-def too_large(limit: int) -> Problem:
-    """The problem (413) of a body of more than limit bytes."""
-    return Problem(413, f"the body has more than {limit} bytes")
-
-
-def reject_problem(error: RejectsError, body: Path) -> Problem:
-    """The problem (400) of a body with rejects: the first ones, and how many. body: decompressed, to number lines."""
+    Args:
+      error: of the run.
+      body: decompressed, to number its lines.
+    """
     tally = error.tally or _tally(body)
     if not tally.rejected:
-        return Problem(400, str(error))
+        return ProblemError(400, str(error))
     first: tuple[Reject, ...] = tally.first
     with open(body, "rb") as stream:
         lines = places(stream, [reject.offset or 0 for reject in first if reject.index is None])
@@ -151,7 +94,7 @@ def reject_problem(error: RejectsError, body: Path) -> Problem:
     least = "at least " if tally.partial else ""
     detail = f"{least}{tally.rejected} of {tally.read} records are invalid"
     members = {"rejected": tally.rejected, "read": tally.read, "complete": not tally.partial, "rejects": rejects}
-    return Problem(400, detail, members)
+    return ProblemError(400, detail, members)
 
 
 def _tally(body: Path) -> Tally:

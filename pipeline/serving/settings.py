@@ -1,11 +1,11 @@
 """Settings of the server, and what a request's query string changes in those of its report."""
 
 import dataclasses
+import os
 import urllib.parse
 
 from pipeline.errors import UsageError, ZoneError
 from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
-from pipeline.serving.resources import cores
 
 
 def from_query(settings: ReportSettings, query: str) -> ReportSettings:
@@ -19,7 +19,7 @@ def from_query(settings: ReportSettings, query: str) -> ReportSettings:
         name, _, value = piece.partition("=")
         name, text = (urllib.parse.unquote_plus(part, errors="replace") for part in (name, value))
         if name in values:
-            raise UsageError(f"the parameter {name[:40]!r} stands twice")
+            raise UsageError(f"duplicate parameter {name[:40]!r}")
         if name == "utc_offset" and "+" in value:
             raise UsageError(f"utc_offset={value[:40]}: in an address + is written %2B")
         values[name] = text
@@ -29,27 +29,45 @@ def from_query(settings: ReportSettings, query: str) -> ReportSettings:
         raise error.spelled(lambda name, value: f"{name}={urllib.parse.quote(value, safe='/:')}") from None
 
 
+def available_cpus() -> int:
+    """Returns how many CPUs this process may use, by its affinity where the system has that."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """How the server runs.
 
-    processes: workers, each with an interpreter of its own. slots: reports that a worker makes at a time. queue:
-    requests of a worker that may wait for a slot. max_body_bytes: of a body, also after decompression. timeout: seconds
-    of silence after which a client is cut off. grace: seconds that running requests have when the server stops. token:
-    the bearer token that a POST needs, or None. staging: a folder in a bucket, or None. report: used where a request
-    does not say. log_format: text or json. beam_arguments: Beam's own options.
+    Attributes:
+      host: address to listen on.
+      port: 0 takes a free one.
+      unix_socket: path to listen on, instead of host and port.
+      processes: worker processes.
+      concurrency: reports that a worker makes at a time.
+      queue_timeout: seconds that a request waits for a workspace.
+      shutdown_timeout: seconds to finish requests in after SIGTERM.
+      max_body_bytes: largest body, also after decompression.
+      token: bearer token that POST and /metrics need, or None.
+      insecure: serve public addresses, and answer to any Host, without a token.
+      staging_location: folder in a bucket, for runners whose workers do not see this disk.
+      report: settings of reports where a request has none.
+      log_format: one of access_log.FORMATS.
+      beam_arguments: Beam's own options.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
-    processes: int = dataclasses.field(default_factory=cores)
-    slots: int = 2
-    queue: int = 32
+    unix_socket: str | None = None
+    processes: int = dataclasses.field(default_factory=available_cpus)
+    concurrency: int = 2
+    queue_timeout: float = 10
+    shutdown_timeout: int = 60
     max_body_bytes: int = 256 * 1024 * 1024
-    timeout: int = 30
-    grace: int = 60
     token: str | None = None
-    staging: str | None = None
+    insecure: bool = False
+    staging_location: str | None = None
     report: ReportSettings = DEFAULT_REPORT
     log_format: str = "text"
     beam_arguments: tuple[str, ...] = ()

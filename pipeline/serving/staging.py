@@ -1,9 +1,10 @@
 """Reports by runners whose workers do not see this machine's disk: body and report pass through a bucket."""
 
 import copy
+import dataclasses
 import logging
+import os
 import shutil
-import uuid
 from pathlib import Path
 
 from apache_beam.io.filesystem import CompressionTypes
@@ -14,24 +15,32 @@ from pipeline.batch.job import Job
 from pipeline.batch.run import run_job
 from pipeline.engine import dataflow
 from pipeline.errors import OptionError, OutputError, UsageError
-from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving.problems import ProblemError
-from pipeline.storage.files import InputFile, NewFile, delete_file, is_io_error, is_local
+from pipeline.storage.files import NewFile, delete_file, is_io_error, is_local
 from pipeline.storage.output_checks import check_writable
 
 _COPY_BYTES = 1024 * 1024
 
 
 def check_staging(staging: str | None, options: PipelineOptions, folder: Path) -> None:
-    """UsageError where a runner lacks a staging folder or another option, or the folder cannot be written to."""
+    """Checks that a runner has the staging folder and options that it needs.
+
+    Args:
+      staging: folder in a bucket, or None.
+      options: Beam's.
+      folder: for temporary files.
+
+    Raises:
+      UsageError: it has not, or the staging folder cannot be written to.
+    """
     remote = dataflow.is_dataflow(options)
     if remote and not staging:
-        raise OptionError("staging is missing: DataflowRunner's workers do not see this machine's disk")
+        raise OptionError("staging_location is missing: DataflowRunner's workers do not see this machine's disk")
     if not staging:
         return
     if is_local(staging):
-        raise OptionError(f"staging {staging}: must be a folder in a bucket, gs:// or s3://")
+        raise OptionError(f"staging_location {staging}: must be a folder in a bucket, gs:// or s3://")
     check_writable(f"{staging.rstrip('/')}/probe")
     if remote:
         if dataflow.is_detached(options):
@@ -40,21 +49,21 @@ def check_staging(staging: str | None, options: PipelineOptions, folder: Path) -
 
 
 class StagedJob:
-    """Makes a report of a file on this machine by a job that reads a copy in a bucket, and writes the report there."""
+    """Runs a job of a file on this machine as one that reads a copy in a bucket, and writes its report there."""
 
-    def __init__(self, body: InputFile, report: Path, staging: str, options: PipelineOptions) -> None:
-        self._body, self._report = body, report
+    def __init__(self, staging: str, options: PipelineOptions) -> None:
         self._staging, self._shared = staging.rstrip("/"), options
 
-    def run(self, settings: ReportSettings) -> Summary:
+    def run(self, local: Job) -> Summary:
         """As run_job; removes its objects at the end. Raises ProblemError 503 where the bucket fails."""
-        folder = f"{self._staging}/{uuid.uuid4().hex}"
-        staged = self._body._replace(path=f"{folder}/body", size=Path(self._body.path).stat().st_size)
-        job = Job((staged,), f"{folder}/report.csv", settings)
+        (body,) = local.files
+        folder = f"{self._staging}/{local.token}"
+        staged = body._replace(path=f"{folder}/body", size=os.stat(body.path).st_size)
+        job = dataclasses.replace(local, files=(staged,), output=f"{folder}/report.csv")
         try:
-            _upload(self._body.path, staged.path)
-            summary = run_job(job, self._options(job))
-            _download(job.output, self._report)
+            _upload(body.path, staged.path)
+            summary = run_job(job, self._options(job, os.path.dirname(body.path)))
+            _download(job.output, local.output)
             return summary
         except Exception as error:
             if not (is_io_error(error) or isinstance(error, OutputError)):
@@ -64,11 +73,11 @@ class StagedJob:
         finally:
             _remove([staged.path, job.output])
 
-    def _options(self, job: Job) -> PipelineOptions:
+    def _options(self, job: Job, folder: str) -> PipelineOptions:
         """The job's own copy of the options, since Beam writes into them, with its own name, which Dataflow needs."""
         options = copy.deepcopy(self._shared)
         if dataflow.is_dataflow(options):
-            dataflow.prepare(options, [file.path for file in job.files], str(self._report.parent))
+            dataflow.prepare(options, [file.path for file in job.files], folder)
             google = options.view_as(GoogleCloudOptions)
             google.job_name = f"{google.job_name}-{job.token[:8]}"
         return options
@@ -79,7 +88,7 @@ def _upload(source: str, target: str) -> None:
         shutil.copyfileobj(body, stream, _COPY_BYTES)  # type: ignore[misc]
 
 
-def _download(source: str, target: Path) -> None:
+def _download(source: str, target: str) -> None:
     with (
         FileSystems.open(source, compression_type=CompressionTypes.UNCOMPRESSED) as stream,
         open(target, "wb") as report,

@@ -1,143 +1,88 @@
-"""A worker process: makes slots, and serves on the socket that it is given."""
+"""Starts the application in a worker process: loads Beam, makes a temporary folder and workspaces, warms up."""
 
+import atexit
 import contextlib
+import ctypes
 import gc
 import logging
 import os
-import shutil
-import signal
-import socket
 import tempfile
 import threading
-import time
-from collections.abc import Callable
-from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine import logs
-
-logs.configure()
-
 from pipeline.engine.prism import running_prism
 from pipeline.engine.runners import beam_options
-from pipeline.errors import UsageError, one_line
+from pipeline.errors import one_line
 from pipeline.formats.decoding import SMALL_BLOCK, Block, decode
-from pipeline.serving import journal
-from pipeline.serving.app import make_app
-from pipeline.serving.http import Server
-from pipeline.serving.resources import SERVED, Hold
+from pipeline.serving.app import ReportApp
+from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import Settings
-from pipeline.serving.slots import Slot, Slots, slot_maker
+from pipeline.serving.staging import check_staging
+from pipeline.serving.workspaces import Workspace, WorkspacePool
+from pipeline.storage.scratch import scratch_folder
 
 _log = logging.getLogger(__name__)
-_AGAIN_SECONDS = 30
+_ARENA_MAX = -8  # of glibc's mallopt
 
 
-def work(settings: Settings, listener: socket.socket, folder: Path, ready: Any) -> None:
-    """Serves until SIGTERM, or until the parent is gone. folder: for its files, in the server's own.
+def check_settings(settings: Settings) -> None:
+    """Checks Beam's options and the staging folder.
 
-    ready: gets "" once a report can be made, or the UsageError.
+    Raises:
+      UsageError: they cannot work.
     """
-    journal.configure(settings.log_format)
-    hold = Hold(folder.parent)
-
-    def renew_folder() -> None:
-        hold.renew()
-        folder.mkdir(0o700, exist_ok=True)
-
-    with contextlib.ExitStack() as until_the_end:
-        tempfile.tempdir = str(folder)
-        until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
-        try:
-            options = beam_options(settings.beam_arguments)
-            until_the_end.enter_context(running_prism(options))
-            make_slot = slot_maker(folder, options, settings.staging, settings.report)
-        except UsageError as error:
-            ready.send(error)
-            return
-        slots = Slots()
-        notes = journal.Journal(
-            settings.log_format,
-            folder.parent / journal.FOLDER,
-            gauges=lambda: (slots.busy, slots.total, server.waiting),
-        )
-        app = make_app(settings, slots, notes, lambda: server.stopping)
-        server = Server(
-            app,
-            settings,
-            listener,
-            notes,
-            slots,
-            renew_folder,
-            may_accept=lambda: slots.total > 0 or not (folder.parent / SERVED).exists(),
-        )
-        _stop_on_signals(server)
-        _start(_get_ready, make_slot, slots, settings.slots, notes, ready)
-        server.serve()
-        threading.excepthook = lambda _: None  # what still runs loses its files now
-    os._exit(0)  # a run that outlived its grace, or is not wanted any more, must not hold the process
+    with tempfile.TemporaryDirectory() as folder:
+        check_staging(settings.staging_location, beam_options(settings.beam_arguments), Path(folder))
 
 
-def _stop_on_signals(server: Server) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: server.stop())
-    parent = parent_process()
-    if parent is not None:
-        _start(_stop_with, parent.sentinel, server)
+def start_app(settings: Settings) -> Any:
+    """Returns the WSGI application; its temporary files are removed when this process exits.
+
+    Raises:
+      UsageError: the settings cannot work.
+    """
+    check_settings(settings)
+    resources = contextlib.ExitStack()
+    atexit.register(resources.close)
+    return make_report_app(settings, resources).wsgi()
 
 
-def _stop_with(sentinel: int, server: Server) -> None:
-    connection.wait([sentinel])
-    server.stop()
+def make_report_app(settings: Settings, resources: contextlib.ExitStack) -> ReportApp:
+    """Returns the application, ready to make reports.
+
+    Args:
+      settings: that were checked.
+      resources: whose close() ends Prism, where that is the runner, and removes temporary files.
+    """
+    _limit_arenas()
+    os.makedirs(tempfile.gettempdir(), 0o700, exist_ok=True)  # it may have been cleaned
+    folder = Path(resources.enter_context(scratch_folder()))
+    options = beam_options(settings.beam_arguments)
+    resources.enter_context(running_prism(options))
+    workspaces = [
+        Workspace(folder / f"workspace-{number}", options, settings) for number in range(settings.concurrency)
+    ]
+    metrics = Metrics()
+    threading.Thread(target=_warm_up, daemon=True).start()
+    return ReportApp(settings, folder, WorkspacePool(workspaces, settings.queue_timeout, metrics), metrics)
 
 
-def _start(function: Callable[..., object], *arguments: Any) -> None:
-    threading.Thread(target=function, args=arguments, daemon=True).start()
+def _limit_arenas() -> None:
+    """Limits glibc's malloc to two arenas, in each of which freed memory stays; without effect on other systems.
+
+    By default there are eight a core, and a worker grew from 256 to 392 MiB over thousands of requests.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_ARENA_MAX, 2)
 
 
-def _get_ready(
-    make_slot: Callable[[], Slot],
-    slots: Slots,
-    count: int,
-    notes: journal.Journal,
-    ready: connection.Connection,
-) -> None:
-    """Makes the slots. Requests that come before wait for one, up to their limit."""
+def _warm_up() -> None:
+    """Loads or compiles the scanner, which the first large body would have to wait for."""
     try:
-        slots.add(make_slot())
-    except UsageError as error:
-        ready.send(error)
-        return
+        decode(Block(b" " * SMALL_BLOCK + b"\n"), want_ids=False)
     except Exception as error:
-        _log.error("a worker cannot start: %s", one_line(error))
-        os._exit(1)
-    ready.send("")
-    _warm_up(make_slot, slots, count - 1, notes)
-
-
-def _warm_up(make_slot: Callable[[], Slot], slots: Slots, more: int, notes: journal.Journal) -> None:
-    """Makes the other slots, and loads metrics and the scanner: the first request need not wait for these."""
-    for _ in range(more):
-        _add_slot(make_slot, slots)
-    _try(notes.load, "there are no metrics")
-    _try(lambda: decode(Block(b" " * SMALL_BLOCK + b"\n"), want_ids=False), "large bodies will be slow, or refused")
+        _log.warning("large bodies will be slow, or refused: %s", one_line(error))
     gc.collect()
     gc.freeze()  # Beam makes half a million objects, which no collection should visit again
-
-
-def _try(action: Callable[[], object], otherwise: str) -> None:
-    try:
-        action()
-    except Exception as error:
-        _log.warning("%s: %s", otherwise, one_line(error))
-
-
-def _add_slot(make_slot: Callable[[], Slot], slots: Slots) -> None:
-    """Adds a slot, trying again until that succeeds; the process has one already."""
-    while True:
-        try:
-            slots.add(make_slot())
-            return
-        except Exception as error:
-            _log.error("a slot cannot be made, trying again in %d s: %s", _AGAIN_SECONDS, one_line(error))
-        time.sleep(_AGAIN_SECONDS)

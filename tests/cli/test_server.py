@@ -23,6 +23,21 @@ def test_the_programs_of_the_package_are_there() -> None:
         assert callable(getattr(importlib.import_module(module), name))
 
 
+@pytest.mark.parametrize("name", ["bottle", "gunicorn", "prometheus_client"])
+def test_without_the_extra(name: str) -> None:
+    """One line that names it."""
+    code = f"""
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name == {name!r} else find(name)
+from pipeline.cli.server import main
+sys.exit(main(["--port=0"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {name} is not installed: pip install 'hourly-ad-report[server]'\n"
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

@@ -23,7 +23,8 @@ def test_unknown_option(tmp_path: Path) -> None:
     [
         (["--port", "x"], "invalid"),
         (["--port", "99999"], "from 0 to 65535"),
-        (["--slots", "0"], "must be from 1"),
+        (["--concurrency", "0"], "must be from 1"),
+        (["--queue_timeout", "-1"], "must be from 0"),
         (["--host", "0.0.0.0"], "--insecure"),
         (["--host", ""], "--insecure"),
         (["--host", "::"], "--insecure"),
@@ -50,7 +51,40 @@ def test_settings(tmp_path: Path) -> None:
     public = ["--host", "0.0.0.0"]
     assert parse_settings([*public, "--token_file", str(tmp_path / "token")]).token == "secret"
     assert parse_settings([*public, "--insecure"]).host == "0.0.0.0"
-    assert parse_settings(["--host", "localhost", "--runner", "X"]).beam_arguments == ("--runner=X",)
+    beam = parse_settings(["--host", "localhost", "--runner", "FnApiRunner"]).beam_arguments
+    assert beam == ("--runner=FnApiRunner",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--runner", "X"], "runner X"),
+        (["UTC"], "unknown option or stray argument: UTC"),
+        (["--slots", "2"], "unknown option or stray argument: --slots"),
+        (["--time_zon", "UTC"], "unknown option or stray argument: --time_zon: did you mean --time_zone?"),
+        (["--stagin_location", "x"], "--stagin_location: did you mean --staging_location?"),
+        (["--token-fil", "x"], "--token-fil: did you mean --token_file?"),
+    ],
+)
+def test_options_that_cannot_work(arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        parse_settings(arguments)
+
+
+@pytest.mark.parametrize(
+    ("token", "mode", "warnings"),
+    [("0" * 32, 0o600, []), ("0" * 32, 0o644, ["other users can read it"]), ("x", 0o600, ["the token is short"])],
+)
+def test_warnings_of_a_token_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, token: str, mode: int, warnings: list[str]
+) -> None:
+    path = tmp_path / "token"
+    path.write_text(token)
+    path.chmod(mode)
+    assert parse_settings(["--token_file", str(path)]).token == token
+    assert [warning in record.message for warning, record in zip(warnings, caplog.records, strict=True)] == [
+        True for _ in warnings
+    ]
 
 
 def test_options_of_the_server_as_people_type_them() -> None:
@@ -68,8 +102,6 @@ def test_options_of_the_server_as_people_type_them() -> None:
         (["--utc_offset", "+01:00", "--time_zone", "UTC"], "only one of them"),
         (["--impressions_factor", "x"], "factor"),
         (["--rejects", "keep"], "rejects must be skip or refuse"),
-        (["--time_zon", "UTC"], "unknown option or stray argument: --time_zon: did you mean --time_zone?"),
-        (["UTC"], "unknown option or stray argument: UTC"),
     ],
 )
 def test_bad_options_of_the_server(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

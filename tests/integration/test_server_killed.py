@@ -39,7 +39,7 @@ def ask(server: Server, seed: int, stop: threading.Event) -> Counter[tuple[str, 
 
 def all_serve(server: Server) -> bool:
     with contextlib.suppress(ConnectionError, IndexError):
-        return metrics(server)["hourly_report_slots"] == 4
+        return metrics(server)["hourly_report_workspaces"] == 4
     return False
 
 

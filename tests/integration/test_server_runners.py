@@ -3,12 +3,11 @@
 import gzip
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.integration.servers import TOOLS
-from tests.serving_support import EVENT, HEADER, REPORT, SAMPLE, Server, await_true, running
+from tests.serving_support import EVENT, HEADER, REPORT, SAMPLE, Server, await_true, children, is_alive, running
 from tests.support import NO_DOWNLOAD
 
 RUNNERS = {
@@ -23,11 +22,11 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with running(folder, "--processes=1", *RUNNERS[request.param]) as server:
         yield server
         (worker,) = server.workers
-        children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
-        assert len(children) == (request.param == "PrismRunner")
+        started = children(worker)
+        assert len(started) == (request.param == "PrismRunner")
         assert server.stop() == 0
-        await_true(lambda: not [child for child in children if Path(f"/proc/{child}").exists()])
-        assert [path.name for path in folder.iterdir() if path.name.startswith("report-server-")] == []
+        await_true(lambda: not any(map(is_alive, started)))
+        assert list(folder.iterdir()) == []
 
 
 def test_reports(server: Server) -> None:

@@ -13,7 +13,6 @@ from pipeline.batch.job import Job
 from pipeline.batch.run import build_job
 from pipeline.engine.dataflow import launch
 from pipeline.engine.runners import beam_options
-from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving import staging
 from pipeline.storage.files import InputFile
@@ -39,7 +38,7 @@ def server(
     with prism(folder) as address, worker_pool(folder, **storage.environment) as pool:
         runner = ["--runner=PortableRunner", f"--job_endpoint={address}", f"--environment_type={request.param}"]
         runner += [f"--environment_config={pool}"] if request.param == "EXTERNAL" else []
-        arguments = ("--processes=1", f"--staging={STAGING}", *runner, *storage.options)
+        arguments = ("--processes=1", f"--staging_location={STAGING}", *runner, *storage.options)
         with running(folder / "tmp", *arguments, **storage.environment) as server:
             yield server
 
@@ -89,7 +88,7 @@ def dataflow_job(storage: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch
     arguments = (*DATAFLOW, template, *storage.options)
     body = InputFile(str(folder / "body"), -1, "body")
     with mock.patch.object(staging, "run_job", run_job):
-        staging.StagedJob(body, folder / "report.csv", STAGING, beam_options(arguments)).run(ReportSettings())
+        staging.StagedJob(STAGING, beam_options(arguments)).run(Job((body,), str(folder / "report.csv")))
     return jobs[0]
 
 
@@ -110,11 +109,11 @@ def test_a_job_for_dataflow_reads_and_writes_the_bucket(
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (DATAFLOW, "--staging is missing: DataflowRunner"),
-        (("--staging=/tmp/staging",), "--staging /tmp/staging: must be a folder in a bucket"),
-        ((*DATAFLOW[:1], f"--staging={STAGING}"), "--region is missing"),
-        ((*DATAFLOW, f"--staging={STAGING}", "--no_wait_until_finish"), "no_wait_until_finish, dry_run and"),
-        (("--staging=gs://missing/folder",), "gs://missing/folder/probe: cannot be written"),
+        (DATAFLOW, "--staging_location is missing: DataflowRunner"),
+        (("--staging_location=/tmp/staging",), "--staging_location /tmp/staging: must be a folder in a bucket"),
+        ((*DATAFLOW[:1], f"--staging_location={STAGING}"), "--region is missing"),
+        ((*DATAFLOW, f"--staging_location={STAGING}", "--no_wait_until_finish"), "no_wait_until_finish, dry_run and"),
+        (("--staging_location=gs://missing/folder",), "gs://missing/folder/probe: cannot be written"),
     ],
 )
 def test_what_cannot_work_is_refused_at_the_start(storage: Storage, arguments: tuple[str, ...], error: str) -> None:

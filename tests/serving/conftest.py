@@ -17,7 +17,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for the tests that leave it as it was. Clients have two seconds."""
+    """One for the tests that leave it as it was."""
     folder = tmp_path_factory.mktemp("shared") / "tmp"
-    with running(folder, "--max_body_bytes", str(LIMIT), "--timeout", "2", "--processes", "2") as server:
+    with running(folder, "--max_body_bytes", str(LIMIT), "--processes", "2") as server:
         yield server

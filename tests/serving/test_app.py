@@ -2,23 +2,22 @@
 
 import html
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import pipeline.serving.slots
-from pipeline.engine.runners import beam_options
+import pipeline.serving.workspaces
 from pipeline.model.settings import ReportSettings
-from pipeline.serving.app import make_app
-from pipeline.serving.journal import Journal
+from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import Settings
-from pipeline.serving.slots import Slots, slot_maker
 from tests.serving_support import (
     ROOT,
     SAMPLE,
     build_app,
+    build_report_app,
     call,
     call_loosely,
 )
@@ -87,13 +86,11 @@ def test_the_page_may_do_little(app: Any) -> None:
     assert headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_health_while_the_server_starts_and_stops(tmp_path: Path) -> None:
-    settings, slots, stopping = Settings(), Slots(), [False]
-    app = make_app(settings, slots, Journal(), lambda: stopping[0])
-    assert call(app, method="GET", path="/healthz").problem["detail"] == "the server is starting"
-    slots.add(slot_maker(tmp_path, beam_options([]))())
+def test_health_while_the_server_stops(tmp_path: Path) -> None:
+    report_app = build_report_app(tmp_path)
+    app = report_app.wsgi()
     assert call(app, method="GET", path="/healthz").body == b"ok\n"
-    stopping[0] = True
+    report_app.is_stopping = lambda: True
     answer = call(app, method="GET", path="/healthz")
     assert answer.problem["detail"] == "the server is stopping"
     assert answer.headers["Retry-After"]
@@ -103,23 +100,32 @@ def test_metrics_need_the_token(tmp_path: Path) -> None:
     """They tell of the use that is made of the server; its health does not."""
     app = build_app(tmp_path, Settings(token="secret"))
     assert call(app, method="GET", path="/metrics").problem["status"] == 401
-    assert (
-        b"hourly_report_slots 1.0" in call(app, method="GET", path="/metrics", HTTP_AUTHORIZATION="Bearer secret").body
-    )
+    answer = call(app, method="GET", path="/metrics", HTTP_AUTHORIZATION="Bearer secret")
+    assert b"hourly_report_workspaces 1.0" in answer.body
     assert call(app, method="GET", path="/healthz").status == 200
 
 
-def test_metrics_without_room_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is no defect."""
+@pytest.mark.parametrize(("error", "status"), [(28, 507), (2, 503)])
+def test_metrics_without_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, status: int) -> None:
+    """A full disk, or a cleaned folder, is no defect."""
 
     def fail(*_: Any) -> None:
-        raise OSError(28, "No space left on device", str(tmp_path))
+        raise OSError(error, os.strerror(error), str(tmp_path))
 
     app = build_app(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "exposition", fail)
-        assert call(app, method="GET", path="/metrics").problem["status"] == 507
+        patch.setattr(Metrics, "exposition", fail)
+        assert call(app, method="GET", path="/metrics").problem["status"] == status
     assert call(app, method="GET", path="/metrics").status == 200
+
+
+@pytest.mark.parametrize("host", ["attacker.example", "report.example", "", "10.0.0.1"])
+def test_names_of_other_machines(tmp_path: Path, host: str) -> None:
+    """They are taken where a token, --insecure or --host says so."""
+    assert call(build_app(tmp_path / "a"), SAMPLE, HTTP_HOST=host).problem["status"] == 421
+    for settings in (Settings(token="secret"), Settings(insecure=True), Settings(host=host)):
+        app = build_app(tmp_path / "b", settings)
+        assert call(app, SAMPLE, HTTP_HOST=host, HTTP_AUTHORIZATION="Bearer secret").status == 200
 
 
 def test_a_defect_shows_no_internals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +134,8 @@ def test_a_defect_shows_no_internals(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     app = build_app(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.serving.slots.Slot, "run", fail)
+        patch.setattr(pipeline.serving.workspaces.Workspace, "run", fail)
         answer = call(app, SAMPLE)
     assert answer.problem["status"] == 500
     assert b"secret" not in answer.body
-    assert call(app, SAMPLE).status == 200  # the slot is free again
+    assert call(app, SAMPLE).status == 200  # the workspace is free again

@@ -2,10 +2,12 @@
 
 import bz2
 import gzip
-import os
+import io
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -114,18 +116,56 @@ def test_what_is_compressed_is_not_nothing(app: Any, name: str, capfd: pytest.Ca
     assert "Error" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("more", [b"", b"x"], ids=["the body", "more than the body"])
-def test_body_in_a_file(app: Any, tmp_path: Path, more: bytes) -> None:
-    """A file that holds just the body is read where it is; here it has no name, as the server's."""
+def test_no_more_is_read_than_the_body(app: Any, tmp_path: Path) -> None:
     with open(tmp_path / "input", "w+b") as file:
-        os.unlink(file.name)
-        file.write(SAMPLE + more)
+        file.write(SAMPLE + b"x")
         file.seek(0)
         environ = {"wsgi.input": file, "CONTENT_LENGTH": str(len(SAMPLE))}
         assert call_loosely(app, **environ).body.decode() == REPORT
-        assert file.tell() == (len(SAMPLE) if more else 0)
+        assert file.tell() == len(SAMPLE)
+
+
+@pytest.mark.parametrize("data", [SAMPLE, gzip.compress(SAMPLE)], ids=["plain", "gzip"])
+def test_a_body_whose_end_the_server_finds(tmp_path: Path, data: bytes) -> None:
+    """A chunked one; more than the limit is not read."""
+    environ = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+    app = build_app(tmp_path, Settings(max_body_bytes=len(SAMPLE)))
+    assert call_loosely(app, **environ, **{"wsgi.input": io.BytesIO(data)}).body.decode() == REPORT
+    stream = io.BytesIO(data + bytes(10**6))
+    assert call_loosely(app, **environ, **{"wsgi.input": stream}).problem["status"] == 413
+    assert stream.tell() <= len(SAMPLE) + 1
+
+
+class Broken(io.BytesIO):
+    """A body that is malformed after its first bytes."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(min(size or 0, 10))
+        if not data:
+            raise ValueError("bad chunk")
+        return data
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip", "zstd"])
+def test_a_body_that_cannot_be_read(app: Any, encoding: str) -> None:
+    data = {"": SAMPLE, "gzip": gzip.compress(SAMPLE), "zstd": ZSTD}[encoding]
+    environ = {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked", "HTTP_CONTENT_ENCODING": encoding}
+    for cut in (len(data), 20, 3):
+        problem = call_loosely(app, **environ, **{"wsgi.input": Broken(data[:cut])}).problem
+        assert (problem["status"], "bad chunk" in problem["detail"]) == (400, True)
 
 
 def test_body_shorter_than_declared(app: Any) -> None:
     problem = call(app, SAMPLE, CONTENT_LENGTH=str(len(SAMPLE) + 5)).problem
     assert "5 bytes are missing" in problem["detail"]
+
+
+def test_the_limit_holds_for_what_parquet_stands_for(tmp_path: Path) -> None:
+    """A dictionary makes a few bytes stand for many."""
+    table = pa.table({"id": ["x" * 100_000] * 3000, "event": ["video_25"] * 3000, "timestamp": [1617393003] * 3000})
+    pq.write_table(table, tmp_path / "x.parquet")
+    body = (tmp_path / "x.parquet").read_bytes()
+    assert len(body) < 20_000
+    problem = call(build_app(tmp_path / "app", Settings(max_body_bytes=1_000_000)), body).problem
+    assert problem["status"] == 413
+    assert "body: has more than 1000000 bytes after decompression" in problem["detail"]

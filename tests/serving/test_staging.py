@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
+from pipeline.batch.job import Job
 from pipeline.engine.runners import beam_options
 from pipeline.errors import OptionError, RejectsError, UsageError
-from pipeline.model.settings import ReportSettings
+from pipeline.model.tally import Summary
 from pipeline.serving import staging
 from pipeline.serving.problems import ProblemError
 from pipeline.serving.staging import StagedJob, check_staging
@@ -28,17 +29,18 @@ def _empty_bucket() -> Iterator[None]:
     OBJECTS.clear()
 
 
-def job(folder: Path, body: bytes = SAMPLE) -> StagedJob:
+def run(folder: Path, body: bytes = SAMPLE) -> Summary:
     (folder / "body").write_bytes(body)
     file = InputFile(str(folder / "body"), len(body), "body")
-    return StagedJob(file, folder / "report.csv", STAGING, beam_options(["--runner=FnApiRunner"]))
+    staged = StagedJob(STAGING, beam_options(["--runner=FnApiRunner"]))
+    return staged.run(Job((file,), str(folder / "report.csv")))
 
 
 def test_the_report_is_the_local_one_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    run = staging.run_job
-    monkeypatch.setattr(staging, "run_job", lambda job, options: read.extend(OBJECTS) or run(job, options))
-    summary = job(tmp_path).run(ReportSettings())
+    run_job = staging.run_job
+    monkeypatch.setattr(staging, "run_job", lambda job, options: read.extend(OBJECTS) or run_job(job, options))
+    summary = run(tmp_path)
     assert (tmp_path / "report.csv").read_text() == REPORT
     assert (summary.read, summary.counted, summary.hours) == (6, 6, 3)
     assert len(read) == 1
@@ -49,7 +51,7 @@ def test_the_report_is_the_local_one_and_nothing_is_left(tmp_path: Path, monkeyp
 
 def test_a_bad_body_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RejectsError):
-        job(tmp_path, b"bad\n").run(ReportSettings())
+        run(tmp_path, b"bad\n")
     assert OBJECTS == {}
 
 
@@ -60,8 +62,8 @@ def test_a_bucket_that_fails_is_503(fails: str, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(staging, fails, refuse)
     with pytest.raises(ProblemError) as caught:
-        job(tmp_path).run(ReportSettings())
-    assert caught.value.problem.status == 503
+        run(tmp_path)
+    assert caught.value.status == 503
     assert OBJECTS == {}
 
 
@@ -72,7 +74,7 @@ def test_what_cannot_be_removed_does_not_hide_the_report(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(staging, "delete_file", refuse)
-    job(tmp_path).run(ReportSettings())
+    run(tmp_path)
     assert (tmp_path / "report.csv").read_text() == REPORT
     assert sum("was not removed" in message for message in caplog.messages) == 2
 
@@ -80,9 +82,9 @@ def test_what_cannot_be_removed_does_not_hide_the_report(
 def test_each_job_of_dataflow_has_a_name_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(SAMPLE)
     shared = PipelineOptions([*DATAFLOW, "--job_name=mine"])
-    staged = StagedJob(InputFile(str(tmp_path / "body"), 1, "body"), tmp_path / "r.csv", STAGING, shared)
-    jobs = [staging.Job((InputFile("gs://b/body", 1, "body"),), "gs://b/r.csv") for _ in range(2)]
-    names = [staged._options(job).view_as(GoogleCloudOptions).job_name for job in jobs]
+    staged = StagedJob(STAGING, shared)
+    jobs = [Job((InputFile("gs://b/body", 1, "body"),), "gs://b/r.csv") for _ in range(2)]
+    names = [staged._options(job, str(tmp_path)).view_as(GoogleCloudOptions).job_name for job in jobs]
     assert names == [f"mine-{job.token[:8]}" for job in jobs]
     assert shared.view_as(GoogleCloudOptions).job_name == "mine"
 
@@ -90,8 +92,8 @@ def test_each_job_of_dataflow_has_a_name_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "options", "reason"),
     [
-        (None, DATAFLOW, "staging is missing"),
-        ("out", ["--runner=FnApiRunner"], "staging out: must be a folder in a bucket"),
+        (None, DATAFLOW, "staging_location is missing"),
+        ("out", ["--runner=FnApiRunner"], "staging_location out: must be a folder in a bucket"),
         ("nothere://b/x", ["--runner=FnApiRunner"], "no such kind of storage"),
         (STAGING, [*DATAFLOW, "--dry_run=True"], "do not go with a server"),
         (STAGING, [*DATAFLOW, "--no_wait_until_finish"], "do not go with a server"),

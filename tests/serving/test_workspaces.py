@@ -1,10 +1,12 @@
-"""Slots: taken, given back, and cleaned."""
+"""Workspaces: taken, given back, and cleaned."""
 
-import io
+import contextlib
 import json
 import os
+import re
 import shutil
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,60 +14,88 @@ from unittest import mock
 
 import pytest
 
-import pipeline.serving.slots
+import pipeline.serving.workspaces
 from pipeline.batch.run import PreparedJob
+from pipeline.engine.runners import beam_options
 from pipeline.errors import InputError
 from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
+from pipeline.model.tally import Summary
 from pipeline.serving import bodies
+from pipeline.serving.metrics import Metrics
+from pipeline.serving.settings import Settings
+from pipeline.serving.workspaces import Workspace, WorkspacePool
 from tests import oracle
 from tests.requests_support import ROWS, ask
 from tests.serving_support import (
     EVENT,
     REPORT,
     SAMPLE,
+    await_true,
     build_app,
+    build_report_app,
     call,
-    call_loosely,
 )
 from tests.support import NO_DOWNLOAD
 
 
-class Blocked(io.BytesIO):
-    """A body that comes when it is told to."""
+@contextlib.contextmanager
+def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Until the event is set no report is finished."""
+    go_on = threading.Event()
+    run = Workspace.run
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self.is_read, self.go_on = threading.Event(), threading.Event()
+    def wait(workspace: Workspace, settings: ReportSettings) -> Summary:
+        assert go_on.wait(60)
+        return run(workspace, settings)
 
-    def read(self, size: int | None = -1) -> bytes:
-        self.is_read.set()
-        assert self.go_on.wait(60)
-        return super().read(size)
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "run", wait)
+        try:
+            yield go_on
+        finally:
+            go_on.set()
 
 
-def test_busy(tmp_path: Path) -> None:
-    """A request that finds no slot is told to come again: the server has as many threads for reports as slots."""
+def gauge(app: Any, name: str) -> float:
+    text = call(app, method="GET", path="/metrics").body.decode()
+    return float(re.findall(rf"^hourly_report_{name} (.*)$", text, re.MULTILINE)[0])
+
+
+def test_who_waits_too_long_is_told_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = build_app(tmp_path)
-    body = Blocked(SAMPLE)
-    more = {"wsgi.input": body, "CONTENT_LENGTH": str(len(SAMPLE))}
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(call_loosely, app, **more)
-        assert body.is_read.wait(60)
+    with blocked(monkeypatch) as go_on, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(call, app, SAMPLE)
+        await_true(lambda: gauge(app, "workspaces_busy") == 1)
         refused = call(app, SAMPLE)
-        body.go_on.set()
+        go_on.set()
         assert answer.result().body.decode() == REPORT
     assert refused.problem["status"] == 503
     assert int(refused.headers["Retry-After"]) > 0
     assert call(app, SAMPLE).body.decode() == REPORT
+    assert (gauge(app, "workspaces_busy"), gauge(app, "requests_waiting")) == (0, 0)
 
 
-def test_starting(tmp_path: Path) -> None:
-    assert call(build_app(tmp_path, slots=0), SAMPLE).problem["status"] == 503
+def test_first_come_first_served(tmp_path: Path) -> None:
+    """Who gives a workspace back does not overtake those that wait."""
+    pool = WorkspacePool([Workspace(tmp_path / "w", beam_options([]), Settings())], 60, Metrics())
+    order: list[int] = []
+
+    def take(number: int) -> None:
+        with pool.acquire(DEFAULT_REPORT):
+            order.append(number)
+
+    with ThreadPoolExecutor(9) as threads:
+        with pool.acquire(DEFAULT_REPORT):
+            for number in range(9):
+                threads.submit(take, number)
+                await_true(lambda number=number: len(pool._waiting) == number + 1)  # type: ignore[misc]
+        take(9)
+    assert order == list(range(10))
 
 
 @pytest.mark.parametrize("at", ["body", "report"])
 def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    """Where a full disk cannot be had; the real one is in test_server_process.py."""
+    """Where a full disk cannot be had; the real one is in test_processes.py."""
     app = build_app(tmp_path)
 
     def fail(*_: Any, **__: Any) -> None:
@@ -80,14 +110,14 @@ def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> 
     assert call(app, SAMPLE).status == 200
 
 
-def test_the_folder_of_a_slot_is_made_again(tmp_path: Path) -> None:
+def test_the_folder_of_a_workspace_is_made_again(tmp_path: Path) -> None:
     """Systems clean their folder for temporary files."""
-    app = build_app(tmp_path / "slots")
-    shutil.rmtree(tmp_path / "slots")
+    app = build_app(tmp_path / "all")
+    shutil.rmtree(tmp_path / "all")
     assert call(app, SAMPLE).body.decode() == REPORT
 
 
-def test_no_slot_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_workspace_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise PermissionError(1, "Operation not permitted", str(tmp_path))
 
@@ -109,7 +139,7 @@ def test_files_or_memory_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise InputError("cannot be read") from reason
 
     app = build_app(tmp_path)
-    for target in ((pipeline.serving.slots.Slot, "run"), (pipeline.serving.slots.Slot, "take_report")):
+    for target in ((Workspace, "run"), (Workspace, "take_report")):
         with monkeypatch.context() as patch:
             patch.setattr(*target, fail)
             answer = call(app, SAMPLE)
@@ -135,7 +165,7 @@ def test_no_report_waits_for_the_disk(tmp_path: Path) -> None:
     assert not sync.called
 
 
-def test_bodies_of_different_sizes_through_one_slot(tmp_path: Path) -> None:
+def test_bodies_of_different_sizes_through_one_workspace(tmp_path: Path) -> None:
     app = build_app(tmp_path)
     for count in (1, 100_000, 3, 0, 20_000):
         answer = call(app, (EVENT + "\n").encode() * count)
@@ -162,8 +192,8 @@ def test_a_graph_is_built_once_for_equal_options(tmp_path: Path, monkeypatch: py
             made.append(job.report.time_zone or job.report.utc_offset)
             super().__init__(job, options)
 
-    monkeypatch.setattr(pipeline.serving.slots, "PreparedJob", Counted)
-    monkeypatch.setattr(pipeline.serving.slots, "_KEPT", 2)
+    monkeypatch.setattr(pipeline.serving.workspaces, "PreparedJob", Counted)
+    monkeypatch.setattr(pipeline.serving.workspaces, "_KEPT", 2)
     app = build_app(tmp_path)
     threads = threading.active_count()
     asked = ["UTC", "UTC", "Europe/Paris", "UTC", "Asia/Kolkata", "UTC", "Europe/Paris"]
@@ -175,7 +205,7 @@ def test_a_graph_is_built_once_for_equal_options(tmp_path: Path, monkeypatch: py
     assert threading.active_count() <= threads + 8
 
 
-def test_a_request_gets_the_slot_that_has_its_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_gets_the_workspace_that_has_its_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
     class Noted(PreparedJob):
@@ -183,14 +213,14 @@ def test_a_request_gets_the_slot_that_has_its_graph(tmp_path: Path, monkeypatch:
             made.append(job.report.impressions_factor)
             super().__init__(job, options)
 
-    monkeypatch.setattr(pipeline.serving.slots, "PreparedJob", Noted)
-    app = build_app(tmp_path, slots=2)
-    pool = app.config["slots"]
+    monkeypatch.setattr(pipeline.serving.workspaces, "PreparedJob", Noted)
+    report_app = build_report_app(tmp_path, workspaces=2)
+    app, pool = report_app.wsgi(), report_app._pool
     for factor in ("1", "1", "2", "2", "1", "0.1"):
         assert ask(app, impressions_factor=factor).body.decode() == oracle.report(ROWS, factor=factor)
-        first, second = (pool.checkout(DEFAULT_REPORT) for _ in range(2))
-        for slot in (first, second):
-            slot.__enter__()
-        for slot in (first, second):  # so that the slot of this report is not the last one that was used
-            slot.__exit__(None, None, None)
+        first, second = (pool.acquire(DEFAULT_REPORT) for _ in range(2))
+        for workspace in (first, second):
+            workspace.__enter__()
+        for workspace in (first, second):  # so that the workspace of this report is not the last one that was used
+            workspace.__exit__(None, None, None)
     assert made == ["0.1", "0.1", "1", "2"]

@@ -1,0 +1,96 @@
+"""Log lines of the server, as text or JSON: one for each response, and warnings."""
+
+import dataclasses
+import ipaddress
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+FORMATS = ("text", "json")
+
+_access = logging.getLogger("hourly_report.access")
+
+
+@dataclasses.dataclass
+class Entry:
+    """A response.
+
+    Attributes:
+      client: its address.
+      kind: what the request is for: report, page, file, health, metrics, other.
+      bytes: of the request's body, as sent.
+      events: records read from it.
+      ms: milliseconds from the last byte of the request to the response.
+    """
+
+    client: str
+    method: str
+    kind: str
+    status: int = 0
+    bytes: int = 0
+    events: int = 0
+    ms: float = 0
+
+
+def client_address(environ: Mapping[str, Any]) -> str:
+    """Returns a client's address: the one that a proxy on this machine forwards, or that of the connection."""
+    peer = environ.get("REMOTE_ADDR", "")
+    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
+    if not peer or (_is_address(peer) and ipaddress.ip_address(peer).is_loopback):
+        peer = forwarded if _is_address(forwarded) else peer
+    return peer or "-"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def write(entry: Entry) -> None:
+    """Logs a response."""
+    text = "%(client)s %(method)s %(kind)s %(status)s bytes=%(bytes)s events=%(events)s ms=%(ms).0f"
+    _access.info(text, dataclasses.asdict(entry))
+
+
+def configure(log_format: str) -> None:
+    """Sets up the access log, and the format of all lines of this process, whose logging goes to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else _TextFormatter())
+    _access.handlers, _access.propagate = [handler], False
+    _access.setLevel(logging.INFO)
+    if log_format == "json":
+        for other in logging.getLogger().handlers:
+            other.setFormatter(JsonFormatter())
+
+
+def format_message(log_format: str, level: str, text: str) -> str:
+    """Returns a line that is no log record, such as the error that ends the program."""
+    if log_format == "json":
+        return json.dumps({"time": _time(time.time()), "level": level, "message": text})
+    return text if level == "info" else f"{level}: {text}"
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one line of JSON; that of a response has the fields of Entry instead of a message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the line."""
+        line: dict[str, Any] = {"time": _time(record.created), "level": record.levelname.lower()}
+        if record.name == _access.name and isinstance(record.args, dict):
+            return json.dumps({**line, **record.args, "ms": round(record.args["ms"], 1)})
+        exception = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
+        return json.dumps({**line, "message": record.getMessage() + exception})
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{_time(record.created)} {record.getMessage()}"
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

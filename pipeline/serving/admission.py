@@ -1,0 +1,110 @@
+"""Checks the head of a request, before its body is read: path, method, Host, origin, token, encoding, length."""
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.serving.page_files import PAGE_FILES
+from pipeline.serving.problems import ProblemError, too_large
+from pipeline.serving.settings import Settings
+from pipeline.storage.compression import GZIP, ZSTD, Codec
+
+_READ = "GET, HEAD, OPTIONS"
+_READABLE = ("/openapi.json", *PAGE_FILES, "/healthz", "/metrics")
+ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", **dict.fromkeys(_READABLE, _READ)}
+"""Every path that is served, with its methods as `Allow` lists them."""
+
+_KINDS = {"/healthz": "health", "/metrics": "metrics"}
+_ENCODINGS = {"": None, "identity": None, "gzip": GZIP, "x-gzip": GZIP, "zstd": ZSTD}
+
+
+def check(environ: Mapping[str, Any], settings: Settings) -> ProblemError | None:
+    """Returns the problem that answers a request, or None where it is served."""
+    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+    if settings.token is None and not settings.insecure and not _is_own_name(environ.get("HTTP_HOST"), settings.host):
+        return ProblemError(421, "without a token the server answers to localhost only")
+    if path not in ALLOWED:
+        return ProblemError(404, "there is nothing here; POST events to /")
+    if method not in ALLOWED[path].split(", "):
+        return ProblemError(405, "POST events to /", Allow=ALLOWED[path])
+    if method == "POST" or (path == "/metrics" and method != "OPTIONS"):
+        refused = _unauthorized(environ, settings.token)
+        return refused if refused or method != "POST" else _unacceptable(environ, settings)
+    return None
+
+
+def kind(method: str, path: str) -> str:
+    """Returns what a request is for, as log and metrics name it."""
+    if path == "/":
+        return "report" if method == "POST" else "page"
+    return _KINDS.get(path, "file" if path in ALLOWED else "other")
+
+
+def codec(environ: Mapping[str, Any]) -> Codec | None:
+    """Returns the compression that Content-Encoding names, or None; of requests that were not refused."""
+    return _ENCODINGS[_encoding(environ)]
+
+
+def content_length(environ: Mapping[str, Any]) -> int | None:
+    """Returns the length of a body, None of a chunked one; of requests that were not refused."""
+    return int(environ["CONTENT_LENGTH"]) if environ.get("CONTENT_LENGTH") else None
+
+
+def _is_own_name(host: str | None, listening: str) -> bool:
+    """Whether a Host names this machine. Another one is that of a page whose name was rebound to this address.
+
+    HTTP/1.0 has none, nor a browser that sends it.
+    """
+    if host is None:
+        return True
+    name = host.lower().rpartition("]")[0].lstrip("[") if host.startswith("[") else host.lower().partition(":")[0]
+    if name in ("localhost", listening.lower()) or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _unauthorized(environ: Mapping[str, Any], token: str | None) -> ProblemError | None:
+    if token is None:
+        return None
+    scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
+        return None
+    return ProblemError(401, "a bearer token is needed", WWW_Authenticate='Bearer realm="report"')
+
+
+def _unacceptable(environ: Mapping[str, Any], settings: Settings) -> ProblemError | None:
+    """The problem of a POST. With a token none is cross-site: browsers do not add tokens to the requests of others."""
+    if settings.token is None and _is_cross_site(environ):
+        return ProblemError(403, "requests of other sites' pages are refused")
+    if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "multipart/form-data":
+        address = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', 'HOST')}/"
+        return ProblemError(415, f"a form is not taken; send the file itself: curl --data-binary @FILE {address}")
+    if _encoding(environ) not in _ENCODINGS:
+        return ProblemError(415, "Content-Encoding must be gzip, zstd or absent", Accept_Encoding="gzip, zstd")
+    return _bad_length(environ, settings.max_body_bytes)
+
+
+def _is_cross_site(environ: Mapping[str, Any]) -> bool:
+    site, origin = environ.get("HTTP_SEC_FETCH_SITE", ""), environ.get("HTTP_ORIGIN", "")
+    if site:
+        return site not in ("same-origin", "none")
+    return bool(origin) and origin.partition("://")[2].lower() != environ.get("HTTP_HOST", "").lower()
+
+
+def _bad_length(environ: Mapping[str, Any], limit: int) -> ProblemError | None:
+    length = environ.get("CONTENT_LENGTH")
+    if not length:
+        if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+            return None
+        return ProblemError(400, "the body has no length: send a Content-Length, or chunks")
+    if not (length.isascii() and length.isdecimal()):
+        return ProblemError(400, "Content-Length is not a number")
+    return too_large(limit) if len(length) > 18 or int(length) > limit else None
+
+
+def _encoding(environ: Mapping[str, Any]) -> str:
+    return str(environ.get("HTTP_CONTENT_ENCODING", "")).strip().lower()

@@ -1,0 +1,199 @@
+"""Runs the application on gunicorn: its settings, and hooks for starts and ends of processes."""
+
+import contextlib
+import errno
+import logging
+import os
+import resource
+import socket
+import stat
+import sys
+import tempfile
+import time
+from typing import Any
+
+import gunicorn.app.base
+import gunicorn.glogging
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.gthread import ThreadWorker
+
+from pipeline.engine import logs
+from pipeline.engine.imports import trimmed_imports
+from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.serving import access_log
+from pipeline.serving.settings import Settings
+from pipeline.storage.scratch import scratch_folder
+
+_log = logging.getLogger(__name__)
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # as prometheus_client calls it, which only workers load
+_RETRY_SECONDS = 1
+_CONNECTIONS = 1000  # of a worker; others wait to be accepted
+_THREADS = 64  # of a worker: requests that arrive or wait for a workspace; others wait for a thread
+_FILES = 160  # of a worker: about 70 for Beam, and room for more
+_FILES_A_THREAD = 3  # besides its connection
+_HANG_SECONDS = 120  # after which a worker that does not even look at its connections is replaced
+_KEEPALIVE_SECONDS = 75  # longer than nginx keeps its connections, so that it does not use one that is being closed
+
+
+def serve(settings: Settings) -> None:
+    """Serves until SIGTERM, which finishes requests, or SIGINT, which does not.
+
+    Raises:
+      UsageError: the address cannot be bound.
+      PipelineError: workers cannot start, or there is no folder for temporary files.
+    """
+    address = _bind(settings)
+    try:
+        application = _Application(settings, address)
+        with scratch_folder() as folder:
+            os.environ[_METRICS_FOLDER] = os.path.join(folder, "metrics")
+            application.run()
+    except OSError as error:
+        raise PipelineError(f"no folder for temporary files: {error.strerror or error}") from None
+
+
+def _bind(settings: Settings) -> str:
+    """Binds the address; gunicorn would try again for seconds. Returns it as a descriptor in gunicorn's notation."""
+    name = settings.unix_socket or f"host {settings.host}, port {settings.port}"
+    try:
+        listener = _bind_unix(settings.unix_socket) if settings.unix_socket else _bind_port(settings)
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror or error}") from None
+    return f"fd://{listener.detach()}"
+
+
+def _bind_port(settings: Settings) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    return listener
+
+
+def _bind_unix(path: str) -> socket.socket:
+    """Binds a path, for this user and group only. One that a killed server left is replaced."""
+    listener = socket.socket(socket.AF_UNIX)
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    before = os.umask(0o117)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(before)
+    return listener
+
+
+class _Application(gunicorn.app.base.BaseApplication):  # type: ignore[misc]
+    def __init__(self, settings: Settings, address: str) -> None:
+        self._settings, self._address = settings, address
+        self._temporary = tempfile.gettempdir()  # where gunicorn's own files are not removed with those of a run
+        self._resources = contextlib.ExitStack()
+        self._report_app: Any = None
+        super().__init__()
+
+    def run(self) -> None:
+        """Runs gunicorn; returns when it was stopped."""
+        parent = os.getpid()
+        try:
+            Arbiter(self).run()
+        except SystemExit as end:
+            if os.getpid() != parent:
+                os._exit(int(end.code or 0))  # a worker; a report that outlived its grace period must not hold it
+            if end.code:
+                raise PipelineError("the server cannot start, or go on") from None
+
+    def load_config(self) -> None:
+        """Gives gunicorn its settings."""
+        threads, connections = _limits()
+        settings = {
+            "bind": self._address,
+            "worker_class": _Worker,
+            "workers": self._settings.processes,
+            "threads": threads,
+            "worker_connections": connections,
+            "timeout": _HANG_SECONDS,
+            "graceful_timeout": self._settings.shutdown_timeout,
+            "keepalive": _KEEPALIVE_SECONDS,
+            "worker_tmp_dir": self._temporary,
+            "control_socket_disable": True,
+            "forwarder_headers": "",
+            "logger_class": _Logger,
+            "when_ready": self._announce,
+            "post_worker_init": self._watch,
+            "child_exit": _forget,
+            "worker_exit": self._end,
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Returns the WSGI application; called in each worker.
+
+        A full disk ends this worker with a status for which gunicorn tries again; for others it would end all workers.
+        """
+        with trimmed_imports([*self._settings.beam_arguments, self._settings.staging_location or ""]):
+            from pipeline.serving.worker import make_report_app
+        try:
+            self._report_app = make_report_app(self._settings, self._resources)
+        except OSError as error:
+            _log.error("a worker cannot start: %s", one_line(error))
+            time.sleep(_RETRY_SECONDS)
+            sys.exit(1)
+        return self._report_app.wsgi()
+
+    def _announce(self, arbiter: Any) -> None:
+        (listener,) = arbiter.LISTENERS
+        name = listener.getsockname()
+        host = f"[{name[0]}]" if ":" in name[0] else name[0]
+        address = f"unix:{name}" if isinstance(name, str) else f"http://{host}:{name[1]}/"
+        logs.say(access_log.format_message(self._settings.log_format, "info", f"listening on {address}"))
+
+    def _watch(self, worker: Any) -> None:
+        self._report_app.is_stopping = lambda: not worker.alive
+
+    def _end(self, _: Any, worker: Any) -> None:
+        """Removes a worker's temporary files."""
+        if worker.pid == os.getpid():  # gunicorn calls it in the parent, too
+            self._resources.close()
+
+
+def _forget(_: Any, worker: Any) -> None:
+    """Drops the gauges of a worker that has ended; its counters stay."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+class _Worker(ThreadWorker):  # type: ignore[misc]
+    """Closes its listeners as soon as it is stopped: otherwise clients would be connected, and wait in vain."""
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """As gunicorn calls it, at last when the worker is stopped."""
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
+
+class _Logger(gunicorn.glogging.Logger):  # type: ignore[misc]
+    """Leaves warnings and errors of gunicorn to the logging of this program, in its format."""
+
+    def setup(self, cfg: Any) -> None:
+        """Sets up gunicorn's loggers."""
+        super().setup(cfg)
+        self.error_log.handlers, self.error_log.propagate = [], True
+        self.error_log.setLevel("WARNING")
+
+
+def _limits() -> tuple[int, int]:
+    """Returns how many threads and connections a worker may have so that its open files suffice."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    available = max(32, limit - _FILES) if limit != resource.RLIM_INFINITY else 10 * _CONNECTIONS
+    threads = min(_THREADS, available // 2 // _FILES_A_THREAD)
+    return threads, min(_CONNECTIONS, available - threads * _FILES_A_THREAD)

@@ -1,0 +1,189 @@
+"""Workspaces: each a folder and Beam graphs bound to the files in it, used by one request at a time."""
+
+import contextlib
+import copy
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from pathlib import Path
+from typing import BinaryIO
+
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+
+from pipeline.batch.job import Job
+from pipeline.batch.run import PreparedJob, run_job
+from pipeline.engine.runners import DEFAULT_RUNNER
+from pipeline.errors import PipelineError
+from pipeline.model.settings import ReportSettings
+from pipeline.model.tally import Summary
+from pipeline.serving.metrics import Metrics
+from pipeline.serving.problems import ProblemError, no_room
+from pipeline.serving.settings import Settings
+from pipeline.serving.staging import StagedJob
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile
+
+BODY = "body"
+"""What messages call the body, and the name of its file."""
+
+_SMALL_REPORT = 64 * 1024
+"""Bytes up to which a report goes out in one piece with its head; others are read as the client takes them."""
+
+_KEPT = 8  # graphs of a workspace, the ones used last: each takes about 1 MiB, and 0.1 s to be made anew
+
+
+class Workspace:
+    """Makes the report of a body. With Beam's embedded runner equal settings share a graph.
+
+    Args:
+      folder: for the files of a request.
+      options: Beam's.
+      settings: the server's; the graph for its default report is built at once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: PipelineOptions,
+        settings: Settings,
+    ) -> None:
+        self._folder = folder
+        self.body, self.report = folder / BODY, folder / "report.csv"
+        self._options = copy.deepcopy(options)  # Beam writes into them
+        self._embedded = _is_embedded(self._options)
+        self._prepared: OrderedDict[ReportSettings, PreparedJob] = OrderedDict()
+        self._files = (InputFile(str(self.body), SIZE_UNKNOWN, BODY),)
+        self._limit, staging = settings.max_body_bytes, settings.staging_location
+        self._staged = StagedJob(staging, options) if staging else None
+        if not staging and self._embedded:
+            self._rehearse(settings.report)
+
+    def _rehearse(self, settings: ReportSettings) -> None:
+        """Makes a report of an empty body, since a first run takes 0.1 s more, which no request should wait for."""
+        job = self._prepare(settings)
+        with contextlib.suppress(OSError, PipelineError):  # a full disk, which each request is told itself
+            self.clear()
+            self.body.touch()
+            job.run()
+            self.clear()
+
+    def run(self, settings: ReportSettings) -> Summary:
+        """Reads the body and writes the report; raises PipelineError as run_job."""
+        if self._staged:
+            return self._staged.run(self._job(settings))
+        if self._embedded:
+            return self._prepare(settings).run()
+        return run_job(self._job(settings), self._options)
+
+    def _job(self, settings: ReportSettings) -> Job:
+        return Job(self._files, str(self.report), settings, max_decoded_bytes=self._limit, durable=False)
+
+    def is_prepared(self, settings: ReportSettings) -> bool:
+        """Whether a report with these settings needs no new graph."""
+        return settings in self._prepared
+
+    def _prepare(self, settings: ReportSettings) -> PreparedJob:
+        """Returns the graph for the settings. Beyond _KEPT graphs the one unused for longest is dropped."""
+        if settings not in self._prepared:
+            self._prepared[settings] = PreparedJob(self._job(settings), self._options)
+            if len(self._prepared) > _KEPT:
+                self._prepared.popitem(last=False)[1].close()
+        self._prepared.move_to_end(settings)
+        return self._prepared[settings]
+
+    def take_report(self) -> tuple[BinaryIO | bytes, int]:
+        """Returns the report, as bytes if small, else as an open file; and its size in bytes.
+
+        The workspace is free while it is sent.
+        """
+        report = open(self.report, "rb")  # noqa: SIM115
+        os.unlink(self.report)
+        size = os.fstat(report.fileno()).st_size
+        if size > _SMALL_REPORT:
+            return report, size
+        with report:
+            return report.read(), size
+
+    def clear(self) -> None:
+        """Removes what the last request left; makes the folder where it is missing. Raises OSError: that fails."""
+        try:
+            left = os.listdir(self._folder)
+        except FileNotFoundError:
+            self._folder.mkdir(0o700, parents=True)
+            return
+        for name in left:
+            os.unlink(self._folder / name)
+
+
+def _is_embedded(options: PipelineOptions) -> bool:
+    """Whether jobs run in this process, on Beam's embedded runner with its default mode."""
+    direct = options.view_as(DirectOptions)
+    workers = direct.direct_num_workers == 1 and direct.direct_running_mode == "in_memory"
+    return bool(workers and options.view_as(StandardOptions).runner == DEFAULT_RUNNER)
+
+
+class WorkspacePool:
+    """Hands out workspaces, one to a request, in the order in which they are asked for.
+
+    Args:
+      workspaces: all that there are.
+      queue_timeout: seconds that a request waits for one.
+      metrics: shows how many are busy, and how many requests wait.
+    """
+
+    def __init__(self, workspaces: Sequence[Workspace], queue_timeout: float, metrics: Metrics) -> None:
+        self._free, self._timeout, self._metrics = list(workspaces), queue_timeout, metrics
+        metrics.workspaces.set(len(workspaces))
+        self._waiting: deque[Future[Workspace]] = deque()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def acquire(self, settings: ReportSettings) -> Iterator[Workspace]:
+        """Yields a workspace, prepared for the settings if one of the free ones is.
+
+        Raises:
+          ProblemError: 503 none was free in time.
+        """
+        workspace = self._take(settings)
+        try:
+            _clear(workspace)
+            with self._metrics.busy.track_inprogress():
+                yield workspace
+        finally:
+            with contextlib.suppress(ProblemError):  # the next request may be luckier
+                _clear(workspace)
+            self._give_back(workspace)
+
+    def _take(self, settings: ReportSettings) -> Workspace:
+        with self._lock:
+            if self._free:
+                last_first = range(len(self._free) - 1, -1, -1)  # of the one used last the files are in the caches
+                return self._free.pop(next((k for k in last_first if self._free[k].is_prepared(settings)), -1))
+            turn: Future[Workspace] = Future()
+            self._waiting.append(turn)
+        try:
+            with self._metrics.waiting.track_inprogress():
+                return turn.result(self._timeout)
+        except FutureTimeoutError:
+            with self._lock:
+                if turn.done():  # it was given one just now
+                    return turn.result()
+                self._waiting.remove(turn)
+            raise ProblemError(503, "the server is busy; try again later", Retry_After="2") from None
+
+    def _give_back(self, workspace: Workspace) -> None:
+        """Gives a workspace to the request that waits longest: whoever asks next would often be faster to take it."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set_result(workspace)
+            else:
+                self._free.append(workspace)
+
+
+def _clear(workspace: Workspace) -> None:
+    try:
+        workspace.clear()
+    except OSError as error:
+        raise no_room(error) from None
