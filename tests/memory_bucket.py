@@ -10,6 +10,9 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadat
 OBJECTS: dict[str, bytes] = {}
 """The objects by their paths. A test that writes clears it first."""
 
+TIMES: dict[str, float] = {}
+"""When objects were written, where that is not 1.0."""
+
 _lock = threading.Lock()
 
 
@@ -46,7 +49,11 @@ class MemoryBucket(FileSystem):  # type: ignore[misc]
         return False
 
     def _list(self, prefix: str) -> Iterator[FileMetadata]:
-        return (FileMetadata(path, len(data), 1.0) for path, data in sorted(OBJECTS.items()) if path.startswith(prefix))
+        return (
+            FileMetadata(path, len(data), TIMES.get(path, 1.0))
+            for path, data in sorted(OBJECTS.items())
+            if path.startswith(prefix)
+        )
 
     def create(self, path: str, mime_type: str = "", compression_type: str = CompressionTypes.AUTO) -> Any:
         return _NewObject(path)
@@ -56,20 +63,21 @@ class MemoryBucket(FileSystem):  # type: ignore[misc]
             raise BeamIOError("open", {path: FileNotFoundError(2, "No such object")})
         return io.BytesIO(OBJECTS[path])
 
-    def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
-        with _lock:
-            for source, target in zip(source_file_names, destination_file_names, strict=True):
-                OBJECTS[target] = OBJECTS.pop(source)
-
     def exists(self, path: str) -> bool:
         return path in OBJECTS
-
-    def size(self, path: str) -> int:
-        return len(OBJECTS[path])
 
     def delete(self, paths: list[str]) -> None:
         for path in paths:
             OBJECTS.pop(path, None)
+
+    def metadata(self, path: str) -> FileMetadata:
+        raise NotImplementedError
+
+    def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
+        raise NotImplementedError
+
+    def size(self, path: str) -> int:
+        raise NotImplementedError
 
     def copy(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
         raise NotImplementedError
@@ -78,7 +86,4 @@ class MemoryBucket(FileSystem):  # type: ignore[misc]
         raise NotImplementedError
 
     def checksum(self, path: str) -> str:
-        raise NotImplementedError
-
-    def metadata(self, path: str) -> FileMetadata:
         raise NotImplementedError

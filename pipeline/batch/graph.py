@@ -4,7 +4,7 @@ read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale ->
                          +-> partition ids -> group -> unique -> write ids
                          +-> rejects -> write
                                                             The CSV -> in its page -> write chart
-Ids for a file on this machine are grouped by files beside it, and merged as they are written.
+Where all workers see one disk, ids are grouped by files on it, and merged as they are written.
 
 After decode, duplicates are dropped if the job says so.
 """
@@ -49,7 +49,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output), settings.skip_rejects)
         batches = decoded.batches
         if settings.deduplicate:
-            batches = batches | "Drop duplicates" >> DropDuplicates((job.output, job.token))
+            batches = batches | "Drop duplicates" >> DropDuplicates((job.spill_path(job.output), job.token))
         refuse = not (job.rejects_output or settings.skip_rejects)
         balance = expected(file.path for file in job.files)
         tables = batches | "Count" >> HourlyTable(settings.utc_offset, settings.time_zone, refuse, balance)
@@ -67,17 +67,18 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
     def _write_ids(
         self, path: str, batches: beam.PCollection[Batch], tables: beam.PCollection[Table]
     ) -> beam.PCollection[str]:
-        job = self.job
+        job, spill = self.job, self.job.spill_path(path)
         partitions = job.id_partitions or partitions_for(sum(file.size for file in job.files))
-        if is_local(path):  # a bucket is read 16 MB at a time, so nothing is gained by files of many small pieces there
-            return batches | "Write ids" >> WriteIds(path, job.token, tables, partitions)
+        if is_local(spill):
+            return batches | "Write ids" >> WriteIds(path, job.token, tables, partitions, spill)
         ids = batches | "Unique ids" >> DistinctIds(partitions) | "Id lines" >> FormatIds()
-        return ids | "Write ids" >> WriteFile(path, job.token, tables, check_ids)
+        return ids | "Write ids" >> WriteFile(path, job.token, tables, check_ids, spill)
 
     def _write_rejects(self, path: str, decoded: Any) -> beam.PCollection[str]:
+        spill = self.job.spill_path(path)
         rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
         counts = decoded.batches | "Count rejects" >> beam.Map(_rejected).with_output_types(int)
-        return rejects | "Write rejects" >> WriteFile(path, self.job.token, counts, check_rejects)
+        return rejects | "Write rejects" >> WriteFile(path, self.job.token, counts, check_rejects, spill)
 
 
 def _rejected(batch: Batch) -> int:

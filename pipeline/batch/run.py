@@ -1,6 +1,8 @@
 """A run of a batch, with its checks: what the command line and the server both call."""
 
+import dataclasses
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +14,12 @@ from pipeline.batch.graph import HourlyReport
 from pipeline.batch.job import Job
 from pipeline.engine.metrics import TOTALS, summarize
 from pipeline.engine.results import goes_on, tell_if_it_goes_on, user_error
+from pipeline.engine.runners import spill_folder
+from pipeline.engine.spill import remove_leftovers
 from pipeline.engine.warm_runner import WarmRunner
 from pipeline.model.tally import Summary, check_counts
-from pipeline.storage.temporary import held, remove_leftovers
+from pipeline.storage import locks
+from pipeline.storage.files import is_local
 
 
 def run_job(job: Job, options: PipelineOptions) -> Summary:
@@ -23,15 +28,21 @@ def run_job(job: Job, options: PipelineOptions) -> Summary:
     Raises:
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left.
     """
-    with held(job.outputs, job.token):
+    job = _placed(job, options)
+    folders = {os.path.dirname(os.path.realpath(path)) for path in filter(is_local, job.spill_paths)}
+    with locks.held(folders, job.token):
         return _finish(job, lambda: build_job(job, options).run())
 
 
 def build_job(job: Job, options: PipelineOptions, one_worker: bool = False) -> beam.Pipeline:
     """The graph, to be run. one_worker: as HourlyReport."""
     pipeline = beam.Pipeline(options=options)
-    _ = pipeline | "Hourly report" >> HourlyReport(job, one_worker)
+    _ = pipeline | "Hourly report" >> HourlyReport(_placed(job, options), one_worker)
     return pipeline
+
+
+def _placed(job: Job, options: PipelineOptions) -> Job:
+    return dataclasses.replace(job, spill_folder=spill_folder(options))
 
 
 class PreparedJob:
@@ -74,7 +85,7 @@ def _finish(job: Job, start: Callable[[], Any]) -> Summary:
 
 
 def _tidy(job: Job) -> None:
-    for path in job.outputs:
+    for path in job.spill_paths:
         try:
             remove_leftovers(path, job.token)
         except Exception as error:  # must not hide how the run ended

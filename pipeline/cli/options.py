@@ -26,7 +26,7 @@ from pipeline.model.ids import MAX_PARTITIONS
 from pipeline.model.settings import ReportSettings
 from pipeline.model.table import DEFAULT_FACTOR
 from pipeline.model.zones import DEFAULT_UTC_OFFSET
-from pipeline.storage.files import InputFile, shown
+from pipeline.storage.files import InputFile, is_local, shown
 from pipeline.storage.matching import find_files
 from pipeline.storage.output_checks import is_same
 from pipeline.storage.suffixes import Kind, check_suffix
@@ -267,7 +267,8 @@ def find_inputs(options: ReportOptions, spooled: Collection[str]) -> tuple[list[
     with _named("input"):
         files = find_files([pattern for pattern in options.input if pattern not in spooled], sidecars)
     for output in outputs_of(options).values():
-        if any(is_same(output, file.path) for file in files):
+        is_new = is_local(output) and not os.path.exists(output)
+        if not is_new and any(is_same(output, file.path) for file in files):
             raise UsageError(f"{output} is an input and an output")
     for name, path in outputs_of(options).items():
         with _named(name):

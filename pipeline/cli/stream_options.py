@@ -11,7 +11,8 @@ from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOption
 from pipeline.engine.prism import find_prism
 from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
 from pipeline.errors import UsageError
-from pipeline.storage.files import check_file_system, is_local, shown
+from pipeline.storage.files import is_local, shown
+from pipeline.storage.objects import check_object_path
 from pipeline.storage.output_checks import check_folder
 from pipeline.storage.patterns import has_magic
 from pipeline.stream.job import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS, StreamJob
@@ -180,7 +181,7 @@ def describe(job: StreamJob) -> str:
 def _watched(pattern: str) -> str:
     if not is_local(pattern):
         try:
-            check_file_system(pattern)
+            check_object_path(pattern)
         except UsageError as error:
             raise UsageError(f"--input {error}") from None
         return _place(posixpath.dirname(pattern) if has_magic(posixpath.basename(pattern)) else pattern)

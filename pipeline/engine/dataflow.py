@@ -29,6 +29,13 @@ setup(name={!r}, version={!r}, packages=find_packages(), include_package_data=Tr
 """
 
 
+_BUILD = """import subprocess, sys
+
+command = [sys.executable, "setup.py", "sdist", "--dist-dir", sys.argv[sys.argv.index("--outdir") + 1]]
+sys.exit(subprocess.run(command, capture_output=True).returncode)
+"""  # what Beam's `python -m build` finds in the package's folder: it prints nothing
+
+
 def is_dataflow(options: PipelineOptions) -> bool:
     """Whether the job goes to Dataflow."""
     return "DataflowRunner" in str(options.view_as(StandardOptions).runner)
@@ -45,6 +52,10 @@ def prepare(options: PipelineOptions, paths: list[str], folder: str, lasting: st
     for name in ("project", "region", "temp_location"):
         if not getattr(google, name):
             raise OptionError(f"{name} is missing: DataflowRunner needs it")
+    for name in ("temp_location", "staging_location"):
+        location = getattr(google, name)
+        if location and is_local(location):
+            raise OptionError(f"{name} {location} is on this machine: DataflowRunner needs gs://")
     for path in filter(is_local, paths):
         raise UsageError(f"{path} is on this machine: DataflowRunner needs gs:// or s3://")
     kind = "stream" if options.view_as(StandardOptions).streaming else "report"
@@ -77,15 +88,17 @@ def _digest(text: str) -> str:
 
 
 def setup_file(folder: Path) -> Path:
-    """The setup.py of this package: a clone's own; for an installed package a new one, made in folder."""
-    own = _PACKAGE.parent / "setup.py"
-    if own.exists():
-        return own
-    project = folder / "package"
-    shutil.copytree(_PACKAGE, project / "pipeline", ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    found = metadata.distribution(_DISTRIBUTION)
-    needs = [need for need in found.requires or [] if "extra ==" not in need]
-    (project / "setup.py").write_text(_SETUP.format(_DISTRIBUTION, found.version, needs))
+    """The setup.py of a package for workers, which is made in folder: this one without the page."""
+    project, clone = folder / "package", _PACKAGE.parent
+    shutil.copytree(_PACKAGE, project / "pipeline", ignore=shutil.ignore_patterns("__pycache__", ".*", "page"))
+    if (clone / "setup.py").exists():
+        for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md"):
+            shutil.copy(clone / name, project)
+    else:
+        found = metadata.distribution(_DISTRIBUTION)
+        needs = [need for need in found.requires or [] if "extra ==" not in need]
+        (project / "setup.py").write_text(_SETUP.format(_DISTRIBUTION, found.version, needs))
+    (project / "build.py").write_text(_BUILD)
     return project / "setup.py"
 
 

@@ -4,11 +4,13 @@ import argparse
 import difflib
 import functools
 import sys
+import tempfile
 from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
     SetupOptions,
@@ -114,6 +116,15 @@ def _check_endpoint(endpoint: str) -> None:
 def keeps_counters(options: PipelineOptions) -> bool:
     """Whether the engine is known to add up the counters of all bundles."""
     return str(options.view_as(StandardOptions).runner).rpartition(".")[2] in _KEEP_COUNTERS
+
+
+def spill_folder(options: PipelineOptions) -> str | None:
+    """Where workers put temporary files for outputs in buckets, which may not allow deletions; None: beside those."""
+    standard, portable = options.view_as(StandardOptions), options.view_as(PortableOptions)
+    if standard.runner in LOCAL_RUNNERS or portable.environment_type == "LOOPBACK":
+        return tempfile.gettempdir()
+    location: str | None = options.view_as(GoogleCloudOptions).temp_location
+    return location and location.rstrip("/")
 
 
 def has_servers() -> bool:

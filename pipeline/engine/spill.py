@@ -1,19 +1,22 @@
-"""Shuffling large values by temporary files beside an output, instead of through the runner."""
+"""Shuffling large values by temporary files (`.NAME.TOKEN-...`) instead of through the runner."""
 
 import os
+import posixpath
+import uuid
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Union
 
 import apache_beam as beam
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.storage.files import NewFile, is_local, shown
-from pipeline.storage.local import open_private
-from pipeline.storage.temporary import explained, temporary_name
+from pipeline.engine.threads import read_ahead
+from pipeline.storage import locks
+from pipeline.storage.atomic import explained
+from pipeline.storage.files import InputFile, is_local, shown
+from pipeline.storage.local import open_private, temporary_path
+from pipeline.storage.objects import delete_file, new_object, store_of
 
 Stored = Union[bytes, tuple[bytes, int, int]]
 """Bytes, or where they are: a file, how many bytes are before them, how many they are.
@@ -58,10 +61,10 @@ class Spill(beam.DoFn):  # type: ignore[misc]
             yield from (in_global_window((key, b"".join(pieces))) for key, pieces in self._held.items())
 
     def _write(self) -> Iterator[WindowedValue]:
-        path = temporary_name(self._path, self._token)
+        path = _temporary_name(self._path, self._token)
         stored = []
         start = 0
-        with explained(self._path), open_private(path) if is_local(path) else NewFile(path) as stream:
+        with explained(self._path), open_private(path) if is_local(path) else new_object(path) as stream:
             for key, pieces in self._held.items():
                 stream.write(b"".join(pieces))
                 size = sum(map(len, pieces))
@@ -91,11 +94,20 @@ def size_of(stored: Stored) -> int:
     return len(stored) if isinstance(stored, bytes) else stored[2]
 
 
+def fetch_each(pieces: Iterable[Stored]) -> Iterator[bytes]:
+    """The bytes of one after the other; those in buckets are fetched several at once. Raises what fetch does."""
+    return (get() for _, get in read_ahead(fetch, pieces, size_of, _is_near))
+
+
+def _is_near(stored: Stored) -> bool:
+    return isinstance(stored, bytes) or is_local(os.fsdecode(stored[0]))
+
+
 def fetch_all(pieces: Iterable[Stored]) -> bytearray:
     """The bytes of all, joined. Raises what fetch does."""
     data = bytearray()
-    for stored in pieces:
-        data += fetch(stored)
+    for piece in fetch_each(pieces):
+        data += piece
     return data
 
 
@@ -109,9 +121,32 @@ def fetch(stored: Stored) -> bytes:
         return stored
     name, start, size = stored
     path = os.fsdecode(name)
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+    if not is_local(path):
+        return store_of(path).read(InputFile(path, -1, shown(path)), start, start + size).data
+    with open(path, "rb") as stream:
         stream.seek(start)
-        data: bytes = stream.read(size)
+        data = stream.read(size)
     if len(data) < size:
         raise OSError(f"{shown(path)} was cut off")
     return data
+
+
+def _temporary_name(path: str, token: str) -> str:
+    return temporary_path(path, token) if is_local(path) else _object_prefix(path, token) + uuid.uuid4().hex
+
+
+def _object_prefix(path: str, token: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{locks.prefix(name, token)}"
+
+
+def remove_leftovers(path: str, token: str) -> None:
+    """Removes the temporary files that a run has beside a file. token: the run's. Raises OSError."""
+    if is_local(path):
+        folder, name = posixpath.split(os.path.realpath(path))
+        prefix = locks.prefix(name, token)
+        found = [os.path.join(folder, entry) for entry in os.listdir(folder) if entry.startswith(prefix)]
+    else:
+        found = [file.path for file in store_of(path).list(_object_prefix(path, token))]
+    for temporary in found:
+        delete_file(temporary)

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,10 +36,14 @@ _HELPERS = max(1, THREADS - 1)
 """Threads beside a bundle's own, which works too."""
 
 
+_REQUESTS, _AHEAD_BYTES = 32, 64 * 1024 * 1024
+"""Requests to a bucket at once, and how many bytes they may hold in memory before they are used."""
+
+
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, name: str = "work") -> ThreadPoolExecutor:
     """One of a size for the process, since a runner may run several bundles and several DoFns at a time."""
-    return ThreadPoolExecutor(threads, "work")
+    return ThreadPoolExecutor(threads, name)
 
 
 def in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -51,6 +55,33 @@ def in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
+
+
+def read_ahead(
+    fetch: Callable[[Any], Any], items: Iterable[Any], size_of: Callable[[Any], int], is_near: Callable[[Any], bool]
+) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """Fetches items from afar in threads, several at once, before they are used.
+
+    Args:
+      fetch: gets one item.
+      items: in the order in which they are used.
+      size_of: about how many bytes an item takes.
+      is_near: whether an item is here already; it is fetched when it is used.
+
+    Yields:
+      Each item, and a function that returns or raises what fetch does.
+    """
+    pending: deque[tuple[Any, Callable[[], Any]]] = deque()
+    held = 0
+    for item in items:
+        while pending and (len(pending) >= _REQUESTS or held + size_of(item) > _AHEAD_BYTES):
+            held -= size_of(pending[0][0])
+            yield pending.popleft()
+        near = is_near(item)
+        pending.append((item, partial(fetch, item) if near else _pool(_REQUESTS, "fetch").submit(fetch, item).result))
+        held += size_of(item)
+    while pending:
+        yield pending.popleft()
 
 
 class _Task:

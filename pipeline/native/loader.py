@@ -68,15 +68,18 @@ _met: Counter[str] = Counter()
 _lock, _trying = threading.Lock(), threading.Lock()
 
 
-def pays(name: str, size: int, small: int) -> bool:
+def pays(name: str, size: int, small: int, tiny: int | None = None) -> bool:
     """Whether a compiled function is there and the faster way for work of a size.
 
-    small: the size up to which plain Python is faster than loading it. Once that is done, or 20 times as much was met,
-    a 20th of it: a stream's files of 5,000 events over three hours took 1.4 us an event for their ids, and take 0.1.
+    small: the size up to which plain Python is faster than loading it. tiny: the size up to which it is faster once
+    that is done, or 20 times as much was met; by default a 20th of it: a stream's files of 5,000 events over three
+    hours took 1.4 us an event for their ids, and take 0.1.
     """
     _met[name] += size
     known = name in _loaded or _met[name] > _LOADING * small
-    return size > (small // _LOADING if known else small) and works(name)
+    if known:
+        small = small // _LOADING if tiny is None else tiny
+    return size > small and works(name)
 
 
 @cache

@@ -7,8 +7,6 @@ import os
 import shutil
 from pathlib import Path
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from pipeline.batch.job import Job
@@ -17,8 +15,8 @@ from pipeline.engine import dataflow
 from pipeline.errors import OptionError, OutputError, UsageError
 from pipeline.model.tally import Summary
 from pipeline.serving.problems import ProblemError
-from pipeline.storage.files import NewFile, delete_file, is_io_error, is_local
-from pipeline.storage.output_checks import check_writable
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile, explain, is_io_error, is_local
+from pipeline.storage.objects import check_object_path, delete_file, measured, new_object, open_object
 
 _COPY_BYTES = 1024 * 1024
 
@@ -41,11 +39,21 @@ def check_staging(staging: str | None, options: PipelineOptions, folder: Path) -
         return
     if is_local(staging):
         raise OptionError(f"staging_location {staging}: must be a folder in a bucket, gs:// or s3://")
-    check_writable(f"{staging.rstrip('/')}/probe")
+    _check_writable(f"{staging.rstrip('/')}/probe")
     if remote:
         if dataflow.is_detached(options):
             raise UsageError("no_wait_until_finish, dry_run and template_location do not go with a server")
         dataflow.prepare(options, [staging], str(folder))
+
+
+def _check_writable(path: str) -> None:
+    check_object_path(path)
+    try:
+        with new_object(path):
+            pass
+        delete_file(path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {explain(error)}") from None
 
 
 class StagedJob:
@@ -58,7 +66,7 @@ class StagedJob:
         """As run_job; removes its objects at the end. Raises ProblemError 503 where the bucket fails."""
         (body,) = local.files
         folder = f"{self._staging}/{local.token}"
-        staged = body._replace(path=f"{folder}/body", size=os.stat(body.path).st_size)
+        staged = body._replace(path=f"{folder}/body", size=os.stat(body.path).st_size, version=None)
         job = dataclasses.replace(local, files=(staged,), output=f"{folder}/report.csv")
         try:
             _upload(body.path, staged.path)
@@ -84,15 +92,13 @@ class StagedJob:
 
 
 def _upload(source: str, target: str) -> None:
-    with open(source, "rb") as body, NewFile(target) as stream:
-        shutil.copyfileobj(body, stream, _COPY_BYTES)  # type: ignore[misc]
+    with open(source, "rb") as body, new_object(target) as stream:
+        shutil.copyfileobj(body, stream, _COPY_BYTES)
 
 
 def _download(source: str, target: str) -> None:
-    with (
-        FileSystems.open(source, compression_type=CompressionTypes.UNCOMPRESSED) as stream,
-        open(target, "wb") as report,
-    ):
+    report_object = measured(InputFile(source, SIZE_UNKNOWN, source))
+    with open_object(report_object) as stream, open(target, "wb") as report:
         shutil.copyfileobj(stream, report, _COPY_BYTES)
 
 

@@ -1,14 +1,25 @@
 """Files and objects that appear under their name whole or not at all, on any Beam file system."""
 
-import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pipeline.errors import OutputError
 from pipeline.storage import local
-from pipeline.storage.files import NewFile, delete_file, is_local, rename_object
+from pipeline.storage.files import explain, is_io_error, is_local, shown
+from pipeline.storage.objects import new_object
 from pipeline.storage.suffixes import compressing
-from pipeline.storage.temporary import explained, temporary_name
+
+
+@contextmanager
+def explained(path: str) -> Iterator[None]:
+    """Turns an error of storage in the block into an OutputError with path and reason."""
+    try:
+        yield
+    except Exception as error:
+        if not is_io_error(error):
+            raise
+        raise OutputError(f"{shown(path)}: cannot be written: {explain(error)}") from None
 
 
 @contextmanager
@@ -22,19 +33,12 @@ def atomic_file(path: str, token: str, durable: bool = False) -> Iterator[Any]:
     """
     with (
         explained(path),
-        local.atomic_write(path, token, durable) if is_local(path) else _new_object(path, token) as stream,
+        local.atomic_write(path, token, durable) if is_local(path) else _new_object(path) as stream,
     ):
         yield stream
 
 
 @contextmanager
-def _new_object(path: str, token: str) -> Iterator[Any]:
-    temporary = temporary_name(path, token)
-    try:
-        with NewFile(temporary) as stream, compressing(path, stream) as compressed:
-            yield compressed
-        rename_object(temporary, path)
-    except BaseException:
-        with contextlib.suppress(Exception):  # the first error is the one to tell; remove_leftovers tries again
-            delete_file(temporary)
-        raise
+def _new_object(path: str) -> Iterator[Any]:
+    with new_object(path) as stream, compressing(path, stream) as compressed:
+        yield compressed

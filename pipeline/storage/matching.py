@@ -8,26 +8,20 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NoReturn
 
 from pipeline.errors import UsageError
 from pipeline.storage.compression import codec_of_name
-from pipeline.storage.files import (
-    InputFile,
-    check_file_system,
-    explain,
-    file_system,
-    is_io_error,
-    is_local,
-    list_objects,
-    shown,
-)
-from pipeline.storage.patterns import ANY_DEPTH, Part, has_magic, literal_prefix, parse, whole_expression
-from pipeline.storage.sidecars import is_left_out
+from pipeline.storage.files import InputFile, explain, is_io_error, is_local, shown
+from pipeline.storage.objects import check_object_path, store_of
+from pipeline.storage.patterns import ANY_DEPTH, Part, has_magic, is_left_out, literal_prefix, parse, whole_expression
 
 OnError = Callable[[UsageError], None]
 
+_REQUESTS = 32  # to a bucket at once
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
@@ -43,15 +37,36 @@ def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> 
       UsageError: a pattern matches nothing, or something that cannot be looked at, or a file of an unknown compression.
     """
     files: dict[str, InputFile] = {}
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        found = match_files(pattern, sidecars=sidecars)
+    folders: dict[str, str] = {}
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    for pattern, found in zip(patterns, _match_all(patterns, sidecars), strict=True):
         if not found:
             raise UsageError(f"{shown(pattern)}: {_why_nothing(pattern)}")
         for file in sorted(found):
-            files.setdefault(os.path.realpath(file.path) if is_local(file.path) else file.path, file)
+            files.setdefault(_real_path(file.path, folders) if is_local(file.path) else file.path, file)
     for file in files.values():
         codec_of_name(file.path)
     return sorted(files.values())
+
+
+def _real_path(path: str, folders: dict[str, str]) -> str:
+    """As os.path.realpath, which would look at all folders above a file anew. folders: real paths by path."""
+    folder, name = os.path.split(path)
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return os.path.join(folders[folder], name)
+
+
+def _match_all(patterns: list[str], sidecars: list[str] | None) -> Iterator[list[InputFile]]:
+    """What each pattern matches; several are asked for at once where each is a request to a bucket."""
+    match = partial(match_files, sidecars=sidecars)
+    if len(patterns) == 1 or all(map(is_local, patterns)):
+        yield from map(match, patterns)
+    else:
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            yield from pool.map(match, patterns)
 
 
 def match_files(
@@ -67,7 +82,6 @@ def match_files(
     paths of sidecar files that were left out. Raises:
       UsageError: also where the storage of a pattern is not known, or cannot be listed.
     """
-    check_file_system(pattern)
     found = _Walk(wanted, on_error).match(pattern) if is_local(pattern) else _match_objects(pattern)
     left_out = {file.path for file in found if is_left_out(file.path, pattern)}
     if sidecars is not None:
@@ -81,15 +95,11 @@ def _why_nothing(pattern: str) -> str:
             if any(entry.is_dir() for entry in entries if not entry.name.startswith(".")):
                 return f"holds no files, only folders: {shown(os.path.join(pattern, '**'))} takes the files below them"
         return "holds no files (hidden ones, with a leading dot, and sidecar files are left out)"
-    if not is_local(pattern) and not has_magic(pattern) and _has_objects(pattern):
-        return f"holds no files, only folders: {pattern.rstrip('/')}/** takes the files below them"
+    if not is_local(pattern) and not has_magic(pattern):
+        with contextlib.suppress(OSError):  # it was listed before without an error
+            if next(store_of(pattern).list(_folder(pattern)), None):
+                return f"holds no files, only folders: {_folder(pattern)}** takes the files below them"
     return "no such file, or nothing matches"
-
-
-def _has_objects(folder: str) -> bool:
-    with contextlib.suppress(Exception):  # it was listed before without an error
-        return bool(list_objects(f"{folder.rstrip('/')}/"))
-    return False
 
 
 class _Walk:
@@ -229,31 +239,29 @@ def _target(link: str) -> str:
 
 def _match_objects(pattern: str) -> list[InputFile]:
     """The objects that a pattern matches; UsageError where they cannot be listed."""
+    check_object_path(pattern)
+    expression, store = whole_expression(pattern), store_of(pattern)
     try:
         if not has_magic(pattern):
-            return _object(pattern) or _in_folder(list_objects(f"{pattern.rstrip('/')}/"), pattern)
-        listed = list_objects(literal_prefix(pattern))
-    except UsageError:
-        raise
+            found = None if pattern.endswith("/") else store.find(pattern)
+            return [found] if found else _in_folder(store.list(_folder(pattern)), pattern)
+        listed = list(store.list(literal_prefix(pattern)))
     except Exception as error:
-        if not (is_io_error(error) or isinstance(error, ValueError)):
+        if not is_io_error(error):
             raise
         raise UsageError(f"{pattern}: cannot be listed: {explain(error)}") from None
     literal = [file for file in listed if file.path == pattern]
-    if literal or any(file.path.startswith(f"{pattern.rstrip('/')}/") for file in listed):
+    if literal or any(file.path.startswith(_folder(pattern)) for file in listed):
         return literal or _in_folder(listed, pattern)
-    return [file for file in listed if whole_expression(pattern).fullmatch(file.path)]
+    return [file for file in listed if expression.fullmatch(file.path)]
 
 
-def _object(path: str) -> list[InputFile]:
-    system = file_system(path)
-    if path.endswith("/") or not system.exists(path):
-        return []
-    found = system.metadata(path)
-    return [InputFile(path, found.size_in_bytes, shown(path), int(found.last_updated_in_seconds or 0))]
+def _folder(pattern: str) -> str:
+    """The prefix of the objects below a folder. `d//` is another folder than `d/`: its name is empty."""
+    return pattern if pattern.endswith("/") else f"{pattern}/"
 
 
-def _in_folder(files: list[InputFile], folder: str) -> list[InputFile]:
-    prefix = f"{folder.rstrip('/')}/"
+def _in_folder(files: Iterable[InputFile], folder: str) -> list[InputFile]:
+    prefix = _folder(folder)
     names = ((file, file.path[len(prefix) :]) for file in files if file.path.startswith(prefix))
     return [file for file, name in names if "/" not in name and not name.startswith(".")]

@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.storage.files import check_file_system, explain, is_io_error, is_local, shown
+from pipeline.storage.files import explain, is_io_error, is_local, shown
 from pipeline.storage.local import earlier_file, resolve_output, temporary_path
 from pipeline.storage.locks import create_locked, new_token
+from pipeline.storage.objects import check_object_path
 
 
 def is_same(one: str, other: str) -> bool:
@@ -28,7 +29,7 @@ def check_writable(path: str) -> bool:
     if not path:
         raise UsageError("cannot be written: the name is empty")
     if not is_local(path):
-        check_file_system(path)
+        check_object_path(path)
     if path.endswith("/"):
         raise UsageError(f"{shown(path)}: cannot be written: it is a folder, not a file")
     try:
@@ -85,5 +86,5 @@ def check_folder(path: str) -> None:
         except OSError as error:
             raise UsageError(f"{shown(path)}: cannot be written: {error.strerror}") from None
     else:
-        check_file_system(path)
+        check_object_path(path)
     check_writable(f"{path.rstrip('/')}/probe")

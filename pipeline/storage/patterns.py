@@ -1,9 +1,11 @@
 """Patterns of paths, with one meaning on disk and in buckets. Pure text: no file system is asked here.
 
 `*`, `?` and `[...]` match within one name, `**` as a whole name matches any number of folders, also none. A name with a
-leading dot is hidden: only a part of the pattern that itself begins with a dot matches it, and `**` passes it by.
+leading dot is hidden: only a part of the pattern that itself begins with a dot matches it, and `**` passes it by. In
+buckets a folder's name may be empty (`d//x`): `*` and `**` match that too.
 """
 
+import posixpath
 import re
 from functools import cache
 from typing import Union
@@ -12,7 +14,16 @@ from pipeline.errors import UsageError
 
 ANY_DEPTH = "**"
 _MAGIC = re.compile(r"[*?\[]")
-_NOT_HIDDEN = r"(?!\.)(?=[^/])"  # nor empty
+_NO_DOT, _NOT_EMPTY = r"(?!\.)", r"(?=[^/])"
+
+_SIDECARS = (
+    ("_", re.compile(r"_SUCCESS|_metadata|_common_metadata|_(committed|started)_.*")),  # Spark, Hadoop, Databricks
+    (".crc", re.compile(r".*\.crc", re.IGNORECASE)),  # Hadoop
+    (".ini", re.compile(r"desktop\.ini", re.IGNORECASE)),  # Windows
+    (".db", re.compile(r"Thumbs\.db", re.IGNORECASE)),
+    ("Zone.Identifier", re.compile(r".*:Zone\.Identifier")),
+)
+"""Files that other tools leave beside data, and what a glob must begin or end with to name them."""
 
 Part = Union[str, re.Pattern[str]]
 """One name of a pattern: a literal, ANY_DEPTH, or an expression that the whole name must match."""
@@ -52,12 +63,12 @@ def parse(pattern: str) -> list[Part]:
 def whole_expression(pattern: str) -> re.Pattern[str]:
     """The regular expression that a whole path must match. Raises UsageError as parse."""
     *folders, last = parse(pattern)
-    text = "".join(_any_depth() if part == ANY_DEPTH else f"{_source(part)}/" for part in folders)
-    return re.compile(text + _source(last))
+    return re.compile("".join(map(_folder_source, folders)) + _source(last))
 
 
-def _any_depth() -> str:
-    return f"(?:{_NOT_HIDDEN}[^/]+/)*"
+def _folder_source(part: Part) -> str:
+    """A folder's name and its slash; the name may be empty."""
+    return rf"(?:{_NO_DOT}[^/]*/)*" if part == ANY_DEPTH else f"{_source(part).replace(_NOT_EMPTY, '', 1)}/"
 
 
 def _source(part: Part) -> str:
@@ -66,7 +77,7 @@ def _source(part: Part) -> str:
 
 def _expression(name: str) -> str:
     """The regular expression of one name between slashes that has special characters."""
-    text, at = "" if name.startswith(".") else _NOT_HIDDEN, 0
+    text, at = "" if name.startswith(".") else _NO_DOT + _NOT_EMPTY, 0
     while at < len(name):
         char, end = name[at], name.find("]", at + (3 if name[at + 1 : at + 2] == "!" else 2))
         if char == "[" and end > 0:
@@ -82,3 +93,15 @@ def _bracket(inside: str) -> str:
     negated = inside[0] == "!"
     inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", inside[1:] if negated else inside)
     return f"(?!/)[{'^' if negated else ''}{inside}]"
+
+
+def is_left_out(path: str, pattern: str) -> bool:
+    """Returns whether a path that a pattern matches is a sidecar file that the pattern does not name."""
+    name, last = posixpath.basename(path), posixpath.basename(pattern)
+    if name == last:
+        return False
+    return any(
+        sidecar.fullmatch(name)
+        and not (has_magic(last) and (last.startswith(text) or last.lower().endswith(text.lower())))
+        for text, sidecar in _SIDECARS
+    )

@@ -37,7 +37,7 @@ from pipeline.stream.watch import WatchFiles, poll_seconds
 from pipeline.transforms.count import CountHours, HourTables, ScaleImpressions
 from pipeline.transforms.decode import REJECTS
 from pipeline.transforms.deduplicate import DropStreamDuplicates
-from pipeline.transforms.read import ReadBlocks
+from pipeline.transforms.read import GroupFiles, ReadBlocks
 
 _HELD_BYTES = 64 * 1024 * 1024  # of ids, by a bundle
 _NO_EARLIER: dict[str, Any] = defaultdict(lambda: None)
@@ -266,4 +266,4 @@ class ReadStream(beam.PTransform):  # type: ignore[misc]
             topic = ReadTopic(job.subscription, job.timestamp_attribute, job.id_attribute, job.late_at_once)
             return pipeline | "Topic" >> topic
         files = pipeline | "Files" >> WatchFiles(job.patterns, poll_seconds(job.patterns, job.early_firing_seconds))
-        return files | "Read" >> ReadBlocks(keep_broken=True)
+        return files | "Group" >> GroupFiles() | "Read" >> ReadBlocks(keep_broken=True)

@@ -24,7 +24,8 @@ from pipeline.engine.prism import SinkDoFn
 from pipeline.engine.spill import in_global_window
 from pipeline.model.events import Reject
 from pipeline.storage.atomic import atomic_file
-from pipeline.storage.files import delete_file, is_local, shown
+from pipeline.storage.files import is_local, shown
+from pipeline.storage.objects import delete_file
 from pipeline.transforms.format import reject_lines
 
 _LARGE_BYTES, _LARGE = 256 * 1024, "large"

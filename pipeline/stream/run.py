@@ -20,7 +20,6 @@ from pipeline.errors import MismatchError, StoppedError, UsageError
 from pipeline.model.tally import Summary, check_balance, check_counts
 from pipeline.storage import locks
 from pipeline.storage.files import is_local, shown
-from pipeline.storage.temporary import held_folders
 from pipeline.stream.graph import HourlyStream, ReadStream
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import kept
@@ -39,7 +38,7 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
     """
     with (
         _alone(filter(is_local, job.outputs)),
-        held_folders(job.outputs, job.token),
+        locks.held(filter(is_local, job.outputs), job.token),
         kept(job.output, job.settings, job.resume) if is_local(job.output) else contextlib.nullcontext(),
         rejects_written(job),
     ):

@@ -1,4 +1,4 @@
-"""The list of unique ids as a file on this machine: ids wait in temporary files, and are merged as they are written."""
+"""The list of unique ids as a file: ids wait in temporary files, and are merged as they are written."""
 
 import dataclasses
 from collections import defaultdict
@@ -45,18 +45,27 @@ class WriteIds(beam.PTransform):  # type: ignore[misc]
     """Writes each id once, a line each: PCollection[Batch] -> PCollection[str], the file's path once it is there.
 
     One worker merges, in threads, and writes: of 10 M ids the lines take a third of a second to go through files of
-    their own. Global window. path: on this machine or where all workers see it. token: the run's, of temporary files
-    that `temporary.remove_leftovers` removes. tables: what counts the same events; where it fails, nothing is written.
-    Raises MismatchError where the ids are not those of all events that tables count.
+    their own. Global window.
+
+    Args:
+      path: the file.
+      token: the run's, of temporary files that `spill.remove_leftovers` removes.
+      tables: what counts the same events; where it fails, nothing is written.
+      partitions: of ids, a power of two.
+      spill: ids wait in temporary files beside this path, which all workers see; by default beside the file.
+
+    Raises:
+      MismatchError: the ids are not those of all events that tables count.
     """
 
     path: str
     token: str
     tables: beam.PCollection[Table]
     partitions: int = PARTITIONS
+    spill: str | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[str]:
-        pieces = by_partition(partition_ids(batches, self.partitions), (self.path, self.token))
+        pieces = by_partition(partition_ids(batches, self.partitions), (self.spill or self.path, self.token))
         sides = (beam.pvalue.AsIter(pieces), beam.pvalue.AsIter(self.tables))
         publish = beam.ParDo(_Publish(self.path, self.token, self.partitions), *sides).with_output_types(str)
         return batches.pipeline | "Once" >> beam.Impulse() | "Merge and publish" >> publish

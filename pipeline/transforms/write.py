@@ -1,9 +1,7 @@
-"""Sinks: one file under its exact name, whole or not at all, on any Beam file system.
+"""Sinks: one file under its exact name, whole or not at all, on this machine or in a bucket.
 
-A file is put together from pieces that workers made in parallel. Large ones wait in temporary files beside the target;
-then one worker joins them in order under a temporary name and renames it. In a bucket too, where a rename is a copy by
-the service and a deletion: an upload that breaks off may still be completed by its client, under the name it has.
-`temporary.remove_leftovers` removes all of a run.
+A file is put together from pieces that workers made in parallel. Large ones wait in temporary files; then one worker
+joins them in order. `spill.remove_leftovers` removes all of a run.
 """
 
 import dataclasses
@@ -14,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.engine import progress
-from pipeline.engine.spill import Spill, Stored, fetch, size_of
+from pipeline.engine.spill import Spill, Stored, fetch_each, size_of
 from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import shown
 from pipeline.transforms.format import Piece
@@ -32,8 +30,7 @@ class _PublishAll(beam.DoFn):  # type: ignore[misc]
         if self._check:
             self._check([(place, size_of(stored)) for place, stored in ordered], chain(*after))
         with atomic_file(self._path, self._token) as stream:
-            for _, stored in ordered:
-                piece = fetch(stored)
+            for piece in fetch_each(stored for _, stored in ordered):
                 stream.write(piece)
                 progress.add(progress.WRITING, len(piece))
         yield shown(self._path)
@@ -53,18 +50,24 @@ class _PublishOne(beam.DoFn):  # type: ignore[misc]
 class WriteFile(beam.PTransform):  # type: ignore[misc]
     """Writes one file from many pieces: PCollection[Piece] -> PCollection[str], its path once it is there.
 
-    Pieces are (place in the order, bytes); without pieces the file is empty. token: the run's. after: a PCollection
-    that must be there first; where it fails, nothing is written. check: of the pieces, before they are written. A retry
-    writes the same file again.
+    Pieces are (place in the order, bytes); without pieces the file is empty. A retry writes the same file again.
+
+    Args:
+      path: the file.
+      token: the run's.
+      after: a PCollection that must be there first; where it fails, nothing is written.
+      check: of the pieces, before they are written.
+      spill: large pieces wait in temporary files beside this path; by default beside the file.
     """
 
     path: str
     token: str
     after: beam.PCollection[Any] | None = None
     check: Check | None = None
+    spill: str | None = None
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
-        spill = beam.ParDo(Spill(self.path, self.token)).with_output_types(tuple[Any, Stored])
+        spill = beam.ParDo(Spill(self.spill or self.path, self.token)).with_output_types(tuple[Any, Stored])
         side_inputs = [beam.pvalue.AsIter(pieces | "Spill pieces" >> spill)]
         side_inputs += [beam.pvalue.AsIter(self.after)] if self.after else []
         publish = beam.ParDo(_PublishAll(self.path, self.token, self.check), *side_inputs).with_output_types(str)

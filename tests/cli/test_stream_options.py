@@ -225,7 +225,7 @@ def test_buckets_of_a_stream_are_checked_as_those_of_a_batch(
 
 
 def test_a_bucket_that_is_watched_is_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.cli.stream_options.check_file_system", lambda path: None)
+    monkeypatch.setattr("pipeline.cli.stream_options.check_object_path", lambda path: None)
     for pattern in ("gs://b/in", "gs://b/in/", "gs://b/in/*.jsonl"):
         options = parse_options(["--streaming", "--input", pattern, "--output", "gs://b/in/"])
         with pytest.raises(UsageError, match="gs://b/in/ is watched as an input and an output"):

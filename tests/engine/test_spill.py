@@ -15,7 +15,6 @@ from pipeline.engine import spill as spilling
 from pipeline.engine.runners import beam_options
 from pipeline.engine.spill import Spill, Stored, fetch
 from pipeline.errors import RejectsError
-from pipeline.storage import temporary
 from pipeline.storage.matching import find_files
 
 PAIRS = [(k % 7, b"%d," % k * (k + 1)) for k in range(100)]
@@ -47,7 +46,7 @@ def test_values_come_back_whole(tmp_path: Path, held: int, inline: int, in_files
     names = [path.name for path in tmp_path.iterdir()]
     assert all(name.startswith(".out.token-") for name in names)
     assert len(names) in (in_files or {0})
-    temporary.remove_leftovers(str(tmp_path / "out"), "token")
+    spilling.remove_leftovers(str(tmp_path / "out"), "token")
     assert not list(tmp_path.iterdir())
 
 

@@ -59,10 +59,10 @@ class Storage:
         self.environment = {"STORAGE_EMULATOR_HOST": url, "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
         self.options = ("--project=lab-project",)
 
-    def put(self, name: str, data: bytes) -> str:
+    def put(self, name: str, data: bytes, encoding: str = "") -> str:
         """Writes an object; its path."""
         path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={urllib.parse.quote(name, safe='')}"
-        self._call("POST", path, data)
+        self._call("POST", f"{path}&contentEncoding={encoding}", data)
         return f"gs://{BUCKET}/{name}"
 
     def get(self, name: str) -> bytes:
@@ -73,6 +73,11 @@ class Storage:
         """The names of all objects, hidden ones too."""
         found = json.loads(self._call("GET", f"/storage/v1/b/{BUCKET}/o?prefix={urllib.parse.quote(prefix)}"))
         return sorted(item["name"] for item in found.get("items", []))
+
+    def requests(self) -> tuple[list[str], int]:
+        """The requests since the last call, and how many there were at once."""
+        found = json.loads(self._call("GET", "/log"))
+        return found["log"], found["at_once"]
 
     def _call(self, method: str, path: str, data: bytes | None = None) -> bytes:
         request = urllib.request.Request(self.url + path, data, method=method)
@@ -110,7 +115,8 @@ class S3Server:
 
     scheme = "s3"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, application: FaultyS3) -> None:
+        self._application = application
         self.options = (
             f"--s3_endpoint_url={url}",
             "--s3_access_key_id=anything",
@@ -124,14 +130,21 @@ class S3Server:
         for name in self.names():  # moto keeps the objects of all servers of a process together
             self._client.delete_object(Bucket=BUCKET, Key=name)
 
-    def put(self, name: str, data: bytes) -> str:
+    def put(self, name: str, data: bytes, encoding: str = "") -> str:
         """Writes an object; its path."""
-        self._client.put_object(Bucket=BUCKET, Key=name, Body=data)
+        more = {"ContentEncoding": encoding} if encoding else {}
+        self._client.put_object(Bucket=BUCKET, Key=name, Body=data, **more)
         return f"s3://{BUCKET}/{name}"
 
     def get(self, name: str) -> bytes:
         """An object's bytes."""
         return bytes(self._client.get_object(Bucket=BUCKET, Key=name)["Body"].read())
+
+    def requests(self) -> tuple[list[str], int]:
+        """The requests since the last call, and how many there were at once."""
+        found = self._application.log, self._application.at_once
+        self._application.log, self._application.at_once = [], 0
+        return found
 
     def names(self, prefix: str = "") -> list[str]:
         """The names of all objects, hidden ones too."""
@@ -146,7 +159,7 @@ def s3_server(*faults: str) -> Iterator[S3Server]:
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        store = S3Server(f"http://127.0.0.1:{server.server_port}")
+        store = S3Server(f"http://127.0.0.1:{server.server_port}", application)
         application.arm(*faults)
         yield store
     finally:

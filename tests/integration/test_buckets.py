@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.integration.documents import events, ids_of, report_of
@@ -28,6 +30,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(request: pytest.FixtureRequest, folder: Path) -> Iterator[Store]:
     with bucket_server(request.param, folder) as server:
         yield server
+
+
+def parquet_of(data: list[dict[str, Any]]) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(data), sink, row_group_size=20_000, compression="none")
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def run(store: Store, *arguments: str) -> Any:
@@ -103,13 +111,16 @@ def test_many_small_objects(store: Store, capsys: pytest.CaptureFixture[str]) ->
         print(f"\n{len(documents)} objects on {store.scheme}://: {time.monotonic() - start:.1f} s")
 
 
-@pytest.mark.parametrize("output", [False, True])
-def test_a_bucket_that_is_not_there_is_wrong_usage(store: Store, output: bool) -> None:
+@pytest.mark.parametrize(("output", "status"), [(False, 2), (True, 1)])
+@pytest.mark.parametrize("name", ["r.csv", "in/*"])
+def test_a_bucket_that_is_not_there_is_named(store: Store, output: bool, status: int, name: str) -> None:
+    """An input's before the run; an output's when it is written, since no bucket is asked before."""
     path = store.put("usage/a.jsonl", json_lines(events(1)))
-    missing = f"{store.scheme}://missing/r.csv"
+    missing = f"{store.scheme}://missing/{name}"
     done = run(store, "--input", path if output else missing, "--output", missing if output else "r.csv")
-    assert done.returncode == 2
-    assert f"{store.scheme}://missing/" in done.stderr
+    assert done.returncode == status
+    assert f"{missing}: cannot be {'written' if output else 'listed'}: " in done.stderr
+    assert "there is no such bucket" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -181,10 +192,8 @@ def test_deletion_takes_no_path_for_a_pattern(store: Store) -> None:
     for name in ("?", "a", "[ab]", "*"):
         store.put(f"delete/{name}", b"x")
     here = [f"delete/{name}" for name in ("*", "?", "[ab]", "a")]
-    script = (
-        "import sys; from pipeline.engine.runners import beam_options; from pipeline.storage.files import delete_file; "
-    )
-    script += "beam_options(sys.argv[2:]); delete_file(sys.argv[1])"
+    script = "import sys; from pipeline.engine.runners import beam_options as set_options; set_options(sys.argv[2:]); "
+    script += "from pipeline.storage.objects import delete_file; delete_file(sys.argv[1])"
     for name in ("*", "?", "[ab]"):
         path = f"{store.scheme}://{BUCKET}/delete/{name}"
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **store.environment}
@@ -193,8 +202,11 @@ def test_deletion_takes_no_path_for_a_pattern(store: Store) -> None:
         assert store.names("delete/") == here
 
 
+NO_RANGES = {"s3": ("--no_ranges", "1"), "gs": ("--no_ranges",)}
+
 FAULTS = {
     "503 for every fourth request": ("--unavailable", "4"),
+    "429 for every fourth request": ("--too_many", "4"),
     "every other upload is cut": ("--cut_writes", "2"),
 }
 
@@ -232,20 +244,104 @@ def test_when_downloads_are_cut_the_report_is_right_or_the_run_says_so(every: st
 
 
 @schemes
-@pytest.mark.parametrize("fault", ["delete", "truncate"])
-@pytest.mark.parametrize("name", ["in/a.jsonl", "in/a.json", "in/a.jsonl.gz"])
+@pytest.mark.parametrize("fault", ["delete", "truncate", "replace"])
+@pytest.mark.parametrize("name", ["in/a.jsonl", "in/a.json", "in/a.jsonl.gz", "in/a.parquet"])
 def test_an_object_that_changes_after_it_was_listed_is_named(
     fault: str, name: str, scheme: str, tmp_path: Path
 ) -> None:
     data = events(2000)
     content = json.dumps(data).encode() if name.endswith(".json") else json_lines(data)
     content = gzip.compress(content) if name.endswith(".gz") else content
+    content = parquet_of(data) if name.endswith(".parquet") else content
     with bucket_server(scheme, tmp_path, f"--{fault}_listed", f"{BUCKET}/{name}") as store:
         store.put(name, content)
         store.put("in/b.jsonl", json_lines(events(10)))
         root = f"{scheme}://{BUCKET}"
         done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/r.csv")
         assert done.returncode == 1
-        assert done.stderr.startswith(f"error: {root}/{name}: "), done.stderr
-        assert done.stderr.count("\n") == 1
-        assert "r.csv" not in " ".join(store.names())
+        assert done.stderr == f"error: {root}/{name}: was replaced or deleted since it was listed\n"
+        assert store.names() == ["in/b.jsonl"] if fault == "delete" else [name, "in/b.jsonl"]
+
+
+@schemes
+@pytest.mark.parametrize("name", ["in/a.jsonl", "in/a.json", "in/a.jsonl.gz", "in/a.parquet"])
+def test_an_object_that_is_replaced_between_two_reads_is_named(name: str, scheme: str, tmp_path: Path) -> None:
+    data = events(60_000, id_length=100)
+    content = json.dumps(data).encode() if name.endswith(".json") else json_lines(data)
+    content = gzip.compress(content, 0) if name.endswith(".gz") else content
+    content = parquet_of(data) if name.endswith(".parquet") else content
+    with bucket_server(scheme, tmp_path, "--replace_read", f"{BUCKET}/{name}") as store:
+        store.put(name, content)
+        root = f"{scheme}://{BUCKET}"
+        done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/r.csv")
+        assert (done.returncode, store.names()) == (1, [name]), done.stderr
+        assert done.stderr == f"error: {root}/{name}: was replaced or deleted since it was listed\n"
+
+
+@schemes
+def test_objects_are_read_and_written_with_one_request_each(scheme: str, tmp_path: Path) -> None:
+    """One listing, a download an object, several at once, and an upload an output; nothing else is asked for."""
+    documents = [json_lines(events(20, seed)) for seed in range(60)]
+    with bucket_server(scheme, tmp_path, "--delay_ms", "30") as store:
+        for number, document in enumerate(documents):
+            store.put(f"in/{number}.jsonl", document)
+        root = f"{scheme}://{BUCKET}"
+        store.requests()
+        outputs = ("--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt", "--chart_output", f"{root}/r.html")
+        done = run(store, "--input", f"{root}/in/*", *outputs)
+        log, at_once = store.requests()
+        assert done.returncode == 0, done.stderr
+        assert store.get("r.csv").decode() == report_of(*documents)
+        assert len(log) <= 1.2 * len(documents)
+        assert at_once > 4
+        assert not [request for request in log if request.startswith(("DELETE", "HEAD"))]
+
+
+@schemes
+@pytest.mark.parametrize("count", [500, 60_000])
+def test_a_server_that_ignores_ranges_gives_no_wrong_report(count: int, scheme: str, tmp_path: Path) -> None:
+    lines = json_lines(events(count, id_length=100))
+    with bucket_server(scheme, tmp_path, *NO_RANGES[scheme]) as store:
+        path = store.put("in/a.jsonl", lines)
+        done = run(store, "--input", path, "--output", "-")
+        if count == 500:
+            assert (done.returncode, done.stdout) == (0, report_of(lines))
+        else:
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert done.stderr.startswith(f"error: {path}: cannot be read: the server sends "), done.stderr
+
+
+@schemes
+def test_outputs_need_the_right_to_create_alone(scheme: str, tmp_path: Path) -> None:
+    """And leave nothing else, whether the run succeeds or fails."""
+    lines = json_lines(events(30_000, id_length=400))
+    with bucket_server(scheme, tmp_path, "--create_only", f"{BUCKET}/out/") as store:
+        path, bad = store.put("in/a.jsonl", lines), store.put("in/bad.jsonl", b"{}\n")
+        out = f"{scheme}://{BUCKET}/out"
+        outputs = ("--output", f"{out}/r.csv", "--ids_output", f"{out}/ids.txt", "--rejects_output", f"{out}/x.jsonl")
+        done = run(store, "--input", path, *outputs, "--deduplicate")
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+        assert store.names("in") == ["in/a.jsonl", "in/bad.jsonl"]
+        log, _ = store.requests()
+        assert sum(request.startswith(("PUT", "POST")) for request in log) >= 3
+        assert not [request for request in log if request.startswith("DELETE")]
+        named = [request for request in log if "out/" in request.replace("%2F", "/")]
+        assert {request.split(" ")[0] for request in named} <= {"PUT", "POST"}
+        done = run(store, "--input", bad, *outputs[:4])
+        assert (done.returncode, "rejected" in done.stderr) == (1, True)
+        log, _ = store.requests()
+        assert not [request for request in log if "out/" in request.replace("%2F", "/")]
+
+
+@schemes
+def test_an_object_with_a_content_encoding_is_read_as_what_it_is(scheme: str, tmp_path: Path) -> None:
+    small, large = json_lines(events(100)), json_lines(events(60_000, id_length=100))
+    with bucket_server(scheme, tmp_path) as store:
+        store.put("in/small.jsonl", gzip.compress(small), encoding="gzip")
+        store.put("in/large.jsonl", gzip.compress(large, 0), encoding="gzip")
+        store.put("in/named.jsonl.gz", gzip.compress(small), encoding="gzip")
+        done = run(store, "--input", f"{scheme}://{BUCKET}/in", "--output", "-")
+        assert (done.returncode, done.stdout) == (0, report_of(small, large, small)), done.stderr
+        store.put("in/odd.jsonl", gzip.compress(small))
+        done = run(store, "--input", f"{scheme}://{BUCKET}/in", "--output", "-")
+        assert (done.returncode, "its name says JSON, but it looks like gzip" in done.stderr) == (1, True)

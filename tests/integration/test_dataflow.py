@@ -68,6 +68,8 @@ def stage(storage: Storage, name: str, *arguments: str) -> Staged:
     done = job(*BASE, temp, target, *arguments, *storage.options, **storage.environment)
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(f"template in {ROOT_URL}/{name}/template\n")
+    assert all(line.startswith(("WARNING: ", "template in ")) for line in done.stderr.splitlines()), done.stderr
+    assert done.stdout == ""
     files = {found.rsplit("/", 1)[-1]: storage.get(found) for found in storage.names(f"{name}/")}
     assert set(files) == {"template", "pipeline.pb", "workflow.tar.gz", "submission_environment_dependencies.txt"}
     pipeline = api.Pipeline.FromString(files["pipeline.pb"])
@@ -125,7 +127,8 @@ def test_the_stream_graph(stream: Staged) -> None:
 def test_the_package_holds_what_workers_need_and_nothing_else(batch: Staged) -> None:
     with tarfile.open(fileobj=io.BytesIO(batch.package)) as package:
         names = {name.split("/", 1)[1] for name in package.getnames() if "/" in name}
-    files = [path for path in (ROOT / "pipeline").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [path for path in (ROOT / "pipeline").rglob("*") if path.is_file()]
+    files = [path for path in files if not {"__pycache__", "page"}.intersection(path.parts)]
     modules = {str(path.relative_to(ROOT)) for path in files}
     folders = {str(path.parent.relative_to(ROOT)) for path in files}
     metadata = {name for name in names if "egg-info" in name}
@@ -256,6 +259,8 @@ def test_a_dry_run_of_messages_needs_no_network() -> None:
         (("--input=tests/a.jsonl", f"--output={ROOT_URL}/r.csv"), "tests/a.jsonl is on this machine"),
         ((f"--input={ROOT_URL}/in/*", "--output=r.csv"), "r.csv is on this machine"),
         ((f"--input={ROOT_URL}/in/*", f"--output={ROOT_URL}/r.csv", "--temp_location="), "--temp_location is missing"),
+        ((*BATCH, "--temp_location=tmp"), "--temp_location tmp is on this machine"),
+        ((*BATCH, "--staging_location=/tmp"), "--staging_location /tmp is on this machine"),
     ],
 )
 def test_what_no_worker_can_do_is_wrong_usage(

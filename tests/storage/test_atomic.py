@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.errors import OutputError
-from pipeline.storage import atomic
 from pipeline.storage.atomic import atomic_file
 from pipeline.storage.locks import new_token
-from tests.memory_bucket import OBJECTS
+from tests.memory_bucket import OBJECTS, MemoryBucket
 
 PATH = "mem://bucket/out/r.csv"
 
@@ -58,10 +57,9 @@ def test_what_fails_leaves_the_earlier_object_alone(error: type[BaseException]) 
 
 
 def test_a_bucket_that_fails_is_told_by_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(atomic, "rename_object", refuse)
-    monkeypatch.setattr(atomic, "delete_file", refuse)
+    monkeypatch.setattr(MemoryBucket, "create", refuse)
     with pytest.raises(OutputError, match=f"{PATH}: cannot be written: Permission denied"), atomic_file(PATH, "0" * 32):
         pass

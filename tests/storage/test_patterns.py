@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.storage import matching
-from pipeline.storage.files import InputFile
 from pipeline.storage.matching import match_files
 from pipeline.storage.patterns import literal_prefix, parse, whole_expression
+from tests import memory_bucket
 
 MATCHES = [
     ("a.json", ["a.json"], ["b.json", "a-json", "x/a.json"]),
@@ -94,13 +93,9 @@ def test_a_walk_finds_what_the_expression_matches(
 
 def in_a_bucket(names: set[str], pattern: str) -> set[str]:
     """What a pattern finds in a bucket of objects with these names."""
-    objects = [InputFile(f"gs://bucket/{name}", 0, name) for name in sorted(names)]
-    with (
-        mock.patch.object(matching, "check_file_system"),
-        mock.patch.object(matching, "list_objects", lambda prefix: [o for o in objects if o.path.startswith(prefix)]),
-        mock.patch.object(matching, "_object", lambda path: [o for o in objects if o.path == path]),
-    ):
-        return {file.path.removeprefix("gs://bucket/") for file in match_files(f"gs://bucket/{pattern}")}
+    objects = {f"mem://bucket/{name}": b"" for name in names}
+    with mock.patch.dict(memory_bucket.OBJECTS, objects, clear=True):
+        return {file.path.removeprefix("mem://bucket/") for file in match_files(f"mem://bucket/{pattern}")}
 
 
 @settings(max_examples=400)
@@ -116,6 +111,24 @@ def test_a_disk_and_a_bucket_agree(
         return
     on_disk = {os.path.relpath(file.path, folder) for file in match_files(f"{folder}/{pattern}{end}")}
     assert on_disk == in_a_bucket(made, pattern + end)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("d/**", ["d//y", "d/x", "d/z//w"]),
+        ("d/**/w", ["d/z//w"]),
+        ("d/*/y", ["d//y"]),
+        ("d/*", ["d/x"]),
+        ("d/", ["d/x"]),
+        ("d", ["d/x"]),
+        ("d//", ["d//y"]),
+        ("d//**", ["d//y"]),
+        ("d/z/", []),
+    ],
+)
+def test_a_folder_in_a_bucket_may_have_an_empty_name(pattern: str, found: list[str]) -> None:
+    assert sorted(in_a_bucket({"d/x", "d//y", "d/z//w", "e//y"}, pattern)) == found
 
 
 @pytest.mark.parametrize("end", ["", "/"])

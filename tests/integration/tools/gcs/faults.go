@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,25 +10,37 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fsouza/fake-gcs-server/fakestorage"
 )
 
 // faults are what goes wrong: zero and empty values are no fault.
 type faults struct {
-	unavailable, cutReads, cutWrites int
-	remove, truncate                 string
+	unavailable, tooMany, cutReads, cutWrites int
+	remove, truncate, replace, replaceRead    string
+	createOnly                                string
+	noRanges                                  bool
+	delay                                     time.Duration
 
-	requests, reads, writes atomic.Int64
-	change                  sync.Once
+	requests, limited, reads, writes atomic.Int64
+	change                           sync.Once
 }
 
 // wrap puts the faults before a handler of storage.
 func (f *faults) wrap(storage *fakestorage.Server, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(f.delay)
+		if f.noRanges {
+			r.Header.Del("Range")
+		}
 		switch {
 		case due(&f.requests, f.unavailable):
 			http.Error(w, "try again", http.StatusServiceUnavailable)
+		case due(&f.limited, f.tooMany):
+			http.Error(w, "slow down", http.StatusTooManyRequests)
+		case f.createOnly != "" && strings.HasPrefix(named(r), f.createOnly) && !strings.HasPrefix(r.URL.Path, "/upload/"):
+			http.Error(w, "denied", http.StatusForbidden)
 		case isRead(r) && due(&f.reads, f.cutReads):
 			next.ServeHTTP(&cutWriter{ResponseWriter: w}, r)
 		case isWrite(r) && due(&f.writes, f.cutWrites):
@@ -37,9 +50,19 @@ func (f *faults) wrap(storage *fakestorage.Server, next http.Handler) http.Handl
 			next.ServeHTTP(w, r)
 		}
 		if isList(r) {
-			f.changeListed(storage, r.URL.Query().Get("prefix"), next)
+			f.changeNamed(storage, f.remove+f.truncate+f.replace, r.URL.Query().Get("prefix"), next)
+		}
+		if isRead(r) && f.replaceRead != "" && named(r) == f.replaceRead {
+			f.changeNamed(storage, f.replaceRead, "", next)
 		}
 	})
+}
+
+// named is BUCKET/OBJECT of a request, or BUCKET/PREFIX of a listing.
+func named(r *http.Request) string {
+	_, path, _ := strings.Cut(r.URL.Path, "/b/")
+	bucket, name, _ := strings.Cut(path, "/o")
+	return bucket + "/" + strings.TrimPrefix(name, "/") + r.URL.Query().Get("prefix") + r.URL.Query().Get("name")
 }
 
 // due counts a request and says whether it is an Nth one.
@@ -59,9 +82,8 @@ func isList(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/storage/v1/b/") && strings.HasSuffix(r.URL.Path, "/o")
 }
 
-// changeListed does once what --delete_listed and --truncate_listed ask for, when their object was among those listed.
-func (f *faults) changeListed(storage *fakestorage.Server, prefix string, next http.Handler) {
-	path := f.remove + f.truncate
+// changeNamed does once what the flags ask for with an object, if it is below a prefix.
+func (f *faults) changeNamed(storage *fakestorage.Server, path, prefix string, next http.Handler) {
 	bucket, name, found := strings.Cut(path, "/")
 	if !found || !strings.HasPrefix(name, prefix) {
 		return
@@ -72,14 +94,51 @@ func (f *faults) changeListed(storage *fakestorage.Server, prefix string, next h
 }
 
 func (f *faults) changeObject(storage *fakestorage.Server, object fakestorage.Object, next http.Handler) {
-	if f.truncate != "" {
-		object.Content = object.Content[:len(object.Content)/2]
-		object.Crc32c, object.Md5Hash = "", ""
-		storage.CreateObject(object)
+	if f.remove != "" {
+		path := "/storage/v1/b/" + object.BucketName + "/o/" + url.PathEscape(object.Name)
+		next.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodDelete, path, nil))
 		return
 	}
-	path := "/storage/v1/b/" + object.BucketName + "/o/" + url.PathEscape(object.Name)
-	next.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodDelete, path, nil))
+	if f.truncate != "" {
+		object.Content = object.Content[:len(object.Content)/2]
+	} else {
+		object.Content = append(object.Content, object.Content...)
+	}
+	object.Crc32c, object.Md5Hash, object.Generation = "", "", 0
+	storage.CreateObject(object)
+}
+
+// requestLog counts requests to storage; GET /log tells and forgets them.
+type requestLog struct {
+	lock   sync.Mutex
+	now    int
+	Log    []string `json:"log"`
+	AtOnce int      `json:"at_once"`
+}
+
+func (l *requestLog) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.add(r.Method+" "+r.URL.RequestURI(), 1)
+		defer l.add("", -1)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (l *requestLog) add(request string, change int) {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	if request != "" {
+		l.Log = append(l.Log, request)
+	}
+	l.now += change
+	l.AtOnce = max(l.AtOnce, l.now)
+}
+
+func (l *requestLog) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	_ = json.NewEncoder(w).Encode(l)
+	l.Log, l.AtOnce = []string{}, 0
 }
 
 // cutWriter sends half of a body, then closes the connection.

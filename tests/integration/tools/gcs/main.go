@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/fsouza/fake-gcs-server/fakestorage"
 )
@@ -26,7 +27,14 @@ func main() {
 	flag.IntVar(&faults.cutWrites, "cut_writes", 0, "cut the connection in the middle of every Nth upload")
 	flag.StringVar(&faults.remove, "delete_listed", "", "BUCKET/OBJECT to delete once it was listed")
 	flag.StringVar(&faults.truncate, "truncate_listed", "", "BUCKET/OBJECT to cut to half its size once it was listed")
+	flag.StringVar(&faults.replace, "replace_listed", "", "BUCKET/OBJECT to replace by twice its content once it was listed")
+	flag.StringVar(&faults.replaceRead, "replace_read", "", "BUCKET/OBJECT to replace by twice its content once it was read")
+	flag.IntVar(&faults.tooMany, "too_many", 0, "answer every Nth request with 429")
+	flag.BoolVar(&faults.noRanges, "no_ranges", false, "answer a range with the whole object")
+	flag.StringVar(&faults.createOnly, "create_only", "", "BUCKET/PREFIX below which objects can be created, all else is denied")
+	milliseconds := flag.Int("delay_ms", 0, "let each request wait")
 	flag.Parse()
+	faults.delay = time.Duration(*milliseconds) * time.Millisecond
 
 	listener, err := net.Listen("tcp", *address)
 	if err != nil {
@@ -42,7 +50,9 @@ func main() {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, token)
 	})
-	mux.Handle("/", faults.wrap(storage, nameParts(storage.HTTPHandler())))
+	requests := &requestLog{Log: []string{}}
+	mux.Handle("GET /log", requests)
+	mux.Handle("/", requests.wrap(faults.wrap(storage, storage.HTTPHandler())))
 	fmt.Println(url)
 	go func() { log.Fatal(http.Serve(listener, mux)) }()
 	_, _ = io.Copy(io.Discard, os.Stdin)

@@ -1,0 +1,173 @@
+"""Objects of Google Cloud Storage, through its own client."""
+
+import contextlib
+import functools
+import io
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from apache_beam.io.gcp.gcsio import create_storage_client
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from google.api_core.exceptions import (
+    GoogleAPICallError,
+    NotFound,
+    PreconditionFailed,
+    RequestRangeNotSatisfiable,
+    RetryError,
+)
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.storage import Blob
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests import RequestException
+
+from pipeline.errors import one_line
+from pipeline.storage.files import InputFile, shown
+from pipeline.storage.objects import ChangedError, Content, ObjectError
+
+_CONNECTIONS = 8  # the client keeps ten: of more, each is closed after one request
+_FIELDS = "items(name,size,generation,updated),nextPageToken"
+_REASONS = {
+    401: "the credentials are not accepted, or have expired: renew them (`gcloud auth application-default login`)",
+    403: "access is denied: the credentials lack the permission",
+    404: "there is no such bucket or object",
+}
+_REQUESTER_PAYS = "the bucket is requester pays, which is not supported: copy the objects into a bucket of your own"
+
+
+def make_store(path: str, options: PipelineOptions) -> "GcsStore":
+    """The store, with Google's credentials as Beam finds them."""
+    google = options.view_as(GoogleCloudOptions)
+    server = os.environ.get("STORAGE_EMULATOR_HOST")
+    return _make_store(_Options(options, (google.project, str(google.impersonate_service_account), server)))
+
+
+class _Options:
+    """Options that are equal where they make equal clients."""
+
+    def __init__(self, options: PipelineOptions, key: tuple[Any, ...]) -> None:
+        self.options, self._key = options, key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Options) and self._key == other._key
+
+
+@functools.cache
+def _make_store(options: _Options) -> "GcsStore":
+    return GcsStore(options.options)
+
+
+class GcsStore:
+    """Objects are pinned by their generations."""
+
+    def __init__(self, options: PipelineOptions) -> None:
+        self._options, self._connections = options, threading.BoundedSemaphore(_CONNECTIONS)
+
+    @functools.cached_property
+    def _client(self) -> Any:  # to look for credentials takes requests, or long without a network
+        with _explained():
+            return create_storage_client(self._options)
+
+    def find(self, path: str) -> InputFile | None:
+        """As Store.find."""
+        bucket, name = _split(path)
+        with _explained():
+            found = self._client.bucket(bucket).get_blob(name)
+        return found and _input_file(found)
+
+    def list(self, prefix: str) -> Iterator[InputFile]:
+        """As Store.list."""
+        bucket, start = _split(prefix)
+        with _explained():
+            for found in self._client.list_blobs(bucket, prefix=start, fields=_FIELDS):
+                if not found.name.endswith("/"):
+                    yield _input_file(found)
+
+    def read(self, file: InputFile, start: int, stop: int) -> Content:
+        """As Store.read."""
+        blob, target = self._blob(file.path, file.version), _Exactly(stop - start)
+        span = {} if (start, stop) == (0, file.size) else {"start": start, "end": stop - 1}
+        try:
+            with self._connections, _explained():
+                blob.download_to_file(target, raw_download=True, checksum=None, **span)
+        except _GoneError:
+            if file.version:
+                raise ChangedError from None
+            raise
+        if file.version and str(blob.generation or file.version) != file.version:
+            raise ChangedError
+        return Content(target.all(), blob.content_encoding or "")
+
+    def put(self, path: str, stream: BinaryIO) -> None:
+        """As Store.put."""
+        with _explained():
+            self._blob(path).upload_from_file(
+                stream, size=stream.seek(0, os.SEEK_END), rewind=True, retry=DEFAULT_RETRY
+            )
+
+    def delete(self, path: str) -> None:
+        """As Store.delete."""
+        with contextlib.suppress(_GoneError), _explained():
+            self._blob(path).delete()
+
+    def _blob(self, path: str, version: Any = None) -> Blob:
+        bucket, name = _split(path)
+        return self._client.bucket(bucket).blob(name, generation=version and int(version))
+
+
+class _Exactly(io.BytesIO):
+    """Takes so many bytes, and no more: a server may ignore the range and send gigabytes."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._count = count
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self._count:
+            raise ObjectError(f"the server sends more than the {self._count} bytes that were listed")
+        return super().write(data)
+
+    def all(self) -> bytes:
+        """The bytes."""
+        if self.tell() < self._count:
+            raise ObjectError(f"the server sends {self.tell()} bytes where {self._count} were listed")
+        return self.getvalue()
+
+
+class _GoneError(ObjectError):
+    """There is no such object, or no such version of it."""
+
+
+def _split(path: str) -> tuple[str, str]:
+    bucket, _, name = path.removeprefix("gs://").partition("/")
+    return bucket, name
+
+
+def _input_file(blob: Blob) -> InputFile:
+    path = f"gs://{blob.bucket.name}/{blob.name}"
+    modified = int(blob.updated.timestamp()) if blob.updated else 0
+    return InputFile(path, int(blob.size or 0), shown(path), modified, str(blob.generation))
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (NotFound, PreconditionFailed, RequestRangeNotSatisfiable):
+        raise _GoneError(_REASONS[404]) from None
+    except GoogleAPICallError as error:
+        raise ObjectError(_reason(error)) from None
+    except RetryError as error:
+        raise ObjectError(one_line(error.cause or error)) from None
+    except (GoogleAuthError, RequestException) as error:
+        raise ObjectError(one_line(error)) from None
+
+
+def _reason(error: GoogleAPICallError) -> str:
+    if "requester pays" in str(error):
+        return _REQUESTER_PAYS
+    return _REASONS.get(error.code) or one_line(error)
