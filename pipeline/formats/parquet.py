@@ -4,7 +4,7 @@ import dataclasses
 import io
 import itertools
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,6 +53,8 @@ class ParquetReader(Reader):
     Statistics are not used, and row groups whose pages hold another number of rows than the footer says are damaged.
     """
 
+    parts_are_independent = True
+
     def __init__(self, source: Source, part_bytes: int = BLOCK_BYTES, max_decoded_bytes: int | None = None) -> None:
         """Opens a file.
 
@@ -70,21 +72,32 @@ class ParquetReader(Reader):
             source = source._replace(stream=io.BytesIO(source.stream.read()))
         super().__init__(source)
         self._limit, self._decoded_bytes, self._position = max_decoded_bytes, 0, 0
+        self._shared = pa.PythonFile(source.stream, "r")  # for several threads, one at a time
+        self._options: dict[str, Any] = {"pre_buffer": False, "page_checksum_verification": True}
         try:
-            self._file = _open(source.stream)
+            file = pq.ParquetFile(self._shared, **self._options)
+            if any(pa.types.is_dictionary(kind) for kind in file.schema_arrow.types):
+                self._options["metadata"] = _without_arrow_types(file.metadata)
+                file = self._open()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _not_parquet(source, error) from None
-        schema, metadata = self._file.schema, self._file.metadata
+        schema, metadata = file.schema, file.metadata
+        self._options["metadata"] = metadata
         leaves = [schema.column(k) for k in range(len(schema))]
-        check_columns(self._file.schema_arrow, {leaf.path: leaf.logical_type.type for leaf in leaves}, source.name)
+        check_columns(file.schema_arrow, {leaf.path: leaf.logical_type.type for leaf in leaves}, source.name)
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         self._rows = [group.num_rows for group in groups]
         self._bytes = [group.total_byte_size for group in groups]
         if self.size() != metadata.num_rows or min(self._rows, default=0) < 0:
             reason = f"row groups of {self.size()} rows, the file says {metadata.num_rows}"
             raise InputError(f"{source.name}: damaged Parquet: {reason}")
+        if max(self._bytes, default=0) > _LARGE_GROUP_BYTES:
+            self._options["buffer_size"] = _READ_BYTES  # else each column of a row group is read at once
         self._count_decoded(0)
         self.parts = max(1, min(len(groups), -(-source.size // part_bytes)))
+
+    def _open(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self._shared, **self._options)
 
     def position(self) -> int:
         return self._position
@@ -103,8 +116,9 @@ class ParquetReader(Reader):
         """The rows of row groups, in tables large enough to be decoded by themselves; also those before an error."""
         waiting: list[pa.RecordBatch] = []
         rows = size = 0
+        file = self._open()  # one of its own, since a thread may read another part
         try:
-            for batch in itertools.chain.from_iterable(map(self._read_group, groups)):
+            for batch in itertools.chain.from_iterable(self._read_group(file, group) for group in groups):
                 waiting.append(batch)
                 rows, size = rows + batch.num_rows, size + batch.nbytes
                 if rows >= _BLOCK_ROWS or size >= BLOCK_BYTES:
@@ -119,10 +133,10 @@ class ParquetReader(Reader):
         if rows:
             yield pa.Table.from_batches(waiting)
 
-    def _read_group(self, group: int) -> Iterator[pa.RecordBatch]:
+    def _read_group(self, file: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
         count, found = _rows_at_a_time(self._bytes[group], self._rows[group]), 0
         try:
-            for rows in self._file.iter_batches(count, row_groups=[group], columns=[*FIELDS], use_threads=False):
+            for rows in file.iter_batches(count, row_groups=[group], columns=[*FIELDS], use_threads=False):
                 found += rows.num_rows
                 yield rows
         except (pa.ArrowException, OSError) as error:
@@ -138,20 +152,14 @@ class ParquetReader(Reader):
             raise TooLargeError(f"{self._source.name}: has more than {self._limit} bytes after decompression")
 
 
-def _open(stream: BinaryIO) -> pq.ParquetFile:
-    options: dict[str, Any] = {"pre_buffer": False, "page_checksum_verification": True}
-    file = pq.ParquetFile(stream, **options)
-    metadata = file.metadata
-    if any(metadata.row_group(k).total_byte_size > _LARGE_GROUP_BYTES for k in range(metadata.num_row_groups)):
-        options["buffer_size"] = _READ_BYTES  # else each column of a row group is read at once
-    if any(pa.types.is_dictionary(kind) for kind in file.schema_arrow.types):
-        # The writer's Arrow schema asks for dictionaries. Arrow fails to read those of DELTA encodings, and reads pages
-        # wrongly whose dictionary holds a value twice.
-        sink = pa.BufferOutputStream()
-        metadata.write_metadata_file(sink)
-        footer = sink.getvalue().to_pybytes().replace(b"ARROW:schema", b"arrow-schema")
-        metadata = pq.read_metadata(pa.BufferReader(footer))
-    return pq.ParquetFile(stream, metadata=metadata, **options)
+def _without_arrow_types(metadata: pq.FileMetaData) -> pq.FileMetaData:
+    """Metadata without the writer's Arrow schema, which asks for dictionaries.
+
+    Arrow fails to read those of DELTA encodings, and reads pages wrongly whose dictionary holds a value twice.
+    """
+    sink = pa.BufferOutputStream()
+    metadata.write_metadata_file(sink)
+    return pq.read_metadata(pa.BufferReader(sink.getvalue().to_pybytes().replace(b"ARROW:schema", b"arrow-schema")))
 
 
 def _rows_at_a_time(group_bytes: int, rows: int) -> int:

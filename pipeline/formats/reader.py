@@ -25,9 +25,16 @@ class Source(NamedTuple):
 
 
 class Reader(abc.ABC):
-    """Reads an open file of a format in parts, which can be read by different workers. parts: how many."""
+    """Reads an open file of a format in parts, which can be read by different workers.
+
+    Attributes:
+      parts: how many.
+      parts_are_independent: several threads can read parts with one reader.
+      is_compressed: of the file.
+    """
 
     parts = 1
+    parts_are_independent = False
     is_compressed = False
 
     def __init__(self, source: Source) -> None:

@@ -1,6 +1,7 @@
 """Sources: from files to blocks, split over workers where the format allows it, small ones read several at once."""
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.engine import progress
 from pipeline.engine.coders import typed
-from pipeline.engine.threads import read_ahead
+from pipeline.engine.threads import in_threads, read_ahead
 from pipeline.errors import InputError, PipelineError
 from pipeline.formats.blocks import BLOCK_BYTES
 from pipeline.formats.content import form_of_name
@@ -29,6 +30,7 @@ from pipeline.storage.objects import ChangedError, measured, open_object
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 _GROUP_FILES, _GROUP_BYTES = 256, 64 * 1024 * 1024
+_AHEAD_BYTES = 16 * 1024 * 1024  # that each thread holds
 LARGE_BYTES = 256 * 1024 * 1024
 """What is worth a warning if one worker reads it alone: about a second for JSON, several for what is compressed."""
 
@@ -217,11 +219,23 @@ class _ReadWhole(beam.DoFn):  # type: ignore[misc]
 
 
 def _read(reader: Reader, parts: Iterator[int], seen: int) -> Iterator[AnyBlock]:
-    for part in parts:
-        for block in reader.read_part(part):
+    begun = partial(_begin_part, reader)
+    for blocks in in_threads(begun, parts) if reader.parts_are_independent else map(reader.read_part, parts):
+        for block in blocks:
             progress.add(progress.READING, max(0, reader.position() - seen))
             seen = reader.position()
             yield block
+
+
+def _begin_part(reader: Reader, part: int) -> Iterator[AnyBlock]:
+    """Reads the first blocks of a part, up to _AHEAD_BYTES; the others when they are asked for."""
+    blocks, first, size = reader.read_part(part), [], 0
+    for block in blocks:
+        first.append(block)
+        size += block.nbytes
+        if size > _AHEAD_BYTES:
+            break
+    return itertools.chain(first, blocks)
 
 
 def _end(reader: Reader, tracker: OffsetRestrictionTracker, ledger: Ledger) -> int:
