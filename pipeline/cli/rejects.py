@@ -14,7 +14,9 @@ SHOWN = 5
 
 
 def describe_rejects(tally: Tally, files: Sequence[InputFile]) -> str:
-    """Several lines: the count, the first rejects as `file:line: reason` or `file: index N: reason`, what is left out.
+    """Several lines: the count, the first rejects, and how many are left out.
+
+    A reject is `file:line: reason` in JSON Lines, `file: index N: reason` in arrays, `file: row N: reason` in Parquet.
 
     files: the inputs, which are read again up to the last line that is shown.
     """
@@ -32,7 +34,7 @@ def _places(rejects: Sequence[Reject], files: Sequence[InputFile]) -> Iterator[s
     lines = {source: _lines(source, rejects, files) for source in {reject.source for reject in rejects}}
     for reject in rejects:
         if reject.index is not None:
-            yield f"{reject.source}: index {reject.index}"
+            yield f"{reject.source}: {'row' if reject.offset is None else 'index'} {reject.index}"
         else:
             line = next(lines[reject.source], None)
             yield f"{reject.source}:{line}" if line else f"{reject.source}: byte {reject.offset}"

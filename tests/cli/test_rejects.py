@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import zstandard
 
 from tests.cli_support import GOOD, GOOD_ROW, HINT, fails, outputs, rejected, succeeded
-from tests.support import EXAMPLE_EVENTS, HEADER, call, event, line, run
+from tests.support import EXAMPLE_EVENTS, HEADER, ROOT, call, event, line, run
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +116,13 @@ def test_a_reject_in_an_array_has_its_index(capsys: pytest.CaptureFixture[str]) 
     rejected(call(capsys, "--input", "in/a.json"), "1 of 3", "in/a.json: index 1: unknown event 'click'")
     succeeded(call(capsys, "--input", "in/a.json", "--rejects_output", "rejects.jsonl"), 3, 2, hours=1)
     assert json.loads(Path("rejects.jsonl").read_text())["index"] == 1
+
+
+def test_a_reject_of_parquet_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(ROOT / "tests" / "files" / "bad-utf8.parquet", "in/a.parquet")
+    places = ["in/a.parquet: row 1: id is not UTF-8", "in/a.parquet: row 2: event is not UTF-8"]
+    rejected(call(capsys, "--input", "in/a.parquet"), "2 of 3", *places)
+    succeeded(call(capsys, "--input", "in/a.parquet", "--skip_rejects"), 3, 1, hours=1)
 
 
 def test_rejects_in_other_processes_end_with_one_line(tmp_path: Path) -> None:
