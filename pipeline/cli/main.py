@@ -22,6 +22,7 @@ from pipeline.cli import signals, stdio
 from pipeline.cli.delivery import Delivery
 from pipeline.cli.options import (
     ReportOptions,
+    check_outputs,
     find_inputs,
     is_stream,
     make_job,
@@ -82,6 +83,7 @@ def _run(options: ReportOptions, folder: str) -> None:
     stdio.check_standard(STANDARD in options.input, options.output == STANDARD)
     streams = [p for p in dict.fromkeys(options.input) if p == STANDARD or stdio.is_pipe(p)]
     files, sidecars = find_inputs(options, streams)
+    check_outputs(options, files)
     delivery = Delivery(outputs_of(options), folder)
     files += [stdio.spool(pattern, folder, number) for number, pattern in enumerate(streams)]
     job = make_job(options, files, delivery.paths)

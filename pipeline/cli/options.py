@@ -171,7 +171,11 @@ def make_parser() -> Parser:
         default="WARNING",
         help="what is logged on stderr, of Beam too (default %(default)s)",
     )
-    add("--compile", action=_Compile, help="compile the parsers for this machine, for images, and end")
+    add(
+        "--compile",
+        action=_Compile,
+        help="compile for this machine ahead of the first run, as in an image, and end",
+    )
     add("-V", "--version", action="version", version=f"%(prog)s {VERSION}", help="print the version and end")
     return parser
 
@@ -261,19 +265,23 @@ def find_inputs(options: ReportOptions, spooled: Collection[str]) -> tuple[list[
       spooled: patterns to leave out.
 
     Raises:
-      UsageError: a pattern matches nothing, or an output is also an input.
+      UsageError: a pattern matches nothing, or something that cannot be read.
     """
     sidecars: list[str] = []
     with _named("input"):
-        files = find_files([pattern for pattern in options.input if pattern not in spooled], sidecars)
-    for output in outputs_of(options).values():
-        is_new = is_local(output) and not os.path.exists(output)
-        if not is_new and any(is_same(output, file.path) for file in files):
+        return find_files([pattern for pattern in options.input if pattern not in spooled], sidecars), sidecars
+
+
+def check_outputs(options: ReportOptions, files: Sequence[InputFile]) -> None:
+    """Raises UsageError where an output is also an input, or has the suffix of another format."""
+    outputs = outputs_of(options)
+    existing = [path for path in outputs.values() if not is_local(path) or os.path.exists(path)]
+    for output in existing:
+        if any(is_same(output, file.path) for file in files):
             raise UsageError(f"{output} is an input and an output")
-    for name, path in outputs_of(options).items():
+    for name, path in outputs.items():
         with _named(name):
             check_suffix(path, _KINDS[name])
-    return files, sidecars
 
 
 def make_job(options: ReportOptions, files: Sequence[InputFile], paths: Mapping[str, str]) -> Job:
