@@ -176,3 +176,9 @@ def test_options_on_another_runner(tmp_path: Path) -> None:
     answer = ask(app, b"x\n" + lines(AUTUMN), time_zone="Europe/Paris", rejects="skip")
     assert answer.body.decode() == oracle.report(AUTUMN, "Europe/Paris")
     assert ask(app, EVENT.encode(), time_zone="x").problem["status"] == 400
+
+
+@pytest.mark.parametrize("query", ["time_zone=GMT%2B1", "time_zone=GMT+1", "time_zone=UTC%2B01:00", "time_zone=%2B01"])
+def test_an_offset_as_a_time_zone_names_the_parameter_to_use(query: str) -> None:
+    with pytest.raises(UsageError, match=r"^unknown time zone '.*': use utc_offset=%2B01:00$"):
+        from_query(DEFAULT_REPORT, query)
