@@ -59,7 +59,7 @@ integration: .venv/ready .venv-integration/ready .venv-browser/ready .venv-cloud
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv --clear .venv
-	@echo "installing what a run needs, some 600 MB"
+	@echo "installing what a run needs, some 700 MB"
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pipeline --compile
 	touch $@

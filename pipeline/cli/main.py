@@ -88,7 +88,7 @@ def _run(options: ReportOptions, folder: str) -> None:
     files += [stdio.spool(pattern, folder, number) for number, pattern in enumerate(streams)]
     job = make_job(options, files, delivery.paths)
     if dataflow.is_dataflow(options):
-        dataflow.prepare(options, [*options.input, *job.outputs], folder)
+        dataflow.prepare(options, [*options.input, *outputs_of(options).values()], folder)
         if dataflow.is_detached(options):
             logs.say(dataflow.launch(build_job(job, options.for_engine()), options))
             return
