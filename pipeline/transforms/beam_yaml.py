@@ -1,5 +1,6 @@
 """Transforms for Beam YAML: rows in, rows out, and errors as Beam YAML's own transforms handle them."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -56,11 +57,14 @@ class UniqueIdRows(beam.PTransform):  # type: ignore[misc]
 
 
 def _error_row(error: InvalidEvent) -> ErrorRow:
-    record = error.record
-    return ErrorRow(
-        record.decode("utf-8", "backslashreplace") if isinstance(record, bytes) else str(record), error.reason
-    )
+    return ErrorRow(_as_text(error.record), error.reason)
+
+
+def _as_text(record: Any) -> str:
+    if isinstance(record, bytes):
+        return record.decode("utf-8", "backslashreplace")
+    return json.dumps(record._asdict(), default=str) if hasattr(record, "_asdict") else str(record)
 
 
 def _refuse(error: InvalidEvent) -> None:
-    raise EventError(f"{error.reason}: {_error_row(error).element[:200]}")
+    raise EventError(f"{error.reason}: {_as_text(error.record)[:200]}")

@@ -6,7 +6,13 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.coders import FastPrimitivesCoder
-from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark
+from apache_beam.transforms.trigger import (
+    AccumulationMode,
+    AfterCount,
+    AfterProcessingTime,
+    AfterWatermark,
+    Repeatedly,
+)
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from apache_beam.transforms.window import FixedWindows, GlobalWindows
 
@@ -67,6 +73,8 @@ class RunningTotals(beam.PTransform):  # type: ignore[misc]
     add: Callable[[Iterable[Any]], Any]
 
     def expand(self, values: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Any]]:
-        # Prism drops the state of a window at its end, whatever lateness it allows.
-        values = values | "No window" >> beam.WindowInto(GlobalWindows())
+        # Prism drops the state of a window at its end, whatever lateness it allows. A step that groups totals fires.
+        each = Repeatedly(AfterCount(1))
+        in_global = beam.WindowInto(GlobalWindows(), trigger=each, accumulation_mode=AccumulationMode.DISCARDING)
+        values = values | "No window" >> in_global
         return typed(values | "Add" >> beam.ParDo(_AddToTotal(self.add)), values.element_type)  # type: ignore[no-any-return]
