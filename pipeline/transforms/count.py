@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.trigger import AccumulationMode
-from apache_beam.transforms.window import BoundedWindow, GlobalWindow
+from apache_beam.transforms.window import BoundedWindow, GlobalWindow, GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.engine.metrics import TOTALS, counter
@@ -46,13 +46,10 @@ NO_HOUR = -(2**40)
 
 
 class _CountBatches(beam.DoFn):  # type: ignore[misc]
-    """Adds up the counts of a bundle's batches by window, so that few partial counts are shuffled.
+    """Adds up the counts of a bundle's batches by window, so that few partial counts are shuffled."""
 
-    keep_windows: else counts are in the global window, at the start of their hour.
-    """
-
-    def __init__(self, clock: HourClock, with_tally: bool, keep_windows: bool) -> None:
-        self._clock, self._with_tally, self._keep_windows = clock, with_tally, keep_windows
+    def __init__(self, clock: HourClock, with_tally: bool) -> None:
+        self._clock, self._with_tally = clock, with_tally
         self._counted = counter("counted")
 
     def start_bundle(self) -> None:
@@ -60,7 +57,6 @@ class _CountBatches(beam.DoFn):  # type: ignore[misc]
         self._tally = Tally()
 
     def process(self, batch: Batch, window: Any = beam.DoFn.WindowParam) -> None:
-        window = window if self._keep_windows else GlobalWindow()
         parts = self._parts.setdefault(window, [])
         parts.append(count_batch(batch, self._clock))
         if len(parts) == _COUNTS_A_MERGE:
@@ -104,7 +100,9 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, Partial]]:
         kind: Any = tuple[int, Partial] if self.with_tally else tuple[int, HourCounts]
-        count = beam.ParDo(_CountBatches(self.clock, self.with_tally, self.windows is None)).with_output_types(kind)
+        count = beam.ParDo(_CountBatches(self.clock, self.with_tally)).with_output_types(kind)
+        if self.windows and not isinstance(batches.windowing.windowfn, GlobalWindows):
+            batches = batches | "No window" >> beam.WindowInto(GlobalWindows())  # where counts have their hour's time
         counts = batches | "Count by hour and event" >> count
         counts = counts | "Hours" >> self.windows if self.windows else counts
         add = beam.CombinePerKey(_add if self.with_tally else add_counts)

@@ -1,4 +1,4 @@
-"""The wheel in an empty environment, away from the clone: both commands, the page, and nothing but what is declared."""
+"""The wheel in an empty environment, away from the clone: commands, the page, and a package that depends on it."""
 
 import json
 import os
@@ -12,6 +12,39 @@ import pytest
 
 from tests.serving_support import REPORT, SAMPLE
 from tests.support import ROOT, copy_of_clone
+
+USER_PROJECT = """
+[project]
+name = "ad-dashboard"
+version = "1"
+dependencies = ["hourly-ad-report"]
+
+[tool.setuptools]
+py-modules = ["ad_dashboard"]
+"""
+
+USER_MODULE = """
+import importlib.resources
+import json
+import sys
+
+import apache_beam as beam
+import pipeline
+
+
+def top_hours(messages, windows=None):
+    batches = messages | pipeline.BatchEvents()
+    rows = batches | pipeline.HourlyRows(windows=windows)
+    return rows | beam.Map(lambda row: f"{row.hour[11:13]} {sum(row[1:7])}"), batches.errors
+
+
+if __name__ == "__main__":
+    assert importlib.resources.files("pipeline").joinpath("py.typed").is_file()
+    lines = [json.dumps(event) for event in json.load(sys.stdin)["mock_for_test"]]
+    with beam.Pipeline(argv=["--runner=FnApiRunner"]) as p:
+        hours, errors = top_hours(p | beam.Create([*lines, "x"]))
+        _ = (hours, errors | beam.Map(lambda error: f"! {error.record}")) | beam.Flatten() | beam.Map(print)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +99,15 @@ def test_the_server_and_its_page(programs: Path, tmp_path: Path) -> None:
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=90)
     assert server.returncode == 0
+
+
+def test_a_package_that_depends_on_it(programs: Path, tmp_path: Path) -> None:
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "pyproject.toml").write_text(USER_PROJECT)
+    (tmp_path / "user" / "ad_dashboard.py").write_text(USER_MODULE)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", str(programs / "python")]
+    subprocess.run([*pip, "install", "--no-deps", str(tmp_path / "user")], check=True)
+    subprocess.run([*pip, "check"], check=True)
+    command = [programs / "python", "-m", "ad_dashboard"]
+    done = subprocess.run(command, input=SAMPLE, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, check=True)
+    assert sorted(done.stdout.decode().splitlines()) == ["! x", "18 2", "20 1", "22 3"]

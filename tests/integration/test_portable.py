@@ -6,8 +6,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
+from apache_beam.io import WriteToText
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing import test_stream as testing
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
+from pipeline import BatchEvents, HourlyRows, UniqueIds, hour_windows
 from tests.integration.documents import events, ids_of, report_of
 from tests.integration.servers import TOOLS, job, prism, worker_pool
 from tests.support import json_lines
@@ -88,3 +94,44 @@ def test_names_that_are_not_utf_8(options: list[str], tmp_path: Path) -> None:
     assert (done.returncode, done.stderr[:16]) == (0, "21 events read, "), done.stderr
     assert (folder / "r.csv").read_text() == report_of(lines, lines)
     assert json.loads((folder / "rejects").read_text())["source"] == f"{tmp_path}/caf\\xe9/in/bad\\xe9.jsonl"
+
+
+def test_the_transforms_in_a_pipeline_of_its_own(options: list[str], tmp_path: Path) -> None:
+    """Windows of an hour by the time of events give each window the rows that the report has."""
+    lines = events(3000)
+    with beam.Pipeline(options=PipelineOptions(options)) as pipeline:
+        created = pipeline | beam.Create([*lines, {"id": "no event"}], reshuffle=False)
+        timed = created | "Time" >> beam.Map(lambda item: TimestampedValue(item, item.get("timestamp", 0)))
+        batches = timed | beam.WindowInto(FixedWindows(3600)) | BatchEvents()
+        rows = batches | HourlyRows() | "Line" >> beam.Map(lambda row: f"{row.hour} {sum(row[1:7])}")
+        ids = batches | UniqueIds()
+        for name, output in {"rows": rows, "ids": ids, "errors": batches.errors | beam.Map(repr)}.items():
+            _ = output | f"Write {name}" >> WriteToText(str(tmp_path / name), shard_name_template="")
+    found = [line.split() for line in (tmp_path / "rows").read_text().splitlines()]
+    report = [line.split(",") for line in report_of(json_lines(lines)).splitlines()[1:]]
+    assert sorted(found) == sorted([hour, str(sum(map(int, counts)))] for hour, *counts, _ in report)
+    assert set((tmp_path / "ids").read_text().split()) == ids_of(json_lines(lines))
+    assert (tmp_path / "errors").read_text().startswith("InvalidEvent(record={'id': 'no event'}, reason='missing event")
+
+
+def test_the_totals_of_hours_in_a_stream_of_its_own(options: list[str], tmp_path: Path) -> None:
+    lines = [event for event in events(300) if event["timestamp"] < 1617393003 + 86400]
+    messages = [TimestampedValue(json.dumps(event).encode(), event["timestamp"]) for event in lines]
+    stream = testing.TestStream().add_elements(messages[:100]).advance_watermark_to(1617393003 + 86400)
+    stream = stream.add_elements(messages[100:]).advance_watermark_to_infinity()
+    path = str(tmp_path / "rows")
+
+    def append(hour: str, count: int) -> None:
+        with open(path, "a") as file:
+            file.write(f"{hour} {count}\n")
+
+    with beam.Pipeline(options=PipelineOptions([*options, "--streaming"])) as pipeline:
+        batches = pipeline | stream | beam.WindowInto(FixedWindows(600)) | BatchEvents()
+        totals = batches | HourlyRows(windows=hour_windows())
+        rows = (
+            totals | beam.Map(lambda row: (row.hour, sum(row[1:7]))) | "Years" >> beam.WindowInto(FixedWindows(10**9))
+        )
+        _ = rows | beam.CombinePerKey(max) | "Append" >> beam.MapTuple(append)
+    found = [line.split() for line in (tmp_path / "rows").read_text().splitlines()]
+    report = [line.split(",") for line in report_of(json_lines(lines)).splitlines()[1:]]
+    assert sorted(found) == sorted([hour, str(sum(map(int, counts)))] for hour, *counts, _ in report)

@@ -25,7 +25,7 @@ def test_rows_in_and_rows_out(rows: list[beam.Row], field: str | None) -> None:
 
 
 def test_an_invalid_row_ends_the_pipeline_by_default() -> None:
-    with pytest.raises(EventError, match='missing id: {"event": "video_25"'), support.beam_pipeline() as pipeline:
+    with pytest.raises(EventError, match=r'missing id: \{"event"'), support.beam_pipeline() as pipeline:
         _ = pipeline | beam.Create([beam.Row(event="video_25", timestamp=1)]) | ParseEvents()
 
 
