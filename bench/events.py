@@ -18,11 +18,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from bench import realistic
+
 Bytes = npt.NDArray[np.uint8]
 """A matrix of characters: one row an event."""
 
 EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
-FORMATS = ("jsonl", "array", "mock", "jsonl.gz", "jsonl.zst", "parquet", "odd", "some-odd")
+FORMATS = ("jsonl", "array", "mock", "jsonl.gz", "jsonl.zst", "parquet", "odd", "some-odd", *realistic.MIXES)
 DEFAULT_SEED = 20210401
 ODD_ID_PREFIX = "é-"
 
@@ -119,8 +121,19 @@ def _rows(shape: str, values: Mapping[str, Bytes], which: Any = slice(None)) -> 
     return rows
 
 
+def _realistic(batch: Batch, mix: str, separator: str) -> bytes:
+    text = _rows(_ID, _values(batch)).tobytes().decode()
+    ids = (text[at : at + len(_ID)] for at in range(0, len(text), len(_ID)))
+    names = (EVENT_TYPES[code] for code in batch.event.tolist())
+    choices = (_mix(batch.id + _GAMMA + _GAMMA) >> np.uint64(2)).tolist()
+    events = zip(ids, names, batch.timestamp.tolist(), strict=True)
+    return "".join(record + separator for record in realistic.records(mix, events, choices)).encode()
+
+
 def records(batch: Batch, form: str, separator: str) -> bytes:
     """The batch's records, each followed by the separator, in the shapes of the format."""
+    if form in realistic.MIXES:
+        return _realistic(batch, form, separator)
     values = _values(batch)
     if form not in ("odd", "some-odd"):
         return _rows(_PLAIN + separator, values).tobytes().translate(None, b"\0")

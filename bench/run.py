@@ -1,6 +1,6 @@
 """Measures this project and its rivals as whole processes, and checks that they give the same results.
 
-    python -m bench.run --markdown docs/benchmarks.md            # all rows: 25 minutes, 16 GB of disk
+    python -m bench.run --markdown docs/benchmarks.md            # all rows: 30 minutes, 16 GB of disk
     python -m bench.run --only counts ids --events 1000000
 
 The programs of a row take turns (A B C, A B C, ...), so that a slow minute of the machine hits all of them.
@@ -17,13 +17,16 @@ from pathlib import Path
 
 from bench.measuring import NO_REPORT, OURS, PLAIN, PROJECT, RIVALS, SMALL, STOCK, BenchError, Case
 from bench.page import page
+from bench.realistic import MIXES
 from bench.rows import NAMES, ROWS, Row
 
 BASE = 10_000_000  # events that the targets are set for
 STOCK_EVENTS = 1_000_000  # more take stock Beam minutes: its time is scaled
 WARM_UP_EVENTS = 20_000
 SMALL_EVENTS = 6
-SUFFIXES = {"array": "array.json", "mock": "mock.json", "odd": "odd.jsonl", "some-odd": "some-odd.jsonl"}
+SUFFIXES = {"array": "array.json", "mock": "mock.json"} | {
+    form: f"{form}.jsonl" for form in ("odd", "some-odd", *MIXES)
+}
 
 EXAMPLE = """\
 {"id": "c8e3-ace6-4852-a32f", "event": "video_25", "timestamp": 1617393003}
