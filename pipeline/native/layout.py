@@ -1,105 +1,199 @@
-"""Records that are laid out as one before, compiled: what stands between their values is compared and not parsed.
+"""The layout of records, compiled: the gaps between their values are parsed once, and then known by their bytes.
 
-A layout is what stands before, between and after the values of id, event type and timestamp, in the order in which a
-record has them, up to where the next record begins. Where one record was valid, another with the same bytes there and
-valid values is valid too. A record of 78 bytes takes 23 ns where it took 39 to parse it.
+A gap is what stands before a scalar value, or before the end of a record: brackets, commas, names, colons, white
+space. Programs write the same gaps again and again, in nearly the same order. So each gap is kept with its bytes, and
+with two of the gaps that followed it: most of the next ones are found by one comparison of up to LANES bytes, most
+others in a table. Values are parsed always. Skipping a member takes 4 to 9 ns instead of 16.
+
+gaps: the address of GAPS_BYTES of memory. gap: the address of one of them.
 """
 
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.memory import load, store
-from pipeline.native.names import NAME_BYTES, event_at
-from pipeline.native.strings import plain_end
-from pipeline.native.values import timestamp
+from pipeline.native.memory import LANES, byte, load, same_bytes, store
+from pipeline.native.names import field_at, known
+from pipeline.native.strings import QUOTE, after_string
+from pipeline.native.values import CLOSE, CLOSE_LIST, COLON, COMMA, OPEN, OPEN_LIST, after_literal, spaces
 
-_FIELDS = 3
-_PIECE_BYTES = 16  # at most, of what stands between two values
-_PIECE = 40  # bytes of memory for one: which bits of two words count, what they are, how many bytes it has
-_ORDER = (_FIELDS + 1) * _PIECE  # where the numbers of the fields are, in their order
+ID, EVENT, TIME, STRING, NUMBER, NOTHING, END = (np.int64(k) for k in range(7))
+"""Kinds of gaps, by what follows: the value of a field, another value (its text, of a string), no value, no record."""
 
-SPANS_BYTES = 16 * _FIELDS
-"""Of memory for where values start and stop."""
+# Where a gap ends in the nesting of brackets: a bit for each level, 1 for an object, below a bit that is always 1.
+_OUTSIDE, _IN_RECORD, _DEEPEST = np.uint64(0b10), np.uint64(0b101), np.uint64(1 << 31)
 
-LAYOUT_BYTES = _ORDER + 8 * _FIELDS
-"""Of memory for a layout."""
+# What is kept of a gap: its bytes, which of the LANES bits are not of it, ...
+_IGNORED, SIZE, KIND, _NESTING, _NESTING_BEFORE, _FIRST, _LATEST = range(LANES, LANES + 56, 8)
+_GAP_BYTES = 128
+_SLOTS_LOG2 = 8
+_SLOTS, _PROBES = 1 << _SLOTS_LOG2, 5
+_TABLE = 2 * _GAP_BYTES  # after the gap before any record, and one for those that are not kept
 
-REACH = (_FIELDS + 2) * _PIECE_BYTES + NAME_BYTES + 16
-"""Bytes that `take` may read from the start of a record on, or from the end of its id; a timestamp has up to 13."""
+GAPS_BYTES = _TABLE + _SLOTS * _GAP_BYTES
+"""Of memory for gaps."""
 
-_NONE, _ALL, _WORD = np.uint64(0), np.uint64(2**64 - 1), np.int64(8)
-
-
-@compiled
-def _mask(size):
-    """A word whose first bytes count, so many of them."""
-    if size <= 0:
-        return _NONE
-    return _ALL >> np.uint64(64 - 8 * min(size, _WORD))
+_HASHED = np.int64(5)  # bytes: with a comma, a quote and two letters most names differ
+_FACTOR, _GOLDEN = np.uint64(977), np.uint64(0x9E3779B97F4A7C15)
+_ONE, _ALL = np.uint64(1), np.uint64(2**64 - 1)
 
 
 @compiled
-def _keep(d, start, stop, piece):
-    """Keeps the bytes from start to stop as a piece of a layout; returns whether they are neither none nor too many."""
-    size = stop - start
-    low, high = _mask(size), _mask(size - _WORD)
-    store(piece, 0, low)
-    store(piece, 8, high)
-    store(piece, 16, load(d, start) & low)
-    store(piece, 24, load(d, start + 8) & high)
-    store(piece, 32, size)
-    return 0 < size <= _PIECE_BYTES
-
-
-@compiled
-def learn(d, start, stop, spans, layout):
-    """Keeps the layout of the record at start; returns whether it is one that `take` can use.
-
-    stop: where the next record begins, at least _PIECE_BYTES before the end of d. spans: where the id, the event type
-    and the timestamp of this one start and stop, without quotes.
-    """
-    at, usable = start, True
-    for k in range(_FIELDS):
+def _parse(d, i, end, newlines, nesting, text):
+    """Parses the gap from i on: (index after it or -1, kind, nesting after it). nesting: before it."""
+    inside = nesting != _OUTSIDE
+    while True:
+        if inside:
+            i = spaces(d, i, end, newlines)
+            if byte(d, i) == (CLOSE if nesting & _ONE else CLOSE_LIST):
+                nesting >>= _ONE
+                if nesting == _OUTSIDE:
+                    return _after_record(d, i + 1, end, newlines), END, nesting
+                i += 1
+                continue
+            if byte(d, i) != COMMA:
+                break
+            i = spaces(d, i + 1, end, newlines)
         field = np.int64(-1)
-        for f in range(_FIELDS):
-            begin = np.int64(load(spans, 16 * f))
-            if begin > at and (field < 0 or begin < np.int64(load(spans, 16 * field))):
-                field = np.int64(f)
-        store(layout, _ORDER + 8 * k, field)
-        usable &= _keep(d, at, np.int64(load(spans, 16 * field)), layout + _PIECE * k)
-        at = np.int64(load(spans, 16 * field + 8))
-    return usable and _keep(d, at, stop, layout + _PIECE * _FIELDS)
-
-
-@compiled
-def _after(d, i, piece):
-    """The index after a piece of a layout at i, or -1 where something else stands there."""
-    low = (load(d, i) & load(piece, 0)) ^ load(piece, 16)
-    high = (load(d, i + 8) & load(piece, 8)) ^ load(piece, 24)
-    return i + np.int64(load(piece, 32)) if not low | high else np.int64(-1)
-
-
-@compiled
-def take(d, i, end, layout):
-    """The record at i if it is laid out so: (where the next begins, code, timestamp, where its id starts and stops).
-
-    The first index is -1 where it is not, or where a value is invalid or has escapes. i: at least REACH before end.
-    """
-    code = time = start = stop = np.int64(0)
-    i = _after(d, i, layout)
-    for k in range(_FIELDS):
-        if i < 0:
+        if nesting & _ONE:
+            field, i = _name(d, i, end, newlines, nesting, text)
+            if i < 0:
+                break
+        c = byte(d, i)
+        if c != OPEN and c != OPEN_LIST:
+            return _before_scalar(d, i, c, field, nesting)
+        if field >= 0 or nesting >= _DEEPEST or (nesting == _OUTSIDE and c != OPEN):
             break
-        field = load(layout, _ORDER + 8 * k)
-        if field == 0:
-            start = i
-            stop = plain_end(d, i, end)
-            i = stop if start < stop <= end - REACH else np.int64(-1)
-        elif field == 1:
-            code, size = event_at(d, i)
-            i = i + size - 1 if code >= 0 else np.int64(-1)
-        else:
-            i, time = timestamp(d, i, end)
-        if i >= 0:
-            i = _after(d, i, layout + _PIECE * (k + 1))
-    return i, code, time, start, stop
+        nesting = (nesting << _ONE) | np.uint64(c == OPEN)
+        i = spaces(d, i + 1, end, newlines)
+        inside = byte(d, i) == (CLOSE if c == OPEN else CLOSE_LIST)
+    return np.int64(-1), NOTHING, nesting
+
+
+@compiled
+def _after_record(d, i, end, newlines):
+    """Index after the record that ends at i and, in JSON Lines, its line; -1 where more stands on the line."""
+    if newlines:
+        return i
+    i = spaces(d, i, end, newlines)
+    return i + 1 if byte(d, i) == 10 else np.int64(-1)
+
+
+@compiled
+def _name(d, i, end, newlines, nesting, text):
+    """(which of FIELDS the member at i has as its name, or -1; index of its value, or -1)."""
+    field = np.int64(-1)
+    if byte(d, i) != QUOTE:
+        return field, np.int64(-1)
+    if nesting == _IN_RECORD:
+        field, i = known(d, i + 1, end, field_at, text)
+    else:
+        i = after_string(d, i + 1, end)
+    if i < 0:
+        return field, np.int64(-1)
+    i = spaces(d, i, end, newlines)
+    return field, spaces(d, i + 1, end, newlines) if byte(d, i) == COLON else np.int64(-1)
+
+
+@compiled
+def _before_scalar(d, i, c, field, nesting):
+    """As _parse, at the scalar at i. A literal is part of the gap; a field's value must be of its type."""
+    if nesting == _OUTSIDE:
+        return np.int64(-1), NOTHING, nesting
+    if c == QUOTE and field != TIME:
+        return i + 1, (field if field >= 0 else STRING), nesting
+    if c == QUOTE or field == ID or field == EVENT:
+        return np.int64(-1), NOTHING, nesting
+    if field == TIME:
+        return i, TIME, nesting
+    if c == 116 or c == 102 or c == 110:  # true, false, null
+        return after_literal(d, i), NOTHING, nesting
+    return i, NUMBER, nesting
+
+
+@compiled
+def forget(gaps):
+    """Prepares memory for gaps. The first one, at its start, is the gap before any record."""
+    for at in range(0, GAPS_BYTES, 8):
+        store(gaps, at, 0)
+    _describe(gaps, gaps, np.int64(0), END, _OUTSIDE)
+
+
+@compiled
+def _describe(gaps, gap, size, kind, nesting):
+    """Sets all but the bytes of a gap."""
+    store(gap, SIZE, size)
+    store(gap, KIND, kind)
+    store(gap, _NESTING, nesting)
+    store(gap, _FIRST, gaps + _GAP_BYTES)  # which no bytes are like
+    store(gap, _LATEST, gaps + _GAP_BYTES)
+
+
+@compiled
+def _stands_at(d, i, gap):
+    return (same_bytes(d, i, gap) | load(gap, _IGNORED)) == _ALL
+
+
+@compiled
+def _slot(d, i, size, nesting):
+    """Where the table should have a gap of this size, which begins at i."""
+    word = (load(d, i) << np.uint64(64 - 8 * min(size, _HASHED))) ^ (nesting * _FACTOR)
+    return np.int64((word * _GOLDEN) >> np.uint64(64 - _SLOTS_LOG2))
+
+
+@compiled
+def following(d, i, gaps, gap):
+    """The gap that stands at i, after this gap, if it is found without parsing; else 0. Reads LANES bytes."""
+    found = np.int64(load(gap, _FIRST))
+    if _stands_at(d, i, found):
+        return found
+    found = np.int64(load(gap, _LATEST))
+    if _stands_at(d, i, found):
+        return found
+    nesting = load(gap, _NESTING)
+    found = gaps + _TABLE + _GAP_BYTES * _slot(d, i, _HASHED, nesting)
+    if load(found, _NESTING_BEFORE) == nesting and _stands_at(d, i, found):
+        store(gap, _LATEST, found)
+        return found
+    return np.int64(0)
+
+
+@compiled
+def parsed(d, i, end, newlines, gaps, gap, text):
+    """The gap that stands at i, after this gap, found by parsing it; 0 where it is no valid one. It is kept."""
+    nesting = load(gap, _NESTING)
+    stop, kind, nesting_after = _parse(d, i, end, newlines, nesting, text)
+    if stop < 0:
+        return np.int64(0)
+    size = stop - i
+    if size <= LANES and i + LANES <= end:
+        slot = _slot(d, i, size, nesting)
+        for k in range(_PROBES):
+            found = gaps + _TABLE + _GAP_BYTES * ((slot + k) % _SLOTS)
+            if load(found, _IGNORED) == 0:
+                _describe(gaps, found, size, kind, nesting_after)
+                _keep_bytes(d, i, found, size, nesting)
+            if load(found, SIZE) == size and load(found, _NESTING_BEFORE) == nesting and _stands_at(d, i, found):
+                _follow(gaps, gap, found)
+                return found
+    _describe(gaps, gaps + _GAP_BYTES, size, kind, nesting_after)
+    return gaps + _GAP_BYTES
+
+
+@compiled
+def _keep_bytes(d, i, gap, size, nesting):
+    for at in range(0, LANES, 8):
+        store(gap, at, load(d, i + at))
+    store(gap, _IGNORED, _ALL << np.uint64(size))
+    store(gap, _NESTING_BEFORE, nesting)
+
+
+@compiled
+def _follow(gaps, gap, found):
+    """Notes that one gap followed another. A gap before a number may begin another gap, so it is tried after it."""
+    first = np.int64(load(gap, _FIRST))
+    kind = np.int64(load(first, KIND))
+    if first == gaps + _GAP_BYTES or kind == NUMBER or kind == TIME:
+        store(gap, _LATEST, first)
+        store(gap, _FIRST, found)
+    else:
+        store(gap, _LATEST, found)

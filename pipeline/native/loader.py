@@ -52,7 +52,7 @@ _MODULES = {
 }
 """What is compiled together, when first one of them is needed: who wants no ids waits 3 s, else 5 s."""
 
-SCRATCH_WORDS = 128
+SCRATCH_WORDS = 4224
 """Words (8 bytes) of memory that `scan` works in, its last argument."""
 
 PROBES = 32

@@ -69,25 +69,56 @@ def lowest_bit(typing_context, word):
 
 
 LANES = 32
-"""How many bytes `marks` compares at once."""
+"""How many bytes `marks`, `other_than_digits` and `same_bytes` look at: a bit of a word for each, the first lowest."""
+
+_LANES = ir.VectorType(ir.IntType(8), LANES)
 
 
 @intrinsic
 def marks(typing_context, address, index):
-    """Which of the LANES bytes at address + index are not plain in a JSON string, the first one lowest, as a uint64.
+    """Which of the LANES bytes at address + index are not plain in a JSON string, as a uint64.
 
     Plain are printable ASCII characters but the quote and the backslash.
     """
 
     def generate(context, builder, signature, args):
-        kind = ir.VectorType(ir.IntType(8), LANES)
-        text = builder.load(builder.inttoptr(builder.add(args[0], args[1]), kind.as_pointer()), align=1)
-        quotes, backslashes, spaces = (ir.Constant(kind, [code] * LANES) for code in (34, 92, 32))
+        text = _load_lanes(builder, builder.add(args[0], args[1]))
+        quotes, backslashes, spaces = (ir.Constant(_LANES, [code] * LANES) for code in (34, 92, 32))
         ends = builder.or_(builder.icmp_signed("==", text, quotes), builder.icmp_signed("==", text, backslashes))
-        found = builder.or_(ends, builder.icmp_signed("<", text, spaces))  # bytes from 128 on are negative
-        return builder.zext(builder.bitcast(found, ir.IntType(LANES)), ir.IntType(64))
+        return _lane_bits(builder, builder.or_(ends, builder.icmp_signed("<", text, spaces)))  # from 128 on negative
 
     return types.uint64(types.intp, types.intp), generate
+
+
+@intrinsic
+def other_than_digits(typing_context, address, index):
+    """Which of the LANES bytes at address + index are no digits, as a uint64."""
+
+    def generate(context, builder, signature, args):
+        zero, nine = (ir.Constant(_LANES, [code] * LANES) for code in (48, 9))
+        above_zero = builder.sub(_load_lanes(builder, builder.add(args[0], args[1])), zero)
+        return _lane_bits(builder, builder.icmp_unsigned(">", above_zero, nine))
+
+    return types.uint64(types.intp, types.intp), generate
+
+
+@intrinsic
+def same_bytes(typing_context, address, index, other):
+    """Which of the LANES bytes at address + index are those at another address, as a uint64."""
+
+    def generate(context, builder, signature, args):
+        one, two = _load_lanes(builder, builder.add(args[0], args[1])), _load_lanes(builder, args[2])
+        return _lane_bits(builder, builder.icmp_unsigned("==", one, two))
+
+    return types.uint64(types.intp, types.intp, types.intp), generate
+
+
+def _load_lanes(builder: Any, address: Any) -> Any:
+    return builder.load(builder.inttoptr(address, _LANES.as_pointer()), align=1)
+
+
+def _lane_bits(builder: Any, found: Any) -> Any:
+    return builder.zext(builder.bitcast(found, ir.IntType(LANES)), ir.IntType(64))
 
 
 WORD = 64

@@ -11,34 +11,42 @@ Compiled ahead and called through `loader.py`; importing this module imports num
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.layout import LAYOUT_BYTES, REACH, SPANS_BYTES, learn, take
+from pipeline.native.layout import (
+    END,
+    EVENT,
+    GAPS_BYTES,
+    ID,
+    KIND,
+    NOTHING,
+    NUMBER,
+    SIZE,
+    STRING,
+    TIME,
+    following,
+    forget,
+    parsed,
+)
 from pipeline.native.lines import count_lines
 from pipeline.native.loader import SCRATCH_WORDS
-from pipeline.native.memory import byte, load, store, store_byte
-from pipeline.native.names import TEXT_BYTES, event_at, field_at, known
-from pipeline.native.strings import QUOTE, string_end, string_skip, unescape
+from pipeline.native.memory import LANES, byte, load, store, store_byte
+from pipeline.native.names import TEXT_BYTES, event_at, known
+from pipeline.native.strings import QUOTE, after_string, plain_end, string_end, string_skip, unescape
 from pipeline.native.values import (
     CLOSE,
     CLOSE_LIST,
-    COLON,
     COMMA,
     OPEN,
     OPEN_LIST,
-    member_value,
+    after_number,
     spaces,
     timestamp,
-    value_end,
 )
 
 # Of a type of its own: for a literal number numba would compile the callee once more.
 _ZERO_INDEX = np.int64(0)
 
-_PATIENCE = np.int64(
-    64
-)  # records that are not laid out as the one before, in a block, more than are: then none is tried
-
 _FOUND_BYTES = 24  # of scratch memory for what `scan` tells
-assert _FOUND_BYTES + TEXT_BYTES + SPANS_BYTES + LAYOUT_BYTES <= 8 * SCRATCH_WORDS
+assert _FOUND_BYTES + TEXT_BYTES + GAPS_BYTES <= 8 * SCRATCH_WORDS
 
 _BEHIND = 8 * 1024  # bytes that lines are counted in, while the nearest cache has them: a count of its own takes 7 %
 
@@ -62,71 +70,83 @@ def copy(source, start, stop, size, out, w, room):
 
 
 @compiled
-def _member(d, i, end, newlines):
-    """Index after the member of no interest whose name's quote is at i, or -1."""
-    i = member_value(d, i, end, newlines)
-    return value_end(d, i, end, newlines) if i > 0 else -1
+def _take_id(d, i, end, want_ids, ids, w):
+    """Copies the id whose text begins at i to ids, from w on: (index after it, or -1; the new w)."""
+    stop, escaped = plain_end(d, i, end), False
+    if byte(d, stop) != QUOTE:
+        stop, escaped = string_end(d, stop, end)
+    if stop <= i:
+        return np.int64(-1), w
+    if want_ids and escaped:
+        w = unescape(d, i, stop, ids, w)
+    elif want_ids:
+        w = copy(d, i, stop, end, ids, w, end + 1)
+    return stop + 1, w
 
 
 @compiled
-def _record(d, i, end, newlines, text, spans):
-    """The event whose brace is at i: (index after it, code, timestamp, where its id starts and stops, escaped or not).
+def _next_in_row(d, i, elements):
+    """Index of the next record where the one that ends at i has the usual separator behind it, else -1."""
+    if elements:
+        if byte(d, i) != COMMA:
+            return np.int64(-1)
+        i += 1 + (byte(d, i + 1) == 32)
+    return i if byte(d, i) == OPEN else np.int64(-1)
 
-    The index is -1 where the record is unclear. spans: takes where each value starts and stops, without quotes.
+
+@compiled
+def _take_events(d, i, end, elements, stop_at, gaps, text, codes, times, want_ids, id_ends, ids, n):
+    """Takes the events from i on, up to one that is unclear or the first that ends behind stop_at.
+
+    Returns (index after the last one or of the unclear one, the new n, whether one is unclear).
     """
-    seen = code = time = start = stop = _ZERO_INDEX
-    escaped = False
+    begin, limit, gap, seen = i, end - LANES, gaps, _ZERO_INDEX
+    w = np.int64(load(id_ends, 8 * n - 8)) if want_ids and n > 0 else _ZERO_INDEX
     while True:
-        i = spaces(d, i + 1, end, newlines)
-        if byte(d, i) != QUOTE:
-            break
-        field, after = known(d, i + 1, end, field_at, text)
-        if after < 0:
-            break
-        if field < 0:
-            i = _member(d, i, end, newlines)
+        before, gap = gap, following(d, i, gaps, gap) if i <= limit else _ZERO_INDEX
+        if not gap:
+            gap = parsed(d, i, end, elements, gaps, before, text)
+            if not gap:
+                break
+        start = i
+        i += np.int64(load(gap, SIZE))
+        kind = np.int64(load(gap, KIND))
+        if kind == NOTHING:
+            continue
+        if kind == STRING:
+            i = after_string(d, i, end)
+        elif kind == ID:
+            i, w = _take_id(d, i, end, want_ids, ids, w)
+        elif kind == EVENT:
+            code, i = known(d, i, end, event_at, text)
+            if code < 0:
+                break
+            store_byte(codes, n, code)
+        elif kind == END:
+            if not 0 <= seen < 512 or (seen | seen >> 3 | seen >> 6) & 7 != 7:
+                break
+            if want_ids:
+                store(id_ends, 8 * n, w)
+            n += 1
+            begin = _next_in_row(d, i, elements) if i < stop_at else np.int64(-1)
+            if begin < 0:
+                return i, n, False
+            i, limit, gap, seen = begin, end - LANES, gaps, _ZERO_INDEX
+            continue
         else:
-            i = spaces(d, after, end, newlines)
-            if seen & (1 << field) or byte(d, i) != COLON:
-                break
-            seen |= 1 << field
-            i = spaces(d, i + 1, end, newlines)
-            quoted = field != 2
-            if quoted and byte(d, i) != QUOTE:
-                break
-            begin = i + quoted
-            if field == 2:
-                i, time = timestamp(d, i, end)
-            elif field == 1:
-                code, i = known(d, begin, end, event_at, text)
-                if code < 0:
-                    break
+            if kind == NUMBER:
+                i = after_number(d, i, end)
             else:
-                start = begin
-                stop, escaped = string_end(d, start, end)
-                i = stop + 1 if stop > start else -1
-            store(spans, 16 * field, begin)
-            store(spans, 16 * field + 8, i - quoted)
+                i, time = timestamp(d, i, end)
+                store(times, 8 * n, time)
+            if i < 0 and limit >= 0:
+                i, limit, gap = start, np.int64(-1), before
+                continue
         if i < 0:
             break
-        i = spaces(d, i, end, newlines)
-        if byte(d, i) == CLOSE and seen == 7:
-            return i + 1, code, time, start, stop, escaped
-        if byte(d, i) != COMMA:
-            break
-    return -1, code, time, start, stop, escaped
-
-
-@compiled
-def _whole(d, i, end, elements, text, spans):
-    """As _record, with nothing behind it on its line; what follows an element of an array is another's business."""
-    if i >= end or byte(d, i) != OPEN:
-        return np.int64(-1), _ZERO_INDEX, _ZERO_INDEX, i, i, False
-    stop, code, time, id_start, id_stop, escaped = _record(d, i, end, elements, text, spans)
-    if stop > 0 and not elements:
-        stop = spaces(d, stop, end, elements)
-        stop = stop if byte(d, stop) == 10 else np.int64(-1)
-    return stop, code, time, id_start, id_stop, escaped
+        if kind <= TIME:
+            seen = seen << 3 | 1 << kind
+    return begin, n, True
 
 
 @compiled
@@ -143,7 +163,6 @@ def _line_end(d, i):
 def _element_end(d, i, end):
     """Index after the array element at i, found by strings and brackets alone (it may not be JSON); end if open."""
     depth = 0
-    start = i
     while i < end:
         c = byte(d, i)
         if c == QUOTE:
@@ -155,10 +174,23 @@ def _element_end(d, i, end):
             depth -= 1
             if depth <= 0:
                 return i + 1 if depth == 0 else i
-        elif depth == 0 and i > start and (c == COMMA or c == 32 or c == 9 or c == 10 or c == 13):
+        elif depth == 0 and (c == COMMA or c == 32 or c == 9 or c == 10 or c == 13):
             return i
         i += 1
     return end
+
+
+@compiled
+def _next_record(d, i, end, elements, first):
+    """(index of the next record or -1, where the array lacks a comma or an element or -1), from the end of one on."""
+    i = spaces(d, i, end, True)
+    if elements and not first:
+        if i >= end or byte(d, i) != COMMA:
+            return np.int64(-1), (i if i < end else np.int64(-1))
+        i = spaces(d, i + 1, end, True)
+    if i < end:
+        return i, np.int64(-1)
+    return np.int64(-1), (i if elements else np.int64(-1))
 
 
 @compiled
@@ -168,70 +200,39 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, unclear, found
     codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events. unclear, int64
     triples, takes what is not understood: its span, and the number of records before it. Blank lines are none. found,
     int64 and SCRATCH_WORDS long, takes how many were unclear, where the array lacks a comma or an element, or -1, and
-    how many lines were counted, which is no business of what is scanned: `count_lines` goes over every byte of them.
+    how many lines there are (0 of elements), counted apart by going over every byte.
 
     Returns how many events there are. Room is needed for size // 40 + 1 events, size bytes of ids and size // 2 + 1
     unclear records.
     """
     text = found + _FOUND_BYTES
-    spans = text + TEXT_BYTES
-    layout, learned, patience = spans + SPANS_BYTES, False, _PATIENCE
+    gaps = text + TEXT_BYTES
+    forget(gaps)
     end = size - 1
-    n = unclear_count = w = i = lines = _ZERO_INDEX
-    counted = size if elements else np.int64(1)
-    error = np.int64(-1)
+    n = unclear_count = i = lines = _ZERO_INDEX
+    counted = np.int64(1)
     while True:
-        if i - counted >= _BEHIND:
-            lines += count_lines(d, counted, i)
-            counted = i
-        alike = learned and patience > 0 and i + REACH <= end
-        if alike:
-            stop, code, time, id_start, id_stop = take(d, i, end, layout)
-            alike, escaped = stop > 0, False
-        if not alike:
-            i = spaces(d, i, end, True)
-            if i >= end and not elements:
-                break
-            begin = i
-            stop, code, time, id_start, id_stop, escaped = _whole(d, i, end, elements, text, spans)
-        valid = stop > 0
-        if valid:
-            store_byte(codes, n, code)
-            store(times, 8 * n, time)
-            if want_ids:
-                if escaped:
-                    w = unescape(d, id_start, id_stop, ids, w)
-                else:
-                    w = copy(d, id_start, id_stop, end, ids, w, size)
-                store(id_ends, 8 * n, w)
-            n += 1
-        else:
+        i, error = _next_record(d, i, end, elements, n + unclear_count == 0)
+        if i < 0:
+            break
+        stop_at = min(i + _BEHIND, end)
+        i, n, is_unclear = _take_events(
+            d, i, end, elements, stop_at, gaps, text, codes, times, want_ids, id_ends, ids, n
+        )
+        if is_unclear:
             stop = _element_end(d, i, end) if elements else _line_end(d, i)
-            if stop <= i or (elements and byte(d, i) == COMMA):
+            if stop <= i:
                 error = i
                 break
             store(unclear, 24 * unclear_count, i)
             store(unclear, 24 * unclear_count + 8, stop)
             store(unclear, 24 * unclear_count + 16, n + unclear_count)
             unclear_count += 1
-        if alike:
             i = stop
-            patience = min(patience + 1, _PATIENCE)
-            continue
-        i = spaces(d, stop, end, elements)
-        if elements:
-            if i >= end:
-                break
-            if byte(d, i) != COMMA:
-                error = i
-                break
-            i = spaces(d, i + 1, end, elements)
-        else:
-            i += 1
-        if valid and patience > 0 and i + REACH <= end:
-            patience -= 1
-            learned = learn(d, begin, i, spans, layout)
+        if not elements and i > counted:
+            lines += count_lines(d, counted, i)
+            counted = i
     store(found, 0, unclear_count)
     store(found, 8, error)
-    store(found, 16, lines + count_lines(d, counted, size))
+    store(found, 16, _ZERO_INDEX if elements else lines + count_lines(d, counted, size))
     return n

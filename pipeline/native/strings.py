@@ -119,6 +119,15 @@ def string_end(d, i, end):
 
 
 @compiled
+def after_string(d, i, end):
+    """Index after the string whose text begins at i, or -1."""
+    i = plain_end(d, i, end)
+    if byte(d, i) != QUOTE:
+        i, _ = string_end(d, i, end)
+    return i + 1 if i >= 0 else np.int64(-1)
+
+
+@compiled
 def unescape(d, i, stop, out, w):
     """Copies the valid string from i to stop to out, from w on, with its escapes resolved; returns the new w."""
     while i < stop:

@@ -1,4 +1,4 @@
-"""Finds where strict JSON values end (RFC 8259; nesting is limited), and reads timestamps; compiled.
+"""Finds where strict JSON numbers and literals end (RFC 8259), and reads timestamps; compiled.
 
 d: the address of bytes, of which the last is a newline; i: an index into them; end: an index not to be passed.
 """
@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.memory import byte, load
-from pipeline.native.strings import QUOTE, string_end
+from pipeline.native.memory import LANES, byte, load, lowest_bit, other_than_digits
 from pipeline.schema import MAX_TIMESTAMP
 
 COMMA, COLON, ZERO, NINE = 44, 58, 48, 57
 OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 123, 125, 91, 93
-_MAX_DEPTH = 30  # of ignored members; deeper records are unclear
 
 
 @compiled
@@ -72,72 +70,28 @@ _TRUE, _FALSE, _NULL = (np.int64(int.from_bytes(word, "little")) for word in (b"
 
 
 @compiled
-def _scalar(d, i, end):
-    """Index after the string, number, true, false or null at i, or -1."""
+def after_literal(d, i):
+    """Index after true, false or null, whose first letter is at i, or -1."""
     c = byte(d, i)
-    if c == QUOTE:
-        stop, _ = string_end(d, i + 1, end)
-        return stop + 1 if stop > 0 else -1
-    if c == 116:
-        return _word(d, i, _TRUE)
-    if c == 102:
-        return _word(d, i, _FALSE)
-    if c == 110:
-        return _word(d, i, _NULL)
-    return _number(d, i)
+    return _word(d, i, _TRUE if c == 116 else _FALSE if c == 102 else _NULL)
 
 
 @compiled
-def member_value(d, i, end, newlines):
-    """Index of an object member's value, or -1. i: where the quote of its name must be."""
-    if byte(d, i) != QUOTE:
-        return -1
-    stop, _ = string_end(d, i + 1, end)
-    if stop < 0:
-        return -1
-    i = spaces(d, stop + 1, end, newlines)
-    if byte(d, i) != COLON:
-        return -1
-    return spaces(d, i + 1, end, newlines)
-
-
-@compiled
-def value_end(d, i, end, newlines):
-    """Index after the JSON value of any type at i, or -1 where it is malformed or nested too deep."""
-    kinds = np.uint64(0)  # a bit for each level: 1 for an object
-    depth = 0
-    while True:
-        if byte(d, i) == OPEN or byte(d, i) == OPEN_LIST:
-            if depth == _MAX_DEPTH:
-                return -1
-            is_object = byte(d, i) == OPEN
-            kinds = (kinds << np.uint64(1)) | np.uint64(is_object)
-            depth += 1
-            i = spaces(d, i + 1, end, newlines)
-            if byte(d, i) != (CLOSE if is_object else CLOSE_LIST):
-                if is_object:
-                    i = member_value(d, i, end, newlines)
-                    if i < 0:
-                        return -1
-                continue
-        else:
-            i = _scalar(d, i, end)
-            if i < 0 or depth == 0:
-                return i
-            i = spaces(d, i, end, newlines)
-        while byte(d, i) == (CLOSE if kinds & np.uint64(1) else CLOSE_LIST):
-            depth -= 1
-            kinds >>= np.uint64(1)
-            if depth == 0:
-                return i + 1
-            i = spaces(d, i + 1, end, newlines)
-        if byte(d, i) != COMMA:
-            return -1
-        i = spaces(d, i + 1, end, newlines)
-        if kinds & np.uint64(1):
-            i = member_value(d, i, end, newlines)
-            if i < 0:
-                return -1
+def after_number(d, i, end):
+    """Index after the JSON number at i, or -1. Digits are looked for together, so that lengths need not be foreseen."""
+    digits = i + (byte(d, i) == 45)  # -
+    others = other_than_digits(d, digits) if digits + LANES <= end else _NONE
+    if not others:
+        return _number(d, i)
+    size = lowest_bit(others)
+    if size == 0 or (size > 1 and byte(d, digits) == ZERO):
+        return np.int64(-1)
+    if byte(d, digits + size) == 46:  # .
+        others &= others - _ONE
+        point, size = size, lowest_bit(others) if others else size
+        if size <= point + 1:
+            return _number(d, i)
+    return digits + size if byte(d, digits + size) | 32 != 101 else _number(d, i)  # e
 
 
 def _each(*parts: int) -> Any:
@@ -148,6 +102,7 @@ def _each(*parts: int) -> Any:
 
 _DIGITS, _ABOVE, _HIGHS = (_each(*[code] * 8) for code in (ZERO, 127 - NINE, 128))
 _PAIRS = _each(255, 255)
+_NONE, _ONE = np.uint64(0), np.uint64(1)
 _FIRST, _SECOND = _each(100, 10**6), _each(1, 10**4)
 
 
@@ -170,9 +125,12 @@ def _eight_digits(d, i):
 def timestamp(d, i, end):
     """(index after the timestamp at i, its value), or (-1, _) where it is no whole number, or out of range."""
     start = i
-    value = _eight_digits(d, i) if i + 8 <= end else np.int64(-1)
+    value = _eight_digits(d, i) if i + 10 <= end else np.int64(-1)
     if value >= 0:
         i += 8
+        if ZERO <= byte(d, i) <= NINE and ZERO <= byte(d, i + 1) <= NINE:  # of 2001 or later
+            value = value * 100 + np.int64(byte(d, i)) * 10 + np.int64(byte(d, i + 1)) - 11 * ZERO
+            i += 2
     value = max(value, np.int64(0))
     while ZERO <= byte(d, i) <= NINE and i - start < 13:
         value = value * 10 + (byte(d, i) - 48)

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bench.events import pieces
+from bench.realistic import MIXES
 from pipeline.formats.decoding import Block, Shape
 from tests import documents, support
 from tests.documents import (
@@ -63,6 +65,54 @@ def test_records_that_are_laid_out_alike(data: bytes) -> None:
 @given(DAMAGED_ALIKE)
 def test_damaged_records_that_are_laid_out_alike(data: bytes) -> None:
     check(data)
+
+
+_SAME_NAMES = ("a", "b", "id", "event", "timestamp")
+_SPACE = b" " * 100
+
+
+def _related(random: Random) -> list[bytes]:
+    """Records of few names and shapes in all kinds of nesting, so that the same bytes often mean something else."""
+
+    def value(level: int) -> str:
+        kind = random.randrange(9 if level < 3 else 6)
+        if kind < 6:
+            return ("1", "-2.5", "null", "true", '"x"', '""')[kind]
+        inner = [value(level + 1) for _ in range(random.randrange(3))]
+        if kind < 8:
+            return "[" + ",".join(inner) + "]"
+        return "{" + ",".join(f'"{random.choice(_SAME_NAMES)}":{item}' for item in inner) + "}"
+
+    def record() -> bytes:
+        members = [f'"{name}":{value(1)}' for name in random.choices(_SAME_NAMES[:2], k=random.randrange(4))]
+        members += ['"id":"x"', '"event":"video_25"', f'"timestamp":{random.randrange(10**10)}']
+        if random.random() < 0.5:
+            random.shuffle(members)
+        return ("{" + ",".join(members) + "}").encode()
+
+    return [record() for _ in range(random.randint(10, 60))]
+
+
+@settings(max_examples=400)
+@given(SEEDS, st.sampled_from((b"\n", b",", b", ", b",\n ")), st.integers(0, 3))
+def test_the_same_bytes_in_other_places(seed: int, separator: bytes, damages: int) -> None:
+    random = Random(seed)
+    text = bytearray(separator.join(_related(random)) + _SPACE)
+    for _ in range(damages):
+        at = random.randrange(len(text))
+        text[at] = random.choice(b'{}[],:"1 nx\\\n') if text[at] in b'{}[],:"' else text[at]
+    check(bytes(text) + b"\n" if separator == b"\n" else b"[" + bytes(text) + b"]")
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(MIXES), SEEDS, st.booleans())
+def test_damaged_realistic_records(mix: str, seed: int, is_array: bool) -> None:
+    random = Random(seed)
+    lines = b"".join(pieces(20, mix, seed)).splitlines()
+    for _ in range(random.randrange(3)):
+        at = random.randrange(len(lines))
+        lines[at] = documents.damaged(lines[at], random)
+    check(b"[" + b", ".join(lines) + _SPACE + b"]" if is_array else b"\n".join(lines) + _SPACE + b"\n")
 
 
 @settings(max_examples=400)

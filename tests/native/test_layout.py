@@ -1,95 +1,146 @@
-"""Layouts: what stands between values is learned from one record, and known in others."""
+"""Gaps between values: one that was parsed is known again by its bytes, where they mean the same."""
 
-from itertools import permutations
 from typing import Any
 
 import pytest
 
 from pipeline.native import layout
-from pipeline.native.layout import LAYOUT_BYTES, REACH, SPANS_BYTES
+from pipeline.native.layout import END, EVENT, GAPS_BYTES, ID, KIND, NOTHING, NUMBER, SIZE, STRING, TIME
+from pipeline.native.memory import LANES, load
+from pipeline.native.names import TEXT_BYTES
 from tests.native_support import callable_from_python, memory
 
-learn, take = map(callable_from_python, (layout.learn, layout.take))
-
-VALUES = {"id": b"1b-2c", "event": b"video_25", "timestamp": b"1617393003"}
-FIELDS = list(VALUES)
-ROOM = b" " * REACH
+forget, following, parsed, word = map(callable_from_python, (layout.forget, layout.following, layout.parsed, load))
 
 
-def record(order: tuple[str, ...] = ("id", "event", "timestamp"), **values: bytes) -> bytes:
-    quotes = {"id": b'"', "event": b'"', "timestamp": b""}
-    members = (b'"%s":%s%s%s' % (n.encode(), quotes[n], values.get(n, VALUES[n]), quotes[n]) for n in order)
-    return b"{" + b",".join(members) + b"}\n"
+class Gaps:
+    """Memory for gaps, and the way through records that it has seen."""
+
+    def __init__(self, newlines: bool = False) -> None:
+        self._memory, self._text, self._newlines = memory(bytes(GAPS_BYTES)), memory(bytes(TEXT_BYTES)), newlines
+        self.first = self._memory.ctypes.data
+        forget(self.first)
+
+    def parse(self, text: bytes, after: int | None = None) -> Any:
+        """The gap that text begins with, parsed; 0 where it is none. after: the gap before, if any."""
+        data = memory(text.ljust(3 * LANES) + b"\n")
+        gap = self.first if after is None else after
+        return parsed(data.ctypes.data, 0, 3 * LANES, self._newlines, self.first, gap, self._text.ctypes.data)
+
+    def find(self, text: bytes, after: int | None = None) -> Any:
+        """The gap that text begins with, if it is found without parsing; else 0."""
+        data = memory(text.ljust(3 * LANES) + b"\n")
+        return following(data.ctypes.data, 0, self.first, self.first if after is None else after)
 
 
-def learned(text: bytes) -> tuple[bool, Any]:
-    """Whether the layout of a record can be used, and its memory."""
-    spans = [(at, at + len(VALUES[name])) for name in FIELDS for at in [text.index(VALUES[name])]]
-    data, kept = memory(text + ROOM), memory(bytes(LAYOUT_BYTES))
-    numbers = memory(b"".join(number.to_bytes(8, "little") for span in spans for number in span))
-    assert len(numbers) == SPANS_BYTES
-    return learn(data.ctypes.data, 0, len(text), numbers.ctypes.data, kept.ctypes.data), kept
+def described(gap: int) -> tuple[int, int]:
+    """Kind and size."""
+    return int(word(gap, KIND)), int(word(gap, SIZE))
 
 
-def taken(text: bytes, kept: Any) -> tuple[int, ...]:
-    data = memory(text + ROOM)
-    return tuple(map(int, take(data.ctypes.data, 0, len(data), kept.ctypes.data)))
-
-
-@pytest.mark.parametrize("order", list(permutations(FIELDS)))
-def test_records_of_the_same_layout(order: tuple[str, ...]) -> None:
-    """Values of other lengths too, an id of more bytes than are compared at once among them."""
-    usable, kept = learned(record(order))
-    assert usable
-    for identity in (b"x", b"0123456789abcdef" * 5):
-        other = record(order, id=identity, event=b"video_completed", timestamp=b"0")
-        stop, code, time, start, end = taken(other, kept)
-        assert (stop, code, time, other[start:end]) == (len(other), 5, 0, identity)
-
-
-@pytest.mark.parametrize("order", list(permutations(FIELDS)))
-def test_one_byte_that_differs(order: tuple[str, ...]) -> None:
-    """Between the values none may; within them what is no value is not taken."""
-    text = record(order)
-    _, kept = learned(text)
-    starts = {name: text.index(VALUES[name]) for name in FIELDS}
-    inside = {at + k for name, at in starts.items() for k in range(len(VALUES[name]))}
-    for at in range(len(text)):
-        for code in {0, 10, 32, 34, 44, 92, 125, 200, text[at] ^ 1} - {text[at]}:
-            changed = bytes([*text[:at], code, *text[at + 1 :]])
-            if taken(changed, kept)[0] > 0:
-                assert at in inside, changed
-                assert code not in (0, 10, 34, 92, 200), changed
+def test_a_record_gap_by_gap() -> None:
+    gaps, gap = Gaps(), None
+    for text, kind in (
+        (b'{"id":"', ID),
+        (b', "a" : {"event":"', STRING),
+        (b'},"b":[[],{},-', NUMBER),
+        (b',{"x":true', NOTHING),
+        (b'}],"timestamp":1', TIME),
+        (b' , "event": "', EVENT),
+        (b" } \r\n", END),
+    ):
+        gap = gaps.parse(text, gap)
+        size = len(text) - (kind in (NUMBER, TIME))
+        assert described(gap) == (kind, size)
 
 
 @pytest.mark.parametrize(
-    "values",
-    [{"id": b""}, {"id": b"a\\u0061"}, {"id": "é".encode()}, {"event": b"video_2"}, {"event": b"video_2\\u0035"}]
-    + [{"timestamp": text} for text in (b"", b"-1", b"01", b"1.0", b"1e3", b"253402297200", b"9" * 30)],
+    "text",
+    [
+        b'"id":"',
+        b"[",
+        b"{1",
+        b'{"a" "b"',
+        b'{"id":1',
+        b'{"event":{',
+        b'{"timestamp":"',
+        b'{"id":null',
+        b'{"a":tru,',
+        b",{",
+    ],
 )
-def test_values_for_the_parser(values: dict[str, bytes]) -> None:
-    _, kept = learned(record())
-    assert taken(record(**values), kept)[0] == -1
+def test_what_is_no_start_of_an_event(text: bytes) -> None:
+    assert Gaps().parse(text) == 0
 
 
-def test_an_event_type_that_is_the_start_of_the_next_piece() -> None:
-    text = record()
-    _, kept = learned(text)
-    assert taken(text.replace(b'video_25"', b""), kept)[0] == -1
+def test_a_gap_is_known_after_the_gap_before_it_and_elsewhere() -> None:
+    gaps = Gaps()
+    first = gaps.parse(b'{"v":1')
+    known = gaps.parse(b',"user":"', first)
+    assert gaps.find(b',"user":"x"', first) == known
+    other = gaps.parse(b',"other":"', known)
+    assert gaps.find(b',"user":"x"', other) == known
+    assert gaps.find(b',"user": "x"', first) == 0
 
 
-@pytest.mark.parametrize(("spaces", "usable"), [(0, True), (8, True), (9, False)])
-def test_a_piece_has_up_to_16_bytes(spaces: int, usable: bool) -> None:
-    text = record().replace(b"{", b"{" + b" " * (spaces + 1))  # with {"id":" these are 8 bytes
-    assert learned(text)[0] == usable
+def test_the_same_bytes_elsewhere_in_the_nesting_are_another_gap() -> None:
+    gaps = Gaps()
+    record = gaps.parse(b'{"a":"')
+    known = gaps.parse(b',"id":"', record)
+    inner = gaps.parse(b',"b":{"c":"', record)
+    assert gaps.find(b',"id":"', inner) == 0
+    assert [described(gap)[0] for gap in (known, gaps.parse(b',"id":"', inner))] == [ID, STRING]
+    listed = gaps.parse(b',"d":["', record)
+    assert described(gaps.parse(b',"id":"', listed)) == (STRING, 2)
 
 
-def test_what_is_near_the_end_is_not_taken() -> None:
-    """An id that goes on up to there would have later pieces compared with what is behind the end."""
-    text = record()
-    _, kept = learned(text)
-    data = memory(text + ROOM)
-    start = text.index(VALUES["id"])
-    stop = start + len(VALUES["id"])
-    for end, is_taken in ((stop + REACH, True), (stop + REACH - 1, False)):
-        assert (take(data.ctypes.data, 0, end, kept.ctypes.data)[0] > 0) == is_taken
+def test_other_nesting_in_the_same_place_of_the_table() -> None:
+    """Some of so many names have the same place in the table for both."""
+    for start in range(0, 4000, 100):
+        gaps = Gaps()
+        record = gaps.parse(b'{"a":"')
+        inner = gaps.parse(b',"b":{"c":"', record)
+        for number in range(start, start + 100):
+            gaps.parse(b',"%03x":"' % number, record)
+            assert gaps.find(b',"%03x":"' % number, inner) == 0
+
+
+def test_a_gap_that_begins_with_another_is_found_first() -> None:
+    """A member may be a number in one record and a string in the next."""
+    gaps = Gaps()
+    first = gaps.parse(b'{"v":1')
+    number, text = gaps.parse(b',"a":1', first), gaps.parse(b',"a":"', first)
+    assert gaps.find(b',"a":1', first) == number
+    assert gaps.find(b',"a":"x"', first) == text
+
+
+@pytest.mark.parametrize(("size", "is_kept"), [(LANES, True), (LANES + 1, False)])
+def test_longer_gaps_are_not_kept(size: int, is_kept: bool) -> None:
+    gaps = Gaps()
+    text = b'{"' + b"a" * (size - 5) + b'":"'
+    gap = gaps.parse(text)
+    assert described(gap) == (STRING, size)
+    assert (gaps.find(text) == gap) is is_kept
+    assert gaps.parse(b',"b":"', gap)
+    assert gaps.find(b',"b":"', gaps.parse(b'{"' + b"b" * size + b'":[1')) == 0
+
+
+def test_more_gaps_than_there_is_room_for() -> None:
+    """They are parsed each time, and those that were kept are still known."""
+    gaps = Gaps()
+    first = gaps.parse(b'{"v":"')
+    names = [b',"%03x":"' % number for number in range(4 * GAPS_BYTES // 128)]
+    for name in names:
+        assert described(gaps.parse(name, first)) == (STRING, len(name))
+    assert sum(gaps.find(name, first) > 0 for name in names) > 100
+    for name in names:
+        assert gaps.find(name, first) in (0, gaps.parse(name, first))
+
+
+def test_the_limit_of_nesting() -> None:
+    for depth, kind in ((29, NUMBER), (30, NUMBER), (31, None)):
+        gaps, gap = Gaps(), None
+        for number in range(depth - 1):
+            gap = gaps.parse(b'{"a":true' if not number else b',"a":{"b":true', gap)
+        last = gaps.parse(b',"a":[1', gap)
+        assert (described(last)[0] if last else None) == kind

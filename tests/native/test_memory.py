@@ -10,6 +10,7 @@ from tests.native_support import callable_from_python
 from tests.native_support import memory as memory_of
 
 byte, load, lowest_bit, marks = map(callable_from_python, (memory.byte, memory.load, memory.lowest_bit, memory.marks))
+other_than_digits, same_bytes = map(callable_from_python, (memory.other_than_digits, memory.same_bytes))
 store, store_byte = map(callable_from_python, (memory.store, memory.store_byte))
 
 
@@ -46,3 +47,19 @@ def test_every_byte_is_plain_or_not() -> None:
         text = memory_of(bytes([code] * LANES))
         assert marks(text.ctypes.data, 0) in (0, 2**LANES - 1)
         assert bool(marks(text.ctypes.data, 0)) is not (32 <= code < 128 and code not in b'"\\')
+
+
+@given(st.binary(min_size=LANES, max_size=LANES) | st.text("0189/:", min_size=LANES, max_size=LANES).map(str.encode))
+def test_what_is_no_digit(data: bytes) -> None:
+    text = memory_of(data)
+    assert other_than_digits(text.ctypes.data, 0) == sum(
+        1 << k for k, code in enumerate(data) if code not in b"0123456789"
+    )
+
+
+@given(st.data(), st.binary(min_size=LANES, max_size=LANES))
+def test_which_bytes_are_the_same(draw: st.DataObject, data: bytes) -> None:
+    changed = draw.draw(st.sets(st.integers(0, LANES - 1)))
+    other = bytes(code ^ (k in changed) for k, code in enumerate(data))
+    one, two = memory_of(b"x" + data), memory_of(other)
+    assert same_bytes(one.ctypes.data, 1, two.ctypes.data) == sum(1 << k for k in range(LANES) if k not in changed)

@@ -18,6 +18,16 @@ def test_the_scanner_takes_every_usual_spelling_itself() -> None:
         assert len(decoding.decode(Block(text + b" " * 16 + b"\n")).codes) == 5000
 
 
+@pytest.mark.parametrize("value", [b"1", b"-0.5e3", b'"x"', b'{"b":1}', b"[]", b"null", b" 7", b"9" * 40])
+def test_members_that_change_their_type(value: bytes) -> None:
+    """A number may stand where another record of the same layout has something else."""
+    line = b'{"a":%s,"id":"x","event":"video_25","timestamp":%s}\n'
+    lines = [line % (b"1", b"1"), line % (value, b" 1")] * 20
+    block = Block(b"".join(lines) + b" " * 100 + b"\n")
+    with mock.patch.object(decoding, "_decode_spans", side_effect=AssertionError), support.decoder("compiled"):
+        assert len(decoding.decode(block).codes) == len(lines)
+
+
 @pytest.mark.parametrize(("shape", "between"), [(Shape.LINES, "\n"), (Shape.ELEMENTS, ",")])
 def test_records_that_are_alike_up_to_the_end_of_a_block(shape: Shape, between: str) -> None:
     """Ids of all lengths, so that what is compared at once ends at any distance from the end."""
