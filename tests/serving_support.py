@@ -123,6 +123,7 @@ class Server:
                 env=environment,
             )
         await_true(lambda: "listening on" in self.log or self.process.poll() is not None)
+        assert "listening on" in self.log, self.log
         self.port = int((re.findall(r"listening on http://.*:(\d+)/", self.log) or [0])[0])
 
     @property

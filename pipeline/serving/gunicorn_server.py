@@ -31,6 +31,7 @@ _CONNECTIONS = 1000  # of a worker; others wait to be accepted
 _THREADS = 64  # of a worker: requests that arrive or wait for a workspace; others wait for a thread
 _FILES = 160  # of a worker: about 70 for Beam, and room for more
 _FILES_A_THREAD = 3  # besides its connection
+_REQUESTS_A_CONNECTION = 20
 _HANG_SECONDS = 120  # after which a worker that does not even look at its connections is replaced
 _KEEPALIVE_SECONDS = 75  # longer than nginx keeps its connections, so that it does not use one that is being closed
 
@@ -126,6 +127,7 @@ class _Application(gunicorn.app.base.BaseApplication):  # type: ignore[misc]
             "logger_class": _Logger,
             "when_ready": self._announce,
             "post_worker_init": self._watch,
+            "pre_request": _renew_connection,
             "child_exit": _forget,
             "worker_exit": self._end,
         }
@@ -161,6 +163,12 @@ class _Application(gunicorn.app.base.BaseApplication):  # type: ignore[misc]
         """Removes a worker's temporary files."""
         if worker.pid == os.getpid():  # gunicorn calls it in the parent, too
             self._resources.close()
+
+
+def _renew_connection(_: Any, request: Any) -> None:
+    """Has clients connect again now and then, to a worker that has time: of 16 kept connections up to 14 were one's."""
+    if request.req_number >= _REQUESTS_A_CONNECTION:
+        request.force_close()
 
 
 def _forget(_: Any, worker: Any) -> None:

@@ -239,6 +239,14 @@ def test_expect_continue(server: Server) -> None:
         assert receive(connection).body.decode() == REPORT
 
 
+def test_a_connection_is_renewed_now_and_then(server: Server) -> None:
+    """So that clients do not stay with one process while another has nothing to do."""
+    with requests.Session() as session:
+        answers = [session.post(server.address, SAMPLE) for _ in range(50)]
+    assert {answer.text for answer in answers} == {REPORT}
+    assert sum(answer.headers["Connection"] == "close" for answer in answers) == 2
+
+
 def test_half_closed_and_gone(server: Server) -> None:
     """A client that has said all may close its side; one that is gone harms nobody."""
     with server.connect() as connection:
