@@ -11,9 +11,9 @@ Compiled ahead and called through `loader.py`; importing this module imports num
 import numpy as np
 
 from pipeline.native.compiler import compiled
+from pipeline.native.id_bytes import copy
 from pipeline.native.layout import (
     END,
-    EVENT,
     GAPS_BYTES,
     ID,
     KIND,
@@ -52,39 +52,6 @@ _BEHIND = 8 * 1024  # bytes that lines are counted in, while the nearest cache h
 
 
 @compiled
-def copy(source, start, stop, size, out, w, room):
-    """Copies source from start to stop to out from w on; returns the new w. size and room: bytes of source and out.
-
-    Whole words are copied while both have room for them, so up to 7 bytes behind the new w are overwritten.
-    """
-    end = w + stop - start
-    while w < end and start + 8 <= size and w + 8 <= room:
-        store(out, w, load(source, start))
-        start += 8
-        w += 8
-    while w < end:
-        store_byte(out, w, byte(source, start))
-        start += 1
-        w += 1
-    return end
-
-
-@compiled
-def _take_id(d, i, end, want_ids, ids, w):
-    """Copies the id whose text begins at i to ids, from w on: (index after it, or -1; the new w)."""
-    stop, escaped = plain_end(d, i, end), False
-    if byte(d, stop) != QUOTE:
-        stop, escaped = string_end(d, stop, end)
-    if stop <= i:
-        return np.int64(-1), w
-    if want_ids and escaped:
-        w = unescape(d, i, stop, ids, w)
-    elif want_ids:
-        w = copy(d, i, stop, end, ids, w, end + 1)
-    return stop + 1, w
-
-
-@compiled
 def _next_in_row(d, i, elements):
     """Index of the next record where the one that ends at i has the usual separator behind it, else -1."""
     if elements:
@@ -95,12 +62,13 @@ def _next_in_row(d, i, elements):
 
 
 @compiled
-def _take_events(d, i, end, elements, stop_at, gaps, text, codes, times, want_ids, id_ends, ids, n):
+def _take_events(d, i, end, elements, stop_at, limit, gaps, text, codes, times, want_ids, id_ends, ids, n):
     """Takes the events from i on, up to one that is unclear or the first that ends behind stop_at.
 
+    limit: the last index where gaps are looked up, in the first record; elsewhere they are parsed.
     Returns (index after the last one or of the unclear one, the new n, whether one is unclear).
     """
-    begin, limit, gap, seen = i, end - LANES, gaps, _ZERO_INDEX
+    begin, gap, seen = i, gaps, _ZERO_INDEX
     w = np.int64(load(id_ends, 8 * n - 8)) if want_ids and n > 0 else _ZERO_INDEX
     while True:
         before, gap = gap, following(d, i, gaps, gap) if i <= limit else _ZERO_INDEX
@@ -108,21 +76,21 @@ def _take_events(d, i, end, elements, stop_at, gaps, text, codes, times, want_id
             gap = parsed(d, i, end, elements, gaps, before, text)
             if not gap:
                 break
-        start = i
         i += np.int64(load(gap, SIZE))
         kind = np.int64(load(gap, KIND))
         if kind == NOTHING:
             continue
         if kind == STRING:
             i = after_string(d, i, end)
-        elif kind == ID:
-            i, w = _take_id(d, i, end, want_ids, ids, w)
-        elif kind == EVENT:
-            code, i = known(d, i, end, event_at, text)
-            if code < 0:
+            if i < 0:
                 break
-            store_byte(codes, n, code)
-        elif kind == END:
+            continue
+        if kind == NUMBER:
+            i = after_number(d, i, end)
+            if i < 0:
+                break
+            continue
+        if kind == END:
             if not 0 <= seen < 512 or (seen | seen >> 3 | seen >> 6) & 7 != 7:
                 break
             if want_ids:
@@ -133,19 +101,31 @@ def _take_events(d, i, end, elements, stop_at, gaps, text, codes, times, want_id
                 return i, n, False
             i, limit, gap, seen = begin, end - LANES, gaps, _ZERO_INDEX
             continue
+        seen = seen << 3 | 1 << kind
+        if kind == TIME:
+            i, time = timestamp(d, i, end)
+            if i < 0:
+                break
+            store(times, 8 * n, time)
+        elif kind == ID:
+            start = i
+            i = plain_end(d, i, end)
+            escaped = False
+            if byte(d, i) != QUOTE:
+                i, escaped = string_end(d, start, end)
+            if i <= start:
+                break
+            if want_ids:
+                if escaped:
+                    w = unescape(d, start, i, ids, w)
+                else:
+                    w = copy(d, start, i, ids, w)
+            i += 1
         else:
-            if kind == NUMBER:
-                i = after_number(d, i, end)
-            else:
-                i, time = timestamp(d, i, end)
-                store(times, 8 * n, time)
-            if i < 0 and limit >= 0:
-                i, limit, gap = start, np.int64(-1), before
-                continue
-        if i < 0:
-            break
-        if kind <= TIME:
-            seen = seen << 3 | 1 << kind
+            code, i = known(d, i, end, event_at, text)
+            if code < 0:
+                break
+            store_byte(codes, n, code)
     return begin, n, True
 
 
@@ -216,9 +196,12 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, unclear, found
         if i < 0:
             break
         stop_at = min(i + _BEHIND, end)
-        i, n, is_unclear = _take_events(
-            d, i, end, elements, stop_at, gaps, text, codes, times, want_ids, id_ends, ids, n
-        )
+        for limit in (end - LANES, np.int64(-1)):  # a known gap may be the beginning of the one that stands there
+            i, n, is_unclear = _take_events(
+                d, i, end, elements, stop_at, limit, gaps, text, codes, times, want_ids, id_ends, ids, n
+            )
+            if not is_unclear:
+                break
         if is_unclear:
             stop = _element_end(d, i, end) if elements else _line_end(d, i)
             if stop <= i:
