@@ -86,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--token_file", metavar="FILE", help="POST needs the token in this file, as a bearer token")
     parser.add_argument("--insecure", action="store_true", help="serve public addresses and any Host without a token")
     parser.add_argument(
+        "--reports", metavar="FOLDER", type=_folder, help="show a stream's output folder on the page, read only"
+    )
+    parser.add_argument(
         "--staging_location", metavar="FOLDER", help="in a bucket, for runners whose workers do not see this disk"
     )
     parser.add_argument(
@@ -115,6 +118,12 @@ def _check_beam(settings: Settings, parser: argparse.ArgumentParser) -> None:
 
     check_names(settings.beam_arguments, parser._option_string_actions)
     check_settings(settings)
+
+
+def _folder(path: str) -> str:
+    if not os.path.isdir(path):
+        raise argparse.ArgumentTypeError(f"{path} is not a folder")
+    return os.path.abspath(path)
 
 
 def _between(low: int, high: int, kind: type[int] | type[float] = int) -> Callable[[str], float]:

@@ -11,7 +11,7 @@ from pipeline.serving.settings import Settings
 from pipeline.storage.compression import GZIP, ZSTD, Codec
 
 _READ = "GET, HEAD, OPTIONS"
-_READABLE = ("/openapi.json", *PAGE_FILES, "/healthz", "/metrics")
+_READABLE = ("/openapi.json", *PAGE_FILES, "/reports.csv", "/healthz", "/metrics")
 ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", **dict.fromkeys(_READABLE, _READ)}
 """Every path that is served, with its methods as `Allow` lists them."""
 
@@ -28,7 +28,7 @@ def check(environ: Mapping[str, Any], settings: Settings) -> ProblemError | None
         return ProblemError(404, "there is nothing here; POST events to /")
     if method not in ALLOWED[path].split(", "):
         return ProblemError(405, "POST events to /", Allow=ALLOWED[path])
-    if method == "POST" or (path == "/metrics" and method != "OPTIONS"):
+    if method == "POST" or (path in ("/metrics", "/reports.csv") and method != "OPTIONS"):
         refused = _unauthorized(environ, settings.token)
         return refused if refused or method != "POST" else _unacceptable(environ, settings)
     return None

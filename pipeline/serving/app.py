@@ -17,6 +17,7 @@ from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving import access_log, admission
 from pipeline.serving.bodies import spooled_body
+from pipeline.serving.live_reports import LiveReports
 from pipeline.serving.metrics import CONTENT_TYPE, Metrics
 from pipeline.serving.page_files import PAGE_FILES, SCRIPT_TAGS
 from pipeline.serving.problems import SAFE_HEADERS, ProblemError, no_room, reject_problem, shortage
@@ -53,7 +54,8 @@ class ReportApp:
         self._settings, self._folder, self._pool, self._metrics = settings, folder, pool, metrics
         self.is_stopping: Callable[[], bool] = lambda: False
         self._pages = {path: _page(_content(name, settings), kind) for path, (name, kind) in _FILES.items()}
-        self._pages |= {"/healthz": self._health, "/metrics": self._exposition}
+        self._live = LiveReports(settings.reports) if settings.reports else None
+        self._pages |= {"/reports.csv": self._live_reports, "/healthz": self._health, "/metrics": self._exposition}
 
     def wsgi(self) -> bottle.Bottle:
         """Returns the WSGI application."""
@@ -104,6 +106,14 @@ class ReportApp:
                 _place(body, workspace)
                 return _run(workspace, report, entry)
 
+    def _live_reports(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
+        if self._live is None:
+            raise ProblemError(404, "this server shows no folder of reports")
+        try:
+            return _page(self._live.csv(), "text/csv; charset=utf-8")(environ)
+        except InputError as error:
+            raise ProblemError(503, str(error), Retry_After="2") from None
+
     def _health(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
         if self.is_stopping():
             raise ProblemError(503, "the server is stopping", Retry_After="2")
@@ -125,6 +135,7 @@ def _content(name: str, settings: Settings) -> bytes:
         "factor": report.impressions_factor,
         "skip": report.skip_rejects,
         "deduplicate": report.deduplicate,
+        **({"live": True} if settings.reports else {}),
     }
     content = (_FOLDER / name).read_text("utf-8")
     if name.endswith(".html"):

@@ -51,6 +51,7 @@ class Settings:
       max_body_bytes: largest body, also after decompression.
       token: bearer token that POST and /metrics need, or None.
       insecure: serve public addresses, and answer to any Host, without a token.
+      reports: a stream's output folder, which the page shows, or None.
       staging_location: folder in a bucket, for runners whose workers do not see this disk.
       report: settings of reports where a request has none.
       log_format: one of access_log.FORMATS.
@@ -67,6 +68,7 @@ class Settings:
     max_body_bytes: int = 256 * 1024 * 1024
     token: str | None = None
     insecure: bool = False
+    reports: str | None = None
     staging_location: str | None = None
     report: ReportSettings = DEFAULT_REPORT
     log_format: str = "text"

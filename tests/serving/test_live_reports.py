@@ -7,6 +7,8 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.serving.live_reports import LiveReports
+from pipeline.serving.settings import Settings
+from tests.serving_support import build_app, call
 
 HEADER = "hour,impressions,video_start,video_25,video_50,video_75,video_completed,impressions_scaled"
 
@@ -77,3 +79,27 @@ def test_a_file_that_is_no_report_is_named(tmp_path: Path, content: str) -> None
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^live reports: its folder: No such file or directory$"):
         LiveReports(tmp_path / "gone").csv()
+
+
+def test_over_http(tmp_path: Path) -> None:
+    """Behind the token, with an ETag, and with no word about where the folder is."""
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    path = write(folder, "2021-04-02T18:00:00+01:00")
+    app = build_app(tmp_path, Settings(reports=str(folder), token="t"))
+    assert call(app, method="GET", path="/reports.csv").problem["status"] == 401
+    assert call(app, method="POST", path="/reports.csv").problem["status"] == 405
+    known = {"HTTP_AUTHORIZATION": "Bearer t"}
+    answer = call(app, method="GET", path="/reports.csv", **known)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/csv; charset=utf-8")
+    assert answer.body.decode() == f"{HEADER},final\n2021-04-02T18:00:00+01:00,1,0,0,0,0,0,0.1,false\n"
+    known["HTTP_IF_NONE_MATCH"] = answer.headers["Etag"]
+    assert call(app, method="GET", path="/reports.csv", **known).status == 304
+    path.write_text("secret")
+    broken = call(app, method="GET", path="/reports.csv", **known)
+    assert broken.problem["detail"] == "live reports: 2021-04-02T18+0100.csv is not the report of an hour"
+    assert (broken.status, broken.headers["Retry-After"]) == (503, "2")
+
+
+def test_a_server_without_a_folder(tmp_path: Path) -> None:
+    assert call(build_app(tmp_path), method="GET", path="/reports.csv").problem["status"] == 404

@@ -12,7 +12,7 @@ async function refresh() {
   const response = await fetch("./reports.csv", { headers: token ? { Authorization: `Bearer ${token}` } : {} }).catch(() => null);
   const text = await response?.text();
   if (live === null) return; // another report has been made meanwhile
-  if (response?.status !== 200) return void showLiveProblem(response ?? { status: "network" }, text ?? "");
+  if (response?.status !== 200) return showLiveProblem(response, text);
   find("problem").hidden = true;
   find("live-note").textContent = `Live: looked at ${FORMATS.time.format(Date.now() - new Date().getTimezoneOffset() * 60000)}`;
   if (text !== live) showLive((live = text));
@@ -20,7 +20,7 @@ async function refresh() {
 
 function showLiveProblem(response, text) {
   live = ""; // shown again once it can be read
-  if (find("problem").hidden) showProblem(explain(response, text), { again: refresh });
+  if (find("problem").hidden) showProblem(explain(response?.status ?? "network", text, response?.headers.get("Retry-After")), { again: refresh });
 }
 
 // Keeps the zoom, the order of the table and the hour whose values are shown.

@@ -12,8 +12,7 @@ const WORDS = {
   network: ["The connection failed", "The server could not be reached, or hung up on the way. It may be down, and some hang up on what is too large."],
 };
 
-function explain(request, text) {
-  const { status } = request;
+function explain(status, text, wait = "") {
   let problem = {};
   try {
     problem = JSON.parse(text) ?? {};
@@ -22,10 +21,7 @@ function explain(request, text) {
   if (status === 401 && token) title = "The server does not accept this token";
   if (status === 400 && !problem.rejects) [title, advice] = ["This could not be read", ""];
   if (!problem.rejects && /\b(time zone|UTC offset|factor|parameter)\b/.test(problem.detail)) title = "This option does not work";
-  if (status === 503) {
-    const wait = request.getResponseHeader("Retry-After");
-    advice += ` Try again in ${/^\d+$/.test(wait) ? `${wait} s` : "a moment"}.`;
-  }
+  if (status === 503) advice += ` Try again in ${/^\d+$/.test(wait) ? `${wait} s` : "a moment"}.`;
   return new Refusal(title, advice, problem, status);
 }
 

@@ -96,10 +96,10 @@ function post(body, encoding, name, job) {
     showProgress(`Sending ${name} …`, 0);
     request.upload.onprogress = ({ loaded, total }) => showProgress(`Sending ${name} …`, loaded / total, `${percent.format(Math.round((100 * loaded) / total) / 100)} of ${mebibytes(total)}`);
     request.upload.onload = () => showProgress("Making the report …");
-    request.onerror = () => reject(explain({ status: "network" }, ""));
+    request.onerror = () => reject(explain("network", ""));
     request.onload = async () => {
       const text = await request.response.text();
-      if (request.status !== 200 || !isReport(text)) return reject(explain(request, text));
+      if (request.status !== 200 || !isReport(text)) return reject(explain(request.status, text, request.getResponseHeader("Retry-After")));
       resolve({ text, summary: JSON.parse(request.getResponseHeader("X-Report-Summary") ?? "{}") });
     };
     request.send(body);
