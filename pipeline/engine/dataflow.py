@@ -31,9 +31,9 @@ setup(name={!r}, version={!r}, packages=find_packages(), include_package_data=Tr
 
 _BUILD = """import subprocess, sys
 
-command = [sys.executable, "setup.py", "sdist", "--dist-dir", sys.argv[sys.argv.index("--outdir") + 1]]
+command = [sys.executable, "setup.py", "sdist", "-d", sys.argv[-2]]
 sys.exit(subprocess.run(command, capture_output=True).returncode)
-"""  # what Beam's `python -m build` finds in the package's folder: it prints nothing
+"""  # what Beam's `python -m build ... FOLDER PACKAGE` finds in the package: it prints nothing
 
 
 def is_dataflow(options: PipelineOptions) -> bool:
@@ -90,6 +90,8 @@ def _digest(text: str) -> str:
 def setup_file(folder: Path) -> Path:
     """The setup.py of a package for workers, which is made in folder: this one without the page."""
     project, clone = folder / "package", _PACKAGE.parent
+    if project.exists():  # of an earlier job of a server
+        return project / "setup.py"
     shutil.copytree(_PACKAGE, project / "pipeline", ignore=shutil.ignore_patterns("__pycache__", ".*", "page"))
     if (clone / "setup.py").exists():
         for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md"):
