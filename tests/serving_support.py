@@ -114,7 +114,7 @@ class Server:
     def __init__(self, temporary: Path, *arguments: str, **environment: str) -> None:
         self.temporary = temporary
         self.log_file = temporary.parent / f"{temporary.name}.log"
-        environment |= {"PATH": "/usr/bin:/bin", "TMPDIR": str(temporary), "HOME": str(temporary.parent)}
+        environment |= {"PATH": "/usr/bin:/bin", "TMPDIR": str(temporary), "HOME": str(Path.home())}
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
                 [*self.wrapper, sys.executable, "server.py", "--port", "0", *arguments],
