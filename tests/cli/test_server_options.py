@@ -29,6 +29,7 @@ def test_unknown_option(tmp_path: Path) -> None:
         (["--host", ""], "--insecure"),
         (["--host", "::"], "--insecure"),
         (["--token_file", "/nowhere"], "No such file"),
+        (["--reports", "/nowhere"], "/nowhere is not a folder"),
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
