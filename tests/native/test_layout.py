@@ -73,6 +73,15 @@ def test_what_is_no_start_of_an_event(text: bytes) -> None:
     assert Gaps().parse(text) == 0
 
 
+@pytest.mark.parametrize(
+    ("before", "text"),
+    [(b'{"a":[1', b'},"b":1'), (b'{"a":{"b":1', b'],"b":1'), (b'{"a":1', b'],"b":1'), (b'{"a":1', b'"b":1')],
+)
+def test_what_cannot_follow_a_value(before: bytes, text: bytes) -> None:
+    gaps = Gaps()
+    assert gaps.parse(text, gaps.parse(before)) == 0
+
+
 def test_a_gap_is_known_after_the_gap_before_it_and_elsewhere() -> None:
     gaps = Gaps()
     first = gaps.parse(b'{"v":1')
@@ -95,14 +104,15 @@ def test_the_same_bytes_elsewhere_in_the_nesting_are_another_gap() -> None:
 
 
 def test_other_nesting_in_the_same_place_of_the_table() -> None:
-    """Some of so many names have the same place in the table for both."""
-    for start in range(0, 4000, 100):
-        gaps = Gaps()
-        record = gaps.parse(b'{"a":"')
-        inner = gaps.parse(b',"b":{"c":"', record)
-        for number in range(start, start + 100):
-            gaps.parse(b',"%03x":"' % number, record)
-            assert gaps.find(b',"%03x":"' % number, inner) == 0
+    """Some of so many nestings lead to the place in the table where the record's own gap is."""
+    gaps = Gaps()
+    known = gaps.parse(b',"abc":"', gaps.parse(b'{"a":"'))
+    for path in range(1 << 9):
+        brackets = b"".join(b'{"a":' if path >> level & 1 else b"[" for level in range(9))
+        inner = gaps.parse(b'{"a":' + brackets + b'{"a":1')
+        assert described(inner)[0] == NUMBER
+        assert gaps.find(b',"abc":"', inner) == 0
+    assert gaps.find(b',"abc":"', gaps.parse(b'{"a":"')) == known
 
 
 def test_a_gap_that_begins_with_another_is_found_first() -> None:
