@@ -156,12 +156,14 @@ class ThreadedDoFn(beam.DoFn):  # type: ignore[misc]
     def _next(self) -> Iterator[Any]:
         result, _, timestamp, window = self._pending.popleft()
         for output in self.emit(result.result()):
-            if isinstance(output, WindowedValue):
-                yield output
-            elif isinstance(output, beam.pvalue.TaggedOutput):
-                yield beam.pvalue.TaggedOutput(output.tag, WindowedValue(output.value, timestamp, (window,)))
+            if isinstance(output, beam.pvalue.TaggedOutput):
+                yield beam.pvalue.TaggedOutput(output.tag, _windowed(output.value, timestamp, window))
             else:
-                yield WindowedValue(output, timestamp, (window,))
+                yield _windowed(output, timestamp, window)
+
+
+def _windowed(value: Any, timestamp: Any, window: Any) -> WindowedValue:
+    return value if isinstance(value, WindowedValue) else WindowedValue(value, timestamp, (window,))
 
 
 class ListDoFn(beam.DoFn):  # type: ignore[misc]

@@ -158,6 +158,16 @@ def test_ids_are_unique_within_the_hour(tmp_path: Path) -> None:
     assert outcome.summary.counted == 6
 
 
+def test_a_bundle_with_more_ids_than_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "_HELD_BYTES", 30)
+    times = [HOUR + k for k in range(12)]
+    blocks = [block(*times[k : k + 3]) for k in range(0, 12, 3)]
+    options = {"allowed_lateness_seconds": 60, "started": 0}
+    outcome = play(tmp_path, watermark(HOUR), arrive(*blocks), watermark(HOUR + 3662), **options)
+    check(outcome, times)
+    assert outcome.finals == ["2021-04-02T20+0100"]
+
+
 def test_ids_of_an_hour_in_parts(tmp_path: Path) -> None:
     times = [HOUR + k for k in range(40)]
     steps = [step for k in range(0, 40, 10) for step in (arrive(block(*times[k : k + 10])), wait(61))]
