@@ -20,9 +20,10 @@ from apache_beam.transforms.window import FixedWindows
 from bench.events import batches, records
 from bench.page import table
 from pipeline.engine.runners import beam_options
+from pipeline.model.hour_ids import ids_by_hour, union
 from pipeline.model.hours import HOUR, HourClock
 from pipeline.stream.decode import DecodeStream
-from pipeline.stream.graph import HourIds
+from pipeline.stream.job import StreamJob
 from pipeline.stream.topics import GroupMessages
 from pipeline.transforms.count import CountHours
 
@@ -71,14 +72,15 @@ def group(packed: Any) -> Any:
 
 def count_hours(packed: Any) -> Any:
     """Blocks decoded, and counted by hour and event."""
-    batches_ = (group(packed) | "Decode" >> DecodeStream(True, CLOCK)).batches
+    batches_ = (group(packed) | "Decode" >> DecodeStream(StreamJob("out"), True)).batches
     _ = batches_ | "Count" >> CountHours(CLOCK, windows=WINDOWS)
     return batches_
 
 
 def list_ids(packed: Any) -> Any:
     """And the unique ids of each hour."""
-    return count_hours(packed) | "Unique ids" >> HourIds(CLOCK, WINDOWS, 1, None)
+    ids = count_hours(packed) | "Ids by hour" >> beam.FlatMap(ids_by_hour, CLOCK)
+    return ids | "Hours" >> WINDOWS | "Union" >> beam.CombinePerKey(union)
 
 
 STEPS: dict[str, Step] = {

@@ -62,6 +62,10 @@ class TooLargeError(InputError):
     """A source is larger, after decompression and decoding, than the caller allows."""
 
 
+class UnreadableError(InputError):
+    """A file cannot be opened or read now, or has changed meanwhile; another attempt may succeed."""
+
+
 class OutputError(PipelineError):
     """An output cannot be written."""
 

@@ -14,6 +14,7 @@ from pipeline.engine import logs
 logs.configure()
 logging.getLogger("pipeline.native.loader").setLevel(logging.INFO)  # says when it compiles, which takes seconds
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # not used, and its threads take 0.1 s to do nothing
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # no thread yet: see engine/isolation.py
 gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 
 from pipeline.batch.job import Job
@@ -112,8 +113,8 @@ def _run_job(job: Job, options: ReportOptions) -> Summary:
 
 def _run_stream(options: ReportOptions, folder: str) -> None:
     from pipeline.cli.status_line import shown_status
-    from pipeline.cli.stream_options import describe, find_engine, make_stream_job
-    from pipeline.stream.run import build_stream, run_stream, works_here
+    from pipeline.cli.stream_options import describe, find_engine, make_stream_job, protect_ports
+    from pipeline.stream.run import build_stream, ends_here, run_stream, works_here
     from pipeline.stream.status import look
 
     start = time.monotonic()
@@ -125,7 +126,8 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
     if dataflow.is_dataflow(options) and dataflow.is_detached(options):
         logs.say(dataflow.launch(build_stream(job, options.for_engine()), options))
         return
-    logs.say(describe(job))
+    protect_ports(options, job)
+    logs.say(describe(job, ends_here(job, options)))
     with shown_status(functools.partial(look, job)) if works_here(options) else contextlib.nullcontext():
         summary = run_stream(job, options.for_engine())
     logs.say(

@@ -111,7 +111,12 @@ def _add_stream_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"events further ahead of their file or message are rejects (default {MAX_FUTURE_SECONDS}: a day)",
     )
-    add("--resume", action="store_true", default=None, help="go on where an earlier run with --resume ended")
+    add(
+        "--overwrite",
+        action="store_true",
+        default=None,
+        help="start from nothing: removes the ledger and the files of earlier runs from the output folders",
+    )
 
 
 def _is_utf_8(value: Any) -> bool:

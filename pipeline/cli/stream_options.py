@@ -8,9 +8,11 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PortableOptions, StandardOptions
 
-from pipeline.engine.prism import find_prism
+from pipeline.engine import logs
+from pipeline.engine.isolation import isolate_network
+from pipeline.engine.prism import find_prism, is_prism
 from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.storage.files import is_local, shown
 from pipeline.storage.objects import check_object_path
 from pipeline.storage.output_checks import check_folder
@@ -24,7 +26,7 @@ STREAM_OPTIONS = (
     "early_firing_seconds",
     "allowed_lateness_seconds",
     "max_future_seconds",
-    "resume",
+    "overwrite",
 )
 
 DEFAULT_FOLDER = "reports"
@@ -66,8 +68,7 @@ def check_stream(options: Any) -> None:
             "--dataflow_service_options streaming_mode_at_least_once does not go with reports: "
             "what Dataflow delivers twice would be counted twice"
         )
-    if options.resume:
-        _check_resume(options)
+    _check_workers(options)
     if options.subscription and standard.runner in DIRECT_RUNNERS:
         _check_try_out(options)
         standard.runner = TRY_OUT_RUNNER
@@ -84,16 +85,21 @@ def _finish_bundles(options: Any) -> None:
         options._flags.append(_WHOLE_BUNDLES)
 
 
-def _check_resume(options: Any) -> None:
-    """The ledger is a file on this machine that all workers share, so they must be threads of this process."""
+def _check_workers(options: Any) -> None:
+    """UsageError where workers on PrismRunner are other processes: the ledger is this process's."""
     environment = options.view_as(PortableOptions).environment_type
-    if options.view_as(StandardOptions).runner != STREAM_RUNNER or environment not in (None, "LOOPBACK"):
+    if options.view_as(StandardOptions).runner == STREAM_RUNNER and environment not in (None, "LOOPBACK"):
         raise UsageError(
-            f"--resume needs {STREAM_RUNNER}: other runners keep their own state "
-            "(Dataflow: drain, --update, snapshots; Flink: checkpoints)"
+            f"--environment_type {environment}: a stream on {STREAM_RUNNER} works in this process, which keeps the "
+            "ledger; leave the option out"
         )
-    if not all(map(is_local, filter(None, (*options.input, options.output, options.rejects_output)))):
-        raise UsageError("--resume needs inputs and outputs on this machine")
+    if options.overwrite and keeps_state(options):
+        raise UsageError("--overwrite is for streams on this machine: other runners keep their own state")
+
+
+def keeps_state(options: Any) -> bool:
+    """Whether the runner restores a stream's state by itself (Dataflow: --update, snapshots; Flink: savepoints)."""
+    return options.view_as(StandardOptions).runner not in (STREAM_RUNNER, *DIRECT_RUNNERS)
 
 
 def _check_subscription(name: str) -> None:
@@ -133,6 +139,22 @@ def find_engine(options: Any) -> None:
         raise UsageError(f"{error} (--prism_location names its program)") from None
 
 
+def protect_ports(options: Any, job: StreamJob) -> None:
+    """Takes a stream with a Prism of its own off the network; warns where that cannot be."""
+    if not is_prism(options):
+        return
+    try:
+        if not all(map(is_local, (*job.patterns, *job.outputs))):
+            raise PipelineError("a bucket needs the network")
+        isolate_network()
+    except (PipelineError, OSError) as error:
+        logs.say(
+            f"warning: whoever reaches this machine's ports can run commands as this user, through Prism ({error}): "
+            "close them by a firewall, or run the stream under `unshare --user --map-current-user --net` or systemd's "
+            "PrivateNetwork=yes"
+        )
+
+
 def make_stream_job(options: Any) -> StreamJob:
     """The job that the options describe; makes folders on this machine.
 
@@ -153,7 +175,9 @@ def make_stream_job(options: Any) -> StreamJob:
         id_attribute=options.id_attribute,
         id_parts=options.id_partitions or _id_parts(options),
         late_at_once=options.view_as(StandardOptions).runner in DIRECT_RUNNERS,
-        resume=bool(options.resume),
+        ledger=bool(options.input) and not keeps_state(options) and is_local(options.output),
+        keeps_state=keeps_state(options),
+        overwrite=bool(options.overwrite),
     )
     watched = [_watched(pattern) for pattern in job.patterns]
     for folder in job.outputs:
@@ -168,14 +192,25 @@ def _id_parts(options: Any) -> int:
     return 1 if options.view_as(StandardOptions).runner in (STREAM_RUNNER, *LOCAL_RUNNERS) else _REMOTE_PARTS
 
 
-def describe(job: StreamJob) -> str:
-    """What a stream that starts says: where it reads and writes, and how it ends."""
+def describe(job: StreamJob, stoppable: bool = True) -> str:
+    """The first line of a stream: where it reads and writes, and how it ends.
+
+    Args:
+      job: the stream.
+      stoppable: whether a stop from here ends its watch; the workers are threads of this process then.
+    """
     outputs = {"reports": job.output, "ids": job.ids_output, "rejects": job.rejects_output}
     writes = ", ".join(f"{what} to {shown(folder)}" for what, folder in outputs.items() if folder)
     if job.subscription:
-        return f"reading {job.subscription}; {writes}; Ctrl-C ends it"
+        return f"reading {job.subscription}; {writes}; {_end(job, stoppable)}"
     patterns = ", ".join(map(shown, job.patterns))
-    return f"watching {patterns}; {writes}; Ctrl-C ends it when all is read, a second one at once"
+    return f"watching {patterns}; {writes}; {_end(job, stoppable)}"
+
+
+def _end(job: StreamJob, stoppable: bool) -> str:
+    if not stoppable:
+        return "it is ended with the runner's own commands"
+    return "Ctrl-C ends it" if job.subscription else "Ctrl-C ends it when all is read, a second one at once"
 
 
 def _watched(pattern: str) -> str:

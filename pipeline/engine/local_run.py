@@ -7,7 +7,7 @@ where they meet. A run clears it before it begins; two runs at once (the server'
 import threading
 from collections import Counter
 
-from pipeline.model.arrivals import Arrivals
+from pipeline.model.latency import LatencyTracker
 
 
 class LocalRun:
@@ -23,25 +23,22 @@ class LocalRun:
     def clear(self) -> None:
         """Forgets what an earlier run has left.
 
-        counted: by name of a counter (DirectRunner's counters have only the first bundle of each step). found: what
-        the blocks of files that watches have found add up to. written: of how many events each file is, by path.
-        held_back: as written, what this run has for files it leaves as they are, since an earlier run's hold more.
-        arrivals: when a stream's events came. done, sizes: units of each phase: done so far, and in all.
+        counted: by name of a counter (DirectRunner's counters have only the first bundle of each step). written: of
+        how many events each file is, by path. latency: of a stream's events. done, sizes: units of each phase: done so
+        far, and in all.
         """
         self.stopping.clear()
         self.cancelled.clear()
         self.counted: Counter[str] = Counter()
-        self.found = 0
         self.written: dict[str, int] = {}
-        self.held_back: dict[str, int] = {}
-        self.arrivals = Arrivals()
+        self.latency = LatencyTracker()
         self.done: Counter[str] = Counter()
         self.sizes: dict[str, int] = {}
 
     def written_in(self, folder: str, suffix: str) -> dict[str, int]:
-        """Of how many events each file of a folder is, by path; those that are held back as this run has them."""
-        sizes, start = {**self.written, **self.held_back}, f"{folder.rstrip('/')}/"
-        return {path: size for path, size in sizes.items() if path.startswith(start) and path.endswith(suffix)}
+        """Of how many events each file of a folder is, by path."""
+        written, start = self.written.copy(), f"{folder.rstrip('/')}/"
+        return {path: size for path, size in written.items() if path.startswith(start) and path.endswith(suffix)}
 
 
 local_run = LocalRun()

@@ -1,8 +1,14 @@
 """Prism, Beam's local runner for streams, as a service of this process."""
 
 import contextlib
+import ctypes
+import functools
+import logging
 import os
 import signal
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +22,12 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import TimerSpec, on_timer
 
-from pipeline.errors import UsageError, one_line
+from pipeline.errors import PipelineError, UsageError, one_line
+from pipeline.storage.files import shown
+
+_PR_SET_PDEATHSIG = 1  # of prctl, in linux/prctl.h
+_ATTEMPTS = 3
+_LOOK_SECONDS = 0.02
 
 
 class SinkDoFn(beam.DoFn):  # type: ignore[misc]
@@ -59,32 +70,73 @@ def find_prism(options: PipelineOptions) -> None:
         raise UsageError(f"Prism, Beam's local runner, cannot be found: {one_line(error)}") from None
 
 
-def end_prism() -> None:
-    """Ends each Prism of this process whose jobs are over. Beam would send SIGINT five times, a second each.
+@contextlib.contextmanager
+def running_prism(options: PipelineOptions) -> Iterator["subprocess.Popen[bytes] | None"]:
+    """Runs Prism while the block runs, where it is the runner; options name its endpoint from then on.
 
-    A stream's Prism ignores that one, so that Ctrl-C in a terminal is for its launcher alone.
+    It ends with this process, however that ends: the kernel kills it. (Beam's own would outlive a killed client.)
+
+    Yields:
+      The process, or None where Prism is not the runner.
+
+    Raises:
+      PipelineError: it does not start.
     """
-    from apache_beam.utils.subprocess_server import SubprocessServer
-
-    for entry in list(SubprocessServer._cache._cache.values()):
-        process, _ = entry.obj
+    if not is_prism(options):
+        yield None
+        return
+    find_prism(options)
+    process, port = _start(options)
+    try:
+        options.view_as(PortableOptions).job_endpoint = f"localhost:{port}"
+        yield process
+    finally:
         process.kill()
         process.wait()
 
 
-@contextlib.contextmanager
-def running_prism(options: PipelineOptions) -> Iterator[None]:
-    """Runs Prism while the block runs, where it is the runner. Beam itself can start it in a main thread only."""
-    if not is_prism(options):
-        yield
-        return
-    from apache_beam.runners.portability.prism_runner import PrismRunner
+def _start(options: PipelineOptions) -> tuple["subprocess.Popen[bytes]", int]:
+    """Starts Prism, and waits until it listens; tries another port if somebody else took the one that was free."""
+    prism = options.view_as(PrismRunnerOptions)
+    for _ in range(_ATTEMPTS):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        arguments = [f"--job_port={port}", "--serve_http=false", f"--log_level={prism.prism_log_level}"]
+        quiet = None if logging.getLogger().isEnabledFor(logging.INFO) else subprocess.DEVNULL
+        process = subprocess.Popen(
+            [prism.prism_location, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=quiet,
+            stderr=quiet,
+            preexec_fn=functools.partial(_end_with, os.getpid()),  # noqa: PLW1509 - before there are threads
+        )
+        if _listens(process, port):
+            return process, port
+    raise PipelineError(f"Prism, Beam's local runner, does not start: {shown(prism.prism_location)} {died(process)}")
 
-    prism = PrismRunner().default_job_server(options)
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    prism.start()
-    signal.signal(signal.SIGINT, on_interrupt)  # Beam would stop Prism before what runs is finished
-    try:
-        yield
-    finally:
-        prism.stop()
+
+def _end_with(parent: int) -> None:
+    """In the new process: has the kernel kill it when the thread that started it ends, here the main one.
+
+    Ctrl-C in a terminal, which reaches both, is for the parent alone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _listens(process: "subprocess.Popen[bytes]", port: int) -> bool:
+    while process.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port)):
+                return True
+        except ConnectionRefusedError:
+            time.sleep(_LOOK_SECONDS)
+    return False
+
+
+def died(process: "subprocess.Popen[bytes]") -> str:
+    """How a process that is over has ended."""
+    code = process.wait()
+    return f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"

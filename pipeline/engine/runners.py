@@ -19,6 +19,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import create_runner
 
+from pipeline.engine.isolation import bind_loopback
 from pipeline.errors import OptionError, UsageError, one_line
 
 DIRECT_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner")
@@ -72,6 +73,7 @@ def complete(options: PipelineOptions, arguments: Sequence[str], others: Collect
     arguments: Beam's own. others: names of options that are not Beam's, to suggest. Raises:
       UsageError: an unknown option, a bad value, or a runner or its job server that is not there.
     """
+    bind_loopback()
     FileSystems.set_options(options)  # inputs are listed before Beam does it
     if arguments:
         check_names(arguments, others)

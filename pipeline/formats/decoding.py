@@ -121,7 +121,8 @@ class BrokenBlock(AnyBlock):
     """The rest of a source, or of a split of it, that cannot be read, as one reject.
 
     reason: an InputError's message. offset: about how many bytes are before it. in_part: whether others read other
-    parts of the source, so that nobody knows whether all of it was read.
+    parts of the source, so that nobody knows whether all of it was read. unreadable: whether another attempt may
+    succeed.
     """
 
     source: str
@@ -130,6 +131,7 @@ class BrokenBlock(AnyBlock):
     offset: int = 0
     balance: int = 0
     in_part: bool = False
+    unreadable: bool = False
 
     @property
     def nbytes(self) -> int:

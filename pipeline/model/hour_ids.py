@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.model.events import Batch
+from pipeline.model.events import Batch, Ids
 from pipeline.model.hours import HourClock
 from pipeline.model.ids import counted_pieces, joined_pieces
 
@@ -18,17 +18,23 @@ def ids_by_hour(batch: Batch, clock: HourClock, parts: int = 1) -> Iterator[tupl
     """A batch's different ids by place, ascending, as pieces that say how many came; see merge_pieces.
 
     parts: of each hour, 1 or a power of two to MAX_PARTITIONS.
+    """
+    for start, ids in split_ids(batch.ids, batch, clock):
+        yield from (((start, part), piece) for part, piece in counted_pieces(ids, parts))
 
-    It is sorted once: a pass for each hour took ten times as long where a batch spans a month.
+
+def split_ids(ids: Ids, batch: Batch, clock: HourClock) -> Iterator[tuple[int, Ids]]:
+    """The ids of a batch's events, or other keys of them, by the start of their hour, ascending.
+
+    They are sorted once: a pass for each hour took ten times as long where a batch spans a month.
     """
     numbers = clock.numbers(batch.timestamps)
     order = _order(numbers)
-    numbers, ids = numbers[order], batch.ids.take(order)
+    numbers, ids = numbers[order], ids.take(order)
     bounds = np.flatnonzero(np.diff(numbers, prepend=-(10**9)))
     starts = clock.starts(numbers[bounds]).tolist()
     for start, (first, end) in zip(starts, pairwise([*bounds.tolist(), len(numbers)]), strict=True):
-        hour = ids.slice(first, end)
-        yield from (((start, part), piece) for part, piece in counted_pieces(hour, parts))
+        yield start, ids.slice(first, end)
 
 
 def _order(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -101,13 +101,12 @@ class HourClock:
         return _label(self.zone, start)
 
 
-def closing(ends: Any, allowed: int, started: int) -> Any:
-    """When hours close that end so, for a stream that began at started; Unix seconds, a number or an array.
+def closing(ends: Any, allowed: int) -> Any:
+    """When hours close that end so, in Unix seconds, a number or an array; allowed: seconds after their end.
 
-    allowed: seconds after the end of the hour, or after the start of the stream where the hour was over by then. What
-    is found later is late, everywhere: this is the one clock by which events are refused and state is given back.
+    What is found later is late, everywhere: this is the one clock by which events are refused and state is released.
     """
-    return np.minimum(np.maximum(ends, started) + allowed, _NEVER)
+    return np.minimum(ends + allowed, _NEVER)
 
 
 @functools.lru_cache(1 << 16)

@@ -91,11 +91,7 @@ def check_balance(found: int, expected: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """The counters of a finished run: records read, counted, rejected, late and dropped as duplicates; hours: rows.
-
-    Of a stream also the balance of its blocks, as balance.py has it, and how many parts of files were broken, so that
-    the balance says nothing.
-    """
+    """The counters of a finished run: records read, counted, rejected, late and dropped as duplicates; hours: rows."""
 
     read: int
     counted: int
@@ -103,5 +99,3 @@ class Summary:
     hours: int
     late: int = 0
     duplicate: int = 0
-    balance: int = 0
-    broken: int = 0

@@ -7,6 +7,7 @@ from apache_beam.io.filesystem import BeamIOError
 
 from pipeline.errors import one_line, printable
 
+_SERVICES = ("apache_beam.io.", "pipeline.storage.objects")
 _LIBRARIES = ("apache_beam.io.", "pyarrow.")  # that have errors of their own
 
 SIZE_UNKNOWN = -1
@@ -55,6 +56,11 @@ def shown(path: str) -> str:
 def is_io_error(error: BaseException) -> bool:
     """Whether an error comes from a file or bucket, not from a defect here."""
     return isinstance(error, (OSError, EOFError)) or type(error).__module__.startswith(_LIBRARIES)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether an error of storage comes from the system or a service, not from what a file holds."""
+    return getattr(error, "errno", None) is not None or type(error).__module__.startswith(_SERVICES)
 
 
 def explain(error: BaseException) -> str:

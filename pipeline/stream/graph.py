@@ -1,13 +1,15 @@
 """The report of a stream: the graph of a batch, in hourly windows.
 
-watch files -> read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> write the hour's report
-or messages -> group ----------^        +-> ids by hour -> union -> write the hour's ids
+watch files -> read blocks -> decode -> +-> count by hour and event -> sum -> total -> write the hour's report
+or messages -> group ----------^        +-> ids by hour -> union -> total -> write the hour's ids
                                         +-> rejects and late events -> write
-Where hours close (totals.py), how many events came goes to those that keep something of an hour, when it is closed.
+Where hours close (totals.py), the number of an hour's events goes to its totals when none can come any more.
+
+A PCollection that a stateful step reads has no other consumer: when two stages read the same one, Beam tells Flink's
+operators apart by the order of a set, and a savepoint may be restored to the wrong one.
 """
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -19,38 +21,49 @@ from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.engine.metrics import COUNTS, Counted, KeepCounters, count
+from pipeline.engine.metrics import COUNTS, Counted, KeepCounters
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.formats.decoding import AnyBlock
-from pipeline.model.events import Batch, Reject
+from pipeline.model.events import Batch
 from pipeline.model.hour_ids import Place, ids_by_hour, union
 from pipeline.model.hours import HOUR, HourClock
-from pipeline.model.ids import id_lines, ids_came, merge_pieces
-from pipeline.model.table import HourCounts, Table, add_counts, count_table, csv_text
-from pipeline.stream.decode import DecodeStream, LogRejects
-from pipeline.stream.hour_files import Version, WriteHours, WriteRejects, hour_name
+from pipeline.model.ids import ids_came
+from pipeline.stream.decode import DecodeStream
+from pipeline.stream.hour_files import WriteRejects
 from pipeline.stream.job import StreamJob
-from pipeline.stream.resume import HOURS, IDS, EarlierRuns, WriteKeptRejects
+from pipeline.stream.resume import HOURS, IDS, EarlierRuns
 from pipeline.stream.topics import ReadTopic
-from pipeline.stream.totals import CAME, CLOSED, CameByHour, CloseHours, RunningTotals, together
-from pipeline.stream.watch import WatchFiles, poll_seconds
-from pipeline.transforms.count import CountHours, HourTables, ScaleImpressions
+from pipeline.stream.totals import (
+    CLOSED,
+    CloseHours,
+    CountEventsPerHour,
+    Part,
+    WriteIds,
+    WriteReport,
+    ids_final,
+    last,
+    new,
+)
+from pipeline.stream.watch import WatchFiles
+from pipeline.transforms.count import CountHours
 from pipeline.transforms.decode import REJECTS
 from pipeline.transforms.deduplicate import DropStreamDuplicates
 from pipeline.transforms.read import GroupFiles, ReadBlocks
 
 _HELD_BYTES = 64 * 1024 * 1024  # of ids, by a bundle
-_NO_EARLIER: dict[str, Any] = defaultdict(lambda: None)
+_NO_EARLIER: dict[str, Any] = {HOURS: None, IDS: None}
 _FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no word for ever, its time ends in 294247
+
+_EVENT_COUNTS = "event counts"
 
 
 def hour_windows(clock: HourClock, early_firing_seconds: int, late_at_once: bool = False) -> beam.WindowInto:
     """Hours of event time: reported early, when the watermark passes their end, and then as often as before.
 
     Late events come for weeks and in any number of files: with a pane for each, a report would be written again and
-    again. Panes hold what is new, RunningTotals adds them up: of windows that accumulate, Prism keeps each element for
-    ever and works on all of them in each pane. Nothing is too late for a window: what is too late for the job was
-    sorted out before, since a runner would drop it without a word.
+    again. Panes hold what is new, totals add them up: of windows that accumulate, Prism keeps each element for ever
+    and works on all of them in each pane. Nothing is too late for a window: what is too late for the job was sorted
+    out before, since a runner would drop it without a word.
     """
     late = AfterCount(1) if late_at_once else AfterProcessingTime(early_firing_seconds)
     return beam.WindowInto(
@@ -59,11 +72,6 @@ def hour_windows(clock: HourClock, early_firing_seconds: int, late_at_once: bool
         accumulation_mode=AccumulationMode.DISCARDING,
         allowed_lateness=_FOREVER,
     )
-
-
-def without_windows() -> beam.WindowInto:
-    """For the panes of hours, before state: Prism drops the state of a window at its end, whatever lateness it has."""
-    return beam.WindowInto(GlobalWindows())
 
 
 class _IdsByHour(ThreadedDoFn):
@@ -108,150 +116,138 @@ class _IdsByHour(ThreadedDoFn):
         for place, pieces in held.items():
             piece = union(pieces, self._parts)
             yield WindowedValue((place, piece), place[0], in_global)
-            yield beam.pvalue.TaggedOutput(CAME, WindowedValue((place, ids_came(piece)), self._since, in_global))
-
-
-@dataclasses.dataclass
-class HourIds(beam.PTransform):  # type: ignore[misc]
-    """Unique ids per hour: PCollection[Batch] -> RunningTotals' dict of PCollections.
-
-    totals (main): tuple[Place, bytes], a piece of each place's ids so far. CLOSED: tuple[Place, int], see there.
-
-    parts: of an hour, each of which is kept, and shuffled, by itself. earlier: what to begin with. close: hours.
-    """
-
-    clock: HourClock
-    windows: beam.WindowInto
-    parts: int = 1
-    earlier: beam.PCollection[tuple[Place, bytes]] | None = None
-    close: CloseHours | None = None
-
-    def expand(self, batches: beam.PCollection[Batch]) -> Any:
-        kind: Any = tuple[Place, bytes]
-        unite = partial(union, parts=self.parts)
-        split = beam.ParDo(_IdsByHour(self.clock, self.parts)).with_outputs(CAME, main="ids")
-        found = batches | "Ids by hour" >> split
-        found.ids.element_type = convert_to_beam_type(kind)
-        found[CAME].element_type = convert_to_beam_type(tuple[Place, int])
-        panes = (
-            found.ids
-            | "Hours" >> self.windows
-            | "Union" >> beam.CombinePerKey(unite).with_output_types(kind)
-            | "No window" >> without_windows()
-        )
-        closing = _closing(found[CAME], self.earlier, ids_came, self.close)
-        return _with_earlier(panes, self.earlier) | "Total" >> RunningTotals(unite, ids_came, closing)
-
-
-def _closing(
-    came: beam.PCollection[Any], earlier: beam.PCollection[Any] | None, size: Callable[[Any], int], close: Any
-) -> beam.PCollection[Any] | None:
-    """How many events of each key came, once it is closed; those of earlier runs among them. None: nothing closes."""
-    if close is None:
-        return None
-    earlier = earlier and earlier | "Earlier sizes" >> beam.MapTuple(lambda key, value: (key, size(value)))
-    return together(came, earlier, "earlier sizes") | "Close" >> close
-
-
-def _with_earlier(some: beam.PCollection[Any], earlier: beam.PCollection[Any] | None) -> beam.PCollection[Any]:
-    """With what earlier runs have left, if there is something."""
-    return together(some, earlier and earlier | "Earlier, no window" >> without_windows(), "earlier")
-
-
-def _count_pane(pane: tuple[int, HourCounts]) -> Counted:
-    return count(counted=sum(pane[1]))
-
-
-def _report_version(table: Table) -> Version:
-    return f"{hour_name(table[0]['hour'])}.csv", (count_table(table), csv_text(table).encode())
-
-
-def _report_closed(closed: tuple[int, int], clock: HourClock) -> Version:
-    return f"{hour_name(clock.label(closed[0]))}.csv", closed[1]
-
-
-def _ids_version(ids: tuple[Place, bytes], clock: HourClock, parts: int) -> Version:
-    merged, came = merge_pieces(ids[1], parts)
-    return _ids_name(ids[0], clock, parts), (came, id_lines(merged))
-
-
-def _ids_closed(closed: tuple[Place, int], clock: HourClock, parts: int) -> Version:
-    return _ids_name(closed[0], clock, parts), closed[1]
-
-
-def _ids_name(place: Place, clock: HourClock, parts: int) -> str:
-    hour, part = place
-    which = f"-{part:0{len(str(parts))}}-of-{parts}" if parts > 1 else ""
-    return f"{hour_name(clock.label(hour))}{which}.txt"
+            number = WindowedValue((place, ids_came(piece)), self._since, in_global)
+            yield beam.pvalue.TaggedOutput(_EVENT_COUNTS, number)
 
 
 @dataclasses.dataclass
 class HourlyStream(beam.PTransform):  # type: ignore[misc]
-    """The graph from blocks on: PCollection[AnyBlock] -> PCollection[str], the path of each report that was written."""
+    """The graph from blocks on: PCollection[AnyBlock] -> nothing that is read; reports, ids and rejects are written."""
 
     job: StreamJob
 
-    def expand(self, blocks: beam.PCollection[AnyBlock]) -> beam.PCollection[str]:
+    def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
         job, clock = self.job, self.job.report.clock
-        allowed, keep = job.allowed_lateness_seconds, job if job.resume else None
         want_ids = bool(job.ids_output or job.rejects_output) or job.report.deduplicate
-        decoded = blocks | "Decode" >> DecodeStream(want_ids, clock, allowed, job.max_future_seconds, keep, job.started)
-        self._keep_rejects(decoded[REJECTS])
-        earlier = blocks.pipeline | "Earlier runs" >> EarlierRuns(job.output) if job.resume else _NO_EARLIER
-        batches, counted = decoded.batches, [decoded[COUNTS], *([earlier[COUNTS]] if job.resume else ())]
+        decoded = blocks | "Decode" >> DecodeStream(job, want_ids)
+        _ = decoded[REJECTS] | "Write rejects" >> WriteRejects(job)
+        earlier = blocks.pipeline | "Earlier runs" >> EarlierRuns(job.output) if job.ledger else _NO_EARLIER
+        batches, counted = decoded.batches, [decoded[COUNTS], *([earlier[COUNTS]] if job.ledger else [])]
         if job.report.deduplicate:
-            batches = _with_earlier(batches, earlier["batches"])
-            batches, dropped = batches | "Drop duplicates" >> DropStreamDuplicates(clock, allowed, job.started)
+            batches = _flatten([batches, *([earlier["batches"]] if job.ledger else [])], "earlier")
+            drop = DropStreamDuplicates(clock, job.allowed_lateness_seconds)
+            batches, dropped = batches | "Drop duplicates" >> drop
             counted, earlier = [*counted, *dropped], _NO_EARLIER
-        if job.ids_output:
-            self._write_ids(batches, earlier[IDS], clock)
-        counts = batches | "Count" >> CountHours(clock, windows=self._windows(clock)) | "No window" >> without_windows()
-        counts = _with_earlier(counts, earlier[HOURS])
-        counted += [counts | "Counted" >> beam.Map(_count_pane).with_output_types(Counted)]
-        _ = counted | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
-        return self._write_reports(counts, self._closing(batches, earlier[HOURS], clock), clock)
+        ids = batches | "Unique ids" >> UniqueIds(job, earlier[IDS]) if job.ids_output else None
+        reports = batches | "Reports" >> HourlyReports(job, earlier[HOURS], ids)
+        return [*counted, reports] | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
 
-    def _windows(self, clock: HourClock) -> beam.WindowInto:
-        return hour_windows(clock, self.job.early_firing_seconds, self.job.late_at_once)
 
-    def _close(self) -> CloseHours | None:
-        allowed = self.job.allowed_lateness_seconds
-        return None if allowed is None else CloseHours(allowed, self.job.started)
+def _windows(job: StreamJob) -> beam.WindowInto:
+    return hour_windows(job.report.clock, job.early_firing_seconds, job.late_at_once)
 
-    def _closing(self, batches: beam.PCollection[Batch], earlier: Any, clock: HourClock) -> Any:
-        close = self._close()
-        came = close and batches | "Came" >> beam.ParDo(CameByHour(clock)).with_output_types(tuple[int, int])
-        return _closing(came, earlier, sum, close)
 
-    def _write_reports(self, counts: beam.PCollection[Any], closing: Any, clock: HourClock) -> beam.PCollection[str]:
-        totals = counts | "Total" >> RunningTotals(add_counts, sum, closing)
-        reports = (
-            totals.totals
-            | "Table" >> HourTables(clock)
-            | "Scale" >> ScaleImpressions(self.job.report.impressions_factor)
-            | "CSV" >> beam.Map(_report_version).with_output_types(Version)
-        )
-        closed = closing and totals[CLOSED] | "Closed" >> beam.Map(_report_closed, clock)
-        versions = together(reports, closed, "closed")
-        return versions | "Write reports" >> WriteHours(self.job.output, self.job.token, self.job.resume)
+def _flatten(parts: list[beam.PCollection[Any]], label: str) -> beam.PCollection[Any]:
+    """One PCollection of several with elements of one type; the only one as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    both = parts | f"With {label}" >> beam.Flatten()
+    both.element_type = parts[0].element_type
+    return both
 
-    def _write_ids(self, batches: beam.PCollection[Batch], earlier: Any, clock: HourClock) -> None:
-        parts = self.job.id_parts
-        close = self._close()
-        ids = batches | "Unique ids" >> HourIds(clock, self._windows(clock), parts, earlier, close)
-        lines = ids.totals | "Id lines" >> beam.Map(_ids_version, clock, parts).with_output_types(Version)
-        closed = close and ids[CLOSED] | "Ids closed" >> beam.Map(_ids_closed, clock, parts)
-        _ = together(lines, closed, "closed ids") | "Write ids" >> WriteHours(self.job.ids_output, self.job.token)
 
-    def _keep_rejects(self, rejects: beam.PCollection[tuple[Reject, ...]]) -> None:
-        job = self.job
-        if job.rejects_output and job.resume:
-            _ = rejects | "Write rejects" >> WriteKeptRejects(job)
-        elif job.rejects_output:
-            seconds = None if job.late_at_once else job.early_firing_seconds
-            _ = rejects | "Write rejects" >> WriteRejects(job.rejects_output, job.token, seconds)
-        else:
-            _ = rejects | "Log rejects" >> beam.ParDo(LogRejects())
+@dataclasses.dataclass
+class _Parts(beam.PTransform):  # type: ignore[misc]
+    """What comes to totals: PCollection[tuple[K, T]] -> PCollection[tuple[K, Part]], in the global window.
+
+    Prism drops the state of a window at its end, whatever lateness it has.
+    """
+
+    as_part: Callable[[tuple[Any, Any]], tuple[Any, Part]]
+    key: Any
+
+    def expand(self, pairs: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Part]]:
+        pairs = pairs | "No window" >> beam.WindowInto(GlobalWindows())
+        return pairs | "Part" >> beam.Map(self.as_part).with_output_types(tuple[self.key, Part])  # type: ignore[name-defined]
+
+
+@dataclasses.dataclass
+class _Totals(beam.PTransform):  # type: ignore[misc]
+    """Everything that comes to totals: PCollection[tuple[K, T]], panes -> PCollection[tuple[K, Part]].
+
+    key: K. counts: PCollection[tuple[K, int]], of events as they are found. earlier: PCollection[tuple[K, T]], what
+    earlier runs have left, or None. size: of how many events a T is. allowed: lateness, or None.
+    """
+
+    key: Any
+    counts: beam.PCollection[tuple[Any, int]] | None
+    earlier: beam.PCollection[tuple[Any, Any]] | None
+    size: Callable[[Any], int]
+    allowed: int | None
+
+    def expand(self, panes: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Part]]:
+        parts = [panes | "New" >> _Parts(new, self.key)]
+        if self.earlier is not None:
+            parts += [self.earlier | "Earlier" >> _Parts(new, self.key)]
+        if self.allowed is not None:
+            counts, size = [self.counts], self.size
+            if self.earlier is not None:
+                sizes = self.earlier | "Earlier sizes" >> beam.MapTuple(lambda key, value: (key, size(value)))
+                sizes.element_type = convert_to_beam_type(tuple[self.key, int])  # type: ignore[name-defined]
+                counts += [sizes]
+            closed = _flatten(counts, "earlier sizes") | "Close" >> CloseHours(self.allowed)
+            parts += [closed | "Last" >> _Parts(last, self.key)]
+        return _flatten(parts, "parts")
+
+
+@dataclasses.dataclass
+class HourlyReports(beam.PTransform):  # type: ignore[misc]
+    """Writes a report for each hour: PCollection[Batch] -> PCollection[Counted], the events that are in reports.
+
+    earlier: PCollection[tuple[int, HourCounts]], what to begin with, or None. ids: of UniqueIds, or None.
+    """
+
+    job: StreamJob
+    earlier: Any
+    ids: Any
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Counted]:
+        job, clock = self.job, self.job.report.clock
+        panes = batches | "Count" >> CountHours(clock, windows=_windows(job))
+        numbers = None
+        if job.allowed_lateness_seconds is not None:
+            count = beam.ParDo(CountEventsPerHour(clock)).with_output_types(tuple[int, int])
+            numbers = batches | "Event counts" >> count
+        parts = panes | "Totals" >> _Totals(int, numbers, self.earlier, sum, job.allowed_lateness_seconds)
+        if self.ids is not None and job.allowed_lateness_seconds is not None:
+            parts = _flatten([parts, self.ids | "Ids" >> _Parts(ids_final, int)], "ids")
+        written = parts | "Write" >> beam.ParDo(WriteReport(job)).with_outputs(COUNTS)
+        written[COUNTS].element_type = convert_to_beam_type(Counted)
+        return written[COUNTS]
+
+
+@dataclasses.dataclass
+class UniqueIds(beam.PTransform):  # type: ignore[misc]
+    """Writes the unique ids of each hour: PCollection[Batch] -> PCollection[tuple[int, int]].
+
+    An hour, and of how many of its events the ids are final. earlier: PCollection[tuple[Place, bytes]] or None.
+    """
+
+    job: StreamJob
+    earlier: Any
+
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, int]]:
+        job, kind = self.job, tuple[Place, bytes]
+        split = beam.ParDo(_IdsByHour(job.report.clock, job.id_parts)).with_outputs(_EVENT_COUNTS, main="ids")
+        found = batches | "Ids by hour" >> split
+        found.ids.element_type = convert_to_beam_type(kind)
+        found[_EVENT_COUNTS].element_type = convert_to_beam_type(tuple[Place, int])
+        unite = beam.CombinePerKey(partial(union, parts=job.id_parts)).with_output_types(kind)
+        panes = found.ids | "Hours" >> _windows(job) | "Union" >> unite
+        totals = _Totals(Place, found[_EVENT_COUNTS], self.earlier, ids_came, job.allowed_lateness_seconds)
+        written = panes | "Totals" >> totals | "Write" >> beam.ParDo(WriteIds(job)).with_outputs(CLOSED)
+        written[CLOSED].element_type = convert_to_beam_type(tuple[int, int])
+        return written[CLOSED]
 
 
 @dataclasses.dataclass
@@ -265,5 +261,5 @@ class ReadStream(beam.PTransform):  # type: ignore[misc]
         if job.subscription:
             topic = ReadTopic(job.subscription, job.timestamp_attribute, job.id_attribute, job.late_at_once)
             return pipeline | "Topic" >> topic
-        files = pipeline | "Files" >> WatchFiles(job.patterns, poll_seconds(job.patterns, job.early_firing_seconds))
+        files = pipeline | "Files" >> WatchFiles(job)
         return files | "Group" >> GroupFiles() | "Read" >> ReadBlocks(keep_broken=True)

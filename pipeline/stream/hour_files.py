@@ -1,40 +1,34 @@
-"""The sinks of a stream: a file an hour, rewritten by each newer version, and a folder of rejects."""
+"""The files of a stream: one an hour, rewritten by each newer version, and a folder of rejects."""
 
 import dataclasses
 import hashlib
-import logging
 import os
-import time
-from collections.abc import Iterable, Iterator
-from functools import partial
-from typing import Any, Union
+import re
+from collections.abc import Iterable
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import BooleanCoder, FastPrimitivesCoder
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.trigger import AccumulationMode, AfterProcessingTime, AfterWatermark
-from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from apache_beam.transforms.window import GlobalWindows
-from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.engine.coders import typed
-from pipeline.engine.local_run import local_run
 from pipeline.engine.prism import SinkDoFn
-from pipeline.engine.spill import in_global_window
+from pipeline.errors import UsageError
 from pipeline.model.events import Reject
 from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import is_local, shown
-from pipeline.storage.objects import delete_file
+from pipeline.storage.objects import delete_file, store_of
+from pipeline.stream.decode import LogRejects
+from pipeline.stream.job import StreamJob
+from pipeline.stream.ledger import NAME, ledger_of
 from pipeline.transforms.format import reject_lines
 
-_LARGE_BYTES, _LARGE = 256 * 1024, "large"
-_MINUTE_BYTES = 64 * 1024 * 1024
+_HOUR = r"\d{4}-\d\d-\d\dT\d\d[+-]\d{4}"
+_REPORT = re.compile(rf"{_HOUR}\.(csv|final)")
+_IDS = re.compile(rf"{_HOUR}(-\d+-of-\d+)?\.txt")
+_REJECTS = re.compile(r"[0-9a-f]{32}\.jsonl")
 
-Version = tuple[str, Union[tuple[int, bytes], int]]
-"""A file's name; and of how many events it is, and its bytes. Or how many versions it has in all: it is closed then."""
-
-_FINAL = ".final"
+_KEY = 0  # the only one of rejects
 
 
 def hour_name(label: str) -> str:
@@ -43,172 +37,63 @@ def hour_name(label: str) -> str:
     return f"{date}T{time[:2]}{time[8:].replace(':', '')}"
 
 
-class _WriteNewest(SinkDoFn):
-    """Panes come late, twice, and in any order.
-
-    A file's state is of how many events it was written, how many versions came, and of how many, where that is known.
-    """
-
-    _WRITTEN = ReadModifyWriteStateSpec("written", FastPrimitivesCoder())
-
-    def __init__(self, folder: str, token: str, goes_on: bool) -> None:
-        self._folder, self._token, self._goes_on = folder, token, goes_on
-
-    def process(self, version: Version, written: Any = beam.DoFn.StateParam(_WRITTEN)) -> Iterator[str]:
-        name, content = version
-        path = FileSystems.join(self._folder, name)
-        size, came, last = written.read() or (0, 0, 0)
-        if isinstance(content, int):
-            last = content
-        else:
-            came += 1
-            if content[0] > size and (size or not _stays(path, *content)):
-                self._write(path, *content, first=not size)
-                size = content[0]
-                yield shown(path)
-        if came == last:
-            written.clear()
-            if size and name.endswith(".csv"):
-                self._put(final_mark(path), b"")
-        else:
-            written.write((size, came, last))
-
-    def _write(self, path: str, size: int, data: bytes, first: bool) -> None:
-        if first and not self._goes_on and path.endswith(".csv"):
-            delete_file(final_mark(path))
-        self._put(path, data)
-        local_run.written[path] = size
-        local_run.held_back.pop(path, None)
-
-    def _put(self, path: str, data: bytes) -> None:
-        _make_again(self._folder)
-        with atomic_file(path, self._token) as stream:
-            stream.write(data)
-
-
-def final_mark(path: str) -> str:
-    """The empty file beside a report that no event can change any more."""
-    return f"{path.removesuffix('.csv')}{_FINAL}"
-
-
-def final_hours(folder: str) -> frozenset[str]:
-    """The names of hours that are marked as final in a folder of this machine."""
-    return frozenset(name.removesuffix(_FINAL) for name in os.listdir(folder) if name.endswith(_FINAL))
-
-
-def _stays(path: str, size: int, data: bytes) -> bool:
-    """Whether a file of an earlier run holds more than this run has for it. Says so once: inputs may be gone."""
-    there, here = _rows(path, _read(path)), _rows(path, data)
-    if there <= here:
-        return False
-    if not local_run.held_back:
-        logging.getLogger(__name__).warning(
-            "%s, of an earlier run, holds more (%d) than this run has so far (%d): it stays until this one has as "
-            "many; so do others",
-            shown(path),
-            there,
-            here,
-        )
-    local_run.held_back[path] = size
-    return True
-
-
-def _read(path: str) -> bytes:
-    """A file of an earlier run or bundle; nothing where there is none."""
-    if not FileSystems.exists(path):
-        return b""
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-        data: bytes = stream.read()
-        return data
-
-
-def _rows(path: str, data: bytes) -> int:
-    """How many events or ids a file holds; 0 where it is none of this program's."""
-    if path.endswith(".txt"):
-        return data.count(b"\n")
-    try:
-        return sum(map(int, data.split(b"\n")[1].split(b",")[1:-1]))
-    except (ValueError, IndexError):
-        return 0
-
-
-def _make_again(folder: str) -> None:
-    """Somebody may have removed a folder on this machine since the stream began."""
+def write_file(folder: str, name: str, token: str, data: bytes) -> str:
+    """Writes a file of a folder, which is made again if it was removed while the stream ran; the path."""
     if is_local(folder):
         os.makedirs(folder, exist_ok=True)
-
-
-@dataclasses.dataclass
-class WriteHours(beam.PTransform):  # type: ignore[misc]
-    """Writes files of a folder: PCollection[Version] -> PCollection[str], the path of each file that was written.
-
-    Each version replaces its file whole, unless it holds no more than what was written before, or less than what an
-    earlier run has left there. What was written of a file is known until it is closed and all its versions came; beside
-    a report its `.final` appears then. goes_on: with the reports of earlier runs; else their marks go before they do.
-    Windows: any; what was written is known per file and window.
-    """
-
-    folder: str
-    token: str
-    goes_on: bool = False
-
-    def expand(self, versions: beam.PCollection[Version]) -> beam.PCollection[str]:
-        newest = beam.ParDo(_WriteNewest(self.folder, self.token, self.goes_on))
-        return versions | "Write newest" >> newest.with_output_types(str)
-
-
-def write_lines(folder: str, token: str, lines: bytes) -> str:
-    """Writes lines under a name by their bytes, so that those that come again write the same file; the path."""
-    path: str = FileSystems.join(folder, f"{hashlib.blake2b(lines, digest_size=16).hexdigest()}.jsonl")
-    _make_again(folder)
+    path: str = FileSystems.join(folder, name)
     with atomic_file(path, token) as stream:
-        stream.write(lines)
-    return shown(path)
+        stream.write(data)
+    return path
 
 
-class _ByMinute(beam.DoFn):  # type: ignore[misc]
-    """Rejects of a bundle by the minute in which their file was written; many of one block at once as _LARGE."""
-
-    def start_bundle(self) -> None:
-        self._held: dict[str, list[bytes]] = {}
-
-    def process(self, found: tuple[int, tuple[Reject, ...]]) -> Iterator[Any]:
-        arrived, rejects = found
-        lines = reject_lines(rejects)[1]
-        if len(lines) > _LARGE_BYTES:
-            yield beam.pvalue.TaggedOutput(_LARGE, lines)
-        else:
-            self._held.setdefault(time.strftime("%Y-%m-%dT%H-%MZ", time.gmtime(arrived)), []).append(lines)
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        yield from map(in_global_window, self._held.items())
+def write_lines(folder: str, token: str, lines: bytes) -> None:
+    """Writes lines under a name by their bytes, so that those that come again write the same file."""
+    write_file(folder, f"{hashlib.blake2b(lines, digest_size=16).hexdigest()}.jsonl", token, lines)
 
 
-class _AddToMinutes(SinkDoFn):
-    """Adds the lines of blocks to a minute's file, those that are not there: what comes again changes nothing."""
+def prepare_outputs(job: StreamJob) -> None:
+    """Makes way for a stream that begins with nothing, and protects the reports of one that cannot go on.
 
-    _STATE = ReadModifyWriteStateSpec("unused", BooleanCoder())  # what has state has its bundles one after the other
+    Raises:
+      UsageError: there are reports, and neither a ledger nor a runner's state that belongs to them.
+    """
+    if job.overwrite:
+        for folder, names in ((job.output, _REPORT), (job.ids_output, _IDS), (job.rejects_output, _REJECTS)):
+            for path in _files(folder, names):
+                delete_file(path)
+        for suffix in ("", "-wal", "-shm") if is_local(job.output) else ():
+            delete_file(os.path.join(job.output, NAME + suffix))
+    elif not (job.keeps_state or (job.ledger and os.path.exists(os.path.join(job.output, NAME)))):
+        reports = _files(job.output, _REPORT)
+        if reports:
+            raise UsageError(
+                f"{shown(job.output)} holds reports ({shown(os.path.basename(min(reports)))}) without the ledger of "
+                "their stream, so it cannot continue: take another folder, or use --overwrite to start from nothing"
+            )
 
-    def __init__(self, folder: str, token: str) -> None:
-        self._folder, self._token = folder, token
 
-    def process(self, pane: tuple[str, Iterable[list[bytes]]], _: Any = beam.DoFn.StateParam(_STATE)) -> Iterator[str]:
-        minute, pieces = pane
-        path = FileSystems.join(self._folder, f"{minute}.jsonl")
-        there = _read(path)
-        known = set(there.splitlines(keepends=True))
-        new = [piece for some in pieces for piece in some if not known.issuperset(piece.splitlines(keepends=True))]
-        if len(there) + sum(map(len, new)) > _MINUTE_BYTES:
-            yield from (write_lines(self._folder, self._token, piece) for piece in new)
-        elif new:
-            _make_again(self._folder)
-            with atomic_file(path, self._token) as stream:
-                stream.write(b"".join((there, *new)))
-            yield shown(path)
+def _files(folder: str | None, names: "re.Pattern[str]") -> list[str]:
+    if folder is None:
+        return []
+    if is_local(folder):
+        paths = [os.path.join(folder, name) for name in os.listdir(folder)] if os.path.isdir(folder) else []
+    else:
+        prefix = folder.rstrip("/") + "/"
+        paths = [file.path for file in store_of(folder).list(prefix)]
+    return [path for path in paths if names.fullmatch(path[len(folder.rstrip("/")) + 1 :])]
+
+
+def write_final_marks(job: StreamJob, hours: Iterable[int]) -> None:
+    """Marks the reports of hours as final, those that are not yet."""
+    for hour in hours:
+        name = f"{hour_name(job.report.clock.label(hour))}.final"
+        if not os.path.exists(os.path.join(job.output, name)):
+            write_file(job.output, name, job.token, b"")
 
 
 @dataclasses.dataclass
-class AtPace(beam.PTransform):  # type: ignore[misc]
+class GroupIntoIntervals(beam.PTransform):  # type: ignore[misc]
     """Gathers what comes within some seconds, at the end the rest: PCollection[tuple[K, T]] -> [tuple[K, Iterable[T]]].
 
     The window is the global one: nothing is late for it, and it ends with the stream. Its lateness lets it last a day
@@ -225,30 +110,54 @@ class AtPace(beam.PTransform):  # type: ignore[misc]
             accumulation_mode=AccumulationMode.DISCARDING,
             allowed_lateness=2 * 86400,
         )
-        return pairs | "At pace" >> window | "Gather" >> beam.GroupByKey()
+        return pairs | "Interval" >> window | "Gather" >> beam.GroupByKey()
+
+
+class _WriteRejects(SinkDoFn):
+    """With a ledger the rejects are there, and what comes only says that there are some."""
+
+    def __init__(self, job: StreamJob) -> None:
+        self._job = job
+
+    def process(self, gathered: tuple[int, Iterable[bytes]]) -> None:
+        if self._job.ledger:
+            write_kept_rejects(self._job)
+        else:
+            write_lines(self._job.rejects_output or "", self._job.token, b"".join(gathered[1]))
+
+
+def write_kept_rejects(job: StreamJob) -> None:
+    """Writes the rejects that the job's ledger holds, if it keeps any."""
+    folder = job.rejects_output
+    if job.ledger and folder is not None:
+        ledger_of(job.output).write_rejects(lambda lines: write_lines(folder, job.token, lines))
 
 
 @dataclasses.dataclass
 class WriteRejects(beam.PTransform):  # type: ignore[misc]
-    """Writes rejects to few files: PCollection[tuple[int, tuple[Reject, ...]]] -> PCollection[str], minutes' paths.
+    """Writes or logs rejects: PCollection[tuple[Reject, ...]] -> PCollection[None], empty.
 
-    Each element is of a block: when its file was written, Unix seconds, and its rejects. They go to the file of that
-    minute, so that a bundle or a run that comes again finds them there; many of a block (_LARGE_BYTES), and what finds
-    its minute full (_MINUTE_BYTES), to a file a block, named by its bytes. seconds: between two writes; None: a bundle.
+    They are gathered between two reports, so that there are few files. Without a ledger a bundle that a runner repeats
+    may write its rejects again.
     """
 
-    folder: str
-    token: str
-    seconds: int | None
+    job: StreamJob
 
-    def expand(self, rejects: beam.PCollection[tuple[int, tuple[Reject, ...]]]) -> beam.PCollection[str]:
-        parts = rejects | "By minute" >> beam.ParDo(_ByMinute()).with_outputs(_LARGE, main="small")
-        small = typed(parts.small, tuple[str, list[bytes]])
-        if self.seconds is None:
-            alone = beam.MapTuple(lambda minute, pieces: (minute, [pieces]))
-            panes = small | "Alone" >> alone.with_output_types(tuple[str, list[list[bytes]]])
+    def expand(self, rejects: beam.PCollection[tuple[Reject, ...]]) -> beam.PCollection[None]:
+        job = self.job
+        if job.rejects_output is None:
+            return rejects | "Log" >> beam.ParDo(LogRejects())
+        lines = rejects | "Lines" >> beam.Map(_keyed, not job.ledger).with_output_types(tuple[int, bytes])
+        if job.late_at_once:
+            gathered = lines | "Alone" >> beam.MapTuple(_alone).with_output_types(tuple[int, list[bytes]])
         else:
-            panes = small | AtPace(self.seconds)
-        write = partial(write_lines, self.folder, self.token)
-        _ = typed(parts[_LARGE], bytes) | "Write" >> beam.Map(write).with_output_types(str)
-        return panes | "Add" >> beam.ParDo(_AddToMinutes(self.folder, self.token)).with_output_types(str)
+            gathered = lines | GroupIntoIntervals(job.early_firing_seconds)
+        return gathered | "Write" >> beam.ParDo(_WriteRejects(job)).with_output_types(None)
+
+
+def _keyed(rejects: tuple[Reject, ...], with_lines: bool) -> tuple[int, bytes]:
+    return _KEY, reject_lines(rejects)[1] if with_lines else b""
+
+
+def _alone(key: int, lines: bytes) -> tuple[int, list[bytes]]:
+    return key, [lines]

@@ -1,7 +1,6 @@
 """What to report of a stream, and where to write it."""
 
 import dataclasses
-import time
 import uuid
 
 from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
@@ -25,8 +24,9 @@ class StreamJob:
       timestamp_attribute, id_attribute: attributes of messages.
       id_parts: files of ids per hour, by the ids' hashes, a power of two.
       late_at_once: fire for each late element, because DirectRunner loses the timers of late panes.
-      resume: continue from the ledger in output, and keep it.
-      started: when the stream began, Unix seconds.
+      ledger: keep a ledger in output, and continue from it; for workers in this process.
+      keeps_state: whether the runner restores its state in a new submission, so that reports may be there at the start.
+      overwrite: start from nothing, without the ledger and reports of earlier runs.
       token: names temporary files.
     """
 
@@ -44,15 +44,24 @@ class StreamJob:
     id_attribute: str | None = None
     id_parts: int = 1
     late_at_once: bool = False
-    resume: bool = False
-    started: int = dataclasses.field(default_factory=lambda: int(time.time()), compare=False)
+    ledger: bool = False
+    keeps_state: bool = True
+    overwrite: bool = False
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def settings(self) -> dict[str, str]:
-        """What must be the same in all runs that share a ledger."""
-        report = {name: str(getattr(self.report, name)) for name in ("utc_offset", "time_zone", "deduplicate")}
-        return report | {"id_parts": str(self.id_parts), "ids_output": str(bool(self.ids_output))}
+        """What changes a report, by option: the same in all runs that share a ledger."""
+        report = self.report
+        return {
+            "utc_offset or --time_zone": str(report.time_zone or report.utc_offset),
+            "impressions_factor": report.impressions_factor,
+            "deduplicate": str(report.deduplicate),
+            "allowed_lateness_seconds": str(self.allowed_lateness_seconds),
+            "max_future_seconds": str(self.max_future_seconds),
+            "id_partitions": str(self.id_parts),
+            "ids_output": str(bool(self.ids_output)),
+        }
 
     @property
     def outputs(self) -> list[str]:

@@ -1,138 +1,344 @@
-"""What each block of a stream has contributed, in SQLite beside the reports: a stream goes on from it after any end.
+"""The ledger of a stream on this machine, in SQLite beside its reports: which files were counted, and what they held.
 
-A block's contribution is kept before anything of it is reported, in one transaction with the block's name. So what a
-report counts is kept, whatever is killed afterwards, and a block that is read again adds nothing. No Beam here.
+What a bundle has decoded is committed before anything of it is reported, in one transaction with its files. So what a
+report counts is in the ledger, whatever is killed afterwards, and a file that is done is never opened again. No Beam
+here.
 """
 
 import contextlib
+import dataclasses
+import enum
 import functools
 import hashlib
+import logging
 import os
 import sqlite3
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from pipeline.errors import OptionError, OutputError
-from pipeline.formats.decoding import AnyBlock
+from pipeline.errors import MismatchError, OptionError, OutputError, UsageError
+from pipeline.model.balance import expected
 from pipeline.model.events import Ids
 from pipeline.model.hour_ids import Place, union
 from pipeline.model.table import HourCounts, add_counts
+from pipeline.storage.files import InputFile, shown
 
 NAME = ".hourly-report.ledger"
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT);
-CREATE TABLE IF NOT EXISTS blocks (name BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS tally (before INTEGER, read INTEGER, rejected INTEGER, late INTEGER);
-CREATE TABLE IF NOT EXISTS counts (before INTEGER, hour INTEGER, row TEXT);
-CREATE TABLE IF NOT EXISTS ids (before INTEGER, hour INTEGER, part INTEGER, packed BLOB);
-CREATE TABLE IF NOT EXISTS events (before INTEGER, lengths BLOB, data BLOB);
-CREATE TABLE IF NOT EXISTS rejects (file INTEGER, lines BLOB);
-"""  # before: 1 for what earlier runs have added, 0 for this one's
+_VERSION = 2
+_TABLES = f"""
+PRAGMA user_version = {_VERSION};
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE tally (name TEXT PRIMARY KEY, records INTEGER);
+CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, done INTEGER) WITHOUT ROWID;
+CREATE TABLE blocks (path BLOB, place TEXT, PRIMARY KEY (path, place)) WITHOUT ROWID;
+CREATE TABLE hours (hour INTEGER PRIMARY KEY, counts TEXT, final INTEGER);
+CREATE TABLE ids (number INTEGER PRIMARY KEY AUTOINCREMENT, hour INTEGER, part INTEGER, packed BLOB);
+CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, hour INTEGER, lengths BLOB, data BLOB);
+CREATE TABLE rejects (file INTEGER, lines BLOB);
+CREATE INDEX ids_of_hours ON ids (hour, part);
+CREATE INDEX events_of_hours ON events (hour);
+"""  # files.path: a digest. blocks: of files that are not done. ids, events: of hours that are not final.
 
-_FILE_BYTES = 4 * 1024 * 1024  # of rejects in a file
+_REJECTS_BYTES = 4 * 1024 * 1024  # in a file
+_GROWTH, _LEAST_BYTES = 4, 16 * 1024 * 1024  # ids of an hour are united when they are so many times as large, and more
+_WAIT_SECONDS = 60  # for another program's lock
+_TELL_SECONDS = 1
+
+Look = tuple[int, int]
+"""A file's size in bytes, and its modification time as precisely as the file system has it."""
 
 
-class Contribution(NamedTuple):
-    """What a block adds: records; counts and ids by the hour, or where duplicates are dropped the events' keys.
+class Known(enum.Enum):
+    """What the ledger knows of a file."""
 
-    rejects: lines for a file, where they are to be written.
+    NEW = enum.auto()
+    PARTLY = enum.auto()
+    DONE = enum.auto()
+    CHANGED = enum.auto()
+
+
+def look_of(file: InputFile) -> Look:
+    """A file's size and modification time."""
+    precise = file.version[1] if file.version else None
+    return file.size, precise if isinstance(precise, int) else file.modified
+
+
+def digest(path: str) -> bytes:
+    """A path's key."""
+    return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+@dataclasses.dataclass
+class OpenFile:
+    """A file that was handed out to be read.
+
+    Attributes:
+      key: of its real path.
+      look: as it was found.
+      found: when it was handed out, Unix seconds.
+      partly: whether an earlier attempt has counted some of its blocks.
+      rest: what the balance of its blocks still lacks.
+      broken: whether a part of it cannot be decoded, so that the balance says nothing.
     """
 
-    name: bytes
-    read: int
-    rejected: int
-    late: int
-    counts: tuple[tuple[int, HourCounts], ...] = ()
-    ids: tuple[tuple[Place, bytes], ...] = ()
-    events: Ids | None = None
-    rejects: bytes = b""
+    key: bytes
+    look: Look
+    found: float
+    partly: bool
+    rest: int
+    broken: bool = False
 
 
-def block_name(block: AnyBlock) -> bytes:
-    """What tells a block from all others: its kind, its source, and its place in that."""
-    place = f"{type(block).__name__}\0{block.source}\0{block.offset}\0{block.index}"
-    return hashlib.blake2b(place.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+@dataclasses.dataclass
+class Contribution:
+    """What a bundle adds to the ledger.
+
+    Attributes:
+      tally: records by what became of them.
+      blocks: each with its file, its place in that, and its balance; the last one says whether it is new.
+      counts: of an hour's start. ids: packed, by place. events: keys by an hour's start, where duplicates are dropped.
+      rejects: lines.
+    """
+
+    tally: Counter[str] = dataclasses.field(default_factory=Counter)
+    blocks: list[tuple[OpenFile, str, int, bool]] = dataclasses.field(default_factory=list)
+    counts: dict[int, HourCounts] = dataclasses.field(default_factory=dict)
+    ids: dict[Place, list[bytes]] = dataclasses.field(default_factory=dict)
+    events: list[tuple[int, Ids]] = dataclasses.field(default_factory=list)
+    rejects: list[bytes] = dataclasses.field(default_factory=list)
+    nbytes: int = 0
+
+    def add_counts(self, hour: int, row: HourCounts) -> None:
+        """Adds counts of an hour."""
+        self.counts[hour] = add_counts([self.counts[hour], row]) if hour in self.counts else row
+
+    def add_ids(self, place: Place, packed: bytes) -> None:
+        """Adds ids of a place."""
+        self.ids.setdefault(place, []).append(packed)
+        self.nbytes += len(packed)
+
+    def add_events(self, hour: int, keys: Ids) -> None:
+        """Adds the keys of an hour's events."""
+        self.events.append((hour, keys))
+        self.nbytes += len(keys.data) + 4 * len(keys.ends)
+
+    def add_rejects(self, lines: bytes) -> None:
+        """Adds rejects."""
+        if lines:
+            self.rejects.append(lines)
+            self.nbytes += len(lines)
 
 
 class Ledger:
-    """The ledger of an output folder; for the threads of one process."""
+    """The ledger of an output folder; for the threads of one process.
 
-    def __init__(self, folder: str) -> None:
-        self._lock = threading.Lock()
+    Attributes:
+      known: files that were found and need no reading, while they are there.
+      open: files that are being read, by the name that their blocks have.
+      final: starts of hours whose reports are final.
+      earlier_tally: what `tally` was when this run began.
+    """
+
+    def __init__(self, folder: str, parts: int = 1) -> None:
+        self.path, self._parts = os.path.join(folder, NAME), parts
+        self.known: dict[bytes, Look] = {}
+        self.open: dict[str, OpenFile] = {}
+        self._abandoned: set[bytes] = set()
+        self._lock = threading.RLock()
         self._database = sqlite3.connect(
-            os.path.join(folder, NAME), isolation_level=None, check_same_thread=False, timeout=60
+            self.path, isolation_level=None, check_same_thread=False, timeout=_TELL_SECONDS
         )
+        with self._transaction():
+            self._make_tables()
         self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")  # survives the end of processes, not that of the power
-        self._database.executescript(_TABLES)
-        (last,) = self._database.execute("SELECT MAX(file) FROM rejects").fetchone()
-        self._file, self._filled = (last or 0) + 1, 0  # of rejects that are added now
+        self._database.execute("PRAGMA synchronous=NORMAL")  # what a power cut takes of it is read again
+        self._inode = os.stat(self.path).st_ino
+
+    def _make_tables(self) -> None:
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        tables = self._database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        if not tables:
+            for statement in _TABLES.split(";"):
+                self._database.execute(statement)
+        elif version != _VERSION:
+            raise UsageError(
+                f"{shown(self.path)}: was made by another version of this program: go on with that one, "
+                "or use --overwrite to start from nothing"
+            )
 
     def begin(self, settings: Mapping[str, str]) -> None:
-        """Begins a run: what was added so far becomes what earlier runs have added.
+        """Begins a run with what earlier ones have added.
 
         Raises:
           OptionError: those ran with other settings.
+          UsageError: it is the ledger of another folder.
         """
         with self._transaction():
             found = dict(self._database.execute("SELECT name, value FROM settings"))
+            folder = shown(os.path.realpath(os.path.dirname(self.path)))
+            if found.setdefault("folder", folder) != folder:
+                raise UsageError(
+                    f"{shown(self.path)}: belongs to {found['folder']}: continue there, "
+                    "or use --overwrite to start from nothing"
+                )
             for name, value in settings.items():
-                if found.get(name, value) != value:
-                    raise OptionError(f"resume: the stream was begun with {name} {found[name]}, not {value}")
-            self._database.executemany("INSERT OR IGNORE INTO settings VALUES (?, ?)", settings.items())
-            self._add_up(int(settings.get("id_parts", 1)))
+                if found.setdefault(name, value) != value:
+                    raise OptionError(
+                        f"{name}: this stream was started {_with(found[name])}, not {_with(value)}: use the same, "
+                        "or --overwrite to start from nothing"
+                    )
+            self._database.executemany("INSERT OR IGNORE INTO settings VALUES (?, ?)", found.items())
+            self._begin_rows()
 
-    def _add_up(self, parts: int) -> None:
-        """Earlier runs' rows as one for each key, so that a ledger grows with hours and ids, not with runs."""
-        rows: dict[int, list[HourCounts]] = {}
-        for hour, row in self._database.execute("SELECT hour, row FROM counts"):
-            rows.setdefault(hour, []).append(_numbers(row))
-        self._database.execute("DELETE FROM counts")
-        self._insert_counts(1, ((hour, add_counts(parts)) for hour, parts in rows.items()))
-        places = self._database.execute(
-            "SELECT hour, part FROM ids GROUP BY hour, part HAVING COUNT(*) > 1 OR MIN(before) = 0"
-        ).fetchall()
+    def _begin_rows(self) -> None:
+        rows = self._database.execute("SELECT hour, counts FROM hours WHERE final = 0")
+        self._counts = {hour: _numbers(row) for hour, row in rows}
+        self.final = {hour for (hour,) in self._database.execute("SELECT hour FROM hours WHERE final = 1")}
+        places = self._database.execute("SELECT hour, part FROM ids GROUP BY hour, part HAVING COUNT(*) > 1").fetchall()
         for place in places:
-            pieces = self._database.execute("SELECT packed FROM ids WHERE hour = ? AND part = ?", place).fetchall()
-            self._database.execute("DELETE FROM ids WHERE hour = ? AND part = ?", place)
-            self._insert_ids(1, [(place, union((piece for (piece,) in pieces), parts))])
-        self._database.execute("UPDATE events SET before = 1")
-        total = self.tally(before=False)
-        self._database.execute("DELETE FROM tally")
-        self._database.execute("INSERT INTO tally VALUES (1, ?, ?, ?)", total)
+            self._unite(place, 0)
+        self._earlier, self.earlier_tally = dict(self._counts), self.tally()
+        self._last = {table: self._number(f"SELECT MAX(number) FROM {table}") for table in ("ids", "events")}
+        self._sizes: dict[Place, tuple[int, int]] = {}  # of ids by this run: united, and since then
+        self._file, self._filled = self._number("SELECT MAX(file) FROM rejects") + 1, 0
 
-    def has(self, name: bytes) -> bool:
-        """Whether a block has contributed."""
+    def _number(self, query: str, *values: Any) -> int:
+        return self._database.execute(query, values).fetchone()[0] or 0
+
+    def state(self, key: bytes, look: Look) -> Known:
+        """What is known of a file that was found."""
         with self._lock:
-            return self._database.execute("SELECT 1 FROM blocks WHERE name = ?", (name,)).fetchone() is not None
+            row = self._database.execute("SELECT size, modified, done FROM files WHERE path = ?", (key,)).fetchone()
+        if row is None:
+            return Known.NEW
+        if row[:2] != look:
+            return Known.CHANGED
+        return Known.DONE if row[2] else Known.PARTLY
 
-    def add(self, new: Contribution) -> bool:
-        """Keeps a block's contribution, unless it was kept before; whether it is new."""
+    def hand_out(self, file: InputFile, key: bytes, found: float) -> None:
+        """Notes that a file is going to be read."""
+        look = look_of(file)
+        partly = self.state(key, look) is Known.PARTLY
+        with self._lock:
+            self.open[file.name] = OpenFile(key, look, found, partly, expected([file.path]))
+
+    def abandon(self, name: str, reason: str) -> None:
+        """Gives up an attempt to read a file, and says so once: the watch hands it out again."""
+        _tell_once(f"{reason}; it is tried again")
+        with self._lock:
+            self._abandoned.add(self.open.pop(name).key)
+
+    def take_abandoned(self) -> set[bytes]:
+        """The files that are to be read again."""
+        with self._lock:
+            taken, self._abandoned = self._abandoned, set()
+            return taken
+
+    def has(self, file: OpenFile, place: str) -> bool:
+        """Whether a block was counted by an earlier attempt."""
+        if not file.partly:
+            return False
+        query = "SELECT COUNT(*) FROM blocks WHERE path = ? AND place = ?"
+        with self._lock:
+            return self._number(query, file.key, place) > 0
+
+    def add(self, new: Contribution) -> None:
+        """Commits what a bundle adds.
+
+        Raises:
+          MismatchError: a block came twice.
+          OutputError: the ledger cannot be written.
+        """
         with self._transaction():
-            if not self._database.execute("INSERT OR IGNORE INTO blocks VALUES (?)", (new.name,)).rowcount:
-                return False
-            self._database.execute("INSERT INTO tally VALUES (0, ?, ?, ?)", (new.read, new.rejected, new.late))
-            self._insert_counts(0, new.counts)
-            self._insert_ids(0, new.ids)
-            if new.events is not None and len(new.events.ends):
-                lengths = np.diff(new.events.ends, prepend=0).astype("<u4").tobytes()
-                self._database.execute("INSERT INTO events VALUES (0, ?, ?)", (lengths, new.events.data.tobytes()))
-            if new.rejects:
-                self._insert_rejects(new.rejects)
-            return True
+            self._insert_files(new.blocks)
+            self._add_tally(new.tally)
+            for hour, row in new.counts.items():
+                self._counts[hour] = add_counts([self._counts[hour], row]) if hour in self._counts else row
+            rows = [(hour, " ".join(map(str, self._counts[hour]))) for hour in new.counts]
+            self._database.executemany("INSERT OR REPLACE INTO hours VALUES (?, ?, 0)", rows)
+            for place, pieces in new.ids.items():
+                self._insert_ids(place, union(pieces, self._parts))
+            self._insert_events(new.events)
+            for lines in new.rejects:
+                self._insert_rejects(lines)
+
+    def _insert_files(self, blocks: Iterable[tuple[OpenFile, str, int, bool]]) -> None:
+        files = {file.key: file for file, *_ in blocks}
+        new: dict[bytes, list[tuple[bytes, str]]] = {}
+        for file, place, balance, is_new in blocks:
+            file.rest -= balance
+            if is_new:
+                new.setdefault(file.key, []).append((file.key, place))
+        for key, file in files.items():
+            row = key, *file.look, not file.rest
+            self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", row)
+            if file.rest:
+                self._insert_blocks(new.get(key, []))
+            else:
+                self._database.execute("DELETE FROM blocks WHERE path = ?", (key,))
+        done = {file.key for file in files.values() if not file.rest}
+        self.open = {name: file for name, file in self.open.items() if file.key not in done}
+
+    def _insert_blocks(self, rows: list[tuple[bytes, str]]) -> None:
+        try:
+            self._database.executemany("INSERT INTO blocks VALUES (?, ?)", rows)
+        except sqlite3.IntegrityError:
+            raise MismatchError("a block of a file was read twice: please report this") from None
+
+    def _add_tally(self, tally: Mapping[str, int]) -> None:
+        query = "INSERT INTO tally VALUES (?, ?) ON CONFLICT DO UPDATE SET records = records + excluded.records"
+        self._database.executemany(query, tally.items())
+
+    def _insert_ids(self, place: Place, packed: bytes) -> None:
+        self._database.execute("INSERT INTO ids (hour, part, packed) VALUES (?, ?, ?)", (*place, packed))
+        united, since = self._sizes.get(place, (0, 0))
+        since += len(packed)
+        if since > _GROWTH * united + _LEAST_BYTES:
+            united, since = self._unite(place, self._last["ids"]), 0
+        self._sizes[place] = united, since
+
+    def _unite(self, place: Place, after: int) -> int:
+        """Makes one row of those of a place, so that the ledger grows with different ids alone; its bytes."""
+        rows = "FROM ids WHERE hour = ? AND part = ? AND number > ?"
+        found = self._database.execute(f"SELECT packed {rows}", (*place, after)).fetchall()
+        packed = union((piece for (piece,) in found), self._parts)
+        self._database.execute(f"DELETE {rows}", (*place, after))
+        self._database.execute("INSERT INTO ids (hour, part, packed) VALUES (?, ?, ?)", (*place, packed))
+        return len(packed)
+
+    def _insert_events(self, events: Iterable[tuple[int, Ids]]) -> None:
+        for hour, keys in events:
+            lengths = np.diff(keys.ends, prepend=0).astype("<u4").tobytes()
+            row = hour, lengths, keys.data.tobytes()
+            self._database.execute("INSERT INTO events (hour, lengths, data) VALUES (?, ?, ?)", row)
+
+    def close_hour(self, hour: int, counts: HourCounts) -> None:
+        """Notes that a report is final, and releases what was kept for it."""
+        with self._transaction():
+            keys = self._number("SELECT SUM(LENGTH(lengths)) FROM events WHERE hour = ?", hour) // 4
+            self._add_tally({"duplicate": keys - sum(counts)} if keys else {})
+            self._database.execute("DELETE FROM events WHERE hour = ?", (hour,))
+            self._database.execute("DELETE FROM ids WHERE hour = ?", (hour,))
+            row = hour, " ".join(map(str, counts))
+            self._database.execute("INSERT OR REPLACE INTO hours VALUES (?, ?, 1)", row)
+        self._counts.pop(hour, None)
+        self._sizes = {place: sizes for place, sizes in self._sizes.items() if place[0] != hour}
+        self.final = {*self.final, hour}
 
     def _insert_rejects(self, lines: bytes) -> None:
         self._database.execute("INSERT INTO rejects VALUES (?, ?)", (self._file, lines))
         self._filled += len(lines)
-        if self._filled > _FILE_BYTES:
+        if self._filled > _REJECTS_BYTES:
             self._file, self._filled = self._file + 1, 0
 
     def write_rejects(self, write: Callable[[bytes], Any]) -> None:
-        """Writes the rejects of all blocks, a file at a time, and forgets them then.
+        """Writes the rejects, a file at a time, and forgets them then.
 
         A file that was written and not forgotten, since the process was killed, is written again with the same bytes.
         """
@@ -141,64 +347,81 @@ class Ledger:
             files = self._database.execute("SELECT DISTINCT file FROM rejects WHERE file < ?", (self._file,)).fetchall()
         for file in files:
             with self._lock:
-                rows = self._database.execute(
-                    "SELECT lines FROM rejects WHERE file = ? ORDER BY rowid", file
-                ).fetchall()
+                query = "SELECT lines FROM rejects WHERE file = ? ORDER BY rowid"
+                rows = self._database.execute(query, file).fetchall()
             if rows:  # else another thread has written them
                 write(b"".join(lines for (lines,) in rows))
             with self._transaction():
                 self._database.execute("DELETE FROM rejects WHERE file = ?", file)
 
-    def _insert_counts(self, before: int, counts: Iterable[tuple[int, HourCounts]]) -> None:
-        rows = ((before, hour, " ".join(map(str, row))) for hour, row in counts)
-        self._database.executemany("INSERT INTO counts VALUES (?, ?, ?)", rows)
-
-    def _insert_ids(self, before: int, ids: Iterable[tuple[Place, bytes]]) -> None:
-        rows = ((before, hour, part, packed) for (hour, part), packed in ids)
-        self._database.executemany("INSERT INTO ids VALUES (?, ?, ?, ?)", rows)
-
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All of the block's changes or none. OutputError where the file system has no room, or is damaged."""
+        """All of the block's changes or none; OutputError where they cannot be made."""
         with self._lock:
             try:
-                self._database.execute("BEGIN IMMEDIATE")
+                self._begin_transaction()
                 yield
                 self._database.execute("COMMIT")
             except sqlite3.Error as error:
-                raise OutputError(f"ledger {NAME}: {error}") from None
+                raise OutputError(f"{shown(self.path)}: {_reason(error)}") from None
             finally:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):  # it was closed
+                    if self._database.in_transaction:
+                        self._database.execute("ROLLBACK")
 
-    def tally(self, before: bool = True) -> tuple[int, int, int]:
-        """Records read, rejected and late: of earlier runs, or of all."""
-        total = "SELECT TOTAL(read), TOTAL(rejected), TOTAL(late) FROM tally WHERE before >= ?"
-        read, rejected, late = self._database.execute(total, (int(before),)).fetchone()
-        return int(read), int(rejected), int(late)
+    def _begin_transaction(self) -> None:
+        if hasattr(self, "_inode") and not _is_at(self.path, self._inode):
+            raise OutputError(f"{shown(self.path)}: was removed or replaced while the stream was running")
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not _is_locked(error) or time.monotonic() > deadline:
+                    raise
+                _tell_once(f"{shown(self.path)}: is locked by another program; waiting for it")
+
+    def tally(self) -> Counter[str]:
+        """Records by what became of them, with the counted ones of final hours."""
+        with self._lock:
+            final = self._database.execute("SELECT counts FROM hours WHERE final = 1").fetchall()
+            counted = sum(sum(_numbers(row)) for (row,) in final)
+            return Counter({**dict(self._database.execute("SELECT name, records FROM tally")), "counted": counted})
 
     def counts(self) -> Iterator[tuple[int, HourCounts]]:
-        """Earlier runs' counts by the start of their hour."""
-        yield from ((hour, _numbers(row)) for hour, row in self._rows("counts", "hour, row"))
+        """Earlier runs' counts of hours that are not final, by their starts."""
+        yield from self._earlier.items()
 
     def ids(self) -> Iterator[tuple[Place, bytes]]:
-        """Earlier runs' packed ids by place."""
+        """Earlier runs' packed ids of hours that are not final, by place."""
         yield from (((hour, part), packed) for hour, part, packed in self._rows("ids", "hour, part, packed"))
 
     def events(self) -> Iterator[Ids]:
-        """The keys of earlier runs' events, those of a block at a time."""
+        """The keys of earlier runs' events of hours that are not final."""
         for lengths, data in self._rows("events", "lengths, data"):
             ends = np.cumsum(np.frombuffer(lengths, "<u4"), dtype=np.int64)
             yield Ids(ends, np.frombuffer(data, np.uint8))
 
     def _rows(self, table: str, columns: str) -> Iterator[Any]:
         """Earlier runs' rows of a table, one by one: meanwhile other threads add theirs."""
-        with self._lock:
-            numbers = self._database.execute(f"SELECT rowid FROM {table} WHERE before = 1").fetchall()
-        for number in numbers:
+        number, query = 0, f"SELECT number, {columns} FROM {table} WHERE number > ? AND number <= ? ORDER BY number"
+        while True:
             with self._lock:
-                row = self._database.execute(f"SELECT {columns} FROM {table} WHERE rowid = ?", number).fetchone()
-            yield row
+                row = self._database.execute(f"{query} LIMIT 1", (number, self._last[table])).fetchone()
+            if row is None:
+                return
+            number, *values = row
+            yield values
+
+    def check_done(self) -> None:
+        """Raises MismatchError where files that were handed out were not read to their end."""
+        left = [name for name, file in self.open.items() if not file.broken]
+        if left:
+            raise MismatchError(
+                f"the blocks that were read of {left[0]} do not add up to it: something was left out or read twice; "
+                "please report this"
+            )
 
     def close(self) -> None:
         """Closes it, which makes one file of it."""
@@ -206,34 +429,60 @@ class Ledger:
             self._database.close()
 
 
+def _is_at(path: str, inode: int) -> bool:
+    try:
+        return os.stat(path).st_ino == inode
+    except OSError:
+        return False
+
+
+def _is_locked(error: sqlite3.Error) -> bool:
+    return "is locked" in str(error)
+
+
+def _reason(error: sqlite3.Error) -> str:
+    if _is_locked(error):
+        return f"is locked by another program, which was waited for {_WAIT_SECONDS} s: end that, and start again"
+    return str(error)
+
+
+def _with(value: str) -> str:
+    return "without it" if value == "None" else f"with {value}"
+
+
+@functools.lru_cache(maxsize=100)
+def _tell_once(message: str) -> None:
+    logging.getLogger(__name__).warning("%s", message)
+
+
 def _numbers(row: str) -> HourCounts:
     return tuple(map(int, row.split()))
 
 
-@functools.cache
+_ledgers: dict[str, Ledger] = {}
+
+
 def ledger_of(folder: str) -> Ledger:
-    """A folder's ledger, made where there is none; one for the process."""
-    return Ledger(folder)
+    """The ledger that this process keeps in a folder."""
+    return _ledgers[folder]
 
 
 @contextlib.contextmanager
-def kept(folder: str, settings: Mapping[str, str], resume: bool) -> Iterator[None]:
-    """Begins a run with a folder's ledger, and closes that at the end; without resume, sees that there is none.
+def kept(folder: str, settings: Mapping[str, str], parts: int = 1) -> Iterator[Ledger]:
+    """Begins a run with a folder's ledger, made where there is none, and closes it at the end.
 
     Raises:
-      OptionError: the stream was run with other settings, or with a ledger that this run would not keep.
+      UsageError: it does not belong to the folder, or to a stream with these settings.
+      OutputError: it cannot be opened.
     """
-    if not resume:
-        if os.path.exists(os.path.join(folder, NAME)):
-            raise OptionError(f"resume goes on with the stream of {folder}; to begin anew, take another folder")
-        yield
-        return
     try:
-        ledger_of(folder).begin(settings)
-        yield
+        ledger = _ledgers[folder] = Ledger(folder, parts)
     except sqlite3.Error as error:
-        raise OutputError(f"{os.path.join(folder, NAME)}: {error}") from None
+        raise OutputError(f"{shown(os.path.join(folder, NAME))}: {error}") from None
+    try:
+        ledger.begin(settings)
+        yield ledger
     finally:
         with contextlib.suppress(sqlite3.Error):
-            ledger_of(folder).close()
-        ledger_of.cache_clear()
+            ledger.close()
+        del _ledgers[folder]

@@ -13,17 +13,17 @@ from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, 
 
 from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import METRICS, summarize, summary_of
-from pipeline.engine.prism import end_prism, is_prism
+from pipeline.engine.prism import died, running_prism
 from pipeline.engine.results import cancel, tell_if_it_goes_on, user_error
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER
-from pipeline.errors import MismatchError, StoppedError, UsageError
-from pipeline.model.tally import Summary, check_balance, check_counts
+from pipeline.errors import MismatchError, PipelineError, StoppedError, UsageError
+from pipeline.model.tally import Summary, check_counts
 from pipeline.storage import locks
 from pipeline.storage.files import is_local, shown
 from pipeline.stream.graph import HourlyStream, ReadStream
+from pipeline.stream.hour_files import prepare_outputs, write_final_marks, write_kept_rejects
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import kept
-from pipeline.stream.resume import rejects_written
+from pipeline.stream.ledger import Ledger, kept
 
 
 def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
@@ -36,18 +36,31 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
       StoppedError: files were not read to their end.
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left on this machine.
     """
-    with (
-        _alone(filter(is_local, job.outputs)),
-        locks.held(filter(is_local, job.outputs), job.token),
-        kept(job.output, job.settings, job.resume) if is_local(job.output) else contextlib.nullcontext(),
-        rejects_written(job),
-    ):
-        drained, summary = _run(job, options)
-    if drained:
-        check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
-        if works_here(options):
-            _check_here(job, summary)
+    with _alone(filter(is_local, job.outputs)), locks.held(filter(is_local, job.outputs), job.token):
+        prepare_outputs(job)
+        with _kept(job) as ledger:
+            drained, summary = _run(job, options)
+            if drained and works_here(options):
+                _check_here(job, summary, ledger)
+    if drained and not works_here(options):
+        _compare_counters(summary)
     return summary
+
+
+@contextlib.contextmanager
+def _kept(job: StreamJob) -> Iterator[Ledger | None]:
+    """Keeps the job's ledger, if it has one; writes what earlier runs could not."""
+    if not job.ledger:
+        yield None
+        return
+    with kept(job.output, job.settings, job.id_parts) as ledger:
+        write_final_marks(job, ledger.final)
+        write_kept_rejects(job)
+        try:
+            yield ledger
+        finally:
+            local_run.cancelled.set()  # what workers of a lost engine meet from here on is not news
+            write_kept_rejects(job)
 
 
 @contextlib.contextmanager
@@ -71,53 +84,74 @@ def _alone(folders: Iterable[str]) -> Iterator[None]:
 def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
     """Whether all input was processed, and what was counted."""
     local_run.clear()
-    pipeline = build_stream(job, options)
     try:
-        # Prism goes on ignoring the Ctrl-C that is ignored when it is started: it is for this process alone.
-        with _on_signals(local_run.stopping.set, on_interrupt=signal.SIG_IGN):
-            result = pipeline.run()
-        drained = _wait(result, stoppable=bool(job.patterns) and _in_this_process(options))
-        if job.patterns and not drained:
-            raise StoppedError("stopped before all was read: a new run over the same files reports them whole")
-        return drained, summary_of(local_run.counted) if _is_direct(options) else summarize(result, METRICS)
+        with contextlib.ExitStack() as stack:
+            with _on_signals(local_run.stopping.set):
+                stack.enter_context(_ended(job, stack.enter_context(running_prism(options))))
+                result = build_stream(job, options).run()
+            drained = _wait(result, bool(job.patterns) and ends_here(job, options), _is_elsewhere(options))
+            if job.patterns and not drained:
+                raise StoppedError(f"stopped before all was read: {_next_start(job)}")
+            return drained, summary_of(local_run.counted) if _is_direct(options) else summarize(result, METRICS)
     except Exception as error:
         raise user_error(error) or error from None
     finally:
-        if is_prism(options):
-            end_prism()
         for folder in filter(is_local, job.outputs):
             locks.remove_of(folder, job.token)
 
 
-def _check_here(job: StreamJob, summary: Summary) -> None:
+@contextlib.contextmanager
+def _ended(job: StreamJob, prism: Any) -> Iterator[None]:
+    """Says it if an error in the block comes from the end of Prism, a process or None."""
+    try:
+        yield
+    except Exception:
+        local_run.cancelled.set()
+        if prism and prism.poll() is not None:
+            raise PipelineError(f"Prism, Beam's local runner, {died(prism)}: {_next_start(job)}") from None
+        raise
+
+
+def _next_start(job: StreamJob) -> str:
+    return "the next start continues" if job.ledger else "a new start with --overwrite reads the same files again"
+
+
+def _check_here(job: StreamJob, summary: Summary, ledger: Ledger | None) -> None:
     """MismatchError where what this process has found and written does not agree with the counters."""
-    if not summary.broken:
-        check_balance(summary.balance, local_run.found)
-    _check_files(job, summary.counted)
-
-
-def _check_files(job: StreamJob, counted: int) -> None:
-    """MismatchError where the files of a drained run lack events: an engine's state is not taken on trust.
-
-    Files of an earlier run that hold more than this one has read stayed as they were; says so.
-    """
-    stay = local_run.held_back
+    check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
+    final = 0
+    if ledger:
+        ledger.check_done()
+        final = ledger.earlier_tally["counted"]
     for folder, suffix in ((job.output, ".csv"), (job.ids_output, ".txt")):
         if folder:
-            held = sum(local_run.written_in(folder, suffix).values())
-            if held != counted:
-                what = f"counted {counted} events but the files in {shown(folder)} are of {held}"
-                raise MismatchError(f"{what}: start again over the same files, and please report this")
-    if stay:
-        names = ", ".join(map(shown, sorted(stay)[:3])) + (" ..." if len(stay) > 3 else "")
+            held = sum(local_run.written_in(folder, suffix).values()) + final
+            if held != summary.counted:
+                what = f"counted {summary.counted} events but the files in {shown(folder)} are of {held}"
+                raise MismatchError(f"{what}: please report this, and start again with --overwrite over the same files")
+
+
+def _compare_counters(summary: Summary) -> None:
+    """Warns where the counters of other processes do not add up: their attempts that failed take counters with them."""
+    try:
+        check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
+    except MismatchError:
         logging.getLogger(__name__).warning(
-            "%d files of an earlier run hold more than this one has read, and stay as they were: %s", len(stay), names
+            "the runner's counters do not add up, as after a failed worker: reports are made of its state, not of these"
         )
 
 
 def works_here(options: PipelineOptions) -> bool:
     """Whether the workers are threads of this process, so that what it has counted and written is all of it."""
     return _is_direct(options) or _in_this_process(options)
+
+
+def ends_here(job: StreamJob, options: PipelineOptions) -> bool:
+    """Whether a signal to this process ends the stream as it should; elsewhere its runner has commands for it."""
+    if job.subscription:
+        return _is_direct(options)
+    checkpoints = "checkpointing_interval" in options.get_all_options(drop_default=True, retain_unknown_options=True)
+    return _in_this_process(options) and not checkpoints  # with checkpoints Flink's sources never end
 
 
 def _in_this_process(options: PipelineOptions) -> bool:
@@ -140,7 +174,13 @@ def _is_direct(options: PipelineOptions) -> bool:
     return options.view_as(StandardOptions).runner in DIRECT_RUNNERS
 
 
-def _wait(result: Any, stoppable: bool) -> bool:
+def _is_elsewhere(options: PipelineOptions) -> bool:
+    """Whether a job server runs the job that this process did not start."""
+    portable = options.view_as(PortableOptions)
+    return bool(portable.job_endpoint) and options.view_as(StandardOptions).runner != STREAM_RUNNER
+
+
+def _wait(result: Any, stoppable: bool, elsewhere: bool = False) -> bool:
     """Waits for the end; whether all input was processed."""
 
     def stop() -> None:
@@ -158,6 +198,12 @@ def _wait(result: Any, stoppable: bool) -> bool:
         local_run.cancelled.set()
         tell_if_it_goes_on(result, "drain")
         cancel(result)
+        if elsewhere:  # Flink's job server says CANCELLED at once, while the job goes on
+            raise PipelineError(
+                "interrupted: the job server was told to cancel the job, which may still be running: look for it "
+                "(`flink list`), end it there (`flink cancel`, or `flink stop` for a savepoint), and start no other "
+                "stream on its folders before"
+            ) from None
         return False
 
 

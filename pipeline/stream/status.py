@@ -7,7 +7,14 @@ from pipeline.stream.job import StreamJob
 
 
 class Status(NamedTuple):
-    """read: records, by this run. hours: reports written. rejected, late: records. delay: as Arrivals has it."""
+    """Progress of a stream.
+
+    Attributes:
+      read: records, by this run.
+      hours: reports written.
+      rejected, late: records.
+      delay: as LatencyTracker has it.
+    """
 
     read: int
     hours: int
@@ -17,7 +24,7 @@ class Status(NamedTuple):
 
 
 def look(job: StreamJob, now: float) -> Status:
-    """How far the job's run in this process is. now: Unix seconds."""
-    reports, counts, came = local_run.written_in(job.output, ".csv"), local_run.counted.copy(), local_run.arrivals
-    delay = came.delay(sum(reports.values()) + counts["duplicate"], now)
-    return Status(came.read, len(reports), counts["rejected"], counts["late"], delay)
+    """How far the job's run in this process is; now: steady_time."""
+    reports, counts, found = local_run.written_in(job.output, ".csv"), local_run.counted, local_run.latency
+    delay = found.delay(sum(reports.values()) + counts["duplicate"], now)
+    return Status(found.read, len(reports), counts["rejected"], counts["late"], delay)

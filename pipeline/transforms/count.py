@@ -154,20 +154,6 @@ class HourlyRows(beam.PTransform):  # type: ignore[misc]
         return counts | "Rows" >> to_row
 
 
-class HourTables(beam.PTransform):  # type: ignore[misc]
-    """Hours' counts as tables of one row: PCollection[tuple[int, HourCounts]] -> PCollection[Table].
-
-    In a stream each pane of an hour gives a table.
-    """
-
-    def __init__(self, clock: HourClock) -> None:
-        super().__init__()
-        self._clock = clock
-
-    def expand(self, counts: beam.PCollection[tuple[int, HourCounts]]) -> beam.PCollection[Table]:
-        return counts | "Pivot" >> beam.Map(_one_hour, self._clock).with_output_types(Table)
-
-
 class _Pivot(beam.DoFn):  # type: ignore[misc]
     def __init__(self, clock: HourClock, refuse: bool, balance: int | None) -> None:
         self._clock, self._refuse, self._balance = clock, refuse, balance

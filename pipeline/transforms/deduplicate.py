@@ -107,8 +107,8 @@ class _PassNew(beam.DoFn):  # type: ignore[misc]
     _SEEN = BagStateSpec("seen", TupleCoder((BytesCoder(),) * 3))
     _FORGET = TimerSpec("forget", TimeDomain.WATERMARK)
 
-    def __init__(self, allowed_lateness: int | None, started: int) -> None:
-        self._allowed, self._started = allowed_lateness, started
+    def __init__(self, allowed_lateness: int | None) -> None:
+        self._allowed = allowed_lateness
 
     def process(
         self,
@@ -127,7 +127,7 @@ class _PassNew(beam.DoFn):  # type: ignore[misc]
                 new = as_one([*held, new])
             seen.add(new)
         if self._allowed is not None and not held:
-            forget.set(int(closing(hour + HOUR, self._allowed, self._started)) + 1)
+            forget.set(int(closing(hour + HOUR, self._allowed)) + 1)
 
     @on_timer(_FORGET)  # type: ignore[untyped-decorator]
     def forget(self, seen: Any = beam.DoFn.StateParam(_SEEN)) -> None:
@@ -141,19 +141,18 @@ class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
     New events: PCollection[Batch], without rejects. Counts: PCollection[Counted], of duplicates.
 
     allowed_lateness: seconds, None: for ever. An hour's events are remembered until the watermark is allowed_lateness
-    beyond its end, and beyond started, when the stream began (Unix seconds); what is found later has to be dropped
-    before. In state, 18 bytes and the id each, which is read once for each partition of an hour and batch.
+    beyond its end; what is found later has to be dropped before. In state, 18 bytes and the id each, which is read once
+    for each partition of an hour and batch.
     """
 
     clock: HourClock
     allowed_lateness: int | None = None
-    started: int = 0
 
     def expand(self, batches: beam.PCollection[Batch]) -> Any:
         split = beam.ParDo(_SplitHours(self.clock)).with_outputs(COUNTS, main="events")
         events = batches | "Events by hour" >> split
         events.events.element_type = convert_to_beam_type(tuple[Place, Columns])
-        remember = beam.ParDo(_PassNew(self.allowed_lateness, self.started)).with_outputs(COUNTS, main="new")
+        remember = beam.ParDo(_PassNew(self.allowed_lateness)).with_outputs(COUNTS, main="new")
         new = events.events | "New events" >> remember
         new.new.element_type = Batch
         events[COUNTS].element_type = new[COUNTS].element_type = convert_to_beam_type(Counted)

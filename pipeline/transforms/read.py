@@ -18,14 +18,14 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipeline.engine import progress
 from pipeline.engine.coders import typed
 from pipeline.engine.threads import in_threads, read_ahead
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import InputError, PipelineError, UnreadableError
 from pipeline.formats.blocks import BLOCK_BYTES
 from pipeline.formats.content import form_of_name
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
 from pipeline.formats.reader import Reader, Source
 from pipeline.formats.readers import open_plain, open_reader
 from pipeline.model.balance import Ledger
-from pipeline.storage.files import InputFile, explain, has_changed, is_io_error, is_local
+from pipeline.storage.files import InputFile, explain, has_changed, is_io_error, is_local, is_transient
 from pipeline.storage.objects import ChangedError, measured, open_object
 
 _PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
@@ -83,13 +83,14 @@ def _opened(file: InputFile, opener: Opener) -> Iterator[tuple[Source, str]]:
             size = measured(file).size
             yield Source(stream, file.name, size), file.path + _encoding_suffix(file, stream)
             if is_local(file.path) and has_changed(file, stream):
-                raise InputError(f"{file.name}: was replaced, or written to, since the run began")
+                raise UnreadableError(f"{file.name}: was replaced, or written to, since the run began")
     except Exception as error:
         cause = error if stream is None or is_local(file.path) else stream.raw.error or error
         if not is_io_error(cause):
             raise
         reason = str(cause) if isinstance(cause, ChangedError) else f"cannot be read: {explain(cause)}"
-        raise InputError(f"{file.name}: {reason}") from None
+        kind = UnreadableError if is_transient(cause) else InputError
+        raise kind(f"{file.name}: {reason}") from None
 
 
 def _open(file: InputFile, load: bool = True) -> BinaryIO:
@@ -190,7 +191,8 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
                 raise
             alone = split == OffsetRange(0, 1)
             balance = ledger.give_up() if alone else 0
-            yield BrokenBlock(file.name, str(error), file.modified, offset, balance, in_part=not alone)
+            unreadable = isinstance(error, UnreadableError)
+            yield BrokenBlock(file.name, str(error), file.modified, offset, balance, not alone, unreadable)
             for _ in parts:
                 pass
 

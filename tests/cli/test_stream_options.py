@@ -1,6 +1,7 @@
 """The options of a stream: what is refused before anything runs, and why."""
 
 import dataclasses
+import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +18,17 @@ from google.protobuf.json_format import MessageToDict
 
 from pipeline.cli.main import main
 from pipeline.cli.options import parse_options
-from pipeline.cli.stream_options import KEEP_BUNDLES_WHOLE, describe, find_engine, make_stream_job
-from pipeline.errors import UsageError
+from pipeline.cli.stream_options import (
+    KEEP_BUNDLES_WHOLE,
+    describe,
+    find_engine,
+    make_stream_job,
+    protect_ports,
+)
+from pipeline.errors import PipelineError, UsageError
 from pipeline.model.settings import ReportSettings
 from pipeline.stream.job import StreamJob
-from pipeline.stream.run import run_stream
+from pipeline.stream.run import ends_here, run_stream
 
 SUBSCRIPTION = "projects/lab-project/subscriptions/events"
 
@@ -50,15 +57,9 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         ("--streaming --input a --utc_offset 1", "UTC offset"),
         ("--streaming --input a --time_zone Asia/Tehran", "less than whole hours"),
         ("--streaming --input a --time_zone UTC --utc_offset +00:00", "only one of them"),
-        (
-            "--streaming --input a --resume --runner DataflowRunner",
-            "--resume needs PrismRunner: other runners keep",
-        ),
-        ("--streaming --input a --resume --runner PortableRunner --job_endpoint embed", "--resume needs PrismRunner"),
-        ("--streaming --input a --resume --environment_type EXTERNAL", "--resume needs PrismRunner"),
-        ("--streaming --input s3://b/a --resume", "--resume needs inputs and outputs on this machine"),
-        ("--streaming --input a --output gs://b/a --resume", "--resume needs inputs and outputs on this machine"),
-        ("--input a --resume", "--resume needs --streaming"),
+        ("--streaming --input a --overwrite --runner DataflowRunner", "other runners keep their own state"),
+        ("--streaming --input a --environment_type EXTERNAL", "--environment_type EXTERNAL: a stream on PrismRunner"),
+        ("--input a --overwrite", "--overwrite needs --streaming"),
         (
             "--streaming --input a --runner DataflowRunner --dataflow_service_options streaming_mode_at_least_once",
             "streaming_mode_at_least_once does not go with reports",
@@ -256,6 +257,58 @@ def test_a_stream_says_where_it_reads_and_writes() -> None:
     assert describe(StreamJob("out", subscription=SUBSCRIPTION, ids_output="ids")) == (
         f"reading {SUBSCRIPTION}; reports to out, ids to ids; Ctrl-C ends it"
     )
+    for job in (files, StreamJob("out", subscription=SUBSCRIPTION)):
+        assert describe(job, stoppable=False).endswith("; it is ended with the runner's own commands")
+
+
+@pytest.mark.parametrize(
+    ("more", "ends"),
+    [
+        ("--input IN", True),
+        ("--input IN --runner PortableRunner --environment_type LOOPBACK", True),
+        ("--input IN --runner PortableRunner --environment_type LOOPBACK --checkpointing_interval 1000", False),
+        ("--input IN --runner PortableRunner --environment_type EXTERNAL", False),
+        ("--input IN --runner DataflowRunner", False),
+        (f"--subscription {SUBSCRIPTION} --runner DataflowRunner", False),
+    ],
+)
+def test_which_streams_end_with_this_process(more: str, ends: bool, tmp_path: Path) -> None:
+    options = parse_options(f"--streaming --output {tmp_path}/out {more.replace('IN', str(tmp_path))}".split())
+    assert ends_here(make_stream_job(options), options) is ends
+
+
+@pytest.mark.parametrize(
+    ("more", "ledger", "keeps_state", "warning"),
+    [
+        ("--input IN", True, False, "Operation not permitted"),
+        ("--input IN --ids_output gs://b/ids", True, False, "a bucket needs the network"),
+        ("--input gs://b/in", True, False, "a bucket needs the network"),
+        ("--input IN --runner PortableRunner", False, True, None),
+        ("--input IN --runner DataflowRunner", False, True, None),
+        (f"--subscription {SUBSCRIPTION} --runner DataflowRunner", False, True, None),
+    ],
+)
+def test_which_streams_keep_a_ledger_and_whose_ports_are_protected(
+    more: str,
+    ledger: bool,
+    keeps_state: bool,
+    warning: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse() -> None:
+        raise PipelineError("Operation not permitted")
+
+    monkeypatch.setattr("pipeline.cli.stream_options.isolate_network", refuse)
+    monkeypatch.setattr("pipeline.cli.stream_options.check_object_path", lambda path: None)
+    monkeypatch.setattr("pipeline.cli.stream_options.check_folder", lambda path: None)
+    options = parse_options(f"--streaming --output {tmp_path}/out {more.replace('IN', str(tmp_path))}".split())
+    job = make_stream_job(options)
+    assert (job.ledger, job.keeps_state) == (ledger, keeps_state)
+    protect_ports(options, job)
+    said = rf"warning: whoever reaches .* \({warning}\): close them by a firewall, .*\n" if warning else ""
+    assert re.fullmatch(said, capsys.readouterr().err)
 
 
 def test_an_engine_can_describe_its_options() -> None:

@@ -5,18 +5,17 @@ from pipeline.engine.local_run import LocalRun
 
 def test_a_new_run_starts_from_nothing() -> None:
     run, fresh = LocalRun(), LocalRun()
-    objects = ("stopping", "cancelled", "arrivals")
+    objects = ("stopping", "cancelled", "latency")
     before = {name: value for name, value in vars(fresh).items() if name not in objects}
     run.stopping.set()
     run.cancelled.set()
     run.counted["read"] += 1
-    run.found += 1
-    run.arrivals.add(1, 1, 1)
-    run.written["a.csv"] = run.held_back["b.csv"] = run.sizes["reading"] = 1
+    run.latency.add(1, 1, 1)
+    run.written["a.csv"] = run.sizes["reading"] = 1
     run.done["reading"] += 1
     assert all(vars(run)[name] != value for name, value in before.items())
     run.clear()
     assert not run.stopping.is_set()
     assert not run.cancelled.is_set()
     assert {name: value for name, value in vars(run).items() if name not in objects} == before
-    assert run.arrivals.delay(0, 9) is None
+    assert run.latency.delay(0, 9) is None

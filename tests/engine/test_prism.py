@@ -1,17 +1,19 @@
 """Prism: when it is the runner, where its program is, and that it ends with the run, whoever started it."""
 
+import os
+import select
 import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
-from unittest import mock
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions, PrismRunnerOptions
-from apache_beam.runners.portability.prism_runner import PrismRunner
-from apache_beam.utils.subprocess_server import SubprocessServer
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, PrismRunnerOptions
 
-from pipeline.engine.prism import end_prism, find_prism, is_prism, running_prism
-from pipeline.errors import UsageError
+from pipeline.engine.prism import find_prism, is_prism, running_prism
+from pipeline.errors import PipelineError, UsageError
+from tests.support import ROOT
 
 PRISM = ["--runner=PrismRunner"]
 
@@ -42,34 +44,57 @@ def test_another_runner_needs_no_program() -> None:
         pass
 
 
-def test_it_is_ended_at_once() -> None:
-    process = subprocess.Popen(["sh", "-c", "trap '' INT TERM; exec sleep 600"])
-    entry = mock.Mock(obj=(process, "localhost:1"))
-    with mock.patch.dict(SubprocessServer._cache._cache, {"a key": entry}, clear=True):
-        end_prism()
+LISTENS = """#!{python}
+import pathlib, signal, socket, sys, time
+port = next(int(word.partition("=")[2]) for word in sys.argv if word.startswith("--job_port="))
+server = socket.create_server(("127.0.0.1", port))
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+time.sleep(600)
+"""
+
+
+def program(folder: Path, script: str) -> PipelineOptions:
+    """Options with a program in Prism's place."""
+    (folder / "prism").write_text(script.format(python=sys.executable))
+    (folder / "prism").chmod(0o755)
+    return PipelineOptions([*PRISM, f"--prism_location={folder}/prism"])
+
+
+def test_it_runs_while_the_block_does(tmp_path: Path) -> None:
+    options = program(tmp_path, LISTENS)
+    with running_prism(options) as process:
+        assert process is not None
+        host, _, port = options.view_as(PortableOptions).job_endpoint.partition(":")
+        with socket.create_connection((host, int(port))):
+            assert process.poll() is None
+        ignored = int(Path(f"/proc/{process.pid}/status").read_text().partition("SigIgn:")[2].split()[0], 16)
+        assert ignored & 1 << signal.SIGINT - 1  # Ctrl-C is for its parent
     assert process.returncode == -signal.SIGKILL
 
 
-def test_it_runs_while_the_block_does_and_leaves_ctrl_c_as_it_was() -> None:
-    def handle(*_: object) -> None:
-        """Nothing."""
+def test_one_that_does_not_start(tmp_path: Path) -> None:
+    options = program(tmp_path, "#!/bin/sh\nexit 3\n")
+    with pytest.raises(PipelineError, match=r"does not start: .*/prism ended with status 3"), running_prism(options):
+        pass
 
-    server = mock.Mock()
-    server.start.side_effect = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    def fail() -> None:
-        with running_prism(PipelineOptions(PRISM)):
-            assert signal.getsignal(signal.SIGINT) is handle
-            assert (server.start.call_count, server.stop.call_count) == (1, 0)
-            raise ZeroDivisionError
+PARENT = """
+import sys, time
+from apache_beam.options.pipeline_options import PipelineOptions
+from pipeline.engine.prism import running_prism
+with running_prism(PipelineOptions(["--runner=PrismRunner", f"--prism_location={sys.argv[1]}"])) as process:
+    print(process.pid, flush=True)
+    time.sleep(600)
+"""
 
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        with (
-            mock.patch.object(PrismRunner, "default_job_server", return_value=server),
-            pytest.raises(ZeroDivisionError),
-        ):
-            fail()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert server.stop.call_count == 1
+
+def test_it_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
+    program(tmp_path, LISTENS)
+    command = [sys.executable, "-c", PARENT, f"{tmp_path}/prism"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as parent:
+        assert parent.stdout
+        child = int(parent.stdout.readline())
+        descriptor = os.pidfd_open(child)
+        parent.kill()
+        assert select.select([descriptor], [], [], 60)[0] == [descriptor]
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""A program: the command line with a planted fault, its first argument; a watch ends with its second poll."""
+"""A program: the command line with a planted fault, its first argument; a watch ends when nothing grows."""
 
 import functools
 import sys
@@ -22,20 +22,20 @@ BLOCKS = {name: plant for name, plant in faults.ANY.items() if "block" in name}
 FAULTS: dict[str, faults.Plant] = {"none": lambda _: None, **faults.LINES, **faults.JSON, **BLOCKS, **SHUFFLED}
 
 
-def _end_with_the_second_poll(patch: pytest.MonkeyPatch) -> None:
-    sound: Callable[..., Any] = watch._new_files
+def _end_when_all_is_read(patch: pytest.MonkeyPatch) -> None:
+    sound: Callable[..., Any] = watch.steady_time
 
-    def find(*arguments: Any) -> Any:
+    def now() -> Any:
         local_run.stopping.set()
-        return sound(*arguments)
+        return sound()
 
-    patch.setattr(watch, "_new_files", find)
+    patch.setattr(watch, "steady_time", now)
 
 
 if __name__ == "__main__":
     with pytest.MonkeyPatch.context() as planted:
         faults.split_everywhere(planted)
         planted.setattr(graph, "ReadBlocks", functools.partial(graph.ReadBlocks, 300))
-        _end_with_the_second_poll(planted)
+        _end_when_all_is_read(planted)
         FAULTS[sys.argv[1]](planted)
         sys.exit(main.main(sys.argv[2:]))

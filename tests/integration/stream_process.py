@@ -15,11 +15,11 @@ PRISM = f"--prism_location={TOOLS / 'prism'}"
 
 
 def stream_process(
-    *arguments: str, program: Sequence[str] = ("-m", "pipeline")
+    *arguments: str, program: Sequence[str] = ("-m", "pipeline"), cwd: Path | None = None
 ) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
     """A stream, killed with its Prism if it still runs at the end. program: what Python runs instead."""
     command = [sys.executable, *program, "--streaming", *arguments]
-    return process_group(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    return process_group(command, stderr=subprocess.PIPE, text=True, cwd=cwd or ROOT)
 
 
 def until(condition: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 180) -> None:

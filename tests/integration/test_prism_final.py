@@ -56,7 +56,7 @@ def lines_of(folder: Path) -> list[str]:
 @pytest.mark.parametrize("deduplicate", [True, False], ids=["deduplicated", "all"])
 def test_a_final_hour_stays_as_it_is(deduplicate: bool, tmp_path: Path) -> None:
     sender = InTime(tmp_path / "in")
-    options = [f"--ids_output={tmp_path}/ids", f"--allowed_lateness_seconds={ALLOWED}", "--resume"]
+    options = [f"--ids_output={tmp_path}/ids", f"--allowed_lateness_seconds={ALLOWED}"]
     options += ["--deduplicate"] * deduplicate
     events = first_events(sender)
     with running(sender, tmp_path, options) as process:
@@ -83,14 +83,19 @@ def first_events(sender: Sender) -> list[oracle.Event]:
     return list(sender.on_time)
 
 
-def test_a_run_that_reads_all_again_takes_marks_away(tmp_path: Path) -> None:
+def test_a_run_that_starts_from_nothing_takes_marks_away(tmp_path: Path) -> None:
     sender = InTime(tmp_path / "in")
     events = first_events(sender)
     with running(sender, tmp_path, [f"--allowed_lateness_seconds={ALLOWED}"]) as process:
         until(lambda: finals(tmp_path) == HOUR_NAMES, process)
         stop(process, f"{len(events)} events read, {len(events)} counted, 0 rejected, 0 late, ")
-    with running(sender, tmp_path, ["--allowed_lateness_seconds=99999"]) as process:
-        until(lambda: not finals(tmp_path), process)
+    other = ["--allowed_lateness_seconds=99999"]
+    with running(sender, tmp_path, other) as process:
+        stderr = process.communicate(timeout=120)[1]
+    assert process.returncode == 2
+    assert f"--allowed_lateness_seconds: this stream was started with {ALLOWED}, not with 99999" in stderr
+    with running(sender, tmp_path, [*other, "--overwrite"]) as process:
+        until(lambda: not finals(tmp_path) and len(reports(tmp_path)) == len(HOUR_NAMES), process)
         stop(process, f"{len(events)} events read, {len(events)} counted, 0 rejected, 0 late, ")
     assert finals(tmp_path) == set()  # what is open when a stream is stopped is not final
     assert hourly_reports(tmp_path / "output") == oracle.report(events)
@@ -108,8 +113,12 @@ def test_marks_in_a_bucket(scheme: str, tmp_path: Path, monkeypatch: pytest.Monk
         with running(sender, tmp_path, [*options, f"--allowed_lateness_seconds={ALLOWED}"]) as process:
             until(lambda: names(store, ".final") == HOUR_NAMES, process)
             stop(process, all_read)
-        with running(sender, tmp_path, [*options, "--allowed_lateness_seconds=99999"]) as process:
-            until(lambda: not names(store, ".final"), process)
+        other = [*options, "--allowed_lateness_seconds=99999"]
+        with running(sender, tmp_path, other) as process:  # nothing tells of earlier runs in a bucket
+            assert "without the ledger of their stream" in process.communicate(timeout=120)[1]
+        assert (process.returncode, names(store, ".final")) == (2, HOUR_NAMES)
+        with running(sender, tmp_path, [*other, "--overwrite"]) as process:
+            until(lambda: (names(store, ".final"), names(store, ".csv")) == (set(), HOUR_NAMES), process)
             stop(process, all_read)
         rows = [store.get(f"reports/{name}.csv").decode().removeprefix(HEADER) for name in sorted(HOUR_NAMES)]
         assert (HEADER + "".join(rows), names(store, ".csv")) == (oracle.report(events), HOUR_NAMES)

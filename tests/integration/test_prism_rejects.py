@@ -4,8 +4,6 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from tests.integration.stream_process import until
 from tests.integration.test_prism_streaming import Sender, stream
 
@@ -21,12 +19,11 @@ def kept(folder: Path) -> list[str]:
     return [line for path in (folder / "rejects_output").glob("*.jsonl") for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("resume", [True, False], ids=["resumed", "anew"])
-def test_rejects_of_many_files_are_few_files(resume: bool, tmp_path: Path) -> None:
-    sender, options = Sender(tmp_path / "in"), ["--resume"] * resume
+def test_rejects_of_many_files_are_few_files(tmp_path: Path) -> None:
+    sender = Sender(tmp_path / "in")
     for number in range(FILES):
         put(sender.folder, str(number))
-    with stream(sender, tmp_path, *options) as process:
+    with stream(sender, tmp_path) as process:
         until(lambda: len(kept(tmp_path)) == FILES, process)
         put(sender.folder, "one more")
         until(lambda: len(kept(tmp_path)) == FILES + 1, process)

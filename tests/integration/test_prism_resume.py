@@ -54,13 +54,12 @@ def counted(sender: Sender, deduplicate: bool) -> list[oracle.Event]:
     return list(dict.fromkeys(sender.on_time)) if deduplicate else sender.on_time
 
 
-@pytest.mark.parametrize("resume", [True, False], ids=["resumed", "anew"])
 @pytest.mark.parametrize("deduplicate", [True, False], ids=["deduplicated", "all"])
 @pytest.mark.parametrize("ids", [True, False], ids=["ids", "no ids"])
-def test_killed_at_any_moment(ids: bool, deduplicate: bool, resume: bool, tmp_path: Path) -> None:
+def test_killed_at_any_moment(ids: bool, deduplicate: bool, tmp_path: Path) -> None:
     sender, watcher = Sender(tmp_path / "in"), Watcher(tmp_path / "output")
-    moments = Random(f"{ids} {deduplicate} {resume}")
-    options = [f"--ids_output={tmp_path}/ids"] * ids + ["--deduplicate"] * deduplicate + ["--resume"] * resume
+    moments = Random(f"{ids} {deduplicate}")
+    options = [f"--ids_output={tmp_path}/ids"] * ids + ["--deduplicate"] * deduplicate
     removed = 0
     for moment in range(MOMENTS):
         with running(sender, tmp_path, options) as process:
@@ -68,14 +67,14 @@ def test_killed_at_any_moment(ids: bool, deduplicate: bool, resume: bool, tmp_pa
                 sender.send()
             if moment % 2:
                 until(lambda: watcher.look() == len(counted(sender, deduplicate)), process)
-                removed += remove_reported(sender) if resume else 0
+                removed += remove_reported(sender)
             end = time.monotonic() + moments.uniform(0, 2 if moment % 2 else LATEST)
             while time.monotonic() < end:
                 sender.send()
                 watcher.look()
                 time.sleep(0.2)
             kill(process, ["python", "prism", "both"][moment % 3])
-    assert removed or not resume
+    assert removed
     with running(sender, tmp_path, options) as process:
         for _ in range(3):
             sender.send()

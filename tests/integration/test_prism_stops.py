@@ -20,7 +20,7 @@ def test_told_twice(tmp_path: Path) -> None:
         os.kill(process.pid, signal.SIGINT)
         stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 130, stderr
-    last = "error: stopped before all was read: a new run over the same files reports them whole"
+    last = "error: stopped before all was read: the next start continues"
     assert stderr.splitlines()[-1] == last, stderr
     assert "Traceback" not in stderr
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage.files import shown
+from pipeline.stream.ledger import NAME
 from tests import oracle
 from tests.integration.stream_process import PRISM, children, stream_process, until
 from tests.streams import files_of_ids, ids_of
@@ -120,7 +121,7 @@ def check_end(
     assert (ids == wanted_ids) is True  # in words: no diff of 200,000 lines
     kept = [line for path in (folder / "rejects_output").iterdir() for line in path.read_text().splitlines()]
     assert len(kept) == sender.rejected + sender.late
-    assert not list(folder.rglob(".*"))
+    assert [path.name for path in folder.rglob(".*")] == [NAME]
 
 
 def test_a_million_events_in_a_minute(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from pipeline.model.arrivals import _MOST, Arrivals
+from pipeline.model.latency import _MOST, LatencyTracker
 
 
 def test_delays() -> None:
-    came = Arrivals()
+    came = LatencyTracker()
     assert came.delay(0, 100) is None
     came.add(100, 7, 5)
     came.add(103, 5, 5)
@@ -22,20 +22,20 @@ def test_delays() -> None:
 
 
 def test_what_has_no_events_waits_for_nothing() -> None:
-    came = Arrivals()
+    came = LatencyTracker()
     came.add(100, 3, 0)
     assert (came.read, came.delay(0, 105)) == (3, None)
 
 
 def test_a_clock_that_was_put_back_is_no_delay_below_zero() -> None:
-    came = Arrivals()
+    came = LatencyTracker()
     came.add(100, 1, 1)
     assert came.delay(1, 90) == 0
 
 
 @pytest.mark.parametrize("more", [0, 1, 2 * _MOST])
 def test_nobody_asks(more: int) -> None:
-    came = Arrivals()
+    came = LatencyTracker()
     for number in range(3 * _MOST + more):
         came.add(1000 + number, 1, 1)
         assert len(came._waiting) <= _MOST

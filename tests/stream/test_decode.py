@@ -1,63 +1,83 @@
-"""Blocks of a stream, decoded: rejects beside events, what is counted, and that a block in the ledger gives nothing."""
+"""Blocks of a stream, decoded: rejects beside events, what is counted, and what the ledger takes of them."""
 
-import json
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pytest
 
 from pipeline.engine.metrics import COUNTS
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
+from pipeline.model.balance import expected
+from pipeline.storage.files import InputFile
+from pipeline.stream import decode
 from pipeline.stream.decode import DecodeStream
+from pipeline.stream.hour_files import write_kept_rejects
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import kept, ledger_of
-from pipeline.stream.resume import rejects_written
+from pipeline.stream.ledger import Known, kept
 from pipeline.transforms.decode import REJECTS
 from tests import support
-from tests.support import clock, event, json_lines
+from tests.support import event, json_lines
 
 HOUR = 1617390000
-MIXED = Block(json_lines([event("a", timestamp=HOUR)]) + b"bad\n", source="mixed.jsonl", balance=7)
-NO_ARRAY = Block(b'{"id": "a"} {"id": "b"}\n', Shape.ELEMENTS, "array.json", balance=9)
-BROKEN = BrokenBlock("gone.jsonl", "cannot be read: it is gone", balance=2)
+MIXED = Block(json_lines([event("a", timestamp=HOUR)]) + b"bad\n", source="mixed.jsonl")
+NO_ARRAY = Block(b'{"id": "a"} {"id": "b"}\n', Shape.ELEMENTS, "array.json")
+BROKEN = BrokenBlock("gone.jsonl", "gone.jsonl: cannot be read: it is gone", unreadable=True)
+FILE = InputFile("mixed.jsonl", 9, "mixed.jsonl")
 
 
-def decoded(blocks: list[AnyBlock], **options: Any) -> tuple[list[str], list[str], dict[str, int]]:
+def decoded(blocks: list[AnyBlock], job: StreamJob) -> tuple[list[str], list[str], dict[str, int]]:
     """The ids of the events, the sources of the rejects, and the sum of what was counted."""
     found: dict[str, list[Any]] = {"batches": [], REJECTS: [], COUNTS: []}
     with support.beam_pipeline() as pipeline:
-        outputs = pipeline | beam.Create(blocks) | DecodeStream(True, clock(), **options)
+        outputs = pipeline | beam.Create(blocks) | DecodeStream(job, True)
         for name, items in found.items():
             _ = outputs[name] | name >> beam.Map(support.Collect(items))
     counts: dict[str, int] = {}
     for _, amounts in found[COUNTS]:
         counts = {name: counts.get(name, 0) + amount for name, amount in amounts.items()}
     ids = [row[0] for batch in found["batches"] for row in support.batch_rows(batch)]
-    return sorted(ids), sorted(reject.source for _, rejects in found[REJECTS] for reject in rejects), counts
+    return sorted(ids), sorted(reject.source for rejects in found[REJECTS] for reject in rejects), counts
 
 
 def test_nothing_that_comes_in_is_an_error() -> None:
-    ids, sources, counts = decoded([MIXED, NO_ARRAY, BROKEN])
+    ids, sources, counts = decoded([MIXED, NO_ARRAY, BROKEN], StreamJob("out"))
     assert ids == ["a"]
     assert sources == ["array.json", "gone.jsonl", "mixed.jsonl"]
-    assert (counts["read"], counts["rejected"], counts["late"], counts["broken"]) == (4, 3, 0, 0)
+    assert counts == {"read": 4, "rejected": 3, "late": 0}
 
 
-def test_the_balance_is_that_of_the_blocks_whatever_is_in_them() -> None:
-    batches = (MIXED.decode(True, None), BROKEN.decode(True, None))
-    assert decoded([MIXED, BROKEN])[2]["balance"] == sum(batch.balance for batch in batches)
-    assert decoded([NO_ARRAY])[2]["balance"] == NO_ARRAY.balance
+@pytest.mark.parametrize("held", [1 << 26, 0], ids=["at the end", "at once"])
+def test_a_block_that_the_ledger_has_is_given_to_nobody(
+    held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a bundle commits what it has before it ends."""
+    monkeypatch.setattr(decode, "_HELD_BYTES", held)
+    job = StreamJob(str(tmp_path), rejects_output=str(tmp_path / "bad"), ledger=True)
+    half = dataclasses.replace(MIXED, balance=5)
+    rest = dataclasses.replace(MIXED, offset=50, balance=expected([FILE.path]) - 5)
+    with kept(job.output, job.settings) as ledger:
+        ledger.hand_out(FILE, b"key", 0)
+        assert decoded([half], job) == (["a"], ["mixed.jsonl"], {"read": 2, "rejected": 1, "late": 0})
+    with kept(job.output, job.settings) as ledger:
+        ledger.hand_out(FILE, b"key", 0)
+        assert decoded([half], job) == ([], [], {})
+        assert ledger.tally()["read"] == 2
+        assert decoded([rest], job) == (["a"], ["mixed.jsonl"], {"read": 2, "rejected": 1, "late": 0})
+        assert (ledger.tally()["read"], ledger.open) == (4, {})
+        write_kept_rejects(job)
+    assert sum(path.read_text().count("mixed.jsonl") for path in (tmp_path / "bad").iterdir()) == 2
 
 
-def test_a_block_that_the_ledger_has_is_given_to_nobody(tmp_path: Path) -> None:
-    job = StreamJob(str(tmp_path), rejects_output=str(tmp_path / "bad"), resume=True)
-    with kept(job.output, job.settings, resume=True), rejects_written(job):
-        first = decoded([MIXED], keep=job)
-        assert first[:2] == (["a"], ["mixed.jsonl"])
-        assert ledger_of(job.output).tally(before=False) == (2, 1, 0)
-        ids, sources, counts = decoded([MIXED], keep=job)
-        assert (ids, sources) == ([], [])
-        assert counts == {**dict.fromkeys(counts, 0), "balance": first[2]["balance"]}
-        assert ledger_of(job.output).tally(before=False) == (2, 1, 0)
-    (path,) = (tmp_path / "bad").iterdir()
-    assert [json.loads(row)["source"] for row in path.read_text().splitlines()] == ["mixed.jsonl"]
+def test_a_file_that_cannot_be_read_now_is_no_reject(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    job = StreamJob(str(tmp_path), ledger=True)
+    with kept(job.output, job.settings) as ledger:
+        ledger.hand_out(FILE._replace(name=BROKEN.source), b"key", 0)
+        assert decoded([BROKEN], job) == ([], [], {})
+        assert ledger.take_abandoned() == {b"key"}
+        assert ledger.state(b"key", (9, 0)) is Known.NEW
+        assert decoded([BROKEN], job) == ([], [], {})  # of the attempt that was given up
+    assert [record.message for record in caplog.records if record.name.startswith("pipeline")] == [
+        "gone.jsonl: cannot be read: it is gone; it is tried again"
+    ]

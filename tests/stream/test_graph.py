@@ -1,12 +1,15 @@
 """The graph of a stream on Beam's DirectRunner, with its own clock and watermark: exact panes and final files."""
 
 import dataclasses
+import functools
+import itertools
 import json
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -23,18 +26,20 @@ from hypothesis import strategies as st
 from pipeline import hourly_table, scale_impressions
 from pipeline.formats.decoding import Block, BrokenBlock
 from pipeline.formats.messages import Message, group_messages
+from pipeline.model.balance import expected
 from pipeline.model.events import Batch
 from pipeline.model.settings import ReportSettings
 from pipeline.model.table import csv_text
 from pipeline.model.tally import Summary
 from pipeline.schema import Event
+from pipeline.storage.files import InputFile
 from pipeline.stream import graph, totals
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import kept
 from tests import documents, oracle, streams, support
 from tests.streams import HOUR, Outcome, Step, arrive, block, impressions, wait, watermark
 
-DIRECT = ("--runner=DirectRunner", support.NO_DOWNLOAD)
+DIRECT = ("--runner=BundleBasedDirectRunner",)
 NAME = "2021-04-02T20+0100.csv"
 
 
@@ -88,7 +93,7 @@ def test_hours_of_other_offsets(tmp_path: Path, offset: str, minutes: int) -> No
 
 def test_no_events_make_no_files(tmp_path: Path) -> None:
     outcome = play(tmp_path, watermark(HOUR), wait(1000), arrive(Block(b"\n")), watermark(HOUR + 9000))
-    assert outcome == Outcome([], {}, {}, [], [], [], Summary(0, 0, 0, 0))
+    assert outcome == Outcome([], {}, {}, [], [], Summary(0, 0, 0, 0))
 
 
 def test_what_came_too_late_is_kept_with_the_reason(tmp_path: Path) -> None:
@@ -162,7 +167,7 @@ def test_a_bundle_with_more_ids_than_are_held(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(graph, "_HELD_BYTES", 30)
     times = [HOUR + k for k in range(12)]
     blocks = [block(*times[k : k + 3]) for k in range(0, 12, 3)]
-    options = {"allowed_lateness_seconds": 60, "started": 0}
+    options = {"allowed_lateness_seconds": 60}
     outcome = play(tmp_path, watermark(HOUR), arrive(*blocks), watermark(HOUR + 3662), **options)
     check(outcome, times)
     assert outcome.finals == ["2021-04-02T20+0100"]
@@ -193,15 +198,29 @@ def test_how_many_ids_came_is_told_at_the_time_they_were_found() -> None:
     ]
 
 
-@pytest.mark.parametrize("resume", [True, False])
-@pytest.mark.parametrize("deduplicate", [True, False])
-def test_what_flows_together_is_coded_alike(deduplicate: bool, resume: bool) -> None:
-    """Engines take over the bytes."""
+KEPT: list[dict[str, Any]] = [{}, {"ledger": True}, {"allowed_lateness_seconds": 60, "id_parts": 4}]
+JOBS = [
+    StreamJob("out"),
+    StreamJob("out", rejects_output="bad", allowed_lateness_seconds=60, late_at_once=True),
+    *(
+        StreamJob("out", ReportSettings(deduplicate=deduplicate), ids_output="ids", rejects_output="bad", **options)
+        for deduplicate, options in itertools.product([False, True], [*KEPT, KEPT[1] | KEPT[2]])
+    ),
+]
+
+
+@functools.cache
+def proto(job: StreamJob) -> beam_runner_api_pb2.Components:
+    """The parts of the job's graph, without its source."""
     pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--streaming"]))
-    report = ReportSettings(deduplicate=deduplicate)
-    job = StreamJob("out", report, ids_output="ids", resume=resume, id_parts=4, allowed_lateness_seconds=60)
-    _ = pipeline | beam.Create([block(HOUR)]) | graph.HourlyStream(job)
-    parts = pipeline.to_runner_api().components
+    _ = pipeline | beam.Create([block(HOUR)]) | "Hourly reports" >> graph.HourlyStream(job)
+    return pipeline.to_runner_api().components
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_what_flows_together_is_coded_alike(job: StreamJob) -> None:
+    """Engines take over the bytes."""
+    parts = proto(job)
     flattens = [one for one in parts.transforms.values() if one.spec.urn == common_urns.primitives.FLATTEN.urn]
     assert flattens
     for flatten in flattens:
@@ -211,22 +230,53 @@ def test_what_flows_together_is_coded_alike(deduplicate: bool, resume: bool) -> 
         assert (len(coders), len(windowings)) == (1, 1), flatten.unique_name
 
 
+@pytest.mark.parametrize("job", JOBS)
+def test_what_a_stateful_step_reads_is_read_by_no_other(job: StreamJob) -> None:
+    """Else Flink's operators are told apart by the order of a set, and a savepoint is restored to the wrong one."""
+    leaves = [one for one in proto(job).transforms.values() if not one.subtransforms]
+    readers = Counter(name for one in leaves for name in one.inputs.values())
+    stateful = [one for one in leaves if is_stateful(one)]
+    assert stateful
+    for one in stateful:
+        assert [readers[name] for name in one.inputs.values()] == [1], one.unique_name
+
+
+def is_stateful(transform: beam_runner_api_pb2.PTransform) -> bool:
+    if transform.spec.urn != common_urns.primitives.PAR_DO.urn:
+        return False
+    payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
+    return bool(payload.state_specs or payload.timer_family_specs)
+
+
+def test_the_time_of_a_start_is_not_part_of_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is submitted again, to go on from its state, must not open its hours once more."""
+    job = StreamJob("out", ids_output="ids", rejects_output="bad", allowed_lateness_seconds=60, patterns=("in",))
+    found = []
+    for now in (HOUR, HOUR + 10**6):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        pipeline = beam.Pipeline("FnApiRunner", PipelineOptions(["--streaming"]))
+        _ = pipeline | "Source" >> graph.ReadStream(job) | "Hourly reports" >> graph.HourlyStream(job)
+        transforms = pipeline.to_runner_api().components.transforms.values()
+        steps = [one for one in transforms if one.spec.urn == common_urns.primitives.PAR_DO.urn]
+        found.append({one.unique_name: one.spec.payload for one in steps})
+    assert found[0] == found[1]
+
+
 def test_ids_in_parts_are_given_back_too(tmp_path: Path) -> None:
     """Each part has a number of its own to reach."""
     times = [HOUR + k for k in range(40)]
     steps = [step for k in range(0, 40, 10) for step in (arrive(block(*times[k : k + 10])), wait(61))]
     late = arrive(block(HOUR, arrived=HOUR), found=HOUR + 3662)
-    options = {"id_parts": 4, "allowed_lateness_seconds": 60, "started": 0}
+    options = {"id_parts": 4, "allowed_lateness_seconds": 60}
     outcome = play(tmp_path, watermark(HOUR), *steps, watermark(HOUR + 3662), late, **options)
     assert sorted(line for lines in outcome.ids.values() for line in lines) == [f"id-{time}" for time in times]
-    assert outcome.closed == sorted([NAME, *outcome.ids])
     assert (len(outcome.ids), outcome.finals, len(outcome.rejects)) == (4, ["2021-04-02T20+0100"], 1)
 
 
 @pytest.mark.parametrize("deduplicate", [True, False])
 def test_a_stream_that_goes_on_leaves_final_hours_as_they_are(deduplicate: bool, tmp_path: Path) -> None:
     """And closes those that were open when an earlier run ended, by what all have read."""
-    options = {"resume": True, "deduplicate": deduplicate, "allowed_lateness_seconds": 60, "started": 0}
+    options = {"ledger": True, "deduplicate": deduplicate, "allowed_lateness_seconds": 60}
     hours = ["2021-04-02T20+0100", "2021-04-02T21+0100", "2021-04-02T22+0100"]
     runs = [
         (HOUR + 3661, [HOUR, HOUR + 1, HOUR + 7200], hours[:1]),
@@ -234,12 +284,19 @@ def test_a_stream_that_goes_on_leaves_final_hours_as_they_are(deduplicate: bool,
         (HOUR + 99_999, [HOUR + 3], hours),
     ]
     (tmp_path / "output").mkdir()
+    reports = []
     for number, (now, times, finals) in enumerate(runs):
-        steps = [arrive(dataclasses.replace(block(*times), offset=number), found=HOUR), watermark(HOUR + 3661)]
-        clock = SimpleNamespace(time=lambda now=now: now)
-        with kept(f"{tmp_path}/output", {}, resume=True), mock.patch.object(totals, "time", clock):
-            outcome = play(tmp_path, *steps, **options)
+        name = f"{number}.jsonl"
+        whole = dataclasses.replace(block(*times), source=name, balance=expected([name]))
+        with (
+            kept(f"{tmp_path}/output", {}) as ledger,
+            mock.patch.object(totals, "steady_time", lambda now=now: now),
+        ):
+            ledger.hand_out(InputFile(name, 1, name), name.encode(), now)
+            outcome = play(tmp_path, arrive(whole, found=HOUR), watermark(HOUR + 3661), **options)
         assert outcome.finals == finals
+        reports.append((tmp_path / "output" / NAME).stat().st_ino)
+    assert len(set(reports)) == 1
     events = impressions(HOUR, HOUR + 1, HOUR + 7200, HOUR + 3600, HOUR + 7201)
     assert outcome.reports == streams.reports_of(events)
     assert outcome.ids == streams.ids_of(events)
@@ -293,21 +350,16 @@ def _line(identity: str) -> str:
     return json.dumps(identity) if {"\n", "\r"} & set(identity) else identity
 
 
-@pytest.mark.parametrize(
-    ("resume", "fused"),
-    [(False, ["Hourly reports/Write rejects/Write"]), (True, [])],  # in the stage that decodes
-)
-def test_stages_that_send_nothing_declare_a_timer(resume: bool, fused: list[str]) -> None:
+@pytest.mark.parametrize("ledger", [False, True])
+def test_stages_that_send_nothing_declare_a_timer(ledger: bool) -> None:
     """Prism waits until a bundle's timers have come; while it waits for one that sends nothing, it takes a core."""
-    job = StreamJob("out", ids_output="ids", rejects_output="bad", resume=resume)
-    pipeline = beam.Pipeline(options=PipelineOptions(["--streaming", *DIRECT]))
-    _ = pipeline | beam.Create([block(HOUR)]) | "Hourly reports" >> graph.HourlyStream(job)
-    transforms = pipeline.to_runner_api().components.transforms.values()
+    job = StreamJob("out", ids_output="ids", rejects_output="bad", ledger=ledger)
+    transforms = proto(job).transforms.values()
     read = {name for one in transforms if not one.subtransforms for name in one.inputs.values()}
-    timers = {
-        one.unique_name: beam_runner_api_pb2.ParDoPayload.FromString(one.spec.payload).timer_family_specs
+    ends = [
+        one
         for one in transforms
         if one.spec.urn == common_urns.primitives.PAR_DO.urn and not read.intersection(one.outputs.values())
-    }
-    assert len(timers) == 4 + len(fused)
-    assert [name for name, families in timers.items() if not families] == fused
+    ]
+    assert sorted(one.unique_name for one in ends if is_stateful(one)) == sorted(one.unique_name for one in ends)
+    assert len(ends) == 3

@@ -1,4 +1,4 @@
-"""Which events are too late, and what is kept of them."""
+"""Which events are too late or from the future, and what is kept of them."""
 
 import json
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.formats.decoding import Block, BrokenBlock
 from pipeline.model.events import NO_IDS, Batch, Reject
 from pipeline.schema import EVENT_TYPES, Event
-from pipeline.stream.lateness import late_rejects, split_late
+from pipeline.stream.lateness import late_rejects, reject_future_events, split_late
 from tests import oracle, support
 
 END = 1617393600  # of the hour of 1617393003, at any offset of whole hours
@@ -41,20 +41,11 @@ def test_an_event_is_late_when_it_came_after_its_hour_was_closed(arrived: int, a
     assert (times(on_time), times(lost)) == (([], [END - 1]) if late else ([END - 1], []))
 
 
-@pytest.mark.parametrize(
-    ("found", "started", "late"),
-    [
-        (END + 60, 0, False),
-        (END + 60.5, 0, True),
-        (END + 999, END + 939, False),
-        (END + 1000, END + 939, True),
-        (END + 60.5, END - 99, True),
-    ],
-)
+@pytest.mark.parametrize(("found", "late"), [(END + 60, False), (END + 60.5, True), (0, False)])
 def test_an_event_that_was_written_in_time_is_late_when_it_is_found_after_its_hour_was_closed(
-    found: float, started: int, late: bool
+    found: float, late: bool
 ) -> None:
-    lost = split_late(batch(END - 1), END, 60, CLOCK, found, started)[1]
+    lost = split_late(batch(END - 1), END, 60, CLOCK, found)[1]
     assert times(lost) == [END - 1] * late
     block = Block(b"", source="file", arrived=END)
     assert [reject.reason for reject in late_rejects(lost, block, CLOCK, 60, found)] == [
@@ -65,7 +56,7 @@ def test_an_event_that_was_written_in_time_is_late_when_it_is_found_after_its_ho
 
 def test_an_event_of_a_final_hour_is_late_whenever_it_was_written_and_found() -> None:
     some = batch(END - 1, END, END - 3600, END - 3601)
-    on_time, lost = split_late(some, END, 10**9, CLOCK, END, END, {"2021-04-02T20+0100", "1970-01-01T01+0100"})
+    on_time, lost = split_late(some, END, 10**9, CLOCK, END, {END - 3600, 0})
     assert (times(on_time), times(lost)) == ([END, END - 3601], [END - 1, END - 3600])
 
 
@@ -144,3 +135,34 @@ def test_a_broken_source_is_one_reject() -> None:
     decoded = block.decode(True, None)
     assert (decoded.read, decoded.rejected, block.arrived, block.nbytes) == (1, 1, 7, 13)
     assert decoded.rejects == (Reject("file", 0, None, "file: cut off", ""),)
+
+
+CAME = 1617393003
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "most", "refused"),
+    [(CAME + 60, 60, False), (CAME + 61, 60, True), (CAME, 0, False), (CAME + 1, 0, True), (0, 0, False)],
+)
+def test_an_event_is_refused_when_it_is_too_far_ahead(timestamp: int, most: int, refused: bool) -> None:
+    kept = reject_future_events(batch(timestamp), Block(b"", arrived=CAME), most)
+    assert (kept.timestamps.tolist(), kept.rejected, len(kept.rejects)) == (
+        ([], 1, 1) if refused else ([timestamp], 0, 0)
+    )
+    assert kept.read == 1
+
+
+def test_who_does_not_know_when_it_came_refuses_nothing() -> None:
+    some = batch(2**37)
+    assert reject_future_events(some, Block(b""), 0) is some
+
+
+def test_a_refused_event_is_kept_with_the_reason_beside_other_rejects() -> None:
+    lines = support.line("a", timestamp=CAME) + b"\n{}\n" + support.line("b", timestamp=CAME + 90) + b"\n"
+    block = Block(lines, source="file", arrived=CAME, offset=7)
+    kept = reject_future_events(block.decode(True, None), block, 60)
+    assert support.batch_rows(kept) == [("a", "impressions", CAME)]
+    assert (kept.read, kept.rejected) == (3, 2)
+    _, reject = kept.rejects
+    assert json.loads(reject.raw) == support.event("b", timestamp=CAME + 90)
+    assert str(reject) == "file: byte 7: timestamp: in the future, 90 s after it came"

@@ -1,5 +1,6 @@
 """What a run begins with is what earlier ones have contributed, in the form that its settings ask for."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,28 +9,30 @@ import pytest
 
 from pipeline.engine.metrics import COUNTS
 from pipeline.formats.decoding import Block
+from pipeline.model.balance import expected
 from pipeline.model.duplicates import event_keys
 from pipeline.model.ids import merge_pieces
 from pipeline.model.settings import ReportSettings
+from pipeline.storage.files import InputFile
+from pipeline.stream.decode import DecodeStream
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import kept, ledger_of
-from pipeline.stream.resume import HOURS, IDS, EarlierRuns, contribute
+from pipeline.stream.ledger import kept
+from pipeline.stream.resume import HOURS, IDS, EarlierRuns
 from tests import support
-from tests.support import clock, event, json_lines
+from tests.support import event, json_lines
 
 HOUR = 1617390000
-BLOCK = Block(
-    json_lines([event("a", timestamp=HOUR), event("a", "video_25", HOUR), event("b", timestamp=HOUR + 3600)]) + b"bad\n"
-)
-LATE = Block(json_lines([event("late", timestamp=1)]), offset=1).decode(True, None)
+EVENTS = [event("a", timestamp=HOUR), event("a", "video_25", HOUR), event("b", timestamp=HOUR + 3600)]
+BLOCK = Block(json_lines(EVENTS) + b"bad\n", source="a", balance=expected(["a"]))
 
 
 def earlier(job: StreamJob) -> dict[str, list[Any]]:
     """What a second run gets of a first one that has seen BLOCK."""
-    with kept(job.output, job.settings, resume=True):
-        ledger_of(job.output).add(contribute(job, clock(), BLOCK, BLOCK.decode(True, None), LATE, ()))
+    with kept(job.output, job.settings) as ledger, support.beam_pipeline() as pipeline:
+        ledger.hand_out(InputFile("a", 1, "a"), b"a", 0)
+        _ = pipeline | beam.Create([BLOCK]) | DecodeStream(job, True)
     found: dict[str, list[Any]] = {name: [] for name in ("batches", HOURS, IDS, COUNTS)}
-    with kept(job.output, job.settings, resume=True), support.beam_pipeline() as pipeline:
+    with kept(job.output, job.settings), support.beam_pipeline() as pipeline:
         outputs = pipeline | EarlierRuns(job.output)
         for name, items in found.items():
             _ = outputs[name] | name >> beam.Map(support.Collect(items))
@@ -38,9 +41,9 @@ def earlier(job: StreamJob) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize("ids", [True, False])
 def test_counts_and_ids_by_the_hour(ids: bool, tmp_path: Path) -> None:
-    found = earlier(StreamJob(str(tmp_path), ids_output="ids" if ids else None))
+    found = earlier(StreamJob(str(tmp_path), ids_output="ids" if ids else None, ledger=True))
     assert sorted(found[HOURS]) == [(HOUR, (1, 0, 1, 0, 0, 0)), (HOUR + 3600, (1, 0, 0, 0, 0, 0))]
-    assert found[COUNTS] == [(0, {"read": 4, "rejected": 1, "late": 1})]
+    assert found[COUNTS] == [(0, {"read": 4, "rejected": 1, "late": 0, "counted": 0})]
     assert found["batches"] == []
     places = {place: merge_pieces(piece) for place, piece in found[IDS]}
     names = {place: (sorted(items.to_list()), came) for place, (items, came) in places.items()}
@@ -48,17 +51,18 @@ def test_counts_and_ids_by_the_hour(ids: bool, tmp_path: Path) -> None:
 
 
 def test_the_events_themselves_where_duplicates_are_dropped(tmp_path: Path) -> None:
-    found = earlier(StreamJob(str(tmp_path), ReportSettings(deduplicate=True), ids_output="ids"))
+    found = earlier(StreamJob(str(tmp_path), ReportSettings(deduplicate=True), ids_output="ids", ledger=True))
     assert found[HOURS] == found[IDS] == []
-    (batch,) = found["batches"]
-    assert sorted(event_keys(batch).to_list()) == sorted(event_keys(BLOCK.decode(True, None)).to_list())
-    assert found[COUNTS] == [(0, {"read": 4, "rejected": 1, "late": 1})]
+    keys = sorted(key for batch in found["batches"] for key in event_keys(batch).to_list())
+    whole = dataclasses.replace(BLOCK, data=json_lines(EVENTS)).decode(True, None)
+    assert keys == sorted(event_keys(whole).to_list())
+    assert found[COUNTS] == [(0, {"read": 4, "rejected": 1, "late": 0, "counted": 0})]
 
 
 def test_a_first_run_begins_with_nothing(tmp_path: Path) -> None:
-    job = StreamJob(str(tmp_path))
+    job = StreamJob(str(tmp_path), ledger=True)
     found: list[Any] = []
-    with kept(job.output, job.settings, resume=True), support.beam_pipeline() as pipeline:
+    with kept(job.output, job.settings), support.beam_pipeline() as pipeline:
         outputs = pipeline | EarlierRuns(job.output)
         for name in ("batches", HOURS, IDS, COUNTS):
             _ = outputs[name] | name >> beam.Map(support.Collect(found))

@@ -16,22 +16,26 @@ from pipeline.stream import run as stream_run
 from pipeline.stream.job import StreamJob
 
 
+def summary(counted: int) -> Summary:
+    return Summary(counted, counted, 0, 0)
+
+
 @pytest.mark.parametrize("folder", ["out", "out/", "gs://bucket/out"])
 def test_reports_that_lack_events_are_an_error(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place = folder.rstrip("/")
     written = {f"{place}/a.csv": 2, f"{place}/b.csv": 3, "ids/a.txt": 9}
     monkeypatch.setattr(local_run, "written", written)
-    stream_run._check_files(StreamJob(folder), 5)
-    with pytest.raises(MismatchError, match=r"counted 6 events but the files in .* are of 5: start again"):
-        stream_run._check_files(StreamJob(folder), 6)
+    stream_run._check_here(StreamJob(folder), summary(5), None)
+    with pytest.raises(MismatchError, match=r"counted 6 events but the files in .* are of 5: please report this"):
+        stream_run._check_here(StreamJob(folder), summary(6), None)
 
 
 def test_ids_that_lack_events_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_run, "written", {"out/a.csv": 5, "ids/a-0-of-2.txt": 2, "ids/a-1-of-2.txt": 3})
-    stream_run._check_files(StreamJob("out", ids_output="ids/"), 5)
+    stream_run._check_here(StreamJob("out", ids_output="ids/"), summary(5), None)
     local_run.written["ids/a-1-of-2.txt"] = 4
     with pytest.raises(MismatchError, match="counted 5 events but the files in ids/ are of 6"):
-        stream_run._check_files(StreamJob("out", ids_output="ids/"), 5)
+        stream_run._check_here(StreamJob("out", ids_output="ids/"), summary(5), None)
 
 
 class DataflowResult:
@@ -56,6 +60,23 @@ class DataflowResult:
 
     def run(self) -> "DataflowResult":
         return self
+
+
+class FlinkResult(DataflowResult):
+    """As Beam's of a job server, which says at once that a job is cancelled."""
+
+    has_job, _job_id, state = False, "job", "CANCELLED"
+
+
+def test_a_stream_on_a_job_server_may_go_on_when_its_launcher_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = FlinkResult()
+    monkeypatch.setattr(stream_run, "build_stream", lambda job, options: result)
+    options = PipelineOptions(["--runner=PortableRunner", "--job_endpoint=x:1", "--environment_type=EXTERNAL"])
+    with pytest.raises(PipelineError, match=r"told to cancel the job, which may still be running.*`flink list`"):
+        stream_run.run_stream(StreamJob(str(tmp_path), patterns=("in",)), options)
+    assert result.cancelled
 
 
 INTERRUPTED = "interrupted; the job goes on: `gcloud dataflow jobs {} 2026-11-24_01` with its project and region"
@@ -94,10 +115,20 @@ def test_a_job_on_dataflow_keeps_its_temporary_files_when_its_launcher_is_interr
 def test_what_other_processes_wrote_is_not_missed_here(
     environment: str, fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_run, "_run", lambda job, options: (True, Summary(6, 6, 0, 0)))
+    monkeypatch.setattr(stream_run, "_run", lambda job, options: (True, summary(6)))
     options = PipelineOptions(["--runner=PortableRunner", f"--environment_type={environment}"])
     with pytest.raises(MismatchError) if fails else contextlib.nullcontext():
         stream_run.run_stream(StreamJob(str(tmp_path), patterns=("in",)), options)
+
+
+def test_counters_of_other_processes_may_be_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stream_run, "_run", lambda job, options: (True, Summary(6, 5, 0, 0)))
+    options = PipelineOptions(["--runner=PortableRunner", "--environment_type=EXTERNAL"])
+    stream_run.run_stream(StreamJob(str(tmp_path), patterns=("in",)), options)
+    (record,) = caplog.records
+    assert record.message.startswith("the runner's counters do not add up")
 
 
 def test_two_streams_do_not_write_to_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

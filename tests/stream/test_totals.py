@@ -1,10 +1,12 @@
 """Totals are given back when as many events are in them as came in all, in whatever order that is learned."""
 
-import time
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
 
 import apache_beam as beam
 import pytest
@@ -12,69 +14,89 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_stream
 from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 
+from pipeline.engine.local_run import local_run
+from pipeline.engine.metrics import COUNTS
 from pipeline.model.events import Batch
 from pipeline.model.hours import closing
 from pipeline.schema import Event
-from pipeline.stream.totals import CLOSED, CameByHour, CloseHours, RunningTotals
+from pipeline.stream import hour_files
+from pipeline.stream.job import StreamJob
+from pipeline.stream.totals import CloseHours, CountEventsPerHour, Part, WriteReport, ids_final, last, new
 from tests import support
 
-HOUR, NOW, AGES = 1617390000, int(time.time()), 2_000_000_000
+HOUR, AGES = 1617390000, 2_000_000_000
 
-Pair = tuple[int, Any]
+Pair = tuple[int, Part]
+ONE, THREE = (1, 0, 0, 0, 0, 0), (0, 3, 0, 0, 0, 0)
 
 
 def direct() -> beam.Pipeline:
-    return beam.Pipeline("DirectRunner", PipelineOptions(["--streaming", support.NO_DOWNLOAD]))
+    return beam.Pipeline("BundleBasedDirectRunner", PipelineOptions(["--streaming"]))
 
 
-def add(parts: list[tuple[int, ...]]) -> tuple[int, ...]:
-    return tuple(number for part in parts for number in part)
+class Totals(NamedTuple):
+    """held: of how many events each version of the report was, in turn. finals: marks. counted: of the panes."""
+
+    held: list[int]
+    finals: list[str]
+    counted: int
 
 
-def totals_of(elements: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """Totals, and what was closed, of panes (tuples of any numbers) and sizes (numbers) that come in this order."""
-    totals: list[Pair] = []
-    closed: list[Pair] = []
+def totals_of(parts: Sequence[Part], folder: Path, ids: bool = False) -> Totals:
+    """What is written of parts of an hour that come in this order."""
+    held: list[int] = []
+    counts: list[Any] = []
     stream = test_stream.TestStream()
-    for element in elements:
-        stream = stream.add_elements([element])
-    with direct() as pipeline:
+    for part in parts:
+        stream = stream.add_elements([(HOUR, part)])
+    sound = hour_files.write_file
+
+    def write(folder: str, name: str, token: str, data: bytes) -> str:
+        held.extend([sum(map(int, data.split(b"\n")[1].split(b",")[1:-1]))] if name.endswith(".csv") else [])
+        return sound(folder, name, token, data)
+
+    with mock.patch.object(hour_files, "write_file", write), direct() as pipeline:
         came = pipeline | stream.advance_watermark_to_infinity()
         came.element_type = beam.typehints.Tuple[int, Any]
-        outputs = came | RunningTotals(add, len)
-        _ = outputs.totals | "Totals" >> beam.Map(support.Collect(totals))
-        _ = outputs[CLOSED] | "Closed" >> beam.Map(support.Collect(closed))
-    return totals, closed
+        job = StreamJob(str(folder), ids_output="ids" if ids else None)
+        written = came | beam.ParDo(WriteReport(job)).with_outputs(COUNTS)
+        _ = written[COUNTS] | beam.Map(support.Collect(counts))
+    return Totals(held, [path.stem for path in folder.glob("*.final")], sum(some["counted"] for _, some in counts))
 
 
-def test_what_comes_of_a_key_that_is_not_closed() -> None:
-    assert totals_of([(1, (7,)), (2, (5,)), (1, (8, 9))]) == ([(1, (7,)), (2, (5,)), (1, (7, 8, 9))], [])
+def pane(row: tuple[int, ...]) -> Part:
+    return new((HOUR, row))[1]
 
 
-@pytest.mark.parametrize("order", list(permutations([(1, (7,)), (1, (8, 9)), (1, 3)])))
-def test_the_last_thing_to_come_closes_a_key(order: Sequence[Pair]) -> None:
-    totals, closed = totals_of([*order, (1, ())])  # an empty pane comes after the last one
-    assert sorted(totals[-1][1]) == [7, 8, 9]
-    assert (len(totals), closed) == (2, [(1, 2)])
+def test_each_pane_is_added_and_written(tmp_path: Path) -> None:
+    assert totals_of([pane(ONE), pane(THREE)], tmp_path) == ([1, 4], [], 4)
 
 
-def test_a_total_that_was_given_back_is_gone() -> None:
-    totals, closed = totals_of([(1, (7, 8)), (1, 2), (1, (5,)), (1, 1), (1, (6,))])
-    assert totals == [(1, (7, 8)), (1, (5,)), (1, (6,))]
-    assert closed == [(1, 1), (1, 1)]
+@pytest.mark.parametrize("order", list(permutations([pane(ONE), pane(THREE), last((HOUR, 4))[1], pane((0,) * 6)])))
+def test_the_last_thing_to_come_makes_a_report_final(order: Sequence[Part], tmp_path: Path) -> None:
+    held, finals, counted = totals_of(order, tmp_path)
+    assert (held[-1], len(held), finals, counted) == (4, 2, ["2021-04-02T20+0100"], 4)
 
 
-def test_a_total_stays_while_something_is_to_come() -> None:
-    assert totals_of([(1, (7,)), (1, 3), (1, (8,))]) == ([(1, (7,)), (1, (7, 8))], [])
+def test_a_report_is_open_while_something_is_to_come(tmp_path: Path) -> None:
+    assert totals_of([pane(ONE), last((HOUR, 4))[1]], tmp_path).finals == []
 
 
-def closed_of(stream: test_stream.TestStream, allowed: int = 60, started: int = 0, key: Any = int) -> list[Any]:
+@pytest.mark.parametrize(
+    "order", list(permutations([pane(THREE), last((HOUR, 3))[1], *[ids_final((HOUR, n))[1] for n in (1, 2)]]))
+)
+def test_a_report_is_final_once_its_ids_are(order: Sequence[Part], tmp_path: Path) -> None:
+    assert totals_of(order[:-1], tmp_path, ids=True).finals == []
+    assert totals_of(order, tmp_path, ids=True).finals == ["2021-04-02T20+0100"]
+
+
+def closed_of(stream: test_stream.TestStream, allowed: int = 60, key: Any = int) -> list[Any]:
     """What CloseHours says."""
     closed: list[Any] = []
     with direct() as pipeline:
         came = pipeline | stream.advance_watermark_to_infinity()
         came.element_type = beam.typehints.Tuple[key, int]
-        _ = came | CloseHours(allowed, started) | beam.Map(support.Collect(closed))
+        _ = came | CloseHours(allowed) | beam.Map(support.Collect(closed))
     return closed
 
 
@@ -99,14 +121,18 @@ def test_parts_of_hours_are_closed_each() -> None:
     assert sorted(closed_of(stream, key=beam.typehints.Tuple[int, int])) == [((HOUR, 0), 1), ((HOUR, 1), 2)]
 
 
-@pytest.mark.parametrize("started", [0, NOW, AGES], ids=["long ago", "now", "in ages"])
-def test_the_end_of_a_stream_closes_no_hour_that_is_open(started: int) -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+def test_the_end_of_a_stream_closes_no_hour_that_is_open(stopped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping = threading.Event()
+    if stopped:
+        stopping.set()
+    monkeypatch.setattr(local_run, "stopping", stopping)
     stream = test_stream.TestStream().add_elements([found(HOUR, 1, HOUR), found(AGES, 2, HOUR)])
-    assert closed_of(stream, 3600, started) == ([] if started else [(HOUR, 1)])
+    assert closed_of(stream, 3600) == ([] if stopped else [(HOUR, 1)])
 
 
 def test_hours_that_close_in_ages_close_in_the_time_of_beam() -> None:
-    assert float(GlobalWindow().max_timestamp()) > closing(HOUR, 10**17, NOW) > AGES
+    assert float(GlobalWindow().max_timestamp()) > closing(HOUR, 10**17) > AGES
 
 
 def test_how_many_events_of_each_hour_came_to_a_bundle() -> None:
@@ -117,7 +143,7 @@ def test_how_many_events_of_each_hour_came_to_a_bundle() -> None:
     came: list[Any] = []
     with support.beam_pipeline("DirectRunner") as pipeline:
         numbers = pipeline | beam.Create(batches, reshuffle=False) | beam.Map(lambda batch: batch)
-        timed = numbers | beam.ParDo(CameByHour(support.clock())) | beam.Map(with_time)
+        timed = numbers | beam.ParDo(CountEventsPerHour(support.clock())) | beam.Map(with_time)
         _ = timed | "Collect" >> beam.Map(support.Collect(came))
     sums = Counter[int]()
     for hour, number, _ in came:

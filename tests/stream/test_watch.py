@@ -1,7 +1,7 @@
 """Watched folders: what a poll finds, and that a watch goes on, also where there is nothing yet."""
 
+import contextlib
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from apache_beam.runners.sdf_utils import RestrictionTrackerView, ThreadsafeRest
 from pipeline.engine.local_run import local_run
 from pipeline.storage.files import InputFile
 from pipeline.stream import watch as watching
+from pipeline.stream.ledger import Contribution, kept
 from pipeline.stream.watch import POLL_SECONDS, REMOTE_POLL_SECONDS, SETTLE_SECONDS, Seen, poll_seconds
 
 
@@ -20,11 +21,11 @@ class Clock:
     """The watch's time, which passes when told to, or when the watch sleeps."""
 
     def __init__(self) -> None:
-        self.now = time.time()
+        self.now = 1_800_000_000.0
         self.worked = 0.0
         self.slept: list[float] = []
 
-    def time(self) -> float:
+    def steady_time(self) -> float:
         return self.now
 
     def thread_time(self) -> float:
@@ -40,6 +41,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """For all of a test."""
     it = Clock()
     monkeypatch.setattr(watching, "time", it)
+    monkeypatch.setattr(watching, "steady_time", it.steady_time)
+    watching._warn_once.cache_clear()
     return it
 
 
@@ -50,21 +53,40 @@ def _not_stopping() -> Iterator[None]:
     local_run.stopping.clear()
 
 
-def poll_at_pace(seconds: float, seen: Seen, *patterns: str | Path) -> tuple[list[str], Any]:
-    """The names that a poll yields, and what it defers: to the next one, and how long. None: the watch has ended."""
-    watch: Any = watching._Watch(seconds)
-    tracker = ThreadsafeRestrictionTracker(watch.create_tracker(seen))
-    estimator = ManualWatermarkEstimator(None)
-    found = watch.process(tuple(map(os.fsencode, patterns)), RestrictionTrackerView(tracker), estimator)
-    names = sorted(os.path.basename(item.value.path) for item in found)
-    assert tracker.check_done() is not False
-    return names, tracker.deferred_status()
+class Watching:
+    """A watch of patterns, poll by poll.
 
+    Attributes:
+      seen: what the next poll begins with; None: the watch has ended.
+      pause: how long that is deferred, in seconds.
+      mark: the watermark. found: when the files of the last poll were found, by that.
+    """
 
-def poll(seen: Seen, *patterns: str | Path) -> tuple[list[str], Seen | None]:
-    """The names that a poll yields, and what it leaves to the next one; None: the watch has ended."""
-    names, status = poll_at_pace(0, seen, *patterns)
-    return names, status[0] if status else None
+    def __init__(
+        self, *patterns: str | Path, seconds: float = 0, allowed: int | None = None, folder: Any = None
+    ) -> None:
+        self.patterns = tuple(map(os.fsencode, patterns))
+        self.watch: Any = watching._Watch(seconds, allowed, folder and str(folder))
+        self.seen: Seen | None = Seen()
+        self.estimator = ManualWatermarkEstimator(None)
+
+    def poll(self) -> list[str]:
+        """The names that a poll yields."""
+        tracker = ThreadsafeRestrictionTracker(self.watch.create_tracker(self.seen))
+        items = list(self.watch.process(self.patterns, RestrictionTrackerView(tracker), self.estimator))
+        assert tracker.check_done() is not False
+        status: Any = tracker.deferred_status()
+        self.seen, self.pause = (status[0], float(status[1])) if status else (None, 0.0)
+        self.found = {float(item.timestamp) for item in items}
+        self.mark = float(self.estimator.current_watermark())
+        self.paths = sorted(item.value.path for item in items)
+        return sorted(os.path.basename(item.value.name) for item in items)
+
+    def settled(self, clock: Clock) -> list[str]:
+        """The names after two polls, as far apart as files need."""
+        first = self.poll()
+        clock.now += SETTLE_SECONDS
+        return first + self.poll()
 
 
 def put(path: Path, data: bytes = b"x", modified: int = 1617393003) -> None:
@@ -73,71 +95,148 @@ def put(path: Path, data: bytes = b"x", modified: int = 1617393003) -> None:
     os.utime(path, (modified, modified))
 
 
-def just_now() -> int:
-    """The time of a file that is being written, however slow the test is: a writer's clock is an hour ahead."""
-    return int(time.time()) + 3600
-
-
-def test_an_empty_folder_is_watched_on(tmp_path: Path) -> None:
-    names, seen = poll(Seen(), tmp_path)
-    assert names == []
-    assert seen is not None
-    assert (seen.paths, seen.growing) == (frozenset(), ())
+def test_an_empty_folder_is_watched_on(tmp_path: Path, clock: Clock) -> None:
+    watch = Watching(tmp_path)
+    assert watch.poll() == []
+    assert watch.seen is not None
+    assert (watch.seen.known, watch.seen.growing) == ((), ())
     put(tmp_path / "a")
-    assert poll(seen, tmp_path)[0] == ["a"]
+    assert watch.settled(clock) == ["a"]
 
 
-def test_a_file_is_found_once_and_a_hidden_one_when_it_is_renamed(tmp_path: Path) -> None:
+def test_a_file_is_found_once_and_a_hidden_one_when_it_is_renamed(tmp_path: Path, clock: Clock) -> None:
     put(tmp_path / "a")
     put(tmp_path / ".b")
     (tmp_path / "folder").mkdir()
-    names, seen = poll(Seen(), tmp_path, tmp_path / "*")
-    assert names == ["a"]
-    assert seen is not None
-    put(tmp_path / "a", b"more")
+    watch = Watching(tmp_path, tmp_path / "*")
+    assert watch.settled(clock) == ["a"]
     (tmp_path / ".b").rename(tmp_path / "b")
-    names, seen = poll(seen, tmp_path)
-    assert names == ["b"]
-    assert seen is not None
-    assert poll(seen, tmp_path)[0] == []
+    assert watch.settled(clock) == ["b"]
+    assert watch.settled(clock) == []
 
 
-def test_a_file_is_one_under_all_its_paths(tmp_path: Path) -> None:
+def test_a_file_is_one_under_all_its_paths(tmp_path: Path, clock: Clock) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (tmp_path / "link").symlink_to(folder)
     put(folder / "a")
     (folder / "same").symlink_to(folder / "a")
-    patterns = [folder, f"{folder}/", f"{tmp_path}/./folder/*", tmp_path / "link", f"{tmp_path}/link/*"]
-    names, seen = poll(Seen(), *patterns)
-    assert len(names) == 1
-    assert seen is not None
+    watch = Watching(folder, f"{folder}/", f"{tmp_path}/./folder/*", tmp_path / "link", f"{tmp_path}/link/*")
+    assert len(watch.settled(clock)) == 1
+    assert watch.paths == [f"{folder}/a"]
     put(folder / "b")
-    names, seen = poll(seen, *reversed(patterns))
-    assert names == ["b"]
-    assert seen is not None
-    assert poll(seen, *patterns)[0] == []
+    watch.patterns = watch.patterns[::-1]
+    assert watch.settled(clock) == ["b"]
+    (folder / "same").unlink()
+    (tmp_path / "link").unlink()
+    assert watch.settled(clock) == []
 
 
-def test_a_stop_lists_the_folder_once_more(tmp_path: Path) -> None:
+def test_a_link_that_leads_elsewhere_is_another_file(tmp_path: Path, clock: Clock) -> None:
+    for day in ("one", "two"):
+        (tmp_path / day).mkdir()
+        put(tmp_path / day / "a")
+    (tmp_path / "today").symlink_to("one")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "last").symlink_to("../one/a")
+    watch = Watching(tmp_path / "today", tmp_path / "in")
+    assert len(watch.settled(clock)) == 1
+    for link, target in (("today", "two"), ("in/last", "../two/a")):
+        (tmp_path / link).unlink()
+        (tmp_path / link).symlink_to(target)
+    assert len(watch.settled(clock)) == 1
+    assert watch.paths == [f"{tmp_path}/two/a"]
+
+
+def test_what_is_gone_is_forgotten(tmp_path: Path, clock: Clock) -> None:
+    for number in range(9):
+        put(tmp_path / str(number))
+    watch = Watching(tmp_path)
+    assert len(watch.settled(clock)) == 9
+    assert watch.seen is not None
+    assert len(watch.seen.known) == 9
+    for number in range(8):
+        (tmp_path / str(number)).unlink()
+    watch.poll()
+    assert (len(watch.seen.known), len(watch.watch._listing._keys)) == (1, 1)
+
+
+def test_where_a_folder_cannot_be_listed_nothing_is_forgotten(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    put(tmp_path / "in" / "a")
+    watch = Watching("nothing://x/*", tmp_path / "in" / "*")
+    assert watch.settled(clock) == ["a"]
+    (tmp_path / "in").rename(tmp_path / "away")
+    assert watch.settled(clock) == []
+    (tmp_path / "away").rename(tmp_path / "in")
+    assert watch.settled(clock) == []
+    assert [record.message for record in caplog.records] == [
+        "nothing://x/*: no such kind of storage; it is tried again",
+        f"{tmp_path}/in: the folder is gone; it is tried again",
+    ]
+
+
+@pytest.mark.parametrize("ledger", [False, True])
+def test_a_file_that_has_changed_is_told_once(
+    ledger: bool, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    put(tmp_path / "in" / "a")
+    told = [f"{tmp_path}/in/a: has changed since it was read: nothing of it is counted again"]
+    with kept(str(tmp_path), {}) if ledger else contextlib.nullcontext():
+        watch = Watching(tmp_path / "in", folder=tmp_path if ledger else None)
+        assert watch.settled(clock) == ["a"]
+        for data in (b"more", b"and more"):
+            put(tmp_path / "in" / "a", data)
+            assert watch.settled(clock) == []
+            assert [record.message for record in caplog.records] == told
+
+
+def test_what_the_ledger_knows_is_not_read(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("done", "partly", "changed"):
+        put(tmp_path / "in" / name)
+    with kept(str(tmp_path), {}) as ledger:
+        watch = Watching(tmp_path / "in", folder=tmp_path)
+        assert watch.settled(clock) == ["changed", "done", "partly"]
+        assert watch.seen is not None
+        assert (watch.seen.known, len(ledger.known)) == ((), 3)
+        files = {os.path.basename(name): file for name, file in ledger.open.items()}
+        ledger.add(
+            Contribution(blocks=[(file, "x", file.rest, True) for name, file in files.items() if name != "partly"])
+        )
+        ledger.add(Contribution(blocks=[(files["partly"], "x", 1, True)]))
+    put(tmp_path / "in" / "changed", b"appended")
+    put(tmp_path / "in" / "new")
+    monkeypatch.chdir(tmp_path)
+    with kept(".", {}) as ledger:
+        watch = Watching("in/*", folder=".")
+        assert watch.settled(clock) == ["new", "partly"]
+        assert {name: file.partly for name, file in ledger.open.items()} == {"in/new": False, "in/partly": True}
+        assert watch.paths == [f"{tmp_path}/in/new", f"{tmp_path}/in/partly"]
+        ledger.abandon("in/new", "no")
+        assert watch.settled(clock) == ["new"]
+    assert [record.message for record in caplog.records if "changed" in record.message] == [
+        "in/changed: has changed since it was read: nothing of it is counted again"
+    ]
+
+
+def test_a_stop_lists_the_folder_once_more(tmp_path: Path, clock: Clock) -> None:
     put(tmp_path / "a")
+    watch = Watching(tmp_path)
     local_run.stopping.set()
-    assert poll(Seen(), tmp_path) == (["a"], None)
+    assert watch.settled(clock) == ["a"]
+    assert watch.seen is None
 
 
-def test_what_cannot_be_listed_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    put(tmp_path / "a")
-    names, seen = poll(Seen(), "nothing://x/*", tmp_path)
-    assert names == ["a"]
-    assert seen is not None
-    assert [record.message.endswith("it is tried again") for record in caplog.records] == [True]
-
-
-def test_a_poll_whose_work_was_split_off_yields_nothing(tmp_path: Path) -> None:
-    put(tmp_path / "a")
+def test_a_poll_whose_work_was_split_off_yields_nothing() -> None:
     tracker = watching._SeenTracker(Seen())
     assert tracker.try_split(0) == (Seen(), Seen())
-    assert not tracker.try_claim(Seen(frozenset([b"a"])))
+    assert not tracker.try_claim(Seen(polled=1))
     assert tracker.current_restriction() == Seen()
     assert tracker.try_split(0) is None
 
@@ -150,113 +249,127 @@ def test_a_poll_tells_its_progress() -> None:
     assert tracker.current_progress().fraction_completed == 1
 
 
-def test_a_file_that_grows_is_waited_for(tmp_path: Path, clock: Clock) -> None:
-    now = just_now()
-    put(tmp_path / "a", b"1", now)
-    put(tmp_path / "old")
+@pytest.mark.parametrize("modified", [1617393003, 1_900_000_000], ids=["old", "of the future"])
+def test_a_file_that_grows_is_waited_for_whatever_its_time_says(modified: int, tmp_path: Path, clock: Clock) -> None:
+    put(tmp_path / "a", b"1", modified)
     (tmp_path / "link").symlink_to(tmp_path / "a")
-    names, seen = poll(Seen(), tmp_path)
-    assert names == ["old"]
-    writes = [(b"12", now), (b"123", now), (b"321", now + 1)]  # the last: of the same size
-    for data, modified in writes:
-        put(tmp_path / "a", data, modified)
+    watch = Watching(tmp_path)
+    assert watch.poll() == []
+    for data, time in ((b"12", modified), (b"123", modified), (b"321", modified + 1)):  # the last: of the same size
+        put(tmp_path / "a", data, time)
         clock.now += SETTLE_SECONDS
-        assert seen is not None
-        names, seen = poll(seen, tmp_path)
-        assert names == []
+        assert watch.poll() == []
     clock.now += SETTLE_SECONDS
-    assert seen is not None
-    names, seen = poll(seen, tmp_path)
-    assert len(names) == 1
-    assert seen is not None
-    assert (poll(seen, tmp_path)[0], seen.growing) == ([], ())
+    assert len(watch.poll()) == 1
+    assert watch.seen is not None
+    assert watch.seen.growing == ()
 
 
 def test_a_file_must_look_the_same_for_a_while_however_often_it_is_looked_at(tmp_path: Path, clock: Clock) -> None:
-    put(tmp_path / "a", modified=just_now())
-    seen: Seen | None = Seen()
+    put(tmp_path / "a")
+    watch = Watching(tmp_path)
     for _ in range(4):
-        assert seen is not None
-        names, seen = poll(seen, tmp_path)
-        assert names == []
+        assert watch.poll() == []
         clock.now += SETTLE_SECONDS / 4
-    assert seen is not None
-    assert poll(seen, tmp_path)[0] == ["a"]
+    assert watch.poll() == ["a"]
 
 
-def test_a_clock_that_is_put_back_delays_a_file_no_longer_than_others(tmp_path: Path, clock: Clock) -> None:
-    put(tmp_path / "a", modified=just_now())
-    seen = poll(Seen(), tmp_path)[1]
-    clock.now -= 3000
-    assert seen is not None
-    names, seen = poll(seen, tmp_path)
-    assert names == []
-    clock.now += SETTLE_SECONDS
-    assert seen is not None
-    assert poll(seen, tmp_path)[0] == ["a"]
-
-
-def test_a_file_written_long_enough_ago_is_read_at_once(tmp_path: Path, clock: Clock) -> None:
-    put(tmp_path / "a", modified=int(clock.now - SETTLE_SECONDS) - 1)
-    put(tmp_path / "b", modified=int(clock.now - SETTLE_SECONDS) + 1)
-    assert poll(Seen(), tmp_path)[0] == ["a"]
+def test_an_empty_file_is_yet_to_be_written(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path / "a", b"")
+    watch = Watching(tmp_path)
+    assert watch.settled(clock) == []
+    put(tmp_path / "a", b"filled")
+    assert watch.settled(clock) == ["a"]
+    put(tmp_path / "b", b"")
+    local_run.stopping.set()
+    watch.poll()
+    assert (watch.seen, caplog.records) == (None, [])
 
 
 def test_a_file_that_is_gone_again_is_not_waited_for(tmp_path: Path) -> None:
-    put(tmp_path / "a", modified=just_now())
-    seen = poll(Seen(), tmp_path)[1]
-    assert seen is not None
-    assert len(seen.growing) == 1
+    put(tmp_path / "a")
+    watch = Watching(tmp_path)
+    watch.poll()
+    assert watch.seen is not None
+    assert len(watch.seen.growing) == 1
     (tmp_path / "a").unlink()
-    names, seen = poll(seen, tmp_path)
-    assert seen is not None
-    assert (names, seen.growing) == ([], ())
+    assert watch.poll() == []
+    assert watch.seen.growing == ()
 
 
 def test_a_stop_waits_for_what_has_just_been_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
     for name in "ab":
-        put(tmp_path / name, modified=just_now())
+        put(tmp_path / name)
     local_run.stopping.set()
-    names, seen = poll(Seen(), tmp_path)
-    assert names == []
+    watch = Watching(tmp_path)
+    assert watch.poll() == []
     clock.now += SETTLE_SECONDS / 2
-    put(tmp_path / "b", b"more", just_now())
-    put(tmp_path / "c", modified=just_now())  # came after the stop
-    assert seen is not None
-    names, seen = poll(seen, tmp_path)
-    assert names == []
+    put(tmp_path / "b", b"more")
+    put(tmp_path / "c")  # came after the stop
+    assert watch.poll() == []
     clock.now += SETTLE_SECONDS / 2
-    put(tmp_path / "d", modified=just_now())
-    assert seen is not None
-    assert poll(seen, tmp_path) == (["a"], None)
+    put(tmp_path / "d")
+    assert watch.poll() == ["a"]
+    assert watch.seen is None
     left = [f"{tmp_path}/{name} is still being written: it was left out" for name in "bcd"]
     assert sorted(record.message for record in caplog.records) == left
 
 
 def test_a_stop_ends_at_the_first_poll_at_which_nothing_grows(tmp_path: Path, clock: Clock) -> None:
-    put(tmp_path / "a", modified=just_now())
-    seen = poll(Seen(), tmp_path)[1]
+    put(tmp_path / "a")
+    watch = Watching(tmp_path)
+    watch.poll()
     clock.now += SETTLE_SECONDS / 2
     local_run.stopping.set()
-    assert seen is not None
-    names, seen = poll(seen, tmp_path)
-    assert names == []
+    assert watch.poll() == []
     clock.now += SETTLE_SECONDS / 2
-    assert seen is not None
-    assert poll(seen, tmp_path) == (["a"], None)
+    assert watch.poll() == ["a"]
+    assert watch.seen is None
 
 
 def test_objects_of_buckets_are_whole() -> None:
-    file = InputFile("gs://b/a", 1, "a", just_now())
-    assert watching._settled({b"a": file}, {}, time.time()) == ([file], {})
+    file = InputFile("gs://b/a", 1, "a", 1617393003)
+    known: dict[bytes, Any] = {}
+    assert watching._settled({b"a": file}, known, {}, None, 0) == ([(b"a", file)], {})
+    assert known == {b"a": (1, 1617393003)}
 
 
 def test_a_poll_that_comes_too_soon_waits(tmp_path: Path, clock: Clock) -> None:
-    for ago in (3600, 1, -3600):  # the last: a clock was put back
-        poll_at_pace(500, Seen(polled=clock.now - ago), tmp_path)
+    for ago in (3600, 1, -3600):  # the last: a runner has moved the watch to another machine
+        watch = Watching(tmp_path, seconds=500)
+        watch.seen = Seen(polled=clock.now - ago)
+        watch.poll()
     assert clock.slept == [499, 500]
+
+
+def test_the_watermark_is_the_time_of_polls_and_never_goes_back(tmp_path: Path, clock: Clock) -> None:
+    put(tmp_path / "a")
+    watch = Watching(tmp_path)
+    watch.settled(clock)
+    assert (watch.found, watch.mark) == ({clock.now}, clock.now)
+    before = clock.now
+    clock.now -= 3000
+    watch.poll()
+    assert watch.mark == before
+
+
+def test_for_a_while_after_the_start_or_a_gap_no_hour_closes(tmp_path: Path, clock: Clock) -> None:
+    watch, before = Watching(tmp_path, allowed=600), 0.0
+    for name in ("first", "after a gap"):
+        put(tmp_path / name)
+        watch.poll()
+        for _ in range(11):
+            clock.now += 50
+            assert watch.poll() in ([], [name])
+            assert watch.found in (set(), {before})
+            assert watch.mark == before
+        clock.now += 50
+        watch.poll()
+        assert watch.mark == clock.now
+        before = clock.now
+        clock.now += 3600
 
 
 def test_a_folder_is_listed_as_often_as_its_reports_need_it() -> None:
@@ -268,13 +381,14 @@ def test_a_folder_is_listed_as_often_as_its_reports_need_it() -> None:
 def test_a_long_listing_is_made_less_often(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, listing: float, pause: float
 ) -> None:
-    listed = watching._new_files
+    listed = watching._match
 
     def slow(*arguments: Any) -> Any:
         clock.now += 60  # in which it waits for others
         clock.worked += listing
         return listed(*arguments)
 
-    monkeypatch.setattr(watching, "_new_files", slow)
-    _, status = poll_at_pace(0.25, Seen(), tmp_path)
-    assert float(status[1]) == pytest.approx(pause, abs=1e-3)
+    monkeypatch.setattr(watching, "_match", slow)
+    watch = Watching(tmp_path, seconds=0.25)
+    watch.poll()
+    assert watch.pause == pytest.approx(pause, abs=1e-3)

@@ -190,7 +190,7 @@ def test_a_stream_forgets_an_hour_when_its_lateness_is_over(tmp_path: Path) -> N
     end = 1617393600
     block = [TimestampedValue(message_block([event()], end), end)]
     steps = [block, end + 599, block, end + 660, block]
-    for options, new in (({"allowed_lateness_seconds": 600, "started": 0}, 2), ({}, 1)):
+    for options, new in (({"allowed_lateness_seconds": 600}, 2), ({}, 1)):
         local_run.clear()
         run_blocks(tmp_path / str(new), steps, **options)
         assert (local_run.counted["counted"], local_run.counted["duplicate"]) == (new, 3 - new)
