@@ -71,7 +71,7 @@ def _split(argument: str, actions: Container[str]) -> tuple[str, str, str]:
 
 
 def _check_unknown(name: str, actions: Container[str]) -> None:
-    """UsageError for an option of other programs, or one with a single dash, which argparse takes for `-o utput`."""
+    """UsageError for an option of other programs, or one with a single dash, which argparse takes for `-oOUTPUT`."""
     if name in _EXPLAINED:
         raise UsageError(f"unknown option {name}: {_EXPLAINED[name]}")
     if meant := _spelled(f"-{name}", actions):

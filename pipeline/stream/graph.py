@@ -15,8 +15,7 @@ from functools import partial
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterProcessingTime, AfterWatermark
-from apache_beam.transforms.window import FixedWindows, GlobalWindow, GlobalWindows
+from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
@@ -26,7 +25,7 @@ from pipeline.engine.threads import ThreadedDoFn
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import Batch
 from pipeline.model.hour_ids import Place, ids_by_hour, union
-from pipeline.model.hours import HOUR, HourClock
+from pipeline.model.hours import HourClock
 from pipeline.model.ids import ids_came
 from pipeline.stream.decode import DecodeStream
 from pipeline.stream.hour_files import WriteRejects
@@ -49,29 +48,12 @@ from pipeline.transforms.count import CountHours
 from pipeline.transforms.decode import REJECTS
 from pipeline.transforms.deduplicate import DropStreamDuplicates
 from pipeline.transforms.read import GroupFiles, ReadBlocks
+from pipeline.transforms.windows import hour_windows
 
 _HELD_BYTES = 64 * 1024 * 1024  # of ids, by a bundle
 _NO_EARLIER: dict[str, Any] = {HOURS: None, IDS: None}
-_FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no word for ever, its time ends in 294247
 
 _EVENT_COUNTS = "event counts"
-
-
-def hour_windows(clock: HourClock, early_firing_seconds: int, late_at_once: bool = False) -> beam.WindowInto:
-    """Hours of event time: reported early, when the watermark passes their end, and then as often as before.
-
-    Late events come for weeks and in any number of files: with a pane for each, a report would be written again and
-    again. Panes hold what is new, totals add them up: of windows that accumulate, Prism keeps each element for ever
-    and works on all of them in each pane. Nothing is too late for a window: what is too late for the job was sorted
-    out before, since a runner would drop it without a word.
-    """
-    late = AfterCount(1) if late_at_once else AfterProcessingTime(early_firing_seconds)
-    return beam.WindowInto(
-        FixedWindows(HOUR, offset=-clock.phase % HOUR),
-        trigger=AfterWatermark(early=AfterProcessingTime(early_firing_seconds), late=late),
-        accumulation_mode=AccumulationMode.DISCARDING,
-        allowed_lateness=_FOREVER,
-    )
 
 
 class _IdsByHour(ThreadedDoFn):
