@@ -318,6 +318,16 @@ class Ledger:
             row = hour, lengths, keys.data.tobytes()
             self._database.execute("INSERT INTO events (hour, lengths, data) VALUES (?, ?, ?)", row)
 
+    def least(self, hour: int) -> int:
+        """How many events of an hour, at least, reports of earlier runs may hold."""
+        return sum(self._earlier.get(hour, ()))
+
+    def note_counts(self, hour: int, counts: HourCounts) -> None:
+        """Notes what a report is going to hold, where duplicates are dropped."""
+        with self._transaction():
+            row = hour, " ".join(map(str, counts))
+            self._database.execute("INSERT OR REPLACE INTO hours VALUES (?, ?, 0)", row)
+
     def close_hour(self, hour: int, counts: HourCounts) -> None:
         """Notes that a report is final, and releases what was kept for it."""
         with self._transaction():

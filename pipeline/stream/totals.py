@@ -149,13 +149,21 @@ class _WriteTotal(SinkDoFn):
         held, numbers, all_ids = total.read() or (None, 0, 0)
         if pane is not None and self.size(pane):  # panes may be empty, also after the last
             held = pane if held is None else self.add([held, pane])
-            yield from self.write(key, held, pane)
+            yield from self.write(key, held, pane, self.size(held) >= self._least(key))
         numbers, all_ids = numbers + number, all_ids + ids
         if held is not None and self.size(held) == numbers and (not self.awaits_ids() or all_ids == numbers):
             total.clear()
             yield from self.close(key, held)
         else:
             total.write((held, numbers, all_ids))
+
+    def _least(self, key: Any) -> int:
+        """Events that the file held at the start: until those of earlier runs have come, it stays."""
+        if not self._job.ledger:
+            return 0
+        if isinstance(key, int):
+            return ledger_of(self._job.output).least(key)
+        return ledger_of(self._job.output).least(key[0]) if self._job.id_parts == 1 else 0
 
     def add(self, parts: list[Any]) -> Any:
         raise NotImplementedError
@@ -167,7 +175,7 @@ class _WriteTotal(SinkDoFn):
     def awaits_ids(self) -> bool:
         return False
 
-    def write(self, key: Any, held: Any, pane: Any) -> Iterator[Any]:
+    def write(self, key: Any, held: Any, pane: Any, is_whole: bool) -> Iterator[Any]:
         raise NotImplementedError
 
     def close(self, key: Any, held: Any) -> Iterator[Any]:
@@ -188,10 +196,16 @@ class WriteReport(_WriteTotal):
     def awaits_ids(self) -> bool:
         return self._job.ids_output is not None
 
-    def write(self, key: int, held: HourCounts, pane: HourCounts) -> Iterator[Any]:
+    def write(self, key: int, held: HourCounts, pane: HourCounts, is_whole: bool) -> Iterator[Any]:
+        if is_whole:
+            self._put_report(key, held)
+        yield beam.pvalue.TaggedOutput(COUNTS, count(counted=sum(pane)))
+
+    def _put_report(self, key: int, held: HourCounts) -> None:
+        if self._job.ledger and self._job.report.deduplicate:
+            ledger_of(self._job.output).note_counts(key, held)
         table = scale_impressions(pivot([(key, held)], self._clock), self._job.report.impressions_factor)
         self.put(self._job.output, f"{self._name(key)}.csv", csv_text(table).encode(), sum(held))
-        yield beam.pvalue.TaggedOutput(COUNTS, count(counted=sum(pane)))
 
     def close(self, key: int, held: HourCounts) -> Iterator[Any]:
         if self._job.ledger:
@@ -210,9 +224,10 @@ class WriteIds(_WriteTotal):
     def size(self, part: bytes) -> int:
         return ids_came(part)
 
-    def write(self, key: Place, held: bytes, pane: bytes) -> Iterator[Any]:
-        ids, size = merge_pieces(held, self._job.id_parts)
-        self.put(self._job.ids_output or "", self._name(*key), id_lines(ids), size)
+    def write(self, key: Place, held: bytes, pane: bytes, is_whole: bool) -> Iterator[Any]:
+        if is_whole:
+            ids, size = merge_pieces(held, self._job.id_parts)
+            self.put(self._job.ids_output or "", self._name(*key), id_lines(ids), size)
         yield from ()
 
     def close(self, key: Place, held: bytes) -> Iterator[Any]:
