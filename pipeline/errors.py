@@ -36,6 +36,14 @@ class OptionError(UsageError):
     """An option is missing or has a bad value. Its name begins the message; the command line puts the dashes before."""
 
 
+class StartOverError(UsageError):
+    """A stream cannot continue from what its folder holds, but can start from nothing."""
+
+
+class ChangedOptionError(OptionError, StartOverError):
+    """An option differs from that of the runs that a stream continues."""
+
+
 class ZoneError(UsageError):
     """A time zone or UTC offset cannot be used, but another value can.
 

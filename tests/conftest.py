@@ -1,9 +1,31 @@
 """Settings of all tests."""
 
+import signal
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from pipeline.engine.local_run import local_run
 
 # The same examples in every run, no files left behind, and no limit on how long a slow machine may take.
 settings.register_profile(
     "repeatable", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def no_earlier_run() -> Iterator[None]:
+    """What a run of one test leaves in the process is not met by the next."""
+    yield
+    local_run.clear()
+
+
+@pytest.fixture
+def foreground() -> Iterator[None]:
+    """Programs that the test starts get SIGINT and SIGHUP, also where the tests run as a background job or by nohup."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -14,7 +14,7 @@ from pipeline.engine import logs
 logs.configure()
 logging.getLogger("pipeline.native.loader").setLevel(logging.INFO)  # says when it compiles, which takes seconds
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # not used, and its threads take 0.1 s to do nothing
-os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # no thread yet: see engine/isolation.py
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # no thread yet: see engine/prism.py
 gc.disable()  # imports make half a million objects and no garbage: 0.1 s
 
 from pipeline.batch.job import Job
@@ -35,12 +35,21 @@ from pipeline.cli.rejects import describe_rejects
 from pipeline.cli.stdio import STANDARD
 from pipeline.engine import dataflow, progress
 from pipeline.engine.runners import has_servers
-from pipeline.errors import OptionError, PipelineError, RejectsError, StoppedError, UsageError, one_line
+from pipeline.errors import (
+    OptionError,
+    PipelineError,
+    RejectsError,
+    StartOverError,
+    StoppedError,
+    UsageError,
+    one_line,
+)
 from pipeline.model.tally import Summary
 from pipeline.model.zones import inverted_zone_warning
 from pipeline.storage.files import shown
 from pipeline.storage.scratch import scratch_folder
 
+_START_OVER = "hint: use --overwrite to start from nothing"
 _HINT = "hint: use --rejects_output FILE to write invalid records to FILE and continue"
 
 gc.freeze()
@@ -60,10 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with scratch_folder(needed_at_exit=has_servers) as folder:
             (_run_stream if is_stream(options) else _run)(options, folder)
         return 0
-    except OptionError as error:
-        return _fail(2, f"--{error}")
     except UsageError as error:
-        return _fail(2, str(error))
+        hints = [_START_OVER] if isinstance(error, StartOverError) else []
+        return _fail(2, f"--{error}" if isinstance(error, OptionError) else str(error), *hints)
     except StoppedError as error:
         return _fail(130, str(error))
     except RejectsError as error:

@@ -9,8 +9,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PortableOptions, StandardOptions
 
 from pipeline.engine import logs
-from pipeline.engine.isolation import isolate_network
-from pipeline.engine.prism import find_prism, is_prism
+from pipeline.engine.prism import find_prism, is_prism, isolate_network
 from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
 from pipeline.errors import PipelineError, UsageError
 from pipeline.storage.files import is_local, shown

@@ -1,18 +1,27 @@
-"""Prism, Beam's local runner for streams, as a service of this process."""
+"""Prism, Beam's local runner for streams, as a service of this process that others on the network cannot reach.
+
+Prism and Beam's services in Python have no authentication: whoever reaches them can run commands as this user. The
+latter are bound to loopback. Prism binds all addresses and has no option for it, so a process that needs no network
+gets a network of its own.
+"""
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PortableOptions,
@@ -25,6 +34,8 @@ from apache_beam.transforms.userstate import TimerSpec, on_timer
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.storage.files import shown
 
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # of unshare, in linux/sched.h
+_SIOCSIFFLAGS, _IFF_UP, _IFF_LOOPBACK = 0x8914, 0x1, 0x8  # of ioctl, in linux/sockios.h and linux/if.h
 _PR_SET_PDEATHSIG = 1  # of prctl, in linux/prctl.h
 _ATTEMPTS = 3
 _LOOK_SECONDS = 0.02
@@ -101,7 +112,7 @@ def _start(options: PipelineOptions) -> tuple["subprocess.Popen[bytes]", int]:
     for _ in range(_ATTEMPTS):
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-        arguments = [f"--job_port={port}", "--serve_http=false", f"--log_level={prism.prism_log_level}"]
+        arguments = [f"-job_port={port}", "-serve_http=false", f"-log_level={prism.prism_log_level}"]
         quiet = None if logging.getLogger().isEnabledFor(logging.INFO) else subprocess.DEVNULL
         process = subprocess.Popen(
             [prism.prism_location, *arguments],
@@ -140,3 +151,37 @@ def died(process: "subprocess.Popen[bytes]") -> str:
     """How a process that is over has ended."""
     code = process.wait()
     return f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+
+
+def bind_loopback() -> None:
+    """Has every gRPC server that is made from now on in this process bind 127.0.0.1 instead of all addresses."""
+    if grpc.server is not _loopback_server:
+        grpc.server = _loopback_server
+
+
+_make_server = grpc.server
+
+
+def _loopback_server(*arguments: Any, **named: Any) -> Any:
+    server = _make_server(*arguments, **named)
+    listen = server.add_insecure_port
+    server.add_insecure_port = lambda address: listen(address.replace("[::]", "127.0.0.1", 1))
+    return server
+
+
+def isolate_network() -> None:
+    """Moves this process into a network namespace of its own, which has a loopback interface and nothing else.
+
+    Raises:
+      PipelineError: the kernel does not allow it, or the process has threads already.
+    """
+    user, group = os.getuid(), os.getgid()
+    flags = _CLONE_NEWNET if user == 0 else _CLONE_NEWNET | _CLONE_NEWUSER  # root keeps its rights on others' files
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(flags):
+        raise PipelineError(os.strerror(ctypes.get_errno()))
+    if user:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            Path(f"/proc/self/{name}").write_text(text)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x8x", b"lo", _IFF_UP | _IFF_LOOPBACK))

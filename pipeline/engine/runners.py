@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import create_runner
 
-from pipeline.engine.isolation import bind_loopback
+from pipeline.engine.prism import bind_loopback
 from pipeline.errors import OptionError, UsageError, one_line
 
 DIRECT_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner")

@@ -13,7 +13,7 @@ from apache_beam.transforms.trigger import AccumulationMode, AfterProcessingTime
 from apache_beam.transforms.window import GlobalWindows
 
 from pipeline.engine.prism import SinkDoFn
-from pipeline.errors import UsageError
+from pipeline.errors import StartOverError
 from pipeline.model.events import Reject
 from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import is_local, shown
@@ -56,7 +56,7 @@ def prepare_outputs(job: StreamJob) -> None:
     """Makes way for a stream that begins with nothing, and protects the reports of one that cannot go on.
 
     Raises:
-      UsageError: there are reports, and neither a ledger nor a runner's state that belongs to them.
+      StartOverError: there are reports, and neither a ledger nor a runner's state that belongs to them.
     """
     if job.overwrite:
         for folder, names in ((job.output, _REPORT), (job.ids_output, _IDS), (job.rejects_output, _REJECTS)):
@@ -67,9 +67,9 @@ def prepare_outputs(job: StreamJob) -> None:
     elif not (job.keeps_state or (job.ledger and os.path.exists(os.path.join(job.output, NAME)))):
         reports = _files(job.output, _REPORT)
         if reports:
-            raise UsageError(
+            raise StartOverError(
                 f"{shown(job.output)} holds reports ({shown(os.path.basename(min(reports)))}) without the ledger of "
-                "their stream, so it cannot continue: take another folder, or use --overwrite to start from nothing"
+                "their stream, so it cannot continue: use another folder"
             )
 
 

@@ -54,7 +54,8 @@ class StreamJob:
         """What changes a report, by option: the same in all runs that share a ledger."""
         report = self.report
         return {
-            "utc_offset or --time_zone": str(report.time_zone or report.utc_offset),
+            "utc_offset": str(report.utc_offset),
+            "time_zone": str(report.time_zone),
             "impressions_factor": report.impressions_factor,
             "deduplicate": str(report.deduplicate),
             "allowed_lateness_seconds": str(self.allowed_lateness_seconds),

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import MismatchError, OptionError, OutputError, UsageError
+from pipeline.errors import ChangedOptionError, MismatchError, OutputError, StartOverError
 from pipeline.model.balance import expected
 from pipeline.model.events import Ids
 from pipeline.model.hour_ids import Place, union
@@ -167,31 +167,26 @@ class Ledger:
             for statement in _TABLES.split(";"):
                 self._database.execute(statement)
         elif version != _VERSION:
-            raise UsageError(
-                f"{shown(self.path)}: was made by another version of this program: go on with that one, "
-                "or use --overwrite to start from nothing"
+            raise StartOverError(
+                f"{shown(self.path)}: was made by another version of this program: continue with that one"
             )
 
     def begin(self, settings: Mapping[str, str]) -> None:
         """Begins a run with what earlier ones have added.
 
         Raises:
-          OptionError: those ran with other settings.
-          UsageError: it is the ledger of another folder.
+          ChangedOptionError: those ran with other settings.
+          StartOverError: it is the ledger of another folder.
         """
         with self._transaction():
             found = dict(self._database.execute("SELECT name, value FROM settings"))
             folder = shown(os.path.realpath(os.path.dirname(self.path)))
             if found.setdefault("folder", folder) != folder:
-                raise UsageError(
-                    f"{shown(self.path)}: belongs to {found['folder']}: continue there, "
-                    "or use --overwrite to start from nothing"
-                )
+                raise StartOverError(f"{shown(self.path)}: belongs to {found['folder']}: continue there")
             for name, value in settings.items():
                 if found.setdefault(name, value) != value:
-                    raise OptionError(
-                        f"{name}: this stream was started {_with(found[name])}, not {_with(value)}: use the same, "
-                        "or --overwrite to start from nothing"
+                    raise ChangedOptionError(
+                        f"{name}: this stream was started {_with(found[name])}, not {_with(value)}: use the same"
                     )
             self._database.executemany("INSERT OR IGNORE INTO settings VALUES (?, ?)", found.items())
             self._begin_rows()

@@ -113,7 +113,7 @@ def _ended(job: StreamJob, prism: Any) -> Iterator[None]:
 
 
 def _next_start(job: StreamJob) -> str:
-    return "the next start continues" if job.ledger else "a new start with --overwrite reads the same files again"
+    return "the next start continues" if job.ledger else "a start from nothing reads the same files again"
 
 
 def _check_here(job: StreamJob, summary: Summary, ledger: Ledger | None) -> None:
@@ -128,7 +128,7 @@ def _check_here(job: StreamJob, summary: Summary, ledger: Ledger | None) -> None
             held = sum(local_run.written_in(folder, suffix).values()) + final
             if held != summary.counted:
                 what = f"counted {summary.counted} events but the files in {shown(folder)} are of {held}"
-                raise MismatchError(f"{what}: please report this, and start again with --overwrite over the same files")
+                raise MismatchError(f"{what}: please report this, and start from nothing with the same files")
 
 
 def _compare_counters(summary: Summary) -> None:

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -175,15 +174,7 @@ def test_an_interrupted_run_says_so(capsys: pytest.CaptureFixture[str], monkeypa
     fails(capsys, 130, "interrupted", "--input", "in")
 
 
-@pytest.fixture
-def _no_background_job() -> Iterator[None]:
-    """Shells have their background jobs ignore Ctrl-C, and so would a program that is started here."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_no_background_job")
+@pytest.mark.usefixtures("foreground")
 @pytest.mark.parametrize("moment", ["numpy|apache_beam", "input-0"])
 def test_ctrl_c_at_any_moment(moment: str, tmp_path: Path) -> None:
     """While libraries are imported, and while standard input is read: no traceback, nothing left."""
@@ -205,7 +196,7 @@ def test_ctrl_c_at_any_moment(moment: str, tmp_path: Path) -> None:
 SIGNALS = [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "hung up")]
 
 
-@pytest.mark.usefixtures("_no_background_job")
+@pytest.mark.usefixtures("foreground")
 @pytest.mark.parametrize(("number", "status", "message"), SIGNALS)
 @pytest.mark.parametrize(("source", "moment"), [("-", "input-0"), ("in", "-lock"), ("in", r"\.ids\.txt\.")])
 def test_a_signal_leaves_nothing(

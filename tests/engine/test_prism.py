@@ -46,7 +46,7 @@ def test_another_runner_needs_no_program() -> None:
 
 LISTENS = """#!{python}
 import pathlib, signal, socket, sys, time
-port = next(int(word.partition("=")[2]) for word in sys.argv if word.startswith("--job_port="))
+port = next(int(word.partition("=")[2]) for word in sys.argv if word.startswith("-job_port="))
 server = socket.create_server(("127.0.0.1", port))
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 time.sleep(600)

@@ -122,7 +122,7 @@ def test_prism_ends_with_its_run(tmp_path: Path) -> None:
     assert start(folder, *prism).wait(timeout=300) == 0
     assert (programs(folder), left(folder)) == ([], [])
     process = start(folder, *prism)
-    await_true(lambda: any("prism --job_port" in program for program in programs(folder)))
+    await_true(lambda: any("prism -job_port" in program for program in programs(folder)))
     process.kill()
     process.wait()
     assert start(folder, *prism).wait(timeout=300) == 0

@@ -107,6 +107,7 @@ def refuses(server: Server) -> bool:
     return False
 
 
+@pytest.mark.usefixtures("foreground")
 def test_interrupt(tmp_path: Path) -> None:
     """As from a terminal, where all processes get the signal."""
     with running(tmp_path / "tmp", "--processes", "1") as server:

@@ -176,7 +176,7 @@ def test_the_counters_of_a_stream_account_for_each_record() -> None:
         message_block([event()] * 2, end + 601),
     ]
     pipeline = beam.Pipeline("FnApiRunner")
-    decoded = pipeline | beam.Create(blocks) | DecodeStream(True, support.clock(), 600)
+    decoded = pipeline | beam.Create(blocks) | DecodeStream(StreamJob("out", allowed_lateness_seconds=600), True)
     new, dropped = decoded.batches | DropStreamDuplicates(support.clock(), 600)
     counted = new | CountHours(support.clock()) | beam.Map(lambda hour: count(counted=sum(hour[1])))
     _ = (counted, decoded[COUNTS], *dropped) | beam.Flatten() | KeepCounters()

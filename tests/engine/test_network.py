@@ -10,12 +10,12 @@ import grpc
 import pytest
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
-from pipeline.engine.isolation import bind_loopback
+from pipeline.engine.prism import bind_loopback
 from tests.support import ROOT
 
 PROGRAM = """
 import ctypes, os, socket, sys
-from pipeline.engine.isolation import isolate_network
+from pipeline.engine.prism import isolate_network
 user = int(sys.argv[1])
 if user != os.getuid():
     os.setgid(user)
