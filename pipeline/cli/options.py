@@ -19,7 +19,7 @@ from pipeline.batch.job import Job
 from pipeline.cli.arguments import canonical
 from pipeline.cli.chart_page import report_page
 from pipeline.cli.stdio import STANDARD, is_stream_output, output_name
-from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream
+from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream, with_whole_bundles
 from pipeline.engine.runners import LOCAL_RUNNERS, Parser, complete
 from pipeline.errors import UsageError, ZoneError
 from pipeline.model.ids import MAX_PARTITIONS
@@ -146,6 +146,7 @@ def parse_options(arguments: Sequence[str]) -> ReportOptions:
     known, others = parser.parse_known_args(canonical(arguments, actions, patterns))
     known.input = patterns or None
     logging.getLogger().setLevel(known.log_level)
+    others = with_whole_bundles(others) if known.streaming else others
     options = ReportOptions(others, **{name: value for name, value in vars(known).items() if name not in _PROGRAM})
     complete(options, others, actions)
     if options.output is None:

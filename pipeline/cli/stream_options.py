@@ -4,6 +4,7 @@ import importlib
 import os
 import posixpath
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PortableOptions, StandardOptions
@@ -40,6 +41,17 @@ elementmanager.go). Without this, 19,147 of 980,000 ids were missing in a live t
 _CHECKPOINTS, _WHOLE_BUNDLES = "--checkpointing_interval", "--finish_bundle_before_checkpointing"  # Flink's own
 
 
+def with_whole_bundles(arguments: Sequence[str]) -> list[str]:
+    """Returns Beam's arguments of a stream, with one that has Flink end bundles before it takes a checkpoint.
+
+    Otherwise the first bundle may end inside a checkpoint and its output stays in a buffer: at an interval of a second
+    3 of 3 jobs stalled at their start, with this none of 3. Beam passes on options that only the job server knows.
+    """
+    given = {argument.partition("=")[0] for argument in arguments}
+    needed = _CHECKPOINTS in given and _WHOLE_BUNDLES not in given
+    return [*arguments, _WHOLE_BUNDLES] if needed else [*arguments]
+
+
 def check_stream(options: Any) -> None:
     """UsageError where the options of a stream have bad values, or name a runner that would hang or lose data."""
     if bool(options.input) == bool(options.subscription):
@@ -60,8 +72,6 @@ def check_stream(options: Any) -> None:
     _check_engine(standard.runner, bool(options.subscription))
     if standard.runner in (STREAM_RUNNER, "PortableRunner"):
         options.view_as(DebugOptions).add_experiment(KEEP_BUNDLES_WHOLE)
-    if standard.runner in ("PortableRunner", "FlinkRunner"):
-        _finish_bundles(options)
     if "streaming_mode_at_least_once" in (options.view_as(GoogleCloudOptions).dataflow_service_options or ()):
         raise UsageError(
             "--dataflow_service_options streaming_mode_at_least_once does not go with reports: "
@@ -71,17 +81,6 @@ def check_stream(options: Any) -> None:
     if options.subscription and standard.runner in DIRECT_RUNNERS:
         _check_try_out(options)
         standard.runner = TRY_OUT_RUNNER
-
-
-def _finish_bundles(options: Any) -> None:
-    """Has Flink end bundles before it takes a checkpoint, where it is to take some.
-
-    Otherwise the first bundle may end inside a checkpoint and its output stays in a buffer: at an interval of a second
-    3 of 3 jobs stalled at their start, with this none of 3. Beam passes on options that only the job server knows.
-    """
-    given = [flag.partition("=")[0] for flag in options._flags]
-    if _CHECKPOINTS in given and _WHOLE_BUNDLES not in given:
-        options._flags.append(_WHOLE_BUNDLES)
 
 
 def _check_workers(options: Any) -> None:
