@@ -13,7 +13,7 @@ from pipeline.cli.arguments import canonical
 from pipeline.engine.imports import trimmed_imports
 from pipeline.errors import UsageError, ZoneError
 from pipeline.model.settings import DEFAULT_REPORT, PARAMETERS
-from pipeline.model.zones import DEFAULT_UTC_OFFSET
+from pipeline.model.zones import DEFAULT_UTC_OFFSET, inverted_zone_warning
 from pipeline.serving import access_log
 from pipeline.serving.settings import Settings
 from pipeline.version import VERSION
@@ -43,6 +43,8 @@ def parse_settings(arguments: Sequence[str]) -> Settings:
         if token_file:
             token = _read_token(token_file)
         values["report"] = DEFAULT_REPORT.replace(report)
+        if warning := inverted_zone_warning(values["report"].time_zone):
+            _log.warning(warning)
     except ZoneError as error:
         parser.error(str(error.spelled("--{} {}".format)))
     except (ValueError, UsageError) as error:

@@ -110,3 +110,10 @@ def test_bad_options_of_the_server(capsys: pytest.CaptureFixture[str], arguments
         parse_settings(arguments)
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_zone_with_an_inverted_sign_gets_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    parse_settings(["--time_zone", "Etc/GMT+1"])
+    assert [record.message for record in caplog.records] == [
+        "time zone Etc/GMT+1 has the UTC offset -01:00: its sign is inverted"
+    ]
