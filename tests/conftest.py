@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from pipeline.engine.local_run import local_run
+from pipeline.engine.run_state import run_state
 
 # The same examples in every run, no files left behind, and no limit on how long a slow machine may take.
 settings.register_profile(
@@ -19,7 +19,7 @@ settings.load_profile("repeatable")
 def no_earlier_run() -> Iterator[None]:
     """What a run of one test leaves in the process is not met by the next."""
     yield
-    local_run.clear()
+    run_state.clear()
 
 
 @pytest.fixture

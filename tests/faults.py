@@ -132,8 +132,8 @@ FILES: dict[str, Plant] = lost_or_twice("file", read._List, "process")
 
 IDS: dict[str, Plant] = {
     **lost_or_twice("partition", ids, "counted_pieces"),
-    "piece lost in the shuffle": wrap(spill, "fetch", lambda data: data[:0]),
-    "piece twice from the shuffle": wrap(spill, "fetch", lambda data: data * 2),
+    "piece lost in the shuffle": wrap(spill, "read_spilled", lambda data: data[:0]),
+    "piece twice from the shuffle": wrap(spill, "read_spilled", lambda data: data * 2),
     **SPILLED,
 }
 """For ids."""
@@ -157,7 +157,7 @@ _PICKLE = b"\x80"
 
 EVENTS: dict[str, Plant] = {
     **lost_or_twice("partition", duplicates, "counted_pieces"),
-    "piece lost in the shuffle": wrap(spill, "fetch", lambda data: data if data.startswith(_PICKLE) else b""),
+    "piece lost in the shuffle": wrap(spill, "read_spilled", lambda data: data if data.startswith(_PICKLE) else b""),
     **lost_or_twice("set", deduplicate._MergeEvents, "emit"),
 }
 """For duplicates."""

@@ -13,8 +13,8 @@ from apache_beam.testing.test_stream import TestStream
 from apache_beam.transforms.window import TimestampedValue
 
 from pipeline.engine.coders import SizedCoder
-from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import summary_of
+from pipeline.engine.run_state import run_state
 from pipeline.formats.decoding import AnyBlock, Block
 from pipeline.model.tally import Summary
 from pipeline.stream import graph as streaming
@@ -70,7 +70,7 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
     stream = TestStream(coder=SizedCoder(AnyBlock))
     for step in steps:
         stream = step(stream)
-    local_run.clear()
+    run_state.clear()
     pipeline = beam.Pipeline(options=PipelineOptions(["--streaming", *options]))
     blocks = pipeline | stream.advance_watermark_to_infinity()
     paths = {name: str(path) for name, path in folders.items()}
@@ -93,7 +93,7 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
         files_of_ids(folders["ids_output"]),
         sorted(path.stem for path in folders["output"].glob("*.final") if not path.read_bytes()),
         [json.loads(row) for path in folders["rejects_output"].iterdir() for row in path.read_text().splitlines()],
-        summary_of(local_run.counted),
+        summary_of(run_state.counted),
     )
 
 

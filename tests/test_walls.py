@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "pipeline"
-ROOMS = sorted(path for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
+PACKAGES = sorted(path for path in PACKAGE.iterdir() if (path / "__init__.py").exists())
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 
@@ -16,8 +16,8 @@ OTHER_PROGRAMS = re.compile(r"\b(curl|mlr) ")
 """Commands that messages advise."""
 
 
-def room(path: Path) -> str:
-    """The room of a module, or its own name where it stands in none."""
+def package(path: Path) -> str:
+    """The package of a module, or its own name where it stands in none."""
     return path.relative_to(PACKAGE).parts[0]
 
 
@@ -47,18 +47,18 @@ def option_names(source: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_runners_are_for_the_engine(path: Path) -> None:
-    if room(path) != "engine":
+    if package(path) != "engine":
         assert not [name for name in imported(path.read_text()) if name.startswith("apache_beam.runners")]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_options_are_named_by_the_command_lines(path: Path) -> None:
-    if room(path) != "cli":
+    if package(path) != "cli":
         assert not list(option_names(path.read_text()))
 
 
-@pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.name)
-def test_a_room_says_what_is_in_it_and_has_few_modules(path: Path) -> None:
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda path: path.name)
+def test_a_package_says_what_is_in_it_and_has_few_modules(path: Path) -> None:
     assert "ay import" in (ast.get_docstring(ast.parse((path / "__init__.py").read_text())) or "")
     assert len(list(path.glob("*.py"))) <= 14  # 13, and __init__
 

@@ -15,7 +15,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.batch.job import Job
-from pipeline.model.balance import expected
+from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Batch
 from pipeline.model.ids import partitions_for
 from pipeline.model.table import Table
@@ -51,7 +51,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         if settings.deduplicate:
             batches = batches | "Drop duplicates" >> DropDuplicates((job.spill_path(job.output), job.token))
         refuse = not (job.rejects_output or settings.skip_rejects)
-        balance = expected(file.path for file in job.files)
+        balance = expected_checksum(file.path for file in job.files)
         tables = batches | "Count" >> HourlyTable(settings.utc_offset, settings.time_zone, refuse, balance)
         written = []
         if job.ids_output:

@@ -13,7 +13,7 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 from pipeline.batch.graph import HourlyReport
 from pipeline.batch.job import Job
 from pipeline.engine.metrics import TOTALS, summarize
-from pipeline.engine.results import goes_on, tell_if_it_goes_on, user_error
+from pipeline.engine.results import is_running_remotely, raise_if_still_running, user_error
 from pipeline.engine.runners import spill_folder
 from pipeline.engine.spill import remove_leftovers
 from pipeline.engine.warm_runner import WarmRunner
@@ -73,12 +73,12 @@ def _finish(job: Job, start: Callable[[], Any]) -> Summary:
         result.wait_until_finish()
         summary = summarize(result, TOTALS)
     except KeyboardInterrupt:
-        tell_if_it_goes_on(result)
+        raise_if_still_running(result)
         raise
     except Exception as error:
         raise user_error(error) or error from None
     finally:
-        if not goes_on(result):
+        if not is_running_remotely(result):
             _tidy(job)
     check_counts(summary.read, summary.counted, summary.rejected, summary.duplicate)
     return summary

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pipeline.cli.stdio import STANDARD, copy_file, is_stream_output, open_in_place, open_stream
 from pipeline.errors import OutputError, UsageError
 from pipeline.storage.atomic import atomic_file
-from pipeline.storage.files import shown
+from pipeline.storage.files import printable_path
 from pipeline.storage.locks import new_token
 from pipeline.storage.output_checks import check_writable
 
@@ -48,7 +48,7 @@ class Delivery:
         except UsageError as error:
             raise UsageError(f"--{name} {error}") from None
         except OSError as error:
-            raise UsageError(f"--{name} {shown(path)}: cannot be written: {error.strerror}") from None
+            raise UsageError(f"--{name} {printable_path(path)}: cannot be written: {error.strerror}") from None
 
     @property
     def paths(self) -> dict[str, str]:
@@ -69,9 +69,9 @@ class Delivery:
     def _deliver(self, name: str) -> None:
         source, path = self._staged[name], self._outputs[name]
         if name in self._streams:
-            copy_file(source, "standard output" if path == STANDARD else shown(path), self._streams[name])
+            copy_file(source, "standard output" if path == STANDARD else printable_path(path), self._streams[name])
         elif name in self._in_place:
-            copy_file(source, shown(path), _reopened(path))
+            copy_file(source, printable_path(path), _reopened(path))
         else:
             with atomic_file(path, new_token(), durable=True) as target, open(source, "rb") as file:
                 shutil.copyfileobj(file, target)
@@ -81,7 +81,7 @@ def _reopened(path: str) -> int:
     try:
         return open_in_place(path)
     except OSError as error:
-        raise OutputError(f"{shown(path)}: cannot be written: {error.strerror}") from None
+        raise OutputError(f"{printable_path(path)}: cannot be written: {error.strerror}") from None
 
 
 def _staged_path(folder: str, name: str, path: str) -> str:

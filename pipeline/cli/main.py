@@ -46,7 +46,7 @@ from pipeline.errors import (
 )
 from pipeline.model.tally import Summary
 from pipeline.model.zones import inverted_zone_warning
-from pipeline.storage.files import shown
+from pipeline.storage.files import printable_path
 from pipeline.storage.scratch import scratch_folder
 
 _START_OVER = "hint: use --overwrite to start from nothing"
@@ -60,12 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
-        logs.say(short_usage())
+        logs.print_line(short_usage())
         return 2
     try:
         options = parse_options(arguments)
         if warning := inverted_zone_warning(options.time_zone):
-            logs.say(f"warning: {warning}")
+            logs.print_line(f"warning: {warning}")
         with scratch_folder(needed_at_exit=has_servers) as folder:
             (_run_stream if is_stream(options) else _run)(options, folder)
         return 0
@@ -99,9 +99,9 @@ def _run(options: ReportOptions, folder: str) -> None:
     if dataflow.is_dataflow(options):
         dataflow.prepare(options, [*options.input, *outputs_of(options).values()], folder)
         if dataflow.is_detached(options):
-            logs.say(dataflow.launch(build_job(job, options.for_engine()), options))
+            logs.print_line(dataflow.launch(build_job(job, options.for_engine()), options))
             return
-    with progress.shown(sum(file.size for file in job.files)):
+    with progress.progress_bar(sum(file.size for file in job.files)):
         summary = _run_job(job, options)
     delivery.deliver()
     _print_summary(summary, options, len(sidecars), time.monotonic() - start)
@@ -132,22 +132,22 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
     find_engine(options)
     job = make_stream_job(options)
     if dataflow.is_dataflow(options) and dataflow.is_detached(options):
-        logs.say(dataflow.launch(build_stream(job, options.for_engine()), options))
+        logs.print_line(dataflow.launch(build_stream(job, options.for_engine()), options))
         return
     protect_ports(options, job)
-    logs.say(describe(job, ends_here(job, options)))
+    logs.print_line(describe(job, ends_here(job, options)))
     with shown_status(functools.partial(look, job)) if works_here(options) else contextlib.nullcontext():
         summary = run_stream(job, options.for_engine())
-    logs.say(
+    logs.print_line(
         f"{_counts(summary, options)}, {summary.late} late, "
-        f"{time.monotonic() - start:.1f} s: reports in {shown(job.output)}{_others(options)}"
+        f"{time.monotonic() - start:.1f} s: reports in {printable_path(job.output)}{_others(options)}"
     )
 
 
 def _print_summary(summary: Summary, options: ReportOptions, sidecars: int, seconds: float) -> None:
-    report = "standard output" if options.output == STANDARD else shown(options.output)
+    report = "standard output" if options.output == STANDARD else printable_path(options.output)
     left_out = f", {sidecars} sidecar files left out" if sidecars else ""
-    logs.say(
+    logs.print_line(
         f"{_counts(summary, options)}, {summary.hours} hours{left_out}, "
         f"{seconds:.1f} s: report in {report}{_others(options)}"
     )
@@ -160,12 +160,12 @@ def _counts(summary: Summary, options: ReportOptions) -> str:
 
 def _others(options: ReportOptions) -> str:
     others = (("ids", options.ids_output), ("rejects", options.rejects_output), ("chart", options.chart_output))
-    return "".join(f", {kind} in {shown(path)}" for kind, path in others if path)
+    return "".join(f", {kind} in {printable_path(path)}" for kind, path in others if path)
 
 
 def _fail(status: int, message: str, *more: str) -> int:
     """Prints an error, with more lines if there are any; returns the status."""
-    logs.say("\n".join([f"error: {' '.join(message.split())}", *more]))
+    logs.print_line("\n".join([f"error: {' '.join(message.split())}", *more]))
     return status
 
 

@@ -20,13 +20,13 @@ from pipeline.cli.arguments import canonical
 from pipeline.cli.chart_page import report_page
 from pipeline.cli.stdio import STANDARD, is_stream_output, output_name
 from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream, with_whole_bundles
-from pipeline.engine.runners import LOCAL_RUNNERS, Parser, complete
+from pipeline.engine.runners import LOCAL_RUNNERS, OptionParser, complete
 from pipeline.errors import UsageError, ZoneError
 from pipeline.model.ids import MAX_PARTITIONS
 from pipeline.model.settings import ReportSettings
 from pipeline.model.table import DEFAULT_FACTOR
 from pipeline.model.zones import DEFAULT_UTC_OFFSET
-from pipeline.storage.files import InputFile, is_local, shown
+from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.matching import find_files
 from pipeline.storage.output_checks import is_same
 from pipeline.storage.suffixes import Kind, check_suffix
@@ -157,9 +157,9 @@ def parse_options(arguments: Sequence[str]) -> ReportOptions:
     return options
 
 
-def make_parser() -> Parser:
+def make_parser() -> OptionParser:
     """Returns the parser of this program's own options."""
-    parser = Parser(
+    parser = OptionParser(
         prog=program_name(),
         usage="%(prog)s [options] PATTERN ...",
         description="Advertising events in, an hourly report as CSV out. A PATTERN is a file, glob or folder.",
@@ -306,4 +306,4 @@ def make_job(options: ReportOptions, files: Sequence[InputFile], paths: Mapping[
 
 def _title(options: ReportOptions, files: Sequence[InputFile]) -> str:
     """Returns the only input's name, else the report's."""
-    return shown(os.path.basename(files[0].name if len(files) == 1 else options.output))
+    return printable_path(os.path.basename(files[0].name if len(files) == 1 else options.output))

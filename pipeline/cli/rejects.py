@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from pipeline.errors import InputError
-from pipeline.formats.places import places
+from pipeline.formats.line_numbers import line_numbers
 from pipeline.model.events import Reject
 from pipeline.model.tally import Tally, count_rejects
 from pipeline.storage.files import InputFile
@@ -46,4 +46,4 @@ def _lines(source: str, rejects: Sequence[Reject], files: Sequence[InputFile]) -
     file = next((file for file in files if file.name == source), None)
     if offsets and file:
         with contextlib.suppress(InputError), open_lines(file) as stream:
-            yield from (line for line, _ in places(stream, offsets))
+            yield from (line for line, _ in line_numbers(stream, offsets))

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure()
     missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
     if missing:
-        logs.say(f"error: {missing[0]} is not installed: pip install 'hourly-ad-report[server]'")
+        logs.print_line(f"error: {missing[0]} is not installed: pip install 'hourly-ad-report[server]'")
         return 1
     from pipeline.serving.gunicorn_server import serve
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except PipelineError as error:
         text = f"--{error}" if isinstance(error, OptionError) else str(error)
-        logs.say(access_log.format_message(log_format, "error", text))
+        logs.print_line(access_log.format_message(log_format, "error", text))
         return 2 if isinstance(error, UsageError) else 1
 
 

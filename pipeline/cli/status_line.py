@@ -27,7 +27,7 @@ def shown_status(look: Look) -> Iterator[None]:
         with beside(functools.partial(follow, look, live)):
             yield
     finally:
-        logs.wipe()
+        logs.clear_status()
 
 
 def follow(look: Look, live: bool, wait: Callable[[float], bool], clock: Callable[[], float] = time.time) -> None:
@@ -59,7 +59,7 @@ def describe_status(status: Status, rate: float) -> str:
 
 def _tell(line: str, live: bool) -> None:
     if _has_room():
-        (logs.renew if live else logs.say)(line)
+        (logs.update_status if live else logs.print_line)(line)
 
 
 def _has_room() -> bool:

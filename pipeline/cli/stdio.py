@@ -11,7 +11,7 @@ import sys
 from typing import BinaryIO
 
 from pipeline.errors import InputError, OutputError, UsageError
-from pipeline.storage.files import InputFile, is_local, shown
+from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.local import check_owner, resolve_output
 
 STANDARD = "-"
@@ -171,7 +171,7 @@ def spool(pattern: str, folder: str, number: int) -> InputFile:
       InputError: it cannot be read, or there is no room for it.
     """
     path = os.path.join(folder, f"input-{number}")
-    name = "standard input" if pattern == STANDARD else shown(pattern)
+    name = "standard input" if pattern == STANDARD else printable_path(pattern)
     try:
         with (
             contextlib.nullcontext(sys.stdin.buffer) if pattern == STANDARD else open(pattern, "rb") as source,

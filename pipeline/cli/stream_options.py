@@ -13,7 +13,7 @@ from pipeline.engine import logs
 from pipeline.engine.prism import find_prism, is_prism, isolate_network
 from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
 from pipeline.errors import PipelineError, UsageError
-from pipeline.storage.files import is_local, shown
+from pipeline.storage.files import is_local, printable_path
 from pipeline.storage.objects import check_object_path
 from pipeline.storage.output_checks import check_folder
 from pipeline.storage.patterns import has_magic
@@ -146,7 +146,7 @@ def protect_ports(options: Any, job: StreamJob) -> None:
             raise PipelineError("a bucket needs the network")
         isolate_network()
     except (PipelineError, OSError) as error:
-        logs.say(
+        logs.print_line(
             f"warning: whoever reaches this machine's ports can run commands as this user, through Prism ({error}): "
             "close them by a firewall, or run the stream under `unshare --user --map-current-user --net` or systemd's "
             "PrivateNetwork=yes"
@@ -198,10 +198,10 @@ def describe(job: StreamJob, stoppable: bool = True) -> str:
       stoppable: whether a stop from here ends its watch; the workers are threads of this process then.
     """
     outputs = {"reports": job.output, "ids": job.ids_output, "rejects": job.rejects_output}
-    writes = ", ".join(f"{what} to {shown(folder)}" for what, folder in outputs.items() if folder)
+    writes = ", ".join(f"{what} to {printable_path(folder)}" for what, folder in outputs.items() if folder)
     if job.subscription:
         return f"reading {job.subscription}; {writes}; {_end(job, stoppable)}"
-    patterns = ", ".join(map(shown, job.patterns))
+    patterns = ", ".join(map(printable_path, job.patterns))
     return f"watching {patterns}; {writes}; {_end(job, stoppable)}"
 
 

@@ -1,4 +1,4 @@
 """All that leans on Beam's inner parts: DoFn base classes, coders, spill, runners, metrics, progress, Dataflow.
 
-The only room that may import apache_beam.runners. May import formats, storage, model, native.
+The only package that may import apache_beam.runners. May import formats, storage, model, native.
 """

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any, TextIO
 
-from pipeline.engine.local_run import local_run
+from pipeline.engine.run_state import run_state
 from pipeline.errors import PipelineError, printable
 
 _SAID_ELSEWHERE = (
@@ -70,16 +70,16 @@ def _is_new(record: logging.LogRecord) -> bool:
     message = record.getMessage()
     users = isinstance(error, (PipelineError, KeyboardInterrupt))  # a signal ends a run as an error does
     users = users or _is_traceback_to_drop(message) or _is_traceback_to_drop(str(error))
-    given_up = bool(error) and local_run.cancelled.is_set()
+    given_up = bool(error) and run_state.cancelled.is_set()
     if users or given_up or message.startswith(_SAID_ELSEWHERE):
         return False
-    wipe()
+    clear_status()
     return True
 
 
 def _is_traceback_to_drop(text: str) -> bool:
     """Whether a worker sent the traceback of a user's error, perhaps within a message of its own, or was given up."""
-    is_told = local_run.cancelled.is_set() or re.search(r"pipeline\.errors\.\w+: ", text)
+    is_told = run_state.cancelled.is_set() or re.search(r"pipeline\.errors\.\w+: ", text)
     return "Traceback (most recent call last)" in text and bool(is_told)
 
 
@@ -88,13 +88,13 @@ def _log_thread(failure: threading.ExceptHookArgs) -> None:
     logging.getLogger(__name__).debug("a thread ended", exc_info=failure.exc_value)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Prints a line on stderr. One that is closed or full must not change how a program ends."""
-    wipe()
+    clear_status()
     _print(printable(text, but="\n") + "\n")
 
 
-def renew(text: str) -> None:
+def update_status(text: str) -> None:
     """Shows a line on a terminal, where the one before was; what is said later takes its place."""
     global _width
     text = printable(text)[: _columns() - 1]
@@ -108,7 +108,7 @@ def _columns() -> int:
     return _COLUMNS
 
 
-def wipe() -> None:
+def clear_status() -> None:
     """Removes the line that is renewed, if it stands there."""
     global _width
     if _width:

@@ -10,8 +10,8 @@ from apache_beam.coders import BooleanCoder
 from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
-from pipeline.engine.local_run import local_run
 from pipeline.engine.prism import SinkDoFn
+from pipeline.engine.run_state import run_state
 from pipeline.engine.runners import keeps_counters
 from pipeline.model.tally import Summary
 
@@ -47,7 +47,7 @@ def count(**amounts: int) -> Counted:
 def _add(element: Counted) -> Iterator[None]:
     for name, amount in element[1].items():
         counter(name).inc(amount)
-        local_run.counted[name] += amount
+        run_state.counted[name] += amount
     yield from ()
 
 

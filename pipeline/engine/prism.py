@@ -32,7 +32,7 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import TimerSpec, on_timer
 
 from pipeline.errors import PipelineError, UsageError, one_line
-from pipeline.storage.files import shown
+from pipeline.storage.files import printable_path
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # of unshare, in linux/sched.h
 _SIOCSIFFLAGS, _IFF_UP, _IFF_LOOPBACK = 0x8914, 0x1, 0x8  # of ioctl, in linux/sockios.h and linux/if.h
@@ -123,7 +123,9 @@ def _start(options: PipelineOptions) -> tuple["subprocess.Popen[bytes]", int]:
         )
         if _listens(process, port):
             return process, port
-    raise PipelineError(f"Prism, Beam's local runner, does not start: {shown(prism.prism_location)} {died(process)}")
+    raise PipelineError(
+        f"Prism, Beam's local runner, does not start: {printable_path(prism.prism_location)} {died(process)}"
+    )
 
 
 def _end_with(parent: int) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipeline.engine.local_run import local_run
+from pipeline.engine.run_state import run_state
 
 _REFRESH_SECONDS = 0.2
 _DELAY_SECONDS = 2.0  # shorter runs show no bar
@@ -26,19 +26,19 @@ _lock = threading.Lock()
 def add(phase: str, count: int, total: int | None = None) -> None:
     """Called by those who work: count more units of a phase are done. total: units of the phase, where known now."""
     with _lock:
-        local_run.done[phase] += count
+        run_state.done[phase] += count
         if total is not None:
-            local_run.sizes[phase] = total
+            run_state.sizes[phase] = total
 
 
 @contextlib.contextmanager
-def shown(total: int) -> Iterator[None]:
+def progress_bar(total: int) -> Iterator[None]:
     """Shows bars on stderr while the block runs, if that is a terminal. total: bytes of all inputs."""
     if not sys.stderr or not sys.stderr.isatty():
         yield
         return
-    local_run.clear()
-    local_run.sizes[READING] = total
+    run_state.clear()
+    run_state.sizes[READING] = total
     with beside(_follow):
         yield
 
@@ -75,8 +75,8 @@ def _follow(wait: Callable[[float], bool]) -> None:
 def _current() -> tuple[str, int, int | None]:
     """The latest phase that has begun: its name, what of it is done, its total."""
     with _lock:
-        phase = next((phase for phase in reversed(_UNITS) if local_run.done[phase]), READING)
-        return phase, local_run.done[phase], local_run.sizes.get(phase)
+        phase = next((phase for phase in reversed(_UNITS) if run_state.done[phase]), READING)
+        return phase, run_state.done[phase], run_state.sizes.get(phase)
 
 
 def _close(bar: Any) -> None:

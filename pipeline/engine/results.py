@@ -23,12 +23,12 @@ def user_error(error: Exception) -> PipelineError | None:
     return getattr(errors, found[-1][0])(found[-1][1]) if found else None
 
 
-def tell_if_it_goes_on(result: Any, verb: str = "cancel") -> None:
+def raise_if_still_running(result: Any, verb: str = "cancel") -> None:
     """PipelineError where what was interrupted was the waiting, not the job; says how to end that.
 
     verb: of gcloud; "drain" writes what a stream holds, "cancel" drops it.
     """
-    if goes_on(result):
+    if is_running_remotely(result):
         end = f"gcloud dataflow jobs {verb} {result.job_id()}"
         raise PipelineError(f"interrupted; the job goes on: `{end}` with its project and region ends it") from None
 
@@ -54,6 +54,6 @@ def _state(result: Any) -> str:
         return str(PipelineState.CANCELLED)
 
 
-def goes_on(result: Any) -> bool:
+def is_running_remotely(result: Any) -> bool:
     """Whether a job runs on elsewhere (on Dataflow), with temporary files that it needs."""
     return getattr(result, "has_job", False) and not result.is_in_terminal_state()

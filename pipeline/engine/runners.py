@@ -49,7 +49,7 @@ _TIMEOUT = "job_server_timeout"
 _ENDPOINT_SECONDS = 60  # for a job server that is just being started
 
 
-class Parser(argparse.ArgumentParser):
+class OptionParser(argparse.ArgumentParser):
     """Reports a wrong option as UsageError, not by printing its whole usage."""
 
     def error(self, message: str) -> NoReturn:
@@ -174,9 +174,9 @@ def _distance(one: str, other: str) -> int:
     return row[-1]
 
 
-def beam_parser() -> Parser:
+def beam_parser() -> OptionParser:
     """Knows the options of all of Beam's classes."""
-    parser = Parser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
+    parser = OptionParser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
     parser.add_value_provider_argument = parser.add_argument  # type: ignore[attr-defined]
     for options in PipelineOptions.__subclasses__():
         if not options.__module__.startswith("pipeline."):

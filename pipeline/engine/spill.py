@@ -14,11 +14,11 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipeline.engine.threads import read_ahead
 from pipeline.storage import locks
 from pipeline.storage.atomic import explained
-from pipeline.storage.files import InputFile, is_local, shown
+from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.local import open_private, temporary_path
 from pipeline.storage.objects import delete_file, new_object, store_of
 
-Stored = Union[bytes, tuple[bytes, int, int]]
+SpilledValue = Union[bytes, tuple[bytes, int, int]]
 """Bytes, or where they are: a file, how many bytes are before them, how many they are.
 
 The file's name is in bytes, since coders take no text for names that are not UTF-8."""
@@ -31,7 +31,7 @@ _INLINE_BYTES = 64 * 1024
 
 
 class Spill(beam.DoFn):  # type: ignore[misc]
-    """Puts what is large into files instead of the shuffle: tuple[key, bytes] -> tuple[key, Stored], global window.
+    """Spills large values to temporary files: tuple[key, bytes] -> tuple[key, SpilledValue], global window.
 
     A runner copies what it shuffles about ten times: 200 MB of ids took 3 s and 1 GB of memory. The bytes of a bundle
     that have the same key are joined, up to _HELD_BYTES in all; fewer than _INLINE_BYTES stay as they are.
@@ -75,7 +75,7 @@ class Spill(beam.DoFn):  # type: ignore[misc]
 
 
 class SpillAll(Spill):
-    """As Spill, for pairs that come many at a time: list[tuple[key, bytes]] -> tuple[key, Stored].
+    """As Spill, for pairs that come many at a time: list[tuple[key, bytes]] -> tuple[key, SpilledValue].
 
     An element costs a runner 5 us: of 128 partitions of each block, a second for 100 M events.
     """
@@ -89,21 +89,21 @@ def in_global_window(value: Any) -> WindowedValue:
     return WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
 
 
-def size_of(stored: Stored) -> int:
+def size_of(stored: SpilledValue) -> int:
     """How many bytes they are."""
     return len(stored) if isinstance(stored, bytes) else stored[2]
 
 
-def fetch_each(pieces: Iterable[Stored]) -> Iterator[bytes]:
+def fetch_each(pieces: Iterable[SpilledValue]) -> Iterator[bytes]:
     """The bytes of one after the other; those in buckets are fetched several at once. Raises what fetch does."""
-    return (get() for _, get in read_ahead(fetch, pieces, size_of, _is_near))
+    return (get() for _, get in read_ahead(read_spilled, pieces, size_of, _is_near))
 
 
-def _is_near(stored: Stored) -> bool:
+def _is_near(stored: SpilledValue) -> bool:
     return isinstance(stored, bytes) or is_local(os.fsdecode(stored[0]))
 
 
-def fetch_all(pieces: Iterable[Stored]) -> bytearray:
+def read_all_spilled(pieces: Iterable[SpilledValue]) -> bytearray:
     """The bytes of all, joined. Raises what fetch does."""
     data = bytearray()
     for piece in fetch_each(pieces):
@@ -111,7 +111,7 @@ def fetch_all(pieces: Iterable[Stored]) -> bytearray:
     return data
 
 
-def fetch(stored: Stored) -> bytes:
+def read_spilled(stored: SpilledValue) -> bytes:
     """The bytes themselves.
 
     Raises:
@@ -122,12 +122,12 @@ def fetch(stored: Stored) -> bytes:
     name, start, size = stored
     path = os.fsdecode(name)
     if not is_local(path):
-        return store_of(path).read(InputFile(path, -1, shown(path)), start, start + size).data
+        return store_of(path).read(InputFile(path, -1, printable_path(path)), start, start + size).data
     with open(path, "rb") as stream:
         stream.seek(start)
         data = stream.read(size)
     if len(data) < size:
-        raise OSError(f"{shown(path)} was cut off")
+        raise OSError(f"{printable_path(path)} was cut off")
     return data
 
 

@@ -264,10 +264,10 @@ def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
 
 def _last_comma(data: memoryview) -> tuple[int, int, int]:
     """Index of the last comma between elements or -1, how many there are, index of the array's end or -1."""
-    if not native.works("last_comma"):
+    if not native.is_available("last_comma"):
         return _last_comma_plain(bytes(data))
     found = np.empty(2, np.int64)
-    cut = native.call("last_comma", np.frombuffer(data, np.uint8), len(data), found)
+    cut = native.invoke("last_comma", np.frombuffer(data, np.uint8), len(data), found)
     return cut, *found.tolist()
 
 

@@ -52,7 +52,7 @@ class AnyBlock:
 
     source: what rejects call it. arrived: when its file was last written, or its messages were published, Unix
     seconds; 0 if that is not needed. offset, index: bytes or records of its source before it, or None. balance: its
-    share in the check that all of a source was read (model/balance.py); 0 without that check.
+    share in the check that all of a source was read (model/coverage.py); 0 without that check.
     """
 
     source: str
@@ -156,7 +156,7 @@ def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) 
 def _decode(block: Block, want_ids: bool, max_rejects: int | None) -> Decoded:
     if block.shape is Shape.TOO_LONG:
         return _with_rejects(Batch.of([]), 1, [_reject(block, 0, len(block.data), None, "line is too long")]), 1
-    if not native.pays("scan", len(block.data), SMALL_BLOCK, _TINY_BLOCK):
+    if not native.worth_compiling("scan", len(block.data), SMALL_BLOCK, _TINY_BLOCK):
         spans = _lines(bytes(block.data)) if block.shape is Shape.LINES else _elements(block)
         return _decode_spans(block, spans, want_ids, max_rejects), _count(block)
     return _decode_compiled(block, want_ids, max_rejects)
@@ -173,14 +173,18 @@ def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> D
     rows = len(data) // 40 + 1  # the shortest event has 43 bytes
     codes, timestamps = np.empty(rows, np.uint8), np.empty(rows, np.int64)
     ends, id_data = np.empty(rows if want_ids else 0, np.int64), np.empty(len(data) if want_ids else 0, np.uint8)
-    unclear, found = np.empty((len(data) // 2 + 1, 3), np.int64), np.empty(native.SCRATCH_WORDS, np.int64)
+    fallback_spans, found = np.empty((len(data) // 2 + 1, 3), np.int64), np.empty(native.SCRATCH_WORDS, np.int64)
     elements = block.shape is Shape.ELEMENTS
-    n = native.call("scan", data, len(data), elements, codes, timestamps, want_ids, ends, id_data, unclear, found)
-    unclear_count, error, lines = found[:3].tolist()
+    n = native.invoke(
+        "scan", data, len(data), elements, codes, timestamps, want_ids, ends, id_data, fallback_spans, found
+    )
+    fallback_count, error, lines = found[:3].tolist()
     ids = Ids(ends[:n], id_data[: ends[n - 1] if n else 0]) if want_ids else NO_IDS
     batch = Batch(codes[:n], timestamps[:n], ids)
-    if unclear_count:
-        batch = Batch.concat([batch, _decode_spans(block, _as_spans(unclear[:unclear_count]), want_ids, max_rejects)])
+    if fallback_count:
+        batch = Batch.concat(
+            [batch, _decode_spans(block, _as_spans(fallback_spans[:fallback_count]), want_ids, max_rejects)]
+        )
     if error >= 0:
         raise InputError(_not_an_element(block, error))
     return batch, _count(block) if elements else lines

@@ -25,7 +25,7 @@ from pipeline.model.ids import (
     merge_pieces,
 )
 from pipeline.model.tally import first_rejects
-from pipeline.native.loader import pays
+from pipeline.native.loader import worth_compiling
 from pipeline.schema import EVENT_TYPES
 
 _TAIL = 6  # bytes of a key behind its id: timestamp x 6 + event code, which is below 2**41
@@ -137,7 +137,7 @@ def split_hours(batch: Batch, clock: HourClock) -> Iterator[tuple[Place, KeySet]
 
 
 def _hash(keys: Ids) -> _Hashes:
-    if pays("mark_ids", hashing_work(keys), SMALL_SET):
+    if worth_compiling("mark_ids", hashing_work(keys), SMALL_SET):
         return marked(keys, 64)[0]
     return np.fromiter(map(hash_id, keys.to_list()), np.uint64, len(keys.ends))
 

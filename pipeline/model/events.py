@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import EventError
-from pipeline.native.loader import call, pays
+from pipeline.native.loader import invoke, worth_compiling
 from pipeline.schema import Event, check_event
 
 _SMALL_TAKE = 20_000  # ids up to which numpy, 60 ns each, is faster than loading compiled code, of which each takes 5
@@ -76,9 +76,9 @@ class Ids(NamedTuple):
         """The ids at these places (0 to n - 1), in this order."""
         lengths = np.diff(self.ends, prepend=0)
         ends = np.cumsum(lengths[order])
-        if pays("take_ids", len(order), _SMALL_TAKE):
+        if worth_compiling("take_ids", len(order), _SMALL_TAKE):
             out = np.empty(ends[-1], np.uint8)
-            call("take_ids", self.data, self.ends, np.ascontiguousarray(order), len(order), out)
+            invoke("take_ids", self.data, self.ends, np.ascontiguousarray(order), len(order), out)
             return Ids(ends, out)
         shifts = (self.ends - lengths)[order] - (ends - lengths[order])
         return Ids(ends, self.data[np.arange(ends[-1] if len(ends) else 0) + np.repeat(shifts, lengths[order])])
@@ -100,7 +100,7 @@ class Batch:
     NO_IDS where they are not needed. rejected: how many records are invalid; rejects may hold only the first of them.
     duplicate: how many events were dropped as duplicates. read: how many records the block has, counted by another way
     than the one that made the columns; 0 in a batch of other blocks' events. balance: what the block adds to its
-    source, as balance.py has it.
+    source, as coverage.py has it.
     """
 
     codes: npt.NDArray[np.uint8]

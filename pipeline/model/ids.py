@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.model.events import Ids, batch_events
-from pipeline.native.loader import PROBES, SOME, call, pays
+from pipeline.native.loader import PROBES, SOME, invoke, worth_compiling
 
 PARTITIONS = 128
 """Ids are shuffled in so many partitions, by the first bits of their hash: of 10 M ids, 64 would outgrow the cache."""
@@ -69,7 +69,7 @@ def counted_pieces(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int
     merge_pieces. partitions: a power of two to MAX_PARTITIONS.
     """
     shift = 65 - partitions.bit_length()
-    compiled = pays("mark_ids", hashing_work(ids), SMALL_SET)
+    compiled = worth_compiling("mark_ids", hashing_work(ids), SMALL_SET)
     return _pieces_compiled(ids, shift) if compiled else _pieces_of_few(ids, shift)
 
 
@@ -95,7 +95,7 @@ def _pieces_compiled(ids: Ids, shift: int) -> Iterator[tuple[int, bytes]]:
     sizes = np.where(frames[:, 0], frames[:, 1] + _FRAME.size, 0)
     ends = np.cumsum(sizes)
     places, out = ends - frames[:, 1], np.empty(ends[-1], np.uint8)
-    call("place_ids", ids.data, ids.ends, len(ids.ends), shift, hashes, kept, places, out)
+    invoke("place_ids", ids.data, ids.ends, len(ids.ends), shift, hashes, kept, places, out)
     for number in np.flatnonzero(sizes).tolist():
         piece = out[ends[number] - sizes[number] : ends[number]]
         piece[: _FRAME.size] = frames[number].view(np.uint8)
@@ -107,7 +107,7 @@ def marked(ids: Ids, shift: int) -> tuple[_Hashes, npt.NDArray[np.uint8], _Numbe
     count, frames = len(ids.ends), np.zeros((1 << 64 - shift, 2), np.int64)
     mask = (1 << count.bit_length() + 1) - 1
     hashes, kept, table = np.empty(count, np.uint64), np.empty(count, np.uint8), np.zeros(mask + 1, np.int64)
-    call("mark_ids", ids.data, ids.ends, count, shift, hashes, table, mask, kept, frames)
+    invoke("mark_ids", ids.data, ids.ends, count, shift, hashes, table, mask, kept, frames)
     return hashes, kept, frames
 
 
@@ -119,10 +119,10 @@ def joined_pieces(data: Pieces, partitions: int = 1) -> bytes:
 
 
 def _packed(ids: Ids) -> bytes:
-    if not pays("pack_ids", len(ids.ends), SMALL_SET):
+    if not worth_compiling("pack_ids", len(ids.ends), SMALL_SET):
         return pack(ids.to_list())
     out = np.empty(len(ids.data) + _LENGTH_BYTES * len(ids.ends), np.uint8)
-    return out[: call("pack_ids", ids.data, ids.ends, len(ids.ends), out)].tobytes()
+    return out[: invoke("pack_ids", ids.data, ids.ends, len(ids.ends), out)].tobytes()
 
 
 def merge_pieces(data: Pieces, partitions: int = 1) -> tuple[Ids, int]:
@@ -130,7 +130,7 @@ def merge_pieces(data: Pieces, partitions: int = 1) -> tuple[Ids, int]:
 
     All of them must be of one of so many partitions.
     """
-    if pays("add_ids", len(data), SMALL_MERGE):
+    if worth_compiling("add_ids", len(data), SMALL_MERGE):
         return _merge_compiled(data, partitions)
     keyed = _in_order({item for _, packed in _frames(data) for item in unpack(packed)})
     return Ids.of(item for _, item in keyed), ids_came(data)
@@ -144,7 +144,7 @@ def _merge_compiled(pieces: Pieces, partitions: int) -> tuple[Ids, int]:
     data, state, some = np.frombuffer(pieces, np.uint8), np.zeros(5, np.int64), np.empty(4 * SOME, np.int64)
     skip, bits = partitions.bit_length() - 1, min((len(data) >> 3).bit_length(), _FIRST_BITS)
     table, aside = _table(bits), np.zeros(0, np.int64)
-    while not call("add_ids", data, len(data), state, table, skip, bits, some, aside if len(aside) else 0):
+    while not invoke("add_ids", data, len(data), state, table, skip, bits, some, aside if len(aside) else 0):
         wider = _widened(table, skip, bits, int(state[3]))
         if wider:
             table, bits = wider
@@ -152,7 +152,7 @@ def _merge_compiled(pieces: Pieces, partitions: int) -> tuple[Ids, int]:
             aside = np.zeros(len(data) // 2 + 1, np.int64)
     _, _, came, count, size = state.tolist()
     ends, out = np.empty(count, np.int64), np.empty(size, np.uint8)
-    size = call("gather_ids", data, table, len(table), ends, out)
+    size = invoke("gather_ids", data, table, len(table), ends, out)
     ids = Ids(ends, out[:size])
     if len(aside):
         ids = _with_crafted(ids, table[:count, 0].view(np.uint64), _packed_at(pieces, aside))
@@ -164,7 +164,7 @@ def _widened(table: _Numbers, skip: int, bits: int, count: int) -> tuple[_Number
     while 2 << bits <= _MOST_SLOTS * (count + _FEW):
         bits += 1
         wider = _table(bits)
-        if call("move_ids", table, len(table), wider, skip, bits):
+        if invoke("move_ids", table, len(table), wider, skip, bits):
             return wider, bits
     return None
 
@@ -237,9 +237,9 @@ def id_lines(ids: Ids) -> bytes:
 
     So each stays on one line, and a line that begins with a quote is a JSON string, any other the id itself.
     """
-    if pays("join_lines", len(ids.ends), SMALL_SET):
+    if worth_compiling("join_lines", len(ids.ends), SMALL_SET):
         lines = np.empty(len(ids.data) + len(ids.ends), np.uint8)
-        if not call("join_lines", ids.data, len(ids.data), ids.ends, len(ids.ends), lines):
+        if not invoke("join_lines", ids.data, len(ids.data), ids.ends, len(ids.ends), lines):
             return lines.tobytes()
     return b"".join(_line(item) for item in ids.to_list())
 

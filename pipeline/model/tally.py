@@ -15,7 +15,7 @@ SHOWN = 10
 class Tally(NamedTuple):
     """read, rejected and duplicate count records; first holds the first SHOWN rejects by source and offset.
 
-    partial: reading was given up, so there may be more of all. balance: of the blocks, as balance.py has it.
+    partial: reading was given up, so there may be more of all. balance: of the blocks, as coverage.py has it.
     """
 
     read: int = 0

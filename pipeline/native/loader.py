@@ -1,6 +1,6 @@
 """Compiled functions, loaded without numba: 0.06 s, where importing numba takes 0.4 s and compiling some seconds.
 
-Callers ask `works` first, and have plain Python for where nothing can be compiled.
+Callers ask `is_available` first, and have plain Python for where nothing can be compiled.
 
 What was compiled is kept as an object file in the user's cache; where there is none it is compiled in each process.
 """
@@ -25,7 +25,7 @@ _SOURCES = (
     "values.py",
     "layout.py",
     "scanner.py",
-    "elements.py",
+    "array_splitter.py",
     "lines.py",
     "id_bytes.py",
     "id_sets.py",
@@ -37,7 +37,7 @@ _SOURCES = (
 
 _MODULES = {
     "pipeline.native.scanner": ("scan",),
-    "pipeline.native.elements": ("last_comma",),
+    "pipeline.native.array_splitter": ("last_comma",),
     "pipeline.native.lines": ("count_lines",),
     "pipeline.native.id_sets": (
         "mark_ids",
@@ -68,7 +68,7 @@ _met: Counter[str] = Counter()
 _lock, _trying = threading.Lock(), threading.Lock()
 
 
-def pays(name: str, size: int, small: int, tiny: int | None = None) -> bool:
+def worth_compiling(name: str, size: int, small: int, tiny: int | None = None) -> bool:
     """Whether a compiled function is there and the faster way for work of a size.
 
     small: the size up to which plain Python is faster than loading it. tiny: the size up to which it is faster once
@@ -79,11 +79,11 @@ def pays(name: str, size: int, small: int, tiny: int | None = None) -> bool:
     known = name in _loaded or _met[name] > _LOADING * small
     if known:
         small = small // _LOADING if tiny is None else tiny
-    return size > small and works(name)
+    return size > small and is_available(name)
 
 
 @cache
-def works(name: str) -> bool:
+def is_available(name: str) -> bool:
     """Whether a compiled function can be had on this machine; where not, a warning tells that Python does its work."""
     with _trying:
         try:
@@ -100,10 +100,10 @@ def _warn(reason: str) -> None:
     logging.getLogger(__name__).warning("compiled code does not work here, plain Python is far slower: %s", reason)
 
 
-def call(name: str, *arguments: Any) -> int:
+def invoke(name: str, *arguments: Any) -> int:
     """Calls a compiled function without the interpreter lock. arguments: whole numbers, or arrays for their address.
 
-    Nothing is checked: it must be one that `works`, and arrays as large as it expects.
+    Nothing is checked: it must be one that `is_available`, and arrays as large as it expects.
     """
     result = ctypes.c_int64()
     numbers = (a if isinstance(a, int) else a.ctypes.data for a in arguments)

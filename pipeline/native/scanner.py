@@ -63,10 +63,10 @@ def _next_in_row(d, i, elements):
 
 @compiled
 def _take_events(d, i, end, elements, stop_at, limit, gaps, text, codes, times, want_ids, id_ends, ids, n):
-    """Takes the events from i on, up to one that is unclear or the first that ends behind stop_at.
+    """Takes the events from i on, up to one that is fallback_spans or the first that ends behind stop_at.
 
     limit: the last index where gaps are looked up, in the first record; elsewhere they are parsed.
-    Returns (index after the last one or of the unclear one, the new n, whether one is unclear).
+    Returns (index after the last one or of the fallback_spans one, the new n, whether one is fallback_spans).
     """
     begin, gap, seen = i, gaps, _ZERO_INDEX
     w = np.int64(load(id_ends, 8 * n - 8)) if want_ids and n > 0 else _ZERO_INDEX
@@ -174,25 +174,25 @@ def _next_record(d, i, end, elements, first):
 
 
 @compiled
-def scan(d, size, elements, codes, times, want_ids, id_ends, ids, unclear, found):
+def scan(d, size, elements, codes, times, want_ids, id_ends, ids, fallback_spans, found):
     """Scans JSON Lines, or the inside of a JSON array (elements), at d; its last byte is a newline.
 
-    codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events. unclear, int64
-    triples, takes what is not understood: its span, and the number of records before it. Blank lines are none. found,
-    int64 and SCRATCH_WORDS long, takes how many were unclear, where the array lacks a comma or an element, or -1, and
-    how many lines there are (0 of elements), counted apart by going over every byte.
+    codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events. fallback_spans, int64
+    triples, takes records for the strict decoder: the span, and the number of records before it. Blank lines are no
+    records. found, int64 and SCRATCH_WORDS long, takes the number of fallback_spans, where the array lacks a comma or
+    an element, or -1, and the number of lines (0 of elements), counted apart by going over every byte.
 
     Returns how many events there are. Room is needed for size // 40 + 1 events, size bytes of ids and size // 2 + 1
-    unclear records.
+    fallback spans.
     """
     text = found + _FOUND_BYTES
     gaps = text + TEXT_BYTES
     forget(gaps)
     end = size - 1
-    n = unclear_count = i = lines = _ZERO_INDEX
+    n = fallback_count = i = lines = _ZERO_INDEX
     counted = np.int64(1)
     while True:
-        i, error = _next_record(d, i, end, elements, n + unclear_count == 0)
+        i, error = _next_record(d, i, end, elements, n + fallback_count == 0)
         if i < 0:
             break
         stop_at = min(i + _BEHIND, end)
@@ -207,15 +207,15 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, unclear, found
             if stop <= i:
                 error = i
                 break
-            store(unclear, 24 * unclear_count, i)
-            store(unclear, 24 * unclear_count + 8, stop)
-            store(unclear, 24 * unclear_count + 16, n + unclear_count)
-            unclear_count += 1
+            store(fallback_spans, 24 * fallback_count, i)
+            store(fallback_spans, 24 * fallback_count + 8, stop)
+            store(fallback_spans, 24 * fallback_count + 16, n + fallback_count)
+            fallback_count += 1
             i = stop
         if not elements and i > counted:
             lines += count_lines(d, counted, i)
             counted = i
-    store(found, 0, unclear_count)
+    store(found, 0, fallback_count)
     store(found, 8, error)
     store(found, 16, _ZERO_INDEX if elements else lines + count_lines(d, counted, size))
     return n

@@ -154,7 +154,7 @@ class _Application(gunicorn.app.base.BaseApplication):  # type: ignore[misc]
         name = listener.getsockname()
         host = f"[{name[0]}]" if ":" in name[0] else name[0]
         address = f"unix:{name}" if isinstance(name, str) else f"http://{host}:{name[1]}/"
-        logs.say(access_log.format_message(self._settings.log_format, "info", f"listening on {address}"))
+        logs.print_line(access_log.format_message(self._settings.log_format, "info", f"listening on {address}"))
 
     def _watch(self, worker: Any) -> None:
         self._report_app.is_stopping = lambda: not worker.alive

@@ -14,7 +14,7 @@ import bottle
 
 from pipeline.errors import PipelineError, RejectsError, one_line
 from pipeline.formats.decoding import MANY_REJECTS
-from pipeline.formats.places import places
+from pipeline.formats.line_numbers import line_numbers
 from pipeline.model.events import Reject
 from pipeline.model.tally import SHOWN, Tally, merge_tallies, tally_batch
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
@@ -89,7 +89,7 @@ def reject_problem(error: RejectsError, body: Path) -> ProblemError:
         return ProblemError(400, str(error))
     first: tuple[Reject, ...] = tally.first
     with open(body, "rb") as stream:
-        lines = places(stream, [reject.offset or 0 for reject in first if reject.index is None])
+        lines = line_numbers(stream, [reject.offset or 0 for reject in first if reject.index is None])
         rejects = [_shown(reject, *_place(reject, lines)) for reject in first]
     least = "at least " if tally.partial else ""
     detail = f"{least}{tally.rejected} of {tally.read} records are invalid"

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.errors import OutputError
 from pipeline.storage import local
-from pipeline.storage.files import explain, is_io_error, is_local, shown
+from pipeline.storage.files import explain, is_io_error, is_local, printable_path
 from pipeline.storage.objects import new_object
 from pipeline.storage.suffixes import compressing
 
@@ -19,7 +19,7 @@ def explained(path: str) -> Iterator[None]:
     except Exception as error:
         if not is_io_error(error):
             raise
-        raise OutputError(f"{shown(path)}: cannot be written: {explain(error)}") from None
+        raise OutputError(f"{printable_path(path)}: cannot be written: {explain(error)}") from None
 
 
 @contextmanager

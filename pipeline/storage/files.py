@@ -48,7 +48,7 @@ def has_changed(file: InputFile, stream: Any) -> bool:
     return status.st_mtime_ns != modified and (status.st_ino != inode or status.st_size <= file.size)
 
 
-def shown(path: str) -> str:
+def printable_path(path: str) -> str:
     """A path as text for messages and files: bytes that are not UTF-8 as `\\xe9`, control characters as `\\x1b`."""
     return printable(path.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"))  # of any locale
 

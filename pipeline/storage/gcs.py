@@ -23,7 +23,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import RequestException
 
 from pipeline.errors import one_line
-from pipeline.storage.files import InputFile, shown
+from pipeline.storage.files import InputFile, printable_path
 from pipeline.storage.objects import ChangedError, Content, ObjectError
 
 _CONNECTIONS = 8  # the client keeps ten: of more, each is closed after one request
@@ -150,7 +150,7 @@ def _split(path: str) -> tuple[str, str]:
 def _input_file(blob: Blob) -> InputFile:
     path = f"gs://{blob.bucket.name}/{blob.name}"
     modified = int(blob.updated.timestamp()) if blob.updated else 0
-    return InputFile(path, int(blob.size or 0), shown(path), modified, str(blob.generation))
+    return InputFile(path, int(blob.size or 0), printable_path(path), modified, str(blob.generation))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from pipeline.errors import UsageError
 from pipeline.storage.compression import codec_of_name
-from pipeline.storage.files import InputFile, explain, is_io_error, is_local, shown
+from pipeline.storage.files import InputFile, explain, is_io_error, is_local, printable_path
 from pipeline.storage.objects import check_object_path, store_of
 from pipeline.storage.patterns import ANY_DEPTH, Part, has_magic, is_left_out, literal_prefix, parse, whole_expression
 
@@ -41,7 +41,7 @@ def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> 
     patterns = [patterns] if isinstance(patterns, str) else patterns
     for pattern, found in zip(patterns, _match_all(patterns, sidecars), strict=True):
         if not found:
-            raise UsageError(f"{shown(pattern)}: {_why_nothing(pattern)}")
+            raise UsageError(f"{printable_path(pattern)}: {_why_nothing(pattern)}")
         for file in sorted(found):
             files.setdefault(_real_path(file.path, folders) if is_local(file.path) else file.path, file)
     for file in files.values():
@@ -93,7 +93,8 @@ def _why_nothing(pattern: str) -> str:
     if is_local(pattern) and os.path.isdir(pattern):
         with os.scandir(pattern) as entries:
             if any(entry.is_dir() for entry in entries if not entry.name.startswith(".")):
-                return f"holds no files, only folders: {shown(os.path.join(pattern, '**'))} takes the files below them"
+                below = printable_path(os.path.join(pattern, "**"))
+                return f"holds no files, only folders: {below} takes the files below them"
         return "holds no files (hidden ones, with a leading dot, and sidecar files are left out)"
     if not is_local(pattern) and not has_magic(pattern):
         with contextlib.suppress(OSError):  # it was listed before without an error
@@ -202,15 +203,17 @@ class _Walk:
             return None
         if stat.S_ISREG(status.st_mode):
             version = status.st_ino, status.st_mtime_ns
-            return InputFile(path, status.st_size, shown(path), int(status.st_mtime), version)
+            return InputFile(path, status.st_size, printable_path(path), int(status.st_mtime), version)
         if not stat.S_ISDIR(status.st_mode):
-            self._on_error(UsageError(f"{shown(path)}: cannot be read among others: it is a pipe, socket or device"))
+            self._on_error(
+                UsageError(f"{printable_path(path)}: cannot be read among others: it is a pipe, socket or device")
+            )
         return None
 
     def _fail(self, path: str, error: Exception) -> None:
         if path not in self._failed:
             self._failed.add(path)
-            self._on_error(UsageError(f"{shown(path) or '.'}: cannot be looked at: {_reason(path, error)}"))
+            self._on_error(UsageError(f"{printable_path(path) or '.'}: cannot be looked at: {_reason(path, error)}"))
 
 
 def _is_above(folder: tuple[int, int], above: Any) -> bool:
@@ -232,7 +235,7 @@ def _reason(path: str, error: Exception) -> str:
 
 def _target(link: str) -> str:
     try:
-        return shown(os.readlink(link))
+        return printable_path(os.readlink(link))
     except OSError:
         return "something"
 

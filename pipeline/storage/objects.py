@@ -20,7 +20,7 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.errors import UsageError
-from pipeline.storage.files import SIZE_UNKNOWN, InputFile, is_local, shown
+from pipeline.storage.files import SIZE_UNKNOWN, InputFile, is_local, printable_path
 from pipeline.storage.patterns import has_magic
 
 _PLAIN = {"compression_type": CompressionTypes.UNCOMPRESSED}
@@ -247,7 +247,7 @@ class _OtherStore:
             path, seconds = found.path, found.last_updated_in_seconds
             if not path.endswith("/"):
                 version = str(seconds) if seconds else None
-                yield InputFile(path, found.size_in_bytes, shown(path), int(seconds), version)
+                yield InputFile(path, found.size_in_bytes, printable_path(path), int(seconds), version)
 
     def read(self, file: InputFile, start: int, stop: int) -> Content:
         """As Store.read."""

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.storage.files import explain, is_io_error, is_local, shown
+from pipeline.storage.files import explain, is_io_error, is_local, printable_path
 from pipeline.storage.local import earlier_file, resolve_output, temporary_path
 from pipeline.storage.locks import create_locked, new_token
 from pipeline.storage.objects import check_object_path
@@ -31,13 +31,13 @@ def check_writable(path: str) -> bool:
     if not is_local(path):
         check_object_path(path)
     if path.endswith("/"):
-        raise UsageError(f"{shown(path)}: cannot be written: it is a folder, not a file")
+        raise UsageError(f"{printable_path(path)}: cannot be written: it is a folder, not a file")
     try:
         return not is_local(path) or _can_replace(resolve_output(path))
     except Exception as error:
         if not is_io_error(error):
             raise
-        raise UsageError(f"{shown(path)}: cannot be written: {explain(error)}") from None
+        raise UsageError(f"{printable_path(path)}: cannot be written: {explain(error)}") from None
 
 
 def _can_replace(target: str) -> bool:
@@ -84,7 +84,7 @@ def check_folder(path: str) -> None:
         try:
             os.makedirs(path, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"{shown(path)}: cannot be written: {error.strerror}") from None
+            raise UsageError(f"{printable_path(path)}: cannot be written: {error.strerror}") from None
     else:
         check_object_path(path)
     check_writable(f"{path.rstrip('/')}/probe")

@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from pipeline.errors import UsageError, one_line
-from pipeline.storage.files import InputFile, shown
+from pipeline.storage.files import InputFile, printable_path
 from pipeline.storage.objects import ChangedError, Content, ObjectError
 
 _CONNECTIONS = 64
@@ -144,7 +144,7 @@ def _place(path: str) -> dict[str, str]:
 
 
 def _input_file(path: str, size: int, found: dict[str, Any]) -> InputFile:
-    return InputFile(path, size, shown(path), int(found["LastModified"].timestamp()), found.get("ETag"))
+    return InputFile(path, size, printable_path(path), int(found["LastModified"].timestamp()), found.get("ETag"))
 
 
 @contextlib.contextmanager

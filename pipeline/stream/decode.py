@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
-from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import COUNTS, Counted, count
+from pipeline.engine.run_state import run_state
 from pipeline.engine.spill import in_global_window
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.errors import InputError
@@ -58,7 +58,7 @@ class _DecodeStream(ThreadedDoFn):
         yield from super().finish_bundle()
         counts = self._counts
         if counts:
-            local_run.latency.add(self._found, counts["read"], counts["read"] - counts["rejected"] - counts["late"])
+            run_state.latency.add(self._found, counts["read"], counts["read"] - counts["rejected"] - counts["late"])
             yield beam.pvalue.TaggedOutput(COUNTS, in_global_window(count(**counts)))
 
     def process(

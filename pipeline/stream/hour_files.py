@@ -16,7 +16,7 @@ from pipeline.engine.prism import SinkDoFn
 from pipeline.errors import StartOverError
 from pipeline.model.events import Reject
 from pipeline.storage.atomic import atomic_file
-from pipeline.storage.files import is_local, shown
+from pipeline.storage.files import is_local, printable_path
 from pipeline.storage.objects import delete_file, store_of
 from pipeline.stream.decode import LogRejects
 from pipeline.stream.job import StreamJob
@@ -67,9 +67,10 @@ def prepare_outputs(job: StreamJob) -> None:
     elif not (job.keeps_state or (job.ledger and os.path.exists(os.path.join(job.output, NAME)))):
         reports = _files(job.output, _REPORT)
         if reports:
+            example = printable_path(os.path.basename(min(reports)))
             raise StartOverError(
-                f"{shown(job.output)} holds reports ({shown(os.path.basename(min(reports)))}) without the ledger of "
-                "their stream, so it cannot continue: use another folder"
+                f"{printable_path(job.output)} holds reports ({example}) without the ledger of their stream, "
+                "so it cannot continue: use another folder"
             )
 
 

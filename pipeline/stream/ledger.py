@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ChangedOptionError, MismatchError, OutputError, StartOverError
-from pipeline.model.balance import expected
+from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Ids
 from pipeline.model.hour_ids import Place, union
 from pipeline.model.table import HourCounts, add_counts
-from pipeline.storage.files import InputFile, shown
+from pipeline.storage.files import InputFile, printable_path
 
 NAME = ".hourly-report.ledger"
 
@@ -168,7 +168,7 @@ class Ledger:
                 self._database.execute(statement)
         elif version != _VERSION:
             raise StartOverError(
-                f"{shown(self.path)}: was made by another version of this program: continue with that one"
+                f"{printable_path(self.path)}: was made by another version of this program: continue with that one"
             )
 
     def begin(self, settings: Mapping[str, str]) -> None:
@@ -180,9 +180,9 @@ class Ledger:
         """
         with self._transaction():
             found = dict(self._database.execute("SELECT name, value FROM settings"))
-            folder = shown(os.path.realpath(os.path.dirname(self.path)))
+            folder = printable_path(os.path.realpath(os.path.dirname(self.path)))
             if found.setdefault("folder", folder) != folder:
-                raise StartOverError(f"{shown(self.path)}: belongs to {found['folder']}: continue there")
+                raise StartOverError(f"{printable_path(self.path)}: belongs to {found['folder']}: continue there")
             for name, value in settings.items():
                 if found.setdefault(name, value) != value:
                     raise ChangedOptionError(
@@ -221,7 +221,7 @@ class Ledger:
         look = look_of(file)
         partly = self.state(key, look) is Known.PARTLY
         with self._lock:
-            self.open[file.name] = OpenFile(key, look, found, partly, expected([file.path]))
+            self.open[file.name] = OpenFile(key, look, found, partly, expected_checksum([file.path]))
 
     def abandon(self, name: str, reason: str) -> None:
         """Gives up an attempt to read a file, and says so once: the watch hands it out again."""
@@ -368,7 +368,7 @@ class Ledger:
                 yield
                 self._database.execute("COMMIT")
             except sqlite3.Error as error:
-                raise OutputError(f"{shown(self.path)}: {_reason(error)}") from None
+                raise OutputError(f"{printable_path(self.path)}: {_reason(error)}") from None
             finally:
                 with contextlib.suppress(sqlite3.Error):  # it was closed
                     if self._database.in_transaction:
@@ -376,7 +376,7 @@ class Ledger:
 
     def _begin_transaction(self) -> None:
         if hasattr(self, "_inode") and not _is_at(self.path, self._inode):
-            raise OutputError(f"{shown(self.path)}: was removed or replaced while the stream was running")
+            raise OutputError(f"{printable_path(self.path)}: was removed or replaced while the stream was running")
         deadline = time.monotonic() + _WAIT_SECONDS
         while True:
             try:
@@ -385,7 +385,7 @@ class Ledger:
             except sqlite3.OperationalError as error:
                 if not _is_locked(error) or time.monotonic() > deadline:
                     raise
-                _tell_once(f"{shown(self.path)}: is locked by another program; waiting for it")
+                _tell_once(f"{printable_path(self.path)}: is locked by another program; waiting for it")
 
     def tally(self) -> Counter[str]:
         """Records by what became of them, with the counted ones of final hours."""
@@ -483,7 +483,7 @@ def kept(folder: str, settings: Mapping[str, str], parts: int = 1) -> Iterator[L
     try:
         ledger = _ledgers[folder] = Ledger(folder, parts)
     except sqlite3.Error as error:
-        raise OutputError(f"{shown(os.path.join(folder, NAME))}: {error}") from None
+        raise OutputError(f"{printable_path(os.path.join(folder, NAME))}: {error}") from None
     try:
         ledger.begin(settings)
         yield ledger

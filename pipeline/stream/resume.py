@@ -7,8 +7,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
-from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import COUNTS, Counted, count
+from pipeline.engine.run_state import run_state
 from pipeline.model.duplicates import key_events
 from pipeline.model.events import Batch
 from pipeline.model.hour_ids import Place
@@ -29,7 +29,7 @@ class _Earlier(beam.DoFn):  # type: ignore[misc]
         tally = ledger.earlier_tally
         if tally["read"]:
             waiting = tally["read"] - tally["rejected"] - tally["late"] - tally["counted"]
-            local_run.latency.add(steady_time(), 0, waiting)
+            run_state.latency.add(steady_time(), 0, waiting)
             yield beam.pvalue.TaggedOutput(COUNTS, count(**tally))
         yield from map(key_events, ledger.events())
         yield from (beam.pvalue.TaggedOutput(HOURS, row) for row in ledger.counts())

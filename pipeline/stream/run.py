@@ -11,15 +11,15 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, PortableOptions, StandardOptions
 
-from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import METRICS, summarize, summary_of
 from pipeline.engine.prism import died, running_prism
-from pipeline.engine.results import cancel, tell_if_it_goes_on, user_error
+from pipeline.engine.results import cancel, raise_if_still_running, user_error
+from pipeline.engine.run_state import run_state
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER
 from pipeline.errors import MismatchError, PipelineError, StoppedError, UsageError
 from pipeline.model.tally import Summary, check_counts
 from pipeline.storage import locks
-from pipeline.storage.files import is_local, shown
+from pipeline.storage.files import is_local, printable_path
 from pipeline.stream.graph import HourlyStream, ReadStream
 from pipeline.stream.hour_files import prepare_outputs, write_final_marks, write_kept_rejects
 from pipeline.stream.job import StreamJob
@@ -59,7 +59,7 @@ def _kept(job: StreamJob) -> Iterator[Ledger | None]:
         try:
             yield ledger
         finally:
-            local_run.cancelled.set()  # what workers of a lost engine meet from here on is not news
+            run_state.cancelled.set()  # what workers of a lost engine meet from here on is not news
             write_kept_rejects(job)
 
 
@@ -77,22 +77,22 @@ def _alone(folders: Iterable[str]) -> Iterator[None]:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    raise UsageError(f"{shown(folder)}: another stream that is running writes there") from None
+                    raise UsageError(f"{printable_path(folder)}: another stream that is running writes there") from None
         yield
 
 
 def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
     """Whether all input was processed, and what was counted."""
-    local_run.clear()
+    run_state.clear()
     try:
         with contextlib.ExitStack() as stack:
-            with _on_signals(local_run.stopping.set):
+            with _on_signals(run_state.stopping.set):
                 stack.enter_context(_ended(job, stack.enter_context(running_prism(options))))
                 result = build_stream(job, options).run()
             drained = _wait(result, bool(job.patterns) and ends_here(job, options), _is_elsewhere(options))
             if job.patterns and not drained:
                 raise StoppedError(f"stopped before all was read: {_next_start(job)}")
-            return drained, summary_of(local_run.counted) if _is_direct(options) else summarize(result, METRICS)
+            return drained, summary_of(run_state.counted) if _is_direct(options) else summarize(result, METRICS)
     except Exception as error:
         raise user_error(error) or error from None
     finally:
@@ -106,7 +106,7 @@ def _ended(job: StreamJob, prism: Any) -> Iterator[None]:
     try:
         yield
     except Exception:
-        local_run.cancelled.set()
+        run_state.cancelled.set()
         if prism and prism.poll() is not None:
             raise PipelineError(f"Prism, Beam's local runner, {died(prism)}: {_next_start(job)}") from None
         raise
@@ -125,9 +125,9 @@ def _check_here(job: StreamJob, summary: Summary, ledger: Ledger | None) -> None
         final = ledger.earlier_tally["counted"]
     for folder, suffix in ((job.output, ".csv"), (job.ids_output, ".txt")):
         if folder:
-            held = sum(local_run.written_in(folder, suffix).values()) + final
+            held = sum(run_state.written_in(folder, suffix).values()) + final
             if held != summary.counted:
-                what = f"counted {summary.counted} events but the files in {shown(folder)} are of {held}"
+                what = f"counted {summary.counted} events but the files in {printable_path(folder)} are of {held}"
                 raise MismatchError(f"{what}: please report this, and start from nothing with the same files")
 
 
@@ -184,19 +184,19 @@ def _wait(result: Any, stoppable: bool, elsewhere: bool = False) -> bool:
     """Waits for the end; whether all input was processed."""
 
     def stop() -> None:
-        if local_run.stopping.is_set() or not stoppable:
+        if run_state.stopping.is_set() or not stoppable:
             raise KeyboardInterrupt
-        local_run.stopping.set()
+        run_state.stopping.set()
 
     try:
         with _on_signals(stop):
-            if local_run.stopping.is_set() and not stoppable:
+            if run_state.stopping.is_set() and not stoppable:
                 raise KeyboardInterrupt
             result.wait_until_finish()
         return True
     except KeyboardInterrupt:
-        local_run.cancelled.set()
-        tell_if_it_goes_on(result, "drain")
+        run_state.cancelled.set()
+        raise_if_still_running(result, "drain")
         cancel(result)
         if elsewhere:  # Flink's job server says CANCELLED at once, while the job goes on
             raise PipelineError(

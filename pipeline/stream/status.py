@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pipeline.engine.local_run import local_run
+from pipeline.engine.run_state import run_state
 from pipeline.stream.job import StreamJob
 
 
@@ -25,6 +25,6 @@ class Status(NamedTuple):
 
 def look(job: StreamJob, now: float) -> Status:
     """How far the job's run in this process is; now: steady_time."""
-    reports, counts, found = local_run.written_in(job.output, ".csv"), local_run.counted, local_run.latency
+    reports, counts, found = run_state.written_in(job.output, ".csv"), run_state.counted, run_state.latency
     delay = found.delay(sum(reports.values()) + counts["duplicate"], now)
     return Status(found.read, len(reports), counts["rejected"], counts["late"], delay)

@@ -19,9 +19,9 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import COUNTS, count
 from pipeline.engine.prism import SinkDoFn
+from pipeline.engine.run_state import run_state
 from pipeline.model.events import Batch
 from pipeline.model.hour_ids import Place, union
 from pipeline.model.hours import HOUR, HourClock, closing
@@ -106,7 +106,7 @@ class _Close(beam.DoFn):  # type: ignore[misc]
     @on_timer(_CLOSING)  # type: ignore[untyped-decorator]
     def close(self, key: Any = beam.DoFn.KeyParam, count: Any = beam.DoFn.StateParam(_COUNT)) -> Iterator[Any]:
         number = count.read()
-        ends = local_run.stopping.is_set() or steady_time() < self._closes(key)  # the stream does, with all time
+        ends = run_state.stopping.is_set() or steady_time() < self._closes(key)  # the stream does, with all time
         if number and not ends:
             count.clear()
             yield key, number
@@ -183,7 +183,7 @@ class _WriteTotal(SinkDoFn):
 
     def put(self, folder: str, name: str, data: bytes, size: int) -> None:
         """Writes a file that holds so many events."""
-        local_run.written[hour_files.write_file(folder, name, self._job.token, data)] = size
+        run_state.written[hour_files.write_file(folder, name, self._job.token, data)] = size
 
 
 class WriteReport(_WriteTotal):

@@ -16,10 +16,10 @@ from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from pipeline.engine.local_run import local_run
+from pipeline.engine.run_state import run_state
 from pipeline.errors import UsageError
 from pipeline.model.latency import steady_time
-from pipeline.storage.files import InputFile, is_local, shown
+from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.matching import match_files
 from pipeline.storage.patterns import has_magic
 from pipeline.stream.job import StreamJob
@@ -133,7 +133,7 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         ledger = None if self._folder is None else ledger_of(self._folder)
         _wait_until(seen.polled + self._seconds, self._seconds)
         now, spent = steady_time(), time.thread_time()
-        stopped = min(seen.stopped or now, now) if local_run.stopping.is_set() else 0
+        stopped = min(seen.stopped or now, now) if run_state.stopping.is_set() else 0
         known = _known(seen, ledger)
         found, present = self._listing.find(map(os.fsdecode, patterns), known, bool(stopped))
         known = {key: look for key, look in known.items() if key in present}
@@ -231,7 +231,7 @@ def _match(pattern: str, wanted: Any) -> tuple[list[InputFile], bool]:
     errors: list[UsageError] = []
     folder = pattern if not has_magic(pattern) else posixpath.dirname(pattern) or "."
     if is_local(pattern) and not has_magic(folder) and not os.path.exists(folder):
-        errors.append(UsageError(f"{shown(folder)}: the folder is gone"))
+        errors.append(UsageError(f"{printable_path(folder)}: the folder is gone"))
     try:
         files = match_files(pattern, wanted, errors.append)
     except UsageError as error:

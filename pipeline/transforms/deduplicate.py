@@ -14,7 +14,7 @@ from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from pipeline.engine.coders import typed
 from pipeline.engine.metrics import COUNTS, Counted, count, counter
-from pipeline.engine.spill import Stored, fetch_all
+from pipeline.engine.spill import SpilledValue, read_all_spilled
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model.duplicates import KeySet, Place, as_one, key_events, merge_events, split_events, split_hours, unseen
 from pipeline.model.events import Batch
@@ -45,9 +45,9 @@ class _MergeEvents(ThreadedDoFn):
         super().__init__()
         self._duplicate = counter("duplicate")
 
-    def work(self, partition: tuple[int, Iterable[Stored]]) -> tuple[int, Batch]:
+    def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[int, Batch]:
         number, pieces = partition
-        data = fetch_all(pieces)
+        data = read_all_spilled(pieces)
         return number, _stayed(data) if number == _STAY else merge_events(data)
 
     def emit(self, result: tuple[int, Batch]) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ import apache_beam as beam
 
 from pipeline.engine import progress
 from pipeline.engine.coders import typed
-from pipeline.engine.spill import SpillAll, Stored, fetch_all
+from pipeline.engine.spill import SpillAll, SpilledValue, read_all_spilled
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model import ids as id_sets
 from pipeline.model.events import Batch, Ids
@@ -36,9 +36,9 @@ class _MergeIds(ThreadedDoFn):
         super().__init__()
         self._partitions = partitions
 
-    def work(self, partition: tuple[int, Iterable[Stored]]) -> tuple[Share, Ids]:
+    def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[Share, Ids]:
         number, pieces = partition
-        merged, came = id_sets.merge_pieces(fetch_all(pieces), self._partitions)
+        merged, came = id_sets.merge_pieces(read_all_spilled(pieces), self._partitions)
         progress.add(progress.MERGING, 1, self._partitions)
         return (number, came), merged
 
@@ -49,9 +49,9 @@ def partition_ids(batches: beam.PCollection[Batch], partitions: int) -> beam.PCo
 
 
 def by_partition(split: beam.PCollection[Pieces], spill: tuple[str, str] | None) -> beam.PCollection[Any]:
-    """The pieces of many batches, to be grouped: PCollection[Pieces] -> PCollection[tuple[int, Stored]]."""
+    """The pieces of many batches, to be grouped: PCollection[Pieces] -> PCollection[tuple[int, SpilledValue]]."""
     spread = beam.ParDo(SpillAll(*spill)) if spill else beam.FlatMap(iter)
-    kind: Any = tuple[int, Stored] if spill else tuple[int, bytes]
+    kind: Any = tuple[int, SpilledValue] if spill else tuple[int, bytes]
     return split | "By partition" >> spread.with_output_types(kind)
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import apache_beam as beam
 
 from pipeline.engine import progress
-from pipeline.engine.spill import Stored, fetch_all
+from pipeline.engine.spill import SpilledValue, read_all_spilled
 from pipeline.engine.threads import in_threads
 from pipeline.model.events import Batch
 from pipeline.model.ids import PARTITIONS, id_lines, merge_pieces
 from pipeline.model.table import Table
 from pipeline.storage.atomic import atomic_file
-from pipeline.storage.files import shown
+from pipeline.storage.files import printable_path
 from pipeline.transforms.format import check_came
 from pipeline.transforms.ids import by_partition, partition_ids
 
@@ -22,8 +22,8 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
     def __init__(self, path: str, token: str, partitions: int) -> None:
         self._path, self._token, self._partitions = path, token, partitions
 
-    def process(self, _: bytes, pieces: Iterable[tuple[int, Stored]], tables: Iterable[Table]) -> Iterator[str]:
-        parts: dict[int, list[Stored]] = defaultdict(list)
+    def process(self, _: bytes, pieces: Iterable[tuple[int, SpilledValue]], tables: Iterable[Table]) -> Iterator[str]:
+        parts: dict[int, list[SpilledValue]] = defaultdict(list)
         for number, stored in pieces:
             parts[number].append(stored)
         total = 0
@@ -33,10 +33,10 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
                 total += came
                 progress.add(progress.MERGING, 1, len(parts))
             check_came(total, tables)
-        yield shown(self._path)
+        yield printable_path(self._path)
 
-    def _lines(self, pieces: Sequence[Stored]) -> tuple[bytes, int]:
-        ids, came = merge_pieces(fetch_all(pieces), self._partitions)
+    def _lines(self, pieces: Sequence[SpilledValue]) -> tuple[bytes, int]:
+        ids, came = merge_pieces(read_all_spilled(pieces), self._partitions)
         return id_lines(ids), came
 
 

@@ -24,7 +24,7 @@ from pipeline.formats.content import form_of_name
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
 from pipeline.formats.reader import Reader, Source
 from pipeline.formats.readers import open_plain, open_reader
-from pipeline.model.balance import Ledger
+from pipeline.model.coverage import CoverageChecksum
 from pipeline.storage.files import InputFile, explain, has_changed, is_io_error, is_local, is_transient
 from pipeline.storage.objects import ChangedError, measured, open_object
 
@@ -179,7 +179,7 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     def _read_file(
         self, file: InputFile, tracker: OffsetRestrictionTracker, opener: Opener | None = None
     ) -> Iterator[AnyBlock]:
-        parts, split, ledger = _claims(tracker), tracker.current_restriction(), Ledger(file.path)
+        parts, split, ledger = _claims(tracker), tracker.current_restriction(), CoverageChecksum(file.path)
         offset = split.start * self._cell_bytes
         try:
             with open_file(file, self._cell_bytes, split.stop == 1, self._max_decoded_bytes, opener) as reader:
@@ -240,13 +240,13 @@ def _begin_part(reader: Reader, part: int) -> Iterator[AnyBlock]:
     return itertools.chain(first, blocks)
 
 
-def _end(reader: Reader, tracker: OffsetRestrictionTracker, ledger: Ledger) -> int:
+def _end(reader: Reader, tracker: OffsetRestrictionTracker, ledger: CoverageChecksum) -> int:
     """What the end of a file adds to its balance: only the reader of its last part adds it."""
     return ledger.end(reader.size()) if tracker.current_restriction().stop == reader.parts else 0
 
 
 def _balanced(
-    blocks: Iterator[AnyBlock], file: InputFile, ledger: Ledger, hold: bool, end: Callable[[], int]
+    blocks: Iterator[AnyBlock], file: InputFile, ledger: CoverageChecksum, hold: bool, end: Callable[[], int]
 ) -> Iterator[AnyBlock]:
     """The blocks with what they add to the balance of their file; the last one also with what its end adds.
 

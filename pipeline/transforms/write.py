@@ -12,9 +12,9 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.engine import progress
-from pipeline.engine.spill import Spill, Stored, fetch_each, size_of
+from pipeline.engine.spill import Spill, SpilledValue, fetch_each, size_of
 from pipeline.storage.atomic import atomic_file
-from pipeline.storage.files import shown
+from pipeline.storage.files import printable_path
 from pipeline.transforms.format import Piece
 
 Check = Callable[[Sequence[tuple[Any, int]], Iterable[Any]], None]
@@ -25,7 +25,7 @@ class _PublishAll(beam.DoFn):  # type: ignore[misc]
     def __init__(self, path: str, token: str, check: Check | None) -> None:
         self._path, self._token, self._check = path, token, check
 
-    def process(self, _: bytes, pieces: Iterable[tuple[Any, Stored]], *after: Any) -> Iterator[str]:
+    def process(self, _: bytes, pieces: Iterable[tuple[Any, SpilledValue]], *after: Any) -> Iterator[str]:
         ordered = sorted(pieces, key=lambda piece: piece[0])
         if self._check:
             self._check([(place, size_of(stored)) for place, stored in ordered], chain(*after))
@@ -33,7 +33,7 @@ class _PublishAll(beam.DoFn):  # type: ignore[misc]
             for piece in fetch_each(stored for _, stored in ordered):
                 stream.write(piece)
                 progress.add(progress.WRITING, len(piece))
-        yield shown(self._path)
+        yield printable_path(self._path)
 
 
 class _PublishOne(beam.DoFn):  # type: ignore[misc]
@@ -43,7 +43,7 @@ class _PublishOne(beam.DoFn):  # type: ignore[misc]
     def process(self, piece: Piece, *after: Any) -> Iterator[str]:
         with atomic_file(self._path, self._token, self._durable) as stream:
             stream.write(piece[1])
-        yield shown(self._path)
+        yield printable_path(self._path)
 
 
 @dataclasses.dataclass
@@ -67,7 +67,7 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
     spill: str | None = None
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
-        spill = beam.ParDo(Spill(self.spill or self.path, self.token)).with_output_types(tuple[Any, Stored])
+        spill = beam.ParDo(Spill(self.spill or self.path, self.token)).with_output_types(tuple[Any, SpilledValue])
         side_inputs = [beam.pvalue.AsIter(pieces | "Spill pieces" >> spill)]
         side_inputs += [beam.pvalue.AsIter(self.after)] if self.after else []
         publish = beam.ParDo(_PublishAll(self.path, self.token, self.check), *side_inputs).with_output_types(str)

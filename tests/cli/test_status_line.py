@@ -29,8 +29,8 @@ def followed(seconds: int, live: bool, look: Callable[[float], Status]) -> list[
         return now > 1000 + seconds
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logs, "say", lambda line: told.append((now - 1000, f"says {line}")))
-        patch.setattr(logs, "renew", lambda line: told.append((now - 1000, f"renews {line}")))
+        patch.setattr(logs, "print_line", lambda line: told.append((now - 1000, f"says {line}")))
+        patch.setattr(logs, "update_status", lambda line: told.append((now - 1000, f"renews {line}")))
         follow(look, live, wait, lambda: now)
     return told
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline.engine import logs
-from pipeline.engine.local_run import local_run
 from pipeline.engine.logs import _is_new
+from pipeline.engine.run_state import run_state
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ def test_tracebacks_of_users_errors_are_not_said_twice(capsys: pytest.CaptureFix
 
 def test_nothing_is_said_of_what_workers_meet_when_a_run_is_given_up(capsys: pytest.CaptureFixture[str]) -> None:
     stream, text = logs.Filtered(sys.stderr), "Traceback (most recent call last):\n  ...\nRuntimeError: canceled\n"
-    local_run.cancelled.set()
+    run_state.cancelled.set()
     try:
         for part in (text, "\n", "error: stopped\n"):
             stream.write(part)
         error = (RuntimeError, RuntimeError("canceled"), None)
         told = [_is_new(record(f"Error processing instruction 1. {text}")), _is_new(record("Failed", error))]
     finally:
-        local_run.clear()
+        run_state.clear()
     assert (capsys.readouterr().err, told) == ("error: stopped\n", [False, False])
     assert _is_new(record("Failed", error))
 
@@ -72,26 +72,26 @@ def on_screen(written: str) -> list[str]:
 
 
 def test_a_line_is_renewed_in_its_place(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.say("starts")
-    logs.renew("a long line")
-    logs.renew("short\x1b[2J")
+    logs.print_line("starts")
+    logs.update_status("a long line")
+    logs.update_status("short\x1b[2J")
     assert on_screen(capsys.readouterr().err) == ["starts", "short\\x1b[2J"]
-    logs.wipe()
-    logs.wipe()
+    logs.clear_status()
+    logs.clear_status()
     assert capsys.readouterr().err == f"\r{' ' * 12}\r"
 
 
 def test_what_is_said_takes_the_place_of_the_line(capsys: pytest.CaptureFixture[str]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_is_new)
-    logs.renew("a line that is long")
+    logs.update_status("a line that is long")
     handler.handle(logging.LogRecord("pipeline", logging.WARNING, "x.py", 1, "a warning", (), None))
-    logs.renew("another line")
-    logs.say("the end")
+    logs.update_status("another line")
+    logs.print_line("the end")
     assert on_screen(capsys.readouterr().err) == ["a warning", "the end", ""]
 
 
 def test_a_line_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.renew("x" * 1000)
-    logs.wipe()
+    logs.update_status("x" * 1000)
+    logs.clear_status()
     assert "x" * 79 + "\r" in capsys.readouterr().err

@@ -7,8 +7,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.portability.api import beam_runner_api_pb2
 
 from pipeline.engine import metrics
-from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import METRICS, TOTALS, KeepCounters, count, counter, summarize, summary_of
+from pipeline.engine.run_state import run_state
 from pipeline.model.tally import Summary
 from tests import support
 
@@ -35,14 +35,14 @@ def test_counters_that_are_missing_are_0() -> None:
 @pytest.mark.parametrize("runner", support.RUNNERS)
 def test_amounts_add_up_and_nothing_comes_out(runner: str) -> None:
     came: list[None] = []
-    local_run.clear()
+    run_state.clear()
     pipeline = support.beam_pipeline(runner)
     amounts = [count(read=3, rejected=1), count(read=4), count(duplicate=2)]
     _ = pipeline | beam.Create(amounts) | KeepCounters() | beam.Map(support.Collect(came))
     result = pipeline.run()
     result.wait_until_finish()
     assert came == []
-    assert local_run.counted == {"read": 7, "rejected": 1, "duplicate": 2}
+    assert run_state.counted == {"read": 7, "rejected": 1, "duplicate": 2}
     if runner == "FnApiRunner":  # the other knows but the first bundle
         summary = summarize(result, METRICS)
         assert (summary.read, summary.rejected, summary.duplicate) == (7, 1, 2)

@@ -40,7 +40,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(terminal=True, awaited="50%")
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress.shown(2_000_000):
+    with progress.progress_bar(2_000_000):
         progress.add(progress.READING, 1_000_000)
         assert screen.shown.wait(10)
     assert "1.00M/2.00M" in screen.getvalue()
@@ -49,7 +49,7 @@ def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(terminal=False, awaited="")
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress.shown(2_000_000):
+    with progress.progress_bar(2_000_000):
         progress.add(progress.READING, 1_000_000)
     assert screen.getvalue() == ""
 
@@ -57,7 +57,7 @@ def test_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_phases_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(terminal=True, awaited="merging ids:  25%")
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress.shown(2_000_000):
+    with progress.progress_bar(2_000_000):
         progress.add(progress.READING, 2_000_000)
         progress.add(progress.MERGING, 4, 16)
         assert screen.shown.wait(10)

@@ -13,7 +13,7 @@ from pipeline.batch.job import Job
 from pipeline.batch.run import run_job
 from pipeline.engine import spill as spilling
 from pipeline.engine.runners import beam_options
-from pipeline.engine.spill import Spill, Stored, fetch
+from pipeline.engine.spill import Spill, SpilledValue, read_spilled
 from pipeline.errors import RejectsError
 from pipeline.storage.matching import find_files
 
@@ -30,15 +30,15 @@ def joined(pairs: list[tuple[int, bytes]]) -> list[tuple[int, str]]:
     ("held", "inline", "in_files"), [(1 << 30, 1 << 30, set()), (1 << 30, 0, {1}), (1000, 0, {9, 10, 11, 12, 13, 14})]
 )
 def test_values_come_back_whole(tmp_path: Path, held: int, inline: int, in_files: set[int]) -> None:
-    def fetched(key: int, pieces: list[Stored]) -> tuple[int, bytes]:
-        return key, b"".join(map(fetch, pieces))
+    def fetched(key: int, pieces: list[SpilledValue]) -> tuple[int, bytes]:
+        return key, b"".join(map(read_spilled, pieces))
 
     with (
         mock.patch.object(spilling, "_HELD_BYTES", held),
         mock.patch.object(spilling, "_INLINE_BYTES", inline),
         beam.Pipeline("FnApiRunner") as pipeline,
     ):
-        spill = beam.ParDo(Spill(str(tmp_path / "out"), "token")).with_output_types(tuple[int, Stored])
+        spill = beam.ParDo(Spill(str(tmp_path / "out"), "token")).with_output_types(tuple[int, SpilledValue])
         stored = pipeline | beam.Create(PAIRS, reshuffle=False) | spill
         found = stored | beam.GroupByKey() | beam.MapTuple(fetched)
         together = found | "One" >> beam.Map(lambda pair: (0, pair)) | "All" >> beam.GroupByKey()
@@ -53,12 +53,12 @@ def test_values_come_back_whole(tmp_path: Path, held: int, inline: int, in_files
 def test_a_file_that_was_cut_off_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "part"
     path.write_bytes(b"0123456789")
-    assert fetch((str(path), 2, 8)) == b"23456789"
+    assert read_spilled((str(path), 2, 8)) == b"23456789"
     with pytest.raises(OSError, match="was cut off"):
-        fetch((str(path), 2, 9))
+        read_spilled((str(path), 2, 9))
     path.unlink()
     with pytest.raises(OSError, match="part"):
-        fetch((str(path), 0, 1))
+        read_spilled((str(path), 0, 1))
 
 
 def job(tmp_path: Path) -> Job:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli import main
-from pipeline.engine.local_run import local_run
+from pipeline.engine.run_state import run_state
 from pipeline.stream import graph, watch
 from tests import faults
 
@@ -26,7 +26,7 @@ def _end_when_all_is_read(patch: pytest.MonkeyPatch) -> None:
     sound: Callable[..., Any] = watch.steady_time
 
     def now() -> Any:
-        local_run.stopping.set()
+        run_state.stopping.set()
         return sound()
 
     patch.setattr(watch, "steady_time", now)

@@ -13,10 +13,10 @@ TESTS = [*(f"tests/native/test_{name}.py" for name in ("scanner", "lines", "elem
 
 MISUSE = """
 import numpy, tests.guard_pages
-from pipeline.native.loader import call
+from pipeline.native.loader import invoke
 lines = numpy.full(4096, 10, numpy.uint8)
-assert call("count_lines", lines, 0, 4096) == 0
-call("count_lines", lines, *numpy.array({bounds}))
+assert invoke("count_lines", lines, 0, 4096) == 0
+invoke("count_lines", lines, *numpy.array({bounds}))
 """
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.files import shown
+from pipeline.storage.files import printable_path
 from pipeline.stream.ledger import NAME
 from tests import oracle
 from tests.integration.stream_process import PRISM, children, stream_process, until
@@ -195,4 +195,4 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
         until(lambda: bool(list(folder.glob("output/*.csv"))), process)
         check_end(process, sender, folder)
     kept = "".join(path.read_text() for path in (folder / "rejects_output").iterdir())
-    assert json.loads(kept)["source"] == shown(str(sender.folder / "3\udce9.jsonl"))
+    assert json.loads(kept)["source"] == printable_path(str(sender.folder / "3\udce9.jsonl"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.model.events import Ids
 from pipeline.model.ids import _FRAME, hash_id, marked, pack, unpack
-from pipeline.native.loader import PROBES, SOME, call
+from pipeline.native.loader import PROBES, SOME, invoke
 from tests.model.test_ids import with_one_hash
 
 ITEMS = st.lists(
@@ -32,16 +32,16 @@ class Table:
 
     def add(self, data: bytes, aside: Any = 0) -> bool:
         packed = np.frombuffer(data, np.uint8)
-        return bool(call("add_ids", packed, len(packed), self.state, self.slots, 0, self.bits, self.some, aside))
+        return bool(invoke("add_ids", packed, len(packed), self.state, self.slots, 0, self.bits, self.some, aside))
 
     def move(self, bits: int) -> bool:
         narrow, self.slots, self.bits = self.slots, np.zeros(((1 << bits) + PROBES, 2), np.int64), bits
-        return bool(call("move_ids", narrow, len(narrow), self.slots, 0, bits))
+        return bool(invoke("move_ids", narrow, len(narrow), self.slots, 0, bits))
 
     def gather(self, data: bytes) -> list[bytes]:
         _, _, _, count, size = self.state.tolist()
         ends, out, packed = np.empty(count, np.int64), np.empty(size, np.uint8), np.frombuffer(data, np.uint8)
-        found = call("gather_ids", packed, self.slots, len(self.slots), ends, out)
+        found = invoke("gather_ids", packed, self.slots, len(self.slots), ends, out)
         return Ids(ends, out[:found]).to_list()
 
 
@@ -111,7 +111,7 @@ def test_many_ids_of_one_hash_lose_none() -> None:
 def test_packed_ids(items: list[bytes]) -> None:
     ids = Ids.of(items)
     out = np.empty(len(ids.data) + 6 * len(items), np.uint8)
-    assert out[: call("pack_ids", ids.data, ids.ends, len(items), out)].tobytes() == pack(items)
+    assert out[: invoke("pack_ids", ids.data, ids.ends, len(items), out)].tobytes() == pack(items)
 
 
 @given(ITEMS, st.data())
@@ -120,14 +120,14 @@ def test_ids_are_copied_in_any_order(items: list[bytes], data: st.DataObject) ->
     order = data.draw(st.lists(st.integers(0, len(items) - 1), max_size=9)) if items else []
     wanted = b"".join(items[place] for place in order)
     out = np.empty(len(wanted), np.uint8)
-    assert call("take_ids", ids.data, ids.ends, np.array(order, np.int64), len(order), out) == len(wanted)
+    assert invoke("take_ids", ids.data, ids.ends, np.array(order, np.int64), len(order), out) == len(wanted)
     assert out.tobytes() == wanted
 
 
 def special(items: list[bytes]) -> bool:
     ids, size = Ids.of(items), sum(map(len, items))
     out = np.empty(size + len(items), np.uint8)
-    answer = call("join_lines", ids.data, size, ids.ends, len(items), out)
+    answer = invoke("join_lines", ids.data, size, ids.ends, len(items), out)
     assert out.tobytes() == b"".join(item + b"\n" for item in items)
     return bool(answer)
 

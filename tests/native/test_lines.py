@@ -4,11 +4,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.native.loader import call
+from pipeline.native.loader import invoke
 
 
 def counted(data: bytes) -> int:
-    return call("count_lines", np.frombuffer(data, np.uint8), 1, len(data))
+    return invoke("count_lines", np.frombuffer(data, np.uint8), 1, len(data))
 
 
 def test_a_blank_line_wherever_a_word_cuts_it() -> None:
@@ -33,5 +33,5 @@ def test_parts_add_up(lines: list[bytes], draw: st.DataObject) -> None:
     data = b"\n".join(lines) + b"\n"
     cut = draw.draw(st.integers(1, len(data)))
     array = np.frombuffer(data, np.uint8)
-    parts = call("count_lines", array, 1, cut) + call("count_lines", array, cut, len(data))
+    parts = invoke("count_lines", array, 1, cut) + invoke("count_lines", array, cut, len(data))
     assert parts == counted(data)

@@ -173,7 +173,7 @@ import sys
 from pipeline.native import loader as native
 import numpy as np
 found = np.empty(2, np.int64)
-assert native.call("last_comma", np.frombuffer(b"1,2]", np.uint8), 4, found) == 1, "wrong"
+assert native.invoke("last_comma", np.frombuffer(b"1,2]", np.uint8), 4, found) == 1, "wrong"
 assert found.tolist() == [1, 3]
 assert "numba" not in sys.modules, "numba was imported"
 """
@@ -187,19 +187,19 @@ def test_a_process_that_finds_compiled_code_never_imports_numba() -> None:
 def test_arguments_are_numbers_or_arrays() -> None:
     found = np.empty(2, np.int64)
     data = np.frombuffer(b'{"a": [1, 2]}, 5, "]"', np.uint8)
-    assert native.call("last_comma", data, len(data), found) == 16
+    assert native.invoke("last_comma", data, len(data), found) == 16
     assert found.tolist() == [2, -1]
 
 
 def test_what_is_loaded_is_called_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "_loaded", set())
     monkeypatch.setattr(native, "_met", Counter())
-    native.works.cache_clear()
-    assert not native.pays("pack_ids", 2000, 2000)
-    assert native.pays("pack_ids", 2001, 2000)
-    assert [native.pays("pack_ids", size, 2000) for size in (100, 101, 2000)] == [False, True, True]
-    assert [native.pays("join_lines", 2000, 2000) for _ in range(22)] == [False] * 20 + [True] * 2
-    assert not native.pays("join_lines", 100, 2000)
+    native.is_available.cache_clear()
+    assert not native.worth_compiling("pack_ids", 2000, 2000)
+    assert native.worth_compiling("pack_ids", 2001, 2000)
+    assert [native.worth_compiling("pack_ids", size, 2000) for size in (100, 101, 2000)] == [False, True, True]
+    assert [native.worth_compiling("join_lines", 2000, 2000) for _ in range(22)] == [False] * 20 + [True] * 2
+    assert not native.worth_compiling("join_lines", 100, 2000)
 
 
 BROKEN = "raise ImportError('Numba needs NumPy 2.2 or less')\n"
@@ -209,10 +209,10 @@ BROKEN = "raise ImportError('Numba needs NumPy 2.2 or less')\n"
 def broken_compiler(monkeypatch: pytest.MonkeyPatch, builder: mock.Mock) -> Iterator[None]:
     """A compiler that fails, as numba's do with a Python or a numpy that it does not know; nothing was compiled yet."""
     builder.side_effect = AttributeError("module 'numpy' has no attribute 'long'")
-    for cached in (native._engine, native._function, native.works, native._warn):
+    for cached in (native._engine, native._function, native.is_available, native._warn):
         cached.cache_clear()
     yield
-    for cached in (native._engine, native._function, native.works, native._warn):
+    for cached in (native._engine, native._function, native.is_available, native._warn):
         cached.cache_clear()
 
 

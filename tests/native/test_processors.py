@@ -16,7 +16,7 @@ from pipeline.native import loader as native
 from tests.documents import ARRAYS, DAMAGED_ARRAYS, DAMAGED_LINES, LINES
 from tests.support import decode_block, decode_source, decoder, expected
 
-CACHED = (native._engine, native._function, native.works)
+CACHED = (native._engine, native._function, native.is_available)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -24,8 +24,8 @@ def _least_processor() -> Iterator[None]:
     with mock.patch.object(native, "_processor", return_value=("generic", "")) as processor:
         for function in CACHED:
             function.cache_clear()
-        assert native.works("scan")
-        assert native.works("mark_ids")
+        assert native.is_available("scan")
+        assert native.is_available("mark_ids")
         assert processor.called
         yield
     for function in CACHED:

@@ -38,10 +38,10 @@ def test_write_csv_refuses_too() -> None:
         write_csv(hourly_table([]), "r.parquet")
 
 
-@pytest.mark.parametrize("room", ["storage", "engine"])
-def test_no_message_of_a_lower_room_has_the_dashes_of_an_option(room: str) -> None:
+@pytest.mark.parametrize("package", ["storage", "engine"])
+def test_no_message_of_a_lower_package_has_the_dashes_of_an_option(package: str) -> None:
     """Only the command line knows how an option is spelt. Docstrings may name one."""
-    for path in sorted((ROOT / "pipeline" / room).glob("*.py")):
+    for path in sorted((ROOT / "pipeline" / package).glob("*.py")):
         tree = ast.parse(path.read_text())
         strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is str]
         docstrings = {node.value.value for node in ast.walk(tree) if _is_docstring(node)}  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.engine.metrics import COUNTS
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
-from pipeline.model.balance import expected
+from pipeline.model.coverage import expected_checksum
 from pipeline.storage.files import InputFile
 from pipeline.stream import decode
 from pipeline.stream.decode import DecodeStream
@@ -56,7 +56,7 @@ def test_a_block_that_the_ledger_has_is_given_to_nobody(
     monkeypatch.setattr(decode, "_HELD_BYTES", held)
     job = StreamJob(str(tmp_path), rejects_output=str(tmp_path / "bad"), ledger=True)
     half = dataclasses.replace(MIXED, balance=5)
-    rest = dataclasses.replace(MIXED, offset=50, balance=expected([FILE.path]) - 5)
+    rest = dataclasses.replace(MIXED, offset=50, balance=expected_checksum([FILE.path]) - 5)
     with kept(job.output, job.settings) as ledger:
         ledger.hand_out(FILE, b"key", 0)
         assert decoded([half], job) == (["a"], ["mixed.jsonl"], {"read": 2, "rejected": 1, "late": 0})

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from pipeline import hourly_table, scale_impressions
 from pipeline.formats.decoding import Block, BrokenBlock
 from pipeline.formats.messages import Message, group_messages
-from pipeline.model.balance import expected
+from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Batch
 from pipeline.model.settings import ReportSettings
 from pipeline.model.table import csv_text
@@ -287,7 +287,7 @@ def test_a_stream_that_goes_on_leaves_final_hours_as_they_are(deduplicate: bool,
     reports = []
     for number, (now, times, finals) in enumerate(runs):
         name = f"{number}.jsonl"
-        whole = dataclasses.replace(block(*times), source=name, balance=expected([name]))
+        whole = dataclasses.replace(block(*times), source=name, balance=expected_checksum([name]))
         with (
             kept(f"{tmp_path}/output", {}) as ledger,
             mock.patch.object(totals, "steady_time", lambda now=now: now),

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.engine.metrics import COUNTS
 from pipeline.formats.decoding import Block
-from pipeline.model.balance import expected
+from pipeline.model.coverage import expected_checksum
 from pipeline.model.duplicates import event_keys
 from pipeline.model.ids import merge_pieces
 from pipeline.model.settings import ReportSettings
@@ -23,7 +23,7 @@ from tests.support import event, json_lines
 
 HOUR = 1617390000
 EVENTS = [event("a", timestamp=HOUR), event("a", "video_25", HOUR), event("b", timestamp=HOUR + 3600)]
-BLOCK = Block(json_lines(EVENTS) + b"bad\n", source="a", balance=expected(["a"]))
+BLOCK = Block(json_lines(EVENTS) + b"bad\n", source="a", balance=expected_checksum(["a"]))
 
 
 def earlier(job: StreamJob) -> dict[str, list[Any]]:

@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.batch import run as report
 from pipeline.batch.job import Job
-from pipeline.engine.local_run import local_run
+from pipeline.engine.run_state import run_state
 from pipeline.errors import MismatchError, PipelineError, UsageError
 from pipeline.model.tally import Summary
 from pipeline.stream import run as stream_run
@@ -24,16 +24,16 @@ def summary(counted: int) -> Summary:
 def test_reports_that_lack_events_are_an_error(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place = folder.rstrip("/")
     written = {f"{place}/a.csv": 2, f"{place}/b.csv": 3, "ids/a.txt": 9}
-    monkeypatch.setattr(local_run, "written", written)
+    monkeypatch.setattr(run_state, "written", written)
     stream_run._check_here(StreamJob(folder), summary(5), None)
     with pytest.raises(MismatchError, match=r"counted 6 events but the files in .* are of 5: please report this"):
         stream_run._check_here(StreamJob(folder), summary(6), None)
 
 
 def test_ids_that_lack_events_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_run, "written", {"out/a.csv": 5, "ids/a-0-of-2.txt": 2, "ids/a-1-of-2.txt": 3})
+    monkeypatch.setattr(run_state, "written", {"out/a.csv": 5, "ids/a-0-of-2.txt": 2, "ids/a-1-of-2.txt": 3})
     stream_run._check_here(StreamJob("out", ids_output="ids/"), summary(5), None)
-    local_run.written["ids/a-1-of-2.txt"] = 4
+    run_state.written["ids/a-1-of-2.txt"] = 4
     with pytest.raises(MismatchError, match="counted 5 events but the files in ids/ are of 6"):
         stream_run._check_here(StreamJob("out", ids_output="ids/"), summary(5), None)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.engine.local_run import local_run
+from pipeline.engine.run_state import run_state
 from pipeline.stream.job import StreamJob
 from pipeline.stream.status import Status, look
 from tests import streams
@@ -23,8 +23,8 @@ def test_a_look_at_a_run(tmp_path: Path) -> None:
 
 
 def test_of_folders_only_their_own_files() -> None:
-    local_run.clear()
-    local_run.written.update({"out/a.csv": 2, "out/a.txt": 9, "out2/b.csv": 9})
-    assert local_run.written_in("out/", ".csv") == {"out/a.csv": 2}
+    run_state.clear()
+    run_state.written.update({"out/a.csv": 2, "out/a.txt": 9, "out2/b.csv": 9})
+    assert run_state.written_in("out/", ".csv") == {"out/a.csv": 2}
     assert look(StreamJob("out"), 0) == Status(0, 1, 0, 0, None)
-    local_run.clear()
+    run_state.clear()

@@ -14,8 +14,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_stream
 from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 
-from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import COUNTS
+from pipeline.engine.run_state import run_state
 from pipeline.model.events import Batch
 from pipeline.model.hours import closing
 from pipeline.schema import Event
@@ -126,7 +126,7 @@ def test_the_end_of_a_stream_closes_no_hour_that_is_open(stopped: bool, monkeypa
     stopping = threading.Event()
     if stopped:
         stopping.set()
-    monkeypatch.setattr(local_run, "stopping", stopping)
+    monkeypatch.setattr(run_state, "stopping", stopping)
     stream = test_stream.TestStream().add_elements([found(HOUR, 1, HOUR), found(AGES, 2, HOUR)])
     assert closed_of(stream, 3600) == ([] if stopped else [(HOUR, 1)])
 

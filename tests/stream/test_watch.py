@@ -10,7 +10,7 @@ import pytest
 from apache_beam.io.watermark_estimators import ManualWatermarkEstimator
 from apache_beam.runners.sdf_utils import RestrictionTrackerView, ThreadsafeRestrictionTracker
 
-from pipeline.engine.local_run import local_run
+from pipeline.engine.run_state import run_state
 from pipeline.storage.files import InputFile
 from pipeline.stream import watch as watching
 from pipeline.stream.ledger import Contribution, kept
@@ -48,9 +48,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(autouse=True)
 def _not_stopping() -> Iterator[None]:
-    local_run.stopping.clear()
+    run_state.stopping.clear()
     yield
-    local_run.stopping.clear()
+    run_state.stopping.clear()
 
 
 class Watching:
@@ -228,7 +228,7 @@ def test_what_the_ledger_knows_is_not_read(
 def test_a_stop_lists_the_folder_once_more(tmp_path: Path, clock: Clock) -> None:
     put(tmp_path / "a")
     watch = Watching(tmp_path)
-    local_run.stopping.set()
+    run_state.stopping.set()
     assert watch.settled(clock) == ["a"]
     assert watch.seen is None
 
@@ -281,7 +281,7 @@ def test_an_empty_file_is_yet_to_be_written(tmp_path: Path, clock: Clock, caplog
     put(tmp_path / "a", b"filled")
     assert watch.settled(clock) == ["a"]
     put(tmp_path / "b", b"")
-    local_run.stopping.set()
+    run_state.stopping.set()
     watch.poll()
     assert (watch.seen, caplog.records) == (None, [])
 
@@ -302,7 +302,7 @@ def test_a_stop_waits_for_what_has_just_been_written(
 ) -> None:
     for name in "ab":
         put(tmp_path / name)
-    local_run.stopping.set()
+    run_state.stopping.set()
     watch = Watching(tmp_path)
     assert watch.poll() == []
     clock.now += SETTLE_SECONDS / 2
@@ -322,7 +322,7 @@ def test_a_stop_ends_at_the_first_poll_at_which_nothing_grows(tmp_path: Path, cl
     watch = Watching(tmp_path)
     watch.poll()
     clock.now += SETTLE_SECONDS / 2
-    local_run.stopping.set()
+    run_state.stopping.set()
     assert watch.poll() == []
     clock.now += SETTLE_SECONDS / 2
     assert watch.poll() == ["a"]

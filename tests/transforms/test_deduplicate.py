@@ -26,8 +26,8 @@ from pipeline import (
     hourly_table,
     run_job,
 )
-from pipeline.engine.local_run import local_run
 from pipeline.engine.metrics import COUNTS, METRICS, KeepCounters, count, summarize
+from pipeline.engine.run_state import run_state
 from pipeline.engine.runners import beam_options
 from pipeline.errors import MismatchError, RejectsError
 from pipeline.formats.decoding import AnyBlock, Block
@@ -191,9 +191,9 @@ def test_a_stream_forgets_an_hour_when_its_lateness_is_over(tmp_path: Path) -> N
     block = [TimestampedValue(message_block([event()], end), end)]
     steps = [block, end + 599, block, end + 660, block]
     for options, new in (({"allowed_lateness_seconds": 600}, 2), ({}, 1)):
-        local_run.clear()
+        run_state.clear()
         run_blocks(tmp_path / str(new), steps, **options)
-        assert (local_run.counted["counted"], local_run.counted["duplicate"]) == (new, 3 - new)
+        assert (run_state.counted["counted"], run_state.counted["duplicate"]) == (new, 3 - new)
 
 
 @settings(max_examples=5)

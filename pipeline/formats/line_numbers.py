@@ -9,7 +9,7 @@ from pipeline.formats.strict_json import WHITE_SPACE
 _PIECE_BYTES = 1024 * 1024  # of a line at a time: one may be the whole stream
 
 
-def places(stream: BinaryIO, offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
+def line_numbers(stream: BinaryIO, offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Yields for each offset in JSON Lines its line, from 1 on, and how many records are before it.
 
     stream: decompressed, read up to the last offset. offsets: bytes, ascending.

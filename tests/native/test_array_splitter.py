@@ -30,7 +30,7 @@ _ELEMENTS = st.lists(st.sampled_from(('{"a":"},"}', "[[],{}]", '"\\\\"', " " * 7
 
 def found(data: bytes) -> tuple[int, int, int]:
     places = np.empty(2, np.int64)
-    comma = native.call("last_comma", np.frombuffer(data, np.uint8), len(data), places)
+    comma = native.invoke("last_comma", np.frombuffer(data, np.uint8), len(data), places)
     return comma, *places.tolist()
 
 

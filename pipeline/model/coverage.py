@@ -20,12 +20,12 @@ def _mark(source: str, place: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=_MARK_BYTES).digest(), "little")
 
 
-def expected(sources: Iterable[str]) -> int:
+def expected_checksum(sources: Iterable[str]) -> int:
     """What the blocks of these sources add up to."""
     return sum(_mark(source, _WHOLE) - _mark(source, 0) for source in sources)
 
 
-class Ledger:
+class CoverageChecksum:
     """What the blocks add that one reader makes of a source."""
 
     def __init__(self, source: str) -> None:

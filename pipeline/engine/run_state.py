@@ -10,7 +10,7 @@ from collections import Counter
 from pipeline.model.latency import LatencyTracker
 
 
-class LocalRun:
+class RunState:
     """Facts of one run. `stopping`: set to end its watches, which list their folders once more.
 
     `cancelled`: set when it is given up, so that what its workers meet from then on is not said.
@@ -41,5 +41,5 @@ class LocalRun:
         return {path: size for path, size in written.items() if path.startswith(start) and path.endswith(suffix)}
 
 
-local_run = LocalRun()
+run_state = RunState()
 """The one that workers of this process write to."""

@@ -1,10 +1,10 @@
 """What an earlier run of this process has left does not reach the next one."""
 
-from pipeline.engine.local_run import LocalRun
+from pipeline.engine.run_state import RunState
 
 
 def test_a_new_run_starts_from_nothing() -> None:
-    run, fresh = LocalRun(), LocalRun()
+    run, fresh = RunState(), RunState()
     objects = ("stopping", "cancelled", "latency")
     before = {name: value for name, value in vars(fresh).items() if name not in objects}
     run.stopping.set()
