@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import logging
 import signal
 from collections.abc import Iterator
 
@@ -18,8 +19,10 @@ settings.load_profile("repeatable")
 @pytest.fixture(autouse=True)
 def no_earlier_run() -> Iterator[None]:
     """What a run of one test leaves in the process is not met by the next."""
+    level = logging.getLogger().level
     yield
     run_state.clear()
+    logging.getLogger().setLevel(level)
 
 
 @pytest.fixture
