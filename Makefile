@@ -20,7 +20,8 @@ test: .venv/test-ready  ## all tests that need nothing but pip
 	$(BIN)/python -m pytest -n auto --ignore=tests/integration $(TESTS)
 
 # What differs between versions of Python is tried: imports, types, decoding, dates, the command line, a compiled scanner.
-PYTHONS_TESTS ?= tests/model tests/batch tests/formats tests/native/test_loader.py tests/cli/test_main.py tests/cli/test_options.py
+PYTHONS_TESTS ?= tests/model tests/batch tests/cli/test_main.py tests/native/test_loader.py \
+  tests/formats/test_decoding.py tests/formats/test_parquet.py tests/formats/test_readers.py
 
 pythons:  ## a choice of the tests on each other Python of 3.10 to 3.13 that the machine has
 	.ci/pythons | while read -r python; do \
