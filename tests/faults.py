@@ -31,6 +31,7 @@ def split_everywhere(patch: pytest.MonkeyPatch) -> None:
     """Files are cut in cells of 300 bytes, each read by itself; before a graph is built."""
     patch.setattr(read, "_PARTS_A_SPLIT", 1)
     patch.setattr(graph, "ReadBlocks", functools.partial(read.ReadBlocks, cell_bytes=300))
+    patch.setattr(read, "group_files", functools.partial(read.group_files, cell_bytes=300))
 
 
 def without_first(items: Iterable[Any]) -> Iterator[Any]:

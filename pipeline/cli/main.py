@@ -34,6 +34,7 @@ from pipeline.cli.options import (
 from pipeline.cli.rejects import describe_rejects
 from pipeline.cli.stdio import STANDARD
 from pipeline.engine import dataflow, progress
+from pipeline.engine.prism import running_prism
 from pipeline.engine.runners import has_servers
 from pipeline.errors import (
     OptionError,
@@ -109,7 +110,8 @@ def _run(options: ReportOptions, folder: str) -> None:
 
 def _run_job(job: Job, options: ReportOptions) -> Summary:
     try:
-        return run_job(job, options.for_engine())
+        with running_prism(options):
+            return run_job(job, options.for_engine())
     except RejectsError as error:
         if error.tally:
             raise RejectsError(describe_rejects(error.tally, job.files)) from None

@@ -18,7 +18,7 @@ from google.protobuf import json_format
 from pipeline.cli import main as program
 from pipeline.cli.options import ReportOptions, parse_options
 from pipeline.errors import UsageError
-from pipeline.model import hours
+from pipeline.model import zones
 from pipeline.model.hours import HourClock
 from pipeline.model.table import parse_factor
 from pipeline.model.zones import parse_utc_offset
@@ -85,7 +85,7 @@ def test_it_is_googles_metadata() -> None:
 def test_the_parameters_are_all_of_this_projects_options_and_one_of_beams() -> None:
     parser = argparse.ArgumentParser()
     ReportOptions._add_argparse_args(parser)
-    own = {action.dest for action in parser._actions} - {"help", "resume"}  # the latter: not on Dataflow
+    own = {action.dest for action in parser._actions} - {"help", "overwrite"}  # the latter: not on Dataflow
     assert set(PARAMETERS) - {"sdk_container_image"} == own
     assert hasattr(ReportOptions([]).view_as(WorkerOptions), "sdk_container_image")
 
@@ -108,7 +108,7 @@ def test_every_utc_offset() -> None:
 
 
 def test_every_time_zone() -> None:
-    for name in sorted(hours.zone_names()):
+    for name in sorted(zones.zone_names()):
         assert matches("time_zone", name), name
     for value in ("", "Europe/", "/Paris", "../x", "+01:00"):
         assert not matches("time_zone", value)

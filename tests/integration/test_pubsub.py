@@ -192,7 +192,7 @@ def test_what_a_crash_loses(topic: Topic, tmp_path: Path) -> None:
         run.wait(lambda: run.report == oracle.report(rows([event("before")])), lambda: run.report)
         run.process.kill()
     topic.publish(json.dumps(event("after", "video_25")).encode())
-    with stream(topic, tmp_path) as run:
+    with stream(topic, tmp_path, "--overwrite") as run:
         wanted = oracle.report(rows([event("after", "video_25")]))
         run.wait(lambda: run.report == wanted, lambda: run.report)
         run.stop()
