@@ -209,8 +209,13 @@ def _wait(result: Any, stoppable: bool, elsewhere: bool = False) -> bool:
 
 @contextlib.contextmanager
 def _on_signals(action: Callable[[], None], on_interrupt: Any = None) -> Iterator[None]:
-    """Calls action on SIGTERM and on Ctrl-C, but for another handler of Ctrl-C, while the block runs."""
+    """Calls action on SIGTERM, SIGHUP (unless ignored, as under nohup) and Ctrl-C while the block runs.
+
+    on_interrupt: another handler of Ctrl-C.
+    """
     handlers = {signal.SIGTERM: lambda *_: action(), signal.SIGINT: on_interrupt or (lambda *_: action())}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handlers[signal.SIGHUP] = handlers[signal.SIGTERM]
     before = {kind: signal.signal(kind, handler) for kind, handler in handlers.items()}
     try:
         yield

@@ -25,7 +25,11 @@ def test_told_twice(tmp_path: Path) -> None:
     assert "Traceback" not in stderr
 
 
-def test_a_stop_is_quick_and_ends_prism(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("foreground")
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_is_quick_and_ends_prism(
+    kind: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sender, watcher = Sender(tmp_path / "in"), Watcher(tmp_path / "output")
     with stream(sender, tmp_path) as process:
         for _ in range(20):
@@ -33,7 +37,7 @@ def test_a_stop_is_quick_and_ends_prism(tmp_path: Path, capsys: pytest.CaptureFi
         until(lambda: watcher.look() == len(sender.on_time), process)
         started = children(process)
         start = time.monotonic()
-        os.kill(process.pid, signal.SIGTERM)
+        os.kill(process.pid, kind)
         stderr = process.communicate(timeout=60)[1]
         with capsys.disabled():
             print(f"\nstopped in {time.monotonic() - start:.1f} s")
