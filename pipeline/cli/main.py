@@ -177,7 +177,10 @@ def run_program() -> int:
     sys.stderr = errors  # type: ignore[assignment]
     signals.handle_signals()
     try:
-        return main()
+        status = main()
     finally:
         stdio.flush()
         errors.mute()
+    if signals.is_received():
+        signals.exit_soon(status)
+    return status

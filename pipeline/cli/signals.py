@@ -1,9 +1,13 @@
 """Signals that end a run as Ctrl-C does, with its temporary files removed: SIGINT, SIGTERM and SIGHUP."""
 
+import os
 import signal
+import threading
 from typing import NoReturn
 
 _MESSAGES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+
+_EXIT_SECONDS = 5
 
 _received: list[signal.Signals] = []
 
@@ -28,6 +32,22 @@ def raise_received() -> None:
     """Raises SignalledError if a signal was received, also where what it raised was caught or wrapped meanwhile."""
     if _received:
         raise SignalledError(_MESSAGES[_received[-1]])
+
+
+def is_received() -> bool:
+    """Returns whether a signal was received."""
+    return bool(_received)
+
+
+def exit_soon(status: int) -> None:
+    """Ends the process in _EXIT_SECONDS, if the interpreter has not ended by then.
+
+    It waits for all threads, and one may wait forever for a lock that the main thread held when the signal came, as in
+    1 of some 100 runs.
+    """
+    timer = threading.Timer(_EXIT_SECONDS, os._exit, (status,))
+    timer.daemon = True
+    timer.start()
 
 
 def status_and_message(error: KeyboardInterrupt) -> tuple[int, str]:

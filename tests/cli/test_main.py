@@ -242,3 +242,23 @@ def _in_use(pid: int) -> str:
     with contextlib.suppress(OSError):
         files = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     return Path(f"/proc/{pid}/maps").read_text() + "\n".join(files)
+
+
+def test_a_thread_that_never_ends_does_not_hold_a_program_that_a_signal_ended(tmp_path: Path) -> None:
+    code = (
+        "import sys, threading\n"
+        "from pipeline.cli.main import run_program\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "sys.argv = ['', '-']\n"
+        "sys.exit(run_program())\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    await_true(lambda: re.search("input-0", _in_use(process.pid)) is not None)
+    process.send_signal(signal.SIGTERM)
+    assert (process.communicate(timeout=30)[1], process.returncode) == (b"error: terminated\n", 143)
