@@ -71,6 +71,14 @@ def test_gzip_members_with_any_header_cut_anywhere(members: list[bytes], data: s
     assert unpack(GZIP, Pieces(packed, cuts)) == DATA * len(members)
 
 
+@pytest.mark.parametrize("size", [255, 256, 257, 300, 60_000])
+@pytest.mark.parametrize("check", [False, True])
+def test_a_long_extra_field(size: int, check: bool) -> None:
+    """Its length has two bytes."""
+    packed = member(DATA, b"x" * size, None, None, check)
+    assert unpack(GZIP, Pieces(packed, [11, 12, 13, size])) == DATA
+
+
 def test_a_header_byte_by_byte() -> None:
     packed = member(DATA, b"abc", b"name", b"comment", True)
     assert unpack(GZIP, Pieces(packed, list(range(60)))) == DATA
