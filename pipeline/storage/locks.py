@@ -84,17 +84,19 @@ def held(folders: Iterable[str], token: str) -> Iterator[None]:
 
     First removes those that killed runs left there.
     """
-    locks = []
-    for folder in sorted({os.path.realpath(folder) for folder in folders}):
-        with contextlib.suppress(OSError):  # where no lock can be made no output can be: its writing tells
-            remove_dead(folder)
-            locks.append(create_locked(lambda folder=folder: _lock_path(folder, token)))  # type: ignore[misc]
+    folders = sorted({os.path.realpath(folder) for folder in folders})
+    descriptors = []
     try:
+        for folder in folders:
+            with contextlib.suppress(OSError):  # where no lock can be made no output can be: its writing tells
+                remove_dead(folder)
+                descriptors.append(create_locked(lambda folder=folder: _lock_path(folder, token))[0])  # type: ignore[misc]
         yield
     finally:
-        for descriptor, path in locks:
+        for folder in folders:  # also where a signal came before the new lock was in the list
             with contextlib.suppress(OSError):
-                os.remove(path)
+                os.remove(_lock_path(folder, token))
+        for descriptor in descriptors:
             os.close(descriptor)
 
 

@@ -1,10 +1,13 @@
 """Temporary files of the dead are removed, those of the living are not."""
 
+import itertools
 import os
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +98,38 @@ def test_a_run_removes_its_own_files_alone(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_or_shut_is_no_error_of_the_lock(tmp_path: Path) -> None:
     with held([str(tmp_path / "missing")], new_token()):
         pass
+
+
+@contextmanager
+def interrupted_at(number: int) -> Iterator[None]:
+    """Raises KeyboardInterrupt before the given line, counted from 0, of those that locks.py executes."""
+    lines = itertools.count()
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        if frame.f_code.co_filename != locks.__file__:
+            return None
+        if event == "line" and next(lines) == number:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    earlier = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(earlier)
+
+
+def test_a_signal_while_the_lock_is_made_leaves_none(tmp_path: Path) -> None:
+    entered = False
+    for number in itertools.count():
+        with suppress(KeyboardInterrupt), interrupted_at(number), held([str(tmp_path)], new_token()):
+            entered = True
+        if entered:
+            break
+        assert os.listdir(tmp_path) == []
+    assert number > 20
 
 
 @contextmanager
