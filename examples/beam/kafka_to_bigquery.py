@@ -1,8 +1,8 @@
-"""Kafka to BigQuery: a stream of JSON messages to hourly rows, each with the totals of its hour so far.
+"""Kafka to BigQuery: counts JSON messages by hour, and appends a row with the totals so far for each pane of an hour.
 
 python examples/beam/kafka_to_bigquery.py localhost:9092 events my-project:ads.hourly --streaming --runner=...
 
-Kafka's transform is written in Java, so the machine that starts the job needs Java.
+ReadFromKafka is a cross-language transform: the machine that submits the job needs Java.
 """
 
 import sys
@@ -21,16 +21,16 @@ COLUMNS = ["hour:TIMESTAMP", *[f"{event}:INT64" for event in pipeline.EVENT_TYPE
 
 
 def hourly_rows(messages: beam.PCollection[Any], windows: beam.WindowInto) -> Any:
-    """Counts messages by the time of their events, and returns hourly rows and invalid messages.
+    """Counts messages by event time; returns hourly rows and invalid messages.
 
-    Messages are put into windows of some seconds first, so that many are decoded together.
+    Windows of five seconds let many messages be decoded together.
     """
     batches = messages | "Seconds" >> beam.WindowInto(FixedWindows(5)) | pipeline.BatchEvents()
     return batches | pipeline.HourlyRows(windows=windows), batches.errors
 
 
 def run(servers: str, topic: str, table: str, options: Sequence[str] = ()) -> None:
-    """Appends a row to the table with each change of an hour: the last one of an hour has the highest counts."""
+    """Appends a row for each pane of an hour; the latest row of an hour has the highest counts."""
     with beam.Pipeline(options=PipelineOptions(options)) as p:
         read = ReadFromKafka({"bootstrap.servers": servers}, [topic])
         rows, invalid = hourly_rows(p | read | beam.Values(), pipeline.hour_windows(early_firing_seconds=60))
@@ -39,7 +39,7 @@ def run(servers: str, topic: str, table: str, options: Sequence[str] = ()) -> No
 
 
 def write_to(table: str) -> WriteToBigQuery:
-    """Appends rows to a table of BigQuery, and creates it where there is none."""
+    """Appends rows to a BigQuery table, which it creates if needed."""
     return WriteToBigQuery(table, schema=",".join(COLUMNS), method=WriteToBigQuery.Method.STREAMING_INSERTS)
 
 

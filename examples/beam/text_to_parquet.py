@@ -1,4 +1,4 @@
-"""JSON Lines to Parquet: hourly rows in a file, invalid lines in another.
+"""JSON Lines to Parquet: writes hourly rows as Parquet, and invalid lines to a second file.
 
 python examples/beam/text_to_parquet.py 'events/*.jsonl' out/report out/invalid --runner=FnApiRunner
 """
@@ -23,7 +23,7 @@ SCHEMA = pa.schema(
 
 
 def run(source: str, report: str, invalid: str, options: Sequence[str] = ()) -> None:
-    """Reads JSON Lines, and writes hourly rows as Parquet and invalid lines as JSON Lines with their reason."""
+    """Writes hourly rows as Parquet, and invalid lines as JSON Lines with the reason."""
     with beam.Pipeline(options=PipelineOptions(options)) as p:
         batches = p | "Read" >> beam.io.ReadFromText(source) | pipeline.BatchEvents()
         rows = batches | pipeline.HourlyRows(time_zone="Europe/Paris")
