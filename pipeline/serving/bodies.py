@@ -34,23 +34,21 @@ def spooled_body(environ: Mapping[str, Any], folder: Path, limit: int) -> Iterat
       ProblemError: 400 the body breaks off, is not in its encoding, or holds nothing compressed; 413 it exceeds the
         limit; 507 the disk is full; 503 memory or open files are short.
     """
-    path = _new_file(folder)
+    descriptor, name = _new_file(folder)
     try:
         source = _Body(environ["wsgi.input"], admission.content_length(environ), limit)
-        _copy_decompressed(source, admission.codec(environ), path, limit)
-        yield path, source.received
+        _copy_decompressed(source, admission.codec(environ), descriptor, limit)
+        yield Path(name), source.received
     finally:
-        path.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
 
 
-def _new_file(folder: Path) -> Path:
+def _new_file(folder: Path) -> tuple[int, str]:
     try:
         folder.mkdir(0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix="body-", dir=folder)
+        return tempfile.mkstemp(prefix="body-", dir=folder)
     except OSError as error:
         raise no_room(error) from None
-    os.close(descriptor)
-    return Path(name)
 
 
 class _Body:
@@ -85,12 +83,13 @@ class _Body:
         """Leaves the stream open: it is the server's."""
 
 
-def _copy_decompressed(source: _Body, sent: Codec | None, path: Path, limit: int) -> None:
-    if sent and not (first := source.read(1)):
-        raise ProblemError(400, f"the body is empty, not even the header of {sent.name}")
-    stream = cast(BinaryIO, _Peekable(cast(BinaryIO, source), first if sent else b""))
+def _copy_decompressed(source: _Body, sent: Codec | None, descriptor: int, limit: int) -> None:
+    """Copies to a new file. Opened by name it would be truncated, and ext4 then writes to the disk at each close."""
     try:
-        with open(path, "wb") as target:
+        with open(descriptor, "wb") as target:
+            if sent and not (first := source.read(1)):
+                raise ProblemError(400, f"the body is empty, not even the header of {sent.name}")
+            stream = cast(BinaryIO, _Peekable(cast(BinaryIO, source), first if sent else b""))
             plain, codec = _decompressed(stream, sent)
             copied = _copy(plain, target, limit)
     except (EOFError, DamagedError) as error:
