@@ -104,14 +104,20 @@ build/tools/ready: $(wildcard $(TOOLS)/go.* $(TOOLS)/*/*.go)
 	touch $@
 
 UV_COMPILE := UV_PYTHON_DOWNLOADS=never UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal --upgrade \
-  --no-annotate --no-emit-index-url --python-version 3.10 pyproject.toml --extra server
+  --no-annotate --no-emit-index-url --generate-hashes
+UV_PROJECT := $(UV_COMPILE) --python-version 3.10 pyproject.toml --extra server
+UV_TOOLS := $(UV_COMPILE) --python-version 3.11  # of which not all run on 3.10
 
-requirements: .venv/ready  ## pins anew from the ranges in pyproject.toml
+requirements: .venv/ready  ## pins anew, with hashes, from the ranges in pyproject.toml
 	$(BIN)/python -m pip install --quiet uv==0.9.30
-	$(UV_COMPILE) --output-file requirements.txt
-	$(UV_COMPILE) --extra test --constraint requirements.txt --output-file requirements-test.txt
-	$(UV_COMPILE) --extra test --extra gcp --extra aws tests/integration/requirements.in --constraint requirements-test.txt \
+	$(UV_PROJECT) --output-file requirements.txt
+	$(UV_PROJECT) --extra test --constraint requirements.txt --output-file requirements-test.txt
+	$(UV_PROJECT) --extra test --extra gcp --extra aws --group integration --constraint requirements-test.txt \
 	  --output-file tests/integration/requirements.txt
+	$(UV_COMPILE) --python-version 3.10 --group browser --constraint requirements-test.txt --output-file browser-requirements.txt
+	$(UV_COMPILE) --python-version 3.10 --group bench --constraint requirements.txt --output-file bench/requirements.txt
+	$(UV_TOOLS) --group fuzzer --output-file integration-requirements.txt
+	$(UV_TOOLS) --group http --output-file bench/http-requirements.txt
 
 clean:  ## removes environments, builds and the report
 	rm -rf .venv .venv-bench .venv-http .venv-integration .venv-browser .venv-cloud build dist *.egg-info report.csv

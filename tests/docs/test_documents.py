@@ -155,6 +155,21 @@ def test_the_readme_is_short() -> None:
     assert len(DOCUMENTS["README.md"].split()) <= 1200
 
 
+PINNED = (
+    *("requirements.txt", "requirements-test.txt", "browser-requirements.txt", "integration-requirements.txt"),
+    *("bench/requirements.txt", "bench/http-requirements.txt", "tests/integration/requirements.txt"),
+)
+
+
+@pytest.mark.parametrize("path", PINNED)
+def test_every_pin_has_hashes(path: str) -> None:
+    """pip then refuses a package that was replaced."""
+    pins = re.sub(r"\\\n *", "", (ROOT / path).read_text()).splitlines()
+    pins = [pin for pin in pins if not pin.startswith("#")]
+    assert pins
+    assert all(re.match(r"[\w.\[\],-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", pin) for pin in pins)
+
+
 def test_every_direct_dependency_is_in_the_table_and_pinned() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     declared = project[project.index("dependencies = [") : project.index("[project.scripts]")]

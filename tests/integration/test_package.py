@@ -56,9 +56,9 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), str(clone)], check=True)
     (wheel,) = folder.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True)
-    pins = ["--constraint", str(ROOT / "requirements.txt")]
     into = ["--python", str(folder / "env/bin/python")]
-    subprocess.run([*pip, *into, "install", *pins, f"{wheel}[server]"], check=True)
+    subprocess.run([*pip, *into, "install", "-r", str(ROOT / "requirements.txt")], check=True)
+    subprocess.run([*pip, *into, "install", "--no-deps", str(wheel)], check=True)
     return folder / "env/bin"
 
 
