@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import copy
-import dataclasses
 import itertools
 import json
 import logging
@@ -18,14 +17,14 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from pipeline.batch.job import Job
 from pipeline.cli.arguments import canonical
 from pipeline.cli.chart_page import report_page
+from pipeline.cli.report_options import SKIP_REJECTS, add_report_options, read_report_options
 from pipeline.cli.stdio import STANDARD, is_stream_output, output_name
 from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream, with_whole_bundles
-from pipeline.engine.runners import LOCAL_RUNNERS, OptionParser, complete
-from pipeline.errors import UsageError, ZoneError
+from pipeline.engine.option_parser import OptionParser
+from pipeline.engine.runners import LOCAL_RUNNERS, complete
+from pipeline.errors import UsageError
 from pipeline.model.ids import MAX_PARTITIONS
 from pipeline.model.settings import ReportSettings
-from pipeline.model.table import DEFAULT_FACTOR
-from pipeline.model.zones import DEFAULT_UTC_OFFSET
 from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.matching import find_files
 from pipeline.storage.output_checks import is_same
@@ -52,18 +51,9 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         add("--ids_output", metavar="FILE", help="write each unique id once, one a line")
         rejects = parser.add_mutually_exclusive_group()
         rejects.add_argument("--rejects_output", metavar="FILE", help="write invalid records to FILE and continue")
-        rejects.add_argument(
-            "--skip_rejects",
-            action="store_true",
-            help="drop invalid records and continue; the summary counts them",
-        )
+        rejects.add_argument("--skip_rejects", action="store_true", help=SKIP_REJECTS)
         add("--chart_output", metavar="FILE.html", help="write the report with its chart as a page that works offline")
-        add("--utc_offset", metavar="+HH:MM", help=f"the report's hours (default {DEFAULT_UTC_OFFSET})")
-        add("--time_zone", metavar="NAME", help="hours of local clocks, with summer time: Europe/Paris")
-        add(
-            "--impressions_factor", default=DEFAULT_FACTOR, metavar="N", help="scales impressions (default %(default)s)"
-        )
-        add("--deduplicate", action="store_true", help="count events equal in id, event and timestamp once")
+        add_report_options(add)
         add(
             "--id_partitions",
             type=_integer,
@@ -75,11 +65,7 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
 
     def report_settings(self) -> ReportSettings:
         """Returns the settings of the report; UsageError for an invalid value."""
-        names = [field.name for field in dataclasses.fields(ReportSettings)]
-        try:
-            return ReportSettings(**{name: getattr(self, name) for name in names})
-        except ZoneError as error:
-            raise error.spelled("--{} {}".format) from None
+        return read_report_options(self)
 
     def for_engine(self) -> PipelineOptions:
         """For a runner, which shows them: without names that are not UTF-8, which it cannot take."""

@@ -1,12 +1,10 @@
 """Runners and Beam's own options: defaults, and checks before anything runs."""
 
-import argparse
 import difflib
 import functools
 import sys
 import tempfile
 from collections.abc import Collection, Sequence
-from typing import NoReturn
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
@@ -19,6 +17,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import create_runner
 
+from pipeline.engine.option_parser import OptionParser
 from pipeline.engine.prism import bind_loopback
 from pipeline.errors import OptionError, UsageError, one_line
 
@@ -47,17 +46,6 @@ _KEEP_COUNTERS = ("DataflowRunner", "FlinkRunner", "SparkRunner")
 _FOR_EVER = 10 * 365 * 86400  # seconds
 _TIMEOUT = "job_server_timeout"
 _ENDPOINT_SECONDS = 60  # for a job server that is just being started
-
-
-class OptionParser(argparse.ArgumentParser):
-    """Reports a wrong option as UsageError, not by printing its whole usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-    def actions_by_name(self) -> dict[str, argparse.Action]:
-        """Returns the actions of all options by each of their names, which argparse itself does not offer."""
-        return self._option_string_actions
 
 
 def beam_options(arguments: Sequence[str]) -> PipelineOptions:

@@ -157,7 +157,7 @@ def test_openapi_tells_of_the_parameters() -> None:
 
 
 def test_options_of_the_server_are_the_defaults(tmp_path: Path) -> None:
-    arguments = ["--time_zone", "Asia/Kolkata", "--impressions_factor", "2", "--rejects", "skip", "--deduplicate"]
+    arguments = ["--time_zone", "Asia/Kolkata", "--impressions_factor", "2", "--skip_rejects", "--deduplicate"]
     app = build_app(tmp_path, parse_settings(arguments))
     body = b"x\n" + lines(AUTUMN * 2)
     assert call(app, body).body.decode() == oracle.report(AUTUMN, "Asia/Kolkata", "2")

@@ -18,7 +18,7 @@ import pipeline.serving.workspaces
 from pipeline.batch.run import PreparedJob
 from pipeline.engine.runners import beam_options
 from pipeline.errors import InputError
-from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
+from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving import bodies
 from pipeline.serving.metrics import Metrics
@@ -32,7 +32,6 @@ from tests.serving_support import (
     SAMPLE,
     await_true,
     build_app,
-    build_report_app,
     call,
 )
 from tests.support import NO_DOWNLOAD
@@ -81,11 +80,11 @@ def test_first_come_first_served(tmp_path: Path) -> None:
     order: list[int] = []
 
     def take(number: int) -> None:
-        with pool.acquire(DEFAULT_REPORT):
+        with pool.acquire():
             order.append(number)
 
     with ThreadPoolExecutor(9) as threads:
-        with pool.acquire(DEFAULT_REPORT):
+        with pool.acquire():
             for number in range(9):
                 threads.submit(take, number)
                 await_true(lambda number=number: len(pool._waiting) == number + 1)  # type: ignore[misc]
@@ -124,7 +123,7 @@ def test_no_workspace_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     app = build_app(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(os, "listdir", fail)
-        assert call(app, SAMPLE).problem["status"] == 503
+        assert call(app, SAMPLE).problem["status"] == 500
     assert call(app, SAMPLE).body.decode() == REPORT
 
 
@@ -203,24 +202,3 @@ def test_a_graph_is_built_once_for_equal_options(tmp_path: Path, monkeypatch: py
     assert made == ["+01:00", "UTC", "Europe/Paris", "Asia/Kolkata", "Europe/Paris"]
     assert call(app, SAMPLE, QUERY_STRING="utc_offset=%2B01:00").body.decode() == REPORT
     assert threading.active_count() <= threads + 8
-
-
-def test_a_request_gets_the_workspace_that_has_its_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
-
-    class Noted(PreparedJob):
-        def __init__(self, job: Any, options: Any) -> None:
-            made.append(job.report.impressions_factor)
-            super().__init__(job, options)
-
-    monkeypatch.setattr(pipeline.serving.workspaces, "PreparedJob", Noted)
-    report_app = build_report_app(tmp_path, workspaces=2)
-    app, pool = report_app.wsgi(), report_app._pool
-    for factor in ("1", "1", "2", "2", "1", "0.1"):
-        assert ask(app, impressions_factor=factor).body.decode() == oracle.report(ROWS, factor=factor)
-        first, second = (pool.acquire(DEFAULT_REPORT) for _ in range(2))
-        for workspace in (first, second):
-            workspace.__enter__()
-        for workspace in (first, second):  # so that the workspace of this report is not the last one that was used
-            workspace.__exit__(None, None, None)
-    assert made == ["0.1", "0.1", "1", "2"]
