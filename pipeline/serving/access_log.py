@@ -1,5 +1,6 @@
 """Log lines of the server, as text or JSON: one for each response, and warnings."""
 
+import contextlib
 import dataclasses
 import ipaddress
 import json
@@ -36,19 +37,11 @@ class Entry:
 
 def client_address(environ: Mapping[str, Any]) -> str:
     """Returns a client's address: the one that a proxy on this machine forwards, or that of the connection."""
-    peer = environ.get("REMOTE_ADDR", "")
-    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
-    if not peer or (_is_address(peer) and ipaddress.ip_address(peer).is_loopback):
-        peer = forwarded if _is_address(forwarded) else peer
+    peer = str(environ.get("REMOTE_ADDR", ""))
+    with contextlib.suppress(ValueError):  # no address
+        if not peer or ipaddress.ip_address(peer).is_loopback:
+            return str(ipaddress.ip_address(environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()))
     return peer or "-"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def write(entry: Entry) -> None:

@@ -10,9 +10,8 @@ from pipeline.serving.problems import ProblemError, too_large
 from pipeline.serving.settings import Settings
 from pipeline.storage.compression import GZIP, ZSTD, Codec
 
-_READ = "GET, HEAD, OPTIONS"
 _READABLE = ("/openapi.json", *PAGE_FILES, "/reports.csv", "/healthz", "/metrics")
-ALLOWED = {"/": "GET, HEAD, POST, OPTIONS", **dict.fromkeys(_READABLE, _READ)}
+ALLOWED = {"/": "GET, HEAD, POST", **dict.fromkeys(_READABLE, "GET, HEAD")}
 """Every path that is served, with its methods as `Allow` lists them."""
 
 _KINDS = {"/healthz": "health", "/metrics": "metrics"}
@@ -28,7 +27,7 @@ def check(environ: Mapping[str, Any], settings: Settings) -> ProblemError | None
         return ProblemError(404, "there is nothing here; POST events to /")
     if method not in ALLOWED[path].split(", "):
         return ProblemError(405, "POST events to /", Allow=ALLOWED[path])
-    if method == "POST" or (path in ("/metrics", "/reports.csv") and method != "OPTIONS"):
+    if method == "POST" or path in ("/metrics", "/reports.csv"):
         refused = _unauthorized(environ, settings.token)
         return refused if refused or method != "POST" else _unacceptable(environ, settings)
     return None
@@ -47,7 +46,7 @@ def codec(environ: Mapping[str, Any]) -> Codec | None:
 
 
 def content_length(environ: Mapping[str, Any]) -> int | None:
-    """Returns the length of a body, None of a chunked one; of requests that were not refused."""
+    """Returns the length of a body, or None without one."""
     return int(environ["CONTENT_LENGTH"]) if environ.get("CONTENT_LENGTH") else None
 
 
@@ -96,14 +95,13 @@ def _is_cross_site(environ: Mapping[str, Any]) -> bool:
 
 
 def _bad_length(environ: Mapping[str, Any], limit: int) -> ProblemError | None:
-    length = environ.get("CONTENT_LENGTH")
-    if not length:
-        if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
-            return None
-        return ProblemError(400, "the body has no length: send a Content-Length, or chunks")
-    if not (length.isascii() and length.isdecimal()):
+    text = environ.get("CONTENT_LENGTH") or "0"
+    if not (text.isascii() and text.isdecimal()):
         return ProblemError(400, "Content-Length is not a number")
-    return too_large(limit) if len(length) > 18 or int(length) > limit else None
+    length = content_length(environ)
+    if length is None and "chunked" not in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+        return ProblemError(400, "the body has no length: send a Content-Length, or chunks")
+    return too_large(limit) if length is not None and length > limit else None
 
 
 def _encoding(environ: Mapping[str, Any]) -> str:

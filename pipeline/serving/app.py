@@ -20,7 +20,7 @@ from pipeline.serving.bodies import spooled_body
 from pipeline.serving.live_reports import LiveReports
 from pipeline.serving.metrics import CONTENT_TYPE, Metrics
 from pipeline.serving.page_files import PAGE_FILES, SCRIPT_TAGS
-from pipeline.serving.problems import SAFE_HEADERS, ProblemError, no_room, reject_problem, shortage
+from pipeline.serving.problems import SAFE_HEADERS, ProblemError, reject_problem, shortage
 from pipeline.serving.settings import Settings, from_query
 from pipeline.serving.workspaces import Workspace, WorkspacePool
 
@@ -69,7 +69,7 @@ class ReportApp:
     def _answer(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
         """Answers a request, logs and counts it."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        name = method if method in ("GET", "HEAD", "POST", "OPTIONS") else "-"
+        name = method if method in ("GET", "HEAD", "POST") else "-"
         entry = access_log.Entry(access_log.client_address(environ), name, admission.kind(method, path))
         environ["report.received"] = time.monotonic()
         try:
@@ -91,8 +91,6 @@ class ReportApp:
         refused = admission.check(environ, self._settings)
         if refused:
             raise refused
-        if method == "OPTIONS":
-            return bottle.HTTPResponse("", 204, {"Allow": admission.ALLOWED[path], **SAFE_HEADERS})
         return self._report(environ, entry) if method == "POST" else self._pages[path](environ)
 
     def _report(self, environ: dict[str, Any], entry: access_log.Entry) -> bottle.HTTPResponse:
@@ -102,8 +100,8 @@ class ReportApp:
             raise ProblemError(400, str(error)) from None
         with spooled_body(environ, self._folder, self._settings.max_body_bytes) as (body, entry.bytes):
             environ["report.received"] = time.monotonic()
-            with self._pool.acquire(report) as workspace:
-                _place(body, workspace)
+            with self._pool.acquire() as workspace:
+                os.replace(body, workspace.body)
                 return _run(workspace, report, entry)
 
     def _live_reports(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
@@ -120,10 +118,7 @@ class ReportApp:
         return _text(b"ok\n", "text/plain; charset=utf-8")
 
     def _exposition(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
-        try:
-            return _text(self._metrics.exposition(), CONTENT_TYPE)
-        except OSError as error:
-            raise no_room(error) from None
+        return _text(self._metrics.exposition(), CONTENT_TYPE)
 
 
 def _content(name: str, settings: Settings) -> bytes:
@@ -169,13 +164,6 @@ def _text(content: bytes, kind: str) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(content, 200, {**headers, "Content-Length": str(len(content))})
 
 
-def _place(body: Path, workspace: Workspace) -> None:
-    try:
-        os.replace(body, workspace.body)
-    except OSError as error:  # the folder was cleaned just now
-        raise no_room(error) from None
-
-
 def _run(workspace: Workspace, report: ReportSettings, entry: access_log.Entry) -> bottle.HTTPResponse:
     try:
         summary = workspace.run(report)
@@ -186,7 +174,7 @@ def _run(workspace: Workspace, report: ReportSettings, entry: access_log.Entry) 
     except InputError as error:
         raise shortage(error) or ProblemError(400, str(error)) from None
     except OutputError:
-        raise ProblemError(507, "the server has no room for the report", Retry_After="60") from None
+        raise ProblemError(507, "the server's disk is full", Retry_After="60") from None
     entry.events = summary.read
     return _csv(workspace, summary, (*_COUNTERS, "duplicate") if report.deduplicate else _COUNTERS)
 

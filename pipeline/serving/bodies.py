@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, BinaryIO, cast
 
 from pipeline.errors import one_line
 from pipeline.serving import admission
-from pipeline.serving.problems import ProblemError, no_room, too_large
+from pipeline.serving.problems import ProblemError, too_large
 from pipeline.storage.compression import MAGIC_BYTES, Codec, DamagedError, codec_of_content
 
 _COPY_BYTES = 1024 * 1024
@@ -32,23 +31,17 @@ def spooled_body(environ: Mapping[str, Any], folder: Path, limit: int) -> Iterat
 
     Raises:
       ProblemError: 400 the body breaks off, is not in its encoding, or holds nothing compressed; 413 it exceeds the
-        limit; 507 the disk is full; 503 memory or open files are short.
+        limit.
+      OSError: the file cannot be written.
     """
-    descriptor, name = _new_file(folder)
+    folder.mkdir(0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix="body-", dir=folder)
     try:
         source = _Body(environ["wsgi.input"], admission.content_length(environ), limit)
         _copy_decompressed(source, admission.codec(environ), descriptor, limit)
         yield Path(name), source.received
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-def _new_file(folder: Path) -> tuple[int, str]:
-    try:
-        folder.mkdir(0o700, parents=True, exist_ok=True)
-        return tempfile.mkstemp(prefix="body-", dir=folder)
-    except OSError as error:
-        raise no_room(error) from None
 
 
 class _Body:
@@ -94,8 +87,6 @@ def _copy_decompressed(source: _Body, sent: Codec | None, descriptor: int, limit
             copied = _copy(plain, target, limit)
     except (EOFError, DamagedError) as error:
         raise ProblemError(400, f"the body is {f'not {sent.name}' if sent else 'damaged'}: {error}") from None
-    except OSError as error:
-        raise no_room(error) from None
     while source.read(_COPY_BYTES):  # what is behind the end of compressed data is part of the body
         pass
     if codec and not copied:  # what a client's pipe makes of an input that failed

@@ -64,13 +64,10 @@ def _bind(settings: Settings) -> str:
 
 
 def _bind_port(settings: Settings) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
+    family, *_, address = socket.getaddrinfo(
         settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(address)
-    return listener
+    return socket.create_server(address[:2], family=family)
 
 
 def _bind_unix(path: str) -> socket.socket:

@@ -50,14 +50,9 @@ class Metrics:
         self._events.inc(entry.events)
 
     def exposition(self) -> bytes:
-        """Returns the metrics of all processes, in Prometheus' text format.
-
-        Raises:
-          OSError: the files of the metrics are gone, as after a cleaner of temporary folders; a restart makes new ones.
-        """
+        """Returns the metrics of all processes, in Prometheus' text format."""
         registry = self._registry
         if self._folder:
-            os.stat(_file(self._folder, _KINDS[0]))
             registry = prometheus_client.CollectorRegistry()
             MultiProcessCollector(registry, self._folder)  # type: ignore[no-untyped-call]
         return prometheus_client.generate_latest(registry)
@@ -73,11 +68,7 @@ def _reserve(folder: str) -> None:
     """
     os.makedirs(folder, 0o700, exist_ok=True)
     for kind in _KINDS:
-        path = _file(folder, kind)
+        path = os.path.join(folder, f"{kind}_{os.getpid()}.db")
         with open(f"{path}.new", "wb") as file:  # no other process reads it yet
             file.write(bytes(_FILE_BYTES))
         os.replace(file.name, path)
-
-
-def _file(folder: str, kind: str) -> str:
-    return os.path.join(folder, f"{kind}_{os.getpid()}.db")

@@ -5,14 +5,13 @@ import errno
 import http
 import itertools
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import bottle
 
-from pipeline.errors import PipelineError, RejectsError, one_line
+from pipeline.errors import PipelineError, RejectsError
 from pipeline.formats.decoding import MANY_REJECTS
 from pipeline.formats.line_numbers import line_numbers
 from pipeline.model.events import Reject
@@ -25,8 +24,8 @@ SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-refe
 
 CONTENT_TYPE = "application/problem+json"
 
-_log = logging.getLogger(__name__)
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ProblemError(Exception):
@@ -58,21 +57,14 @@ def too_large(limit: int) -> ProblemError:
     return ProblemError(413, f"the body has more than {limit} bytes")
 
 
-def no_room(error: OSError | MemoryError) -> ProblemError:
-    """Returns the problem for an error of files or memory: 507 where the disk is full, else 503, since it may pass."""
-    if isinstance(error, MemoryError) or error.errno in _SHORT:
-        return ProblemError(503, "the server is short of memory or files", Retry_After="5")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return ProblemError(507, "the server has no room on its disk", Retry_After="60")
-    _log.error("temporary files of a request: %s", one_line(error))
-    return ProblemError(503, "the server cannot use its folder for temporary files", Retry_After="5")
-
-
 def shortage(error: BaseException | None) -> ProblemError | None:
-    """Returns 503 where an error, or one that caused it, is a lack of memory or open files; else None."""
+    """Returns 503 or 507 where an error was caused by a lack of memory, open files or disk space; else None."""
     while error is not None:
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORT):
-            return no_room(error)
+        number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
+        if number in _SHORT:
+            return ProblemError(503, "the server is out of memory or open files", Retry_After="5")
+        if number in _FULL:
+            return ProblemError(507, "the server's disk is full", Retry_After="60")
         error = error.__cause__ or error.__context__
     return None
 

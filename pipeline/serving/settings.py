@@ -15,14 +15,12 @@ def from_query(settings: ReportSettings, query: str) -> ReportSettings:
       UsageError: an unknown or repeated parameter, or an invalid value.
     """
     values: dict[str, str] = {}
-    for piece in filter(None, query.split("&")):
-        name, _, value = piece.partition("=")
-        name, text = (urllib.parse.unquote_plus(part, errors="replace") for part in (name, value))
+    for name, value in urllib.parse.parse_qsl(query, keep_blank_values=True):
         if name in values:
             raise UsageError(f"duplicate parameter {name[:40]!r}")
-        if name == "utc_offset" and "+" in value:
-            raise UsageError(f"utc_offset={value[:40]}: in an address + is written %2B")
-        values[name] = text
+        if name == "utc_offset" and value.startswith(" "):
+            raise UsageError(f"utc_offset=+{value[1:40]}: in an address + is written %2B")
+        values[name] = value
     try:
         return settings.replace(values) if values else settings
     except ZoneError as error:

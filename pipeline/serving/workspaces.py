@@ -20,7 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.serving.metrics import Metrics
-from pipeline.serving.problems import ProblemError, no_room
+from pipeline.serving.problems import ProblemError
 from pipeline.serving.settings import Settings
 from pipeline.serving.staging import StagedJob
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
@@ -43,12 +43,7 @@ class Workspace:
       settings: the server's; the graph for its default report is built at once.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        options: PipelineOptions,
-        settings: Settings,
-    ) -> None:
+    def __init__(self, folder: Path, options: PipelineOptions, settings: Settings) -> None:
         self._folder = folder
         self.body, self.report = folder / BODY, folder / "report.csv"
         self._options = copy.deepcopy(options)  # Beam writes into them
@@ -79,10 +74,6 @@ class Workspace:
 
     def _job(self, settings: ReportSettings) -> Job:
         return Job(self._files, str(self.report), settings, max_decoded_bytes=self._limit, durable=False)
-
-    def is_prepared(self, settings: ReportSettings) -> bool:
-        """Whether a report with these settings needs no new graph."""
-        return settings in self._prepared
 
     def _prepare(self, settings: ReportSettings) -> PreparedJob:
         """Returns the graph for the settings. Beyond _KEPT graphs the one unused for longest is dropped."""
@@ -140,27 +131,27 @@ class WorkspacePool:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def acquire(self, settings: ReportSettings) -> Iterator[Workspace]:
-        """Yields a workspace, prepared for the settings if one of the free ones is.
+    def acquire(self) -> Iterator[Workspace]:
+        """Yields a workspace.
 
         Raises:
           ProblemError: 503 none was free in time.
+          OSError: its folder cannot be cleared.
         """
-        workspace = self._take(settings)
+        workspace = self._take()
         try:
-            _clear(workspace)
+            workspace.clear()
             with self._metrics.busy.track_inprogress():
                 yield workspace
         finally:
-            with contextlib.suppress(ProblemError):  # the next request may be luckier
-                _clear(workspace)
+            with contextlib.suppress(OSError):  # the next request may be luckier
+                workspace.clear()
             self._give_back(workspace)
 
-    def _take(self, settings: ReportSettings) -> Workspace:
+    def _take(self) -> Workspace:
         with self._lock:
             if self._free:
-                last_first = range(len(self._free) - 1, -1, -1)  # of the one used last the files are in the caches
-                return self._free.pop(next((k for k in last_first if self._free[k].is_prepared(settings)), -1))
+                return self._free.pop()
             turn: Future[Workspace] = Future()
             self._waiting.append(turn)
         try:
@@ -180,10 +171,3 @@ class WorkspacePool:
                 self._waiting.popleft().set_result(workspace)
             else:
                 self._free.append(workspace)
-
-
-def _clear(workspace: Workspace) -> None:
-    try:
-        workspace.clear()
-    except OSError as error:
-        raise no_room(error) from None
