@@ -148,7 +148,7 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
 
 def _print_summary(summary: Summary, options: ReportOptions, sidecars: int, seconds: float) -> None:
     report = "standard output" if options.output == STANDARD else printable_path(options.output)
-    left_out = f", {sidecars} sidecar files left out" if sidecars else ""
+    left_out = f", {sidecars} sidecar files skipped" if sidecars else ""
     logs.print_line(
         f"{_counts(summary, options)}, {summary.hours} hours{left_out}, "
         f"{seconds:.1f} s: report in {report}{_others(options)}"

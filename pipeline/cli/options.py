@@ -82,26 +82,35 @@ def _add_stream_options(parser: argparse.ArgumentParser) -> None:
     stream = parser.add_argument_group("with --streaming", "outputs are then folders, with a file for each hour")
     add = stream.add_argument
     add("--subscription", metavar="S", help="projects/P/subscriptions/S of Pub/Sub, instead of --input")
-    add("--timestamp_attribute", metavar="NAME", help="of a message: what the watermark goes by")
-    add("--id_attribute", metavar="NAME", help="of a message: by which Dataflow drops what it has delivered already")
-    add("--early_firing_seconds", type=_integer, metavar="N", help=f"between reports (default {EARLY_FIRING_SECONDS})")
+    add(
+        "--timestamp_attribute",
+        metavar="NAME",
+        help="attribute of a message that holds its event time, for the watermark",
+    )
+    add("--id_attribute", metavar="NAME", help="attribute of a message by which Dataflow drops duplicates")
+    add(
+        "--early_firing_seconds",
+        type=_integer,
+        metavar="N",
+        help=f"seconds between updates of a report (default {EARLY_FIRING_SECONDS})",
+    )
     add(
         "--allowed_lateness_seconds",
         type=_integer,
         metavar="N",
-        help="closes hours so long after their end, and marks them as final (default: never)",
+        help="close an hour N seconds after its end and mark its report as final (default: never)",
     )
     add(
         "--max_future_seconds",
         type=_integer,
         metavar="N",
-        help=f"events further ahead of their file or message are rejects (default {MAX_FUTURE_SECONDS}: a day)",
+        help=f"reject events more than N seconds ahead of their file or message (default {MAX_FUTURE_SECONDS}, a day)",
     )
     add(
         "--overwrite",
         action="store_true",
         default=None,
-        help="start from nothing: removes the ledger and the files of earlier runs from the output folders",
+        help="start from nothing: remove the ledger and the files of earlier runs from the output folders",
     )
 
 
@@ -166,9 +175,9 @@ def make_parser() -> OptionParser:
     add(
         "--compile",
         action=_Compile,
-        help="compile for this machine ahead of the first run, as in an image, and end",
+        help="compile for this machine ahead of the first run, as in an image, and exit",
     )
-    add("-V", "--version", action="version", version=f"%(prog)s {VERSION}", help="print the version and end")
+    add("-V", "--version", action="version", version=f"%(prog)s {VERSION}", help="print the version and exit")
     return parser
 
 
@@ -237,7 +246,7 @@ def _check_batch(options: ReportOptions) -> None:
         raise UsageError("only --output can be standard output (-)")
     uses_streams = STANDARD in options.input or any(map(is_stream_output, outputs.values()))
     if uses_streams and options.view_as(StandardOptions).runner not in LOCAL_RUNNERS:
-        raise UsageError("standard input and output (-) need a runner on this machine")
+        raise UsageError("standard input and output (-) need a local runner")
 
 
 @contextlib.contextmanager
@@ -270,7 +279,7 @@ def check_outputs(options: ReportOptions, files: Sequence[InputFile]) -> None:
     existing = [path for path in outputs.values() if not is_local(path) or os.path.exists(path)]
     for output in existing:
         if any(is_same(output, file.path) for file in files):
-            raise UsageError(f"{output} is an input and an output")
+            raise UsageError(f"{output} is both an input and an output")
     for name, path in outputs.items():
         with _named(name):
             check_suffix(path, _KINDS[name])

@@ -9,7 +9,7 @@ from pipeline.model.settings import ReportSettings
 from pipeline.model.table import DEFAULT_FACTOR
 from pipeline.model.zones import DEFAULT_UTC_OFFSET
 
-SKIP_REJECTS = "drop invalid records and continue; the summary counts them"
+SKIP_REJECTS = "leave out invalid records and continue; the summary counts them"
 
 
 def add_report_options(add: Callable[..., Any]) -> None:

@@ -86,9 +86,12 @@ def _parser() -> OptionParser:
     plain("--reports", metavar="FOLDER", type=_folder, help="show a stream's output folder on the page, read only")
     plain("--staging_location", metavar="FOLDER", help="folder in a bucket, for runners that do not see this disk")
     plain(
-        "--log_format", choices=access_log.FORMATS, default=default.log_format, help="of stderr (default %(default)s)"
+        "--log_format",
+        choices=access_log.FORMATS,
+        default=default.log_format,
+        help="format of the log on stderr (default %(default)s)",
     )
-    plain("-V", "--version", action="version", version=f"%(prog)s {VERSION}", help="print the version and end")
+    plain("-V", "--version", action="version", version=f"%(prog)s {VERSION}", help="print the version and exit")
     group = parser.add_argument_group(
         "reports", "defaults, which the query of a request overrides: POST /?time_zone=UTC"
     )

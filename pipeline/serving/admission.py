@@ -24,9 +24,9 @@ def check(environ: Mapping[str, Any], settings: Settings) -> ProblemError | None
     if settings.token is None and not settings.insecure and not _is_own_name(environ.get("HTTP_HOST"), settings.host):
         return ProblemError(421, "without a token the server answers to localhost only")
     if path not in ALLOWED:
-        return ProblemError(404, "there is nothing here; POST events to /")
+        return ProblemError(404, "not found; POST events to /")
     if method not in ALLOWED[path].split(", "):
-        return ProblemError(405, "POST events to /", Allow=ALLOWED[path])
+        return ProblemError(405, "method not allowed; POST events to /", Allow=ALLOWED[path])
     if method == "POST" or path in ("/metrics", "/reports.csv"):
         refused = _unauthorized(environ, settings.token)
         return refused if refused or method != "POST" else _unacceptable(environ, settings)
@@ -72,16 +72,18 @@ def _unauthorized(environ: Mapping[str, Any], token: str | None) -> ProblemError
     scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
         return None
-    return ProblemError(401, "a bearer token is needed", WWW_Authenticate='Bearer realm="report"')
+    return ProblemError(401, "a bearer token is required", WWW_Authenticate='Bearer realm="report"')
 
 
 def _unacceptable(environ: Mapping[str, Any], settings: Settings) -> ProblemError | None:
     """The problem of a POST. With a token none is cross-site: browsers do not add tokens to the requests of others."""
     if settings.token is None and _is_cross_site(environ):
-        return ProblemError(403, "requests of other sites' pages are refused")
+        return ProblemError(403, "cross-site requests are refused without a token")
     if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "multipart/form-data":
         address = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', 'HOST')}/"
-        return ProblemError(415, f"a form is not taken; send the file itself: curl --data-binary @FILE {address}")
+        return ProblemError(
+            415, f"form uploads are not supported; send the file itself: curl --data-binary @FILE {address}"
+        )
     if _encoding(environ) not in _ENCODINGS:
         return ProblemError(415, "Content-Encoding must be gzip, zstd or absent", Accept_Encoding="gzip, zstd")
     return _bad_length(environ, settings.max_body_bytes)

@@ -80,7 +80,7 @@ class ReportApp:
             short = shortage(error)
             if short is None:
                 logging.getLogger(__name__).exception("request failed")
-            response = (short or ProblemError(500, "the server failed; its log says why")).to_response()
+            response = (short or ProblemError(500, "internal error; see the server's log")).to_response()
         entry.status = response.status_code
         entry.ms = (time.monotonic() - environ["report.received"]) * 1000
         access_log.write(entry)
@@ -106,7 +106,7 @@ class ReportApp:
 
     def _live_reports(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
         if self._live is None:
-            raise ProblemError(404, "this server shows no folder of reports")
+            raise ProblemError(404, "live reports are not enabled on this server")
         try:
             return _page(self._live.csv(), "text/csv; charset=utf-8")(environ)
         except InputError as error:
@@ -193,7 +193,7 @@ def _csv(workspace: Workspace, summary: Summary, counters: tuple[str, ...]) -> b
 
 def _on_error(error: bottle.HTTPError) -> bytes:
     """Answers what Bottle itself refuses, with a problem that shows no internals."""
-    response = ProblemError(error.status_code, "the request cannot be understood").to_response()
+    response = ProblemError(error.status_code, "malformed request").to_response()
     for name, value in response.headerlist:
         bottle.response.set_header(name, value)
     body: bytes = response.body

@@ -61,7 +61,7 @@ class _Body:
         if self.received > self._limit:
             raise too_large(self._limit)
         if len(data) < min(count, left) and self._length is not None:
-            raise ProblemError(400, f"the body breaks off: {self._length - self.received} bytes are missing")
+            raise ProblemError(400, f"the body is incomplete: {self._length - self.received} bytes are missing")
         return data
 
     def _receive(self, count: int) -> bytes:
@@ -70,7 +70,7 @@ class _Body:
         except MemoryError:
             raise
         except Exception as error:  # each server has classes of its own for malformed chunks, and closed connections
-            raise ProblemError(400, f"the body breaks off or is malformed: {one_line(error)[:100]}") from None
+            raise ProblemError(400, f"the body is incomplete or malformed: {one_line(error)[:100]}") from None
 
     def close(self) -> None:
         """Leaves the stream open: it is the server's."""
@@ -81,7 +81,7 @@ def _copy_decompressed(source: _Body, sent: Codec | None, descriptor: int, limit
     try:
         with open(descriptor, "wb") as target:
             if sent and not (first := source.read(1)):
-                raise ProblemError(400, f"the body is empty, not even the header of {sent.name}")
+                raise ProblemError(400, f"the body is empty, but its Content-Encoding is {sent.name}")
             stream = cast(BinaryIO, _Peekable(cast(BinaryIO, source), first if sent else b""))
             plain, codec = _decompressed(stream, sent)
             copied = _copy(plain, target, limit)
@@ -90,7 +90,7 @@ def _copy_decompressed(source: _Body, sent: Codec | None, descriptor: int, limit
     while source.read(_COPY_BYTES):  # what is behind the end of compressed data is part of the body
         pass
     if codec and not copied:  # what a client's pipe makes of an input that failed
-        raise ProblemError(400, f"the body is {codec.name} of nothing")
+        raise ProblemError(400, f"the {codec.name} body is empty after decompression")
 
 
 def _decompressed(source: BinaryIO, sent: Codec | None) -> tuple[BinaryIO, Codec | None]:

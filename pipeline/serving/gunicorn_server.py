@@ -31,7 +31,7 @@ _CONNECTIONS = 1000  # of a worker; others wait to be accepted
 _THREADS = 64  # of a worker: requests that arrive or wait for a workspace; others wait for a thread
 _FILES = 160  # of a worker: about 70 for Beam, and room for more
 _FILES_A_THREAD = 3  # besides its connection
-_REQUESTS_A_CONNECTION = 20
+_REQUESTS_A_CONNECTION = 99999999
 _HANG_SECONDS = 120  # after which a worker that does not even look at its connections is replaced
 _KEEPALIVE_SECONDS = 75  # longer than nginx keeps its connections, so that it does not use one that is being closed
 
@@ -50,7 +50,7 @@ def serve(settings: Settings) -> None:
             os.environ[_METRICS_FOLDER] = os.path.join(folder, "metrics")
             application.run()
     except OSError as error:
-        raise PipelineError(f"no folder for temporary files: {error.strerror or error}") from None
+        raise PipelineError(f"cannot create temporary files: {error.strerror or error}") from None
 
 
 def _bind(settings: Settings) -> str:
@@ -104,7 +104,7 @@ class _Application(gunicorn.app.base.BaseApplication):  # type: ignore[misc]
             if os.getpid() != parent:
                 os._exit(int(end.code or 0))  # a worker; a report that outlived its grace period must not hold it
             if end.code:
-                raise PipelineError("the server cannot start, or go on") from None
+                raise PipelineError("the server cannot start or continue") from None
 
     def load_config(self) -> None:
         """Gives gunicorn its settings."""

@@ -77,7 +77,9 @@ class StagedJob:
             if not (is_io_error(error) or isinstance(error, OutputError)):
                 raise
             logging.getLogger(__name__).error("%s: %s", folder, error)
-            raise ProblemError(503, "the server's bucket cannot be used; its log says why", Retry_After="60") from None
+            raise ProblemError(
+                503, "the staging bucket cannot be used; see the server's log", Retry_After="60"
+            ) from None
         finally:
             _remove([staged.path, job.output])
 

@@ -172,4 +172,4 @@ def test_sidecar_files_are_left_out_and_the_summary_says_how_many(capsys: pytest
     Path("in/events.json.crc").write_bytes(b"crc\0")
     result = call(capsys, "in")
     assert (result.status, Path("report.csv").read_text()) == (0, EXAMPLE_REPORT)
-    assert "6 events read, 6 counted, 0 rejected, 3 hours, 2 sidecar files left out, " in result.err
+    assert "6 events read, 6 counted, 0 rejected, 3 hours, 2 sidecar files skipped, " in result.err

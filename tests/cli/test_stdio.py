@@ -244,7 +244,7 @@ def test_the_report_is_written_although_the_reader_of_the_ids_has_gone(tmp_path:
         ("--output /dev/fd/9", "--output /dev/fd/9: cannot be written: Bad file descriptor"),
         ("--output /dev/fd/0 </dev/null", "--output /dev/fd/0: cannot be written: it is open for reading only"),
         ("--output pipe", "--output pipe: cannot be written: it is a pipe that nobody reads"),
-        ("--output /dev/stdout --runner DataflowRunner", "need a runner on this machine"),
+        ("--output /dev/stdout --runner DataflowRunner", "need a local runner"),
     ],
 )
 def test_streams_that_cannot_be_written(arguments: str, reason: str, tmp_path: Path) -> None:

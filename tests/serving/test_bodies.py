@@ -108,10 +108,10 @@ OF_NOTHING = {"gzip": gzip.compress(b"") * 2, "bzip2": bz2.compress(b""), "zstd"
 def test_what_is_compressed_is_not_nothing(app: Any, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A client whose input failed sends that: it must not get an empty report."""
     body = OF_NOTHING[name]
-    assert call(app, body).problem["detail"] == f"the body is {name} of nothing"
-    assert call(app, gzip.compress(body), HTTP_CONTENT_ENCODING="gzip").problem["detail"].endswith(" of nothing")
+    assert call(app, body).problem["detail"] == f"the {name} body is empty after decompression"
+    assert call(app, gzip.compress(body), HTTP_CONTENT_ENCODING="gzip").problem["detail"].endswith(" body is empty after decompression")
     if name != "bzip2":
-        assert call(app, body, HTTP_CONTENT_ENCODING=name).problem["detail"] == f"the body is {name} of nothing"
+        assert call(app, body, HTTP_CONTENT_ENCODING=name).problem["detail"] == f"the {name} body is empty after decompression"
     assert call(app, gzip.compress(b"[]"), HTTP_CONTENT_ENCODING="gzip").status == 200
     assert "Error" not in capfd.readouterr().err
 
