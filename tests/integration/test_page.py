@@ -4,29 +4,51 @@ CHROMIUM names the browser, /usr/bin/chromium by default.
 """
 
 import csv
-import datetime
 import gzip
-import io
 import itertools
-import json
 import os
 import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.integration.page_support import (
+    APRIL,
+    EVENT_TYPES,
+    REPORT,
+    ROOT,
+    SAMPLE,
+    STEPS,
+    answer,
+    as_shown,
+    colour,
+    event,
+    expect_problem,
+    expect_report,
+    figures,
+    funnel,
+    hours_of,
+    make_sample,
+    month,
+    parquet,
+    points,
+    report,
+    show,
+    table,
+    texts,
+    upload,
+    violations,
+    write_hour,
+)
 from tests.serving_support import running
 
-ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
@@ -37,11 +59,6 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SAMPLE = ROOT / "examples" / "events.json"
-REPORT = ROOT / "tests" / "files" / "report.csv"
-EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
-HEADER = REPORT.read_text().splitlines()[0]
-APRIL = 1617231600  # 2021-04-01T00:00+01:00
 FAILED_RESOURCE = "Failed to load resource"  # what Chromium itself logs for an answer of 400 and above
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
@@ -93,107 +110,6 @@ def open_page(browser: Browser, address: str) -> Iterator[Open]:
 @pytest.fixture
 def page(open_page: Open) -> Page:
     return open_page()
-
-
-def event(kind: str, timestamp: int) -> bytes:
-    return json.dumps({"id": str(timestamp), "event": kind, "timestamp": timestamp}).encode() + b"\n"
-
-
-def month(hours: int = 720) -> bytes:
-    """JSON Lines with some events in each hour."""
-    return b"".join(
-        event(EVENT_TYPES[number % 6], APRIL + 3600 * hour + number)
-        for hour in range(hours)
-        for number in range(hour % 24 + 1)
-    )
-
-
-def report(hours: Iterator[str] | Sequence[str], counts: Callable[[int], Sequence[int]]) -> str:
-    """A report of these hours; counts: of the hour with this number."""
-    lines = (f"{hour},{','.join(map(str, counts(number)))},0.0" for number, hour in enumerate(hours))
-    return "\n".join([HEADER, *lines, ""])
-
-
-def hours_of(day: str, count: int, offset: str = "+01:00") -> list[str]:
-    first = datetime.datetime.fromisoformat(day)
-    return [(first + datetime.timedelta(hours=hour)).isoformat() + offset for hour in range(count)]
-
-
-def upload(page: Page, *files: bytes | str, name: str = "events.jsonl") -> None:
-    contents = [file.encode() if isinstance(file, str) else file for file in files]
-    buffers: list[Any] = [
-        {"name": f"{number or ''}{name}", "mimeType": "text/plain", "buffer": data}
-        for number, data in enumerate(contents)
-    ]
-    page.locator("#file").set_input_files(buffers)
-
-
-def show(page: Page, text: str, name: str = "shown.csv") -> None:
-    """Shows a report without a server's help."""
-    upload(page, text, name=name)
-    expect(page.get_by_role("heading", name=f"Report of {name}")).to_be_visible()
-
-
-def expect_report(page: Page, read: str, hours: str) -> None:
-    expect(page.locator("#status")).to_have_text("The report is ready.", timeout=240_000)  # a first one compiles
-    expect(page.get_by_role("heading", name=re.compile("^Report of "))).to_be_focused()
-    for key, value in (("read", read), ("counted", read), ("rejected", "0"), ("hours", hours)):
-        expect(page.locator(f"[data-key={key}]")).to_have_text(value)
-    expect(page.get_by_role("alert").get_by_role("heading")).to_have_count(0)
-
-
-def expect_problem(page: Page, title: str) -> None:
-    expect(page.get_by_role("alert").get_by_role("heading")).to_have_text(title, timeout=60_000)
-    expect(page.get_by_role("heading", name=re.compile("^Report of "))).to_have_count(0)
-
-
-def make_sample(page: Page) -> None:
-    page.get_by_role("button", name="Try the sample").click()
-    expect_report(page, "4,425", "24")
-
-
-def table(page: Page) -> str:
-    """The table's counts as CSV, without rates and totals."""
-    rows = page.locator("#columns, #rows tr")
-    cells = rows.evaluate_all("rows => rows.map(row => [...row.cells].slice(0, 8).map(cell => cell.textContent))")
-    return "".join(",".join(cell.replace(",", "") for cell in row) + "\n" for row in cells)
-
-
-def as_shown(report: str) -> str:
-    return re.sub(r"(?m)^(\S+)T(\d\d:\d\d):00\+01:00", r"\1 \2", report)
-
-
-def texts(page: Page, selector: str) -> list[str]:
-    found: list[str] = page.locator(selector).evaluate_all("all => all.map(each => each.innerText.trim())")
-    return found
-
-
-def figures(page: Page) -> dict[str, str]:
-    pairs = page.locator("#figures > div").evaluate_all(
-        "divs => divs.map(div => [...div.children].map(e => e.innerText))"
-    )
-    return {label: " | ".join(filter(None, values)) for label, *values in pairs}
-
-
-def funnel(page: Page) -> list[str]:
-    return [" ".join(text.split()) for text in texts(page, "#funnel li")]
-
-
-def points(page: Page, selector: str) -> list[list[float]]:
-    """Where the points of a line are, in pixels; its falls to zero are not among them."""
-    path = page.locator(selector).get_attribute("d") or ""
-    return [[float(x), float(y)] for x, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", path)]
-
-
-def answer(page: Page, status: int, body: str = "", **headers: str) -> None:
-    """From now on posts get this answer."""
-
-    def fulfill(route: Route) -> None:
-        if route.request.method != "POST":
-            return route.continue_()
-        return route.fulfill(status=status, body=body, headers={"Content-Type": "application/problem+json", **headers})
-
-    page.route("**/", fulfill)
 
 
 # ---- What is sent
@@ -300,12 +216,6 @@ def test_a_report_is_shown_again(page: Page) -> None:
     expect_problem(page, "This cannot be shown as a report")
     upload(page, REPORT.read_text(), REPORT.read_text().replace("22:00:00+01:00", "23:00:00+02:00"))
     expect_problem(page, "This cannot be shown as a report")
-
-
-def parquet() -> bytes:
-    data = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(json.loads(SAMPLE.read_text())["mock_for_test"]), data)
-    return data.getvalue()
 
 
 PACKED = [
@@ -423,8 +333,6 @@ def test_token(open_page: Open, tmp_path: Path) -> None:
 
 
 # ---- Figures and funnel
-
-STEPS = (10, 8, 6, 4, 3, 2), (50, 42, 42, 42, 31, 31), (0, 0, 0, 0, 0, 1)
 
 
 def test_funnel(page: Page) -> None:
@@ -840,11 +748,6 @@ def test_the_file_without_scripts(open_page: Open, chart_file: Path) -> None:
 # ---- The live folder
 
 
-def write_hour(folder: Path, hour: str, impressions: int) -> None:
-    (folder / ".new").write_text(report([hour], lambda _: [impressions, 0, 0, 0, 0, 0]))
-    os.replace(folder / ".new", folder / f"{hour[:13]}+0100.csv")
-
-
 def test_the_folder_of_a_stream(open_page: Open, tmp_path: Path) -> None:
     hours = hours_of("2021-04-01", 4)
     for hour in hours[:3]:
@@ -895,11 +798,6 @@ def test_nothing_that_axe_finds(open_page: Open, scheme: str, width: int) -> Non
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def violations(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [f"{each['id']} ({each['impact']}): {node['html']}" for each in found for node in each["nodes"]]
-
-
 def test_nothing_moves_but_below_what_is_there(open_page: Open) -> None:
     page = open_page(viewport={"width": 360, "height": 740})
     page.evaluate(
@@ -922,8 +820,3 @@ def test_forced_colours_show_what_is_chosen(open_page: Open) -> None:
     assert chosen != other
     bars = [colour(page, f"#funnel .s{number} i", "backgroundColor") for number in (0, 1)]
     assert bars[0] != bars[1]
-
-
-def colour(page: Page, selector: str, name: str) -> list[float]:
-    value = page.locator(selector).first.evaluate(f"node => getComputedStyle(node).{name}")
-    return [int(part) / 255 for part in re.findall(r"\d+", value)[:3]]
