@@ -69,9 +69,9 @@ def test_thousand_clients_at_once(server: Server) -> None:
 def test_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     """More clients than there are files for wait to be connected; all are served."""
     monkeypatch.setattr(Server, "wrapper", ("prlimit", f"--nofile={limit}:{limit}"))
-    with running(tmp_path / "tmp", "--processes", "2") as server, ThreadPoolExecutor(150) as pool:
-        statuses = Counter(pool.map(lambda _: server.post(LARGE).status, range(300)))
-        assert statuses == {200: 300}
+    with running(tmp_path / "tmp", "--processes", "2") as server, ThreadPoolExecutor(300) as pool:
+        statuses = Counter(pool.map(lambda _: server.post(LARGE).status, range(600)))
+        assert statuses == {200: 600}
         assert "Traceback" not in server.log
 
 
