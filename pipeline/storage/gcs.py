@@ -4,7 +4,6 @@ import contextlib
 import functools
 import io
 import os
-import threading
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -21,12 +20,13 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Blob
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import RequestException
+from requests.adapters import HTTPAdapter
 
 from pipeline.errors import one_line
 from pipeline.storage.files import InputFile, printable_path
 from pipeline.storage.objects import ChangedError, Content, ObjectError
 
-_CONNECTIONS = 8  # the client keeps ten: of more, each is closed after one request
+_CONNECTIONS = 32  # as many as threads read at once; the client itself keeps ten, and closes others after a request
 _FIELDS = "items(name,size,generation,updated),nextPageToken"
 _REASONS = {
     401: "the credentials are not accepted, or have expired: renew them (`gcloud auth application-default login`)",
@@ -65,12 +65,15 @@ class GcsStore:
     """Objects are pinned by their generations."""
 
     def __init__(self, options: PipelineOptions) -> None:
-        self._options, self._connections = options, threading.BoundedSemaphore(_CONNECTIONS)
+        self._options = options
 
     @functools.cached_property
     def _client(self) -> Any:  # to look for credentials takes requests, or long without a network
         with _explained():
-            return create_storage_client(self._options)
+            client = create_storage_client(self._options)
+        for scheme in ("http://", "https://"):
+            client._http.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+        return client
 
     def find(self, path: str) -> InputFile | None:
         """As Store.find."""
@@ -92,7 +95,7 @@ class GcsStore:
         blob, target = self._blob(file.path, file.version), _Exactly(stop - start)
         span = {} if (start, stop) == (0, file.size) else {"start": start, "end": stop - 1}
         try:
-            with self._connections, _explained():
+            with _explained():
                 blob.download_to_file(target, raw_download=True, checksum=None, **span)
         except _GoneError:
             if file.version:

@@ -26,7 +26,7 @@ from pipeline.storage.patterns import has_magic
 _PLAIN = {"compression_type": CompressionTypes.UNCOMPRESSED}
 
 _STORES = {"gs": "pipeline.storage.gcs", "s3": "pipeline.storage.s3"}
-_EXTRAS = {"gs": "gcp", "s3": "aws", "azfs": "azure", "hdfs": "hadoop"}  # of apache-beam, by scheme
+_EXTRAS = {"gs": "gcp", "s3": "aws", "azfs": "azure", "hdfs": "hadoop"}  # of apache-beam
 
 WHOLE_BYTES = 4 * 1024 * 1024
 """Objects up to this size are fetched by one request."""
@@ -78,20 +78,23 @@ class Store(Protocol):
         """Deletes the object of exactly this path, if there is one."""
 
 
+_stores: dict[str, tuple[Any, "Store"]] = {}  # by scheme, with the options that they were made of
+
+
 def store_of(path: str) -> Store:
     """The store for a path's scheme. Raises ImportError, ValueError or BeamIOError where there is none."""
-    module = _STORES.get(path.partition("://")[0])
+    scheme = path.partition("://")[0]
+    module = _STORES.get(scheme)
     if not module:
-        return _other_store(path)
-    store: Store = importlib.import_module(module).make_store(path, _current_options())
+        FileSystems.get_filesystem(path)
+        return _BeamStore()
+    options = FileSystems.get_filesystem(f"{_OptionsFileSystem.scheme()}://").options
+    made_of, store = _stores.get(scheme, (None, None))
+    if store is None or made_of is not options:  # to read options takes 1 ms, a third of what a small object takes
+        beam = options if isinstance(options, PipelineOptions) else PipelineOptions.from_dictionary(options or {})
+        store = importlib.import_module(module).make_store(path, beam)
+        _stores[scheme] = options, store
     return store
-
-
-def _other_store(path: str) -> Store:
-    FileSystems.get_filesystem(path)
-    if path.startswith("azfs://"):  # whose file system is there without it, and fails at the first use
-        importlib.import_module("azure.storage.blob")
-    return _OtherStore()
 
 
 class _OptionsFileSystem(LocalFileSystem):  # type: ignore[misc]
@@ -104,11 +107,6 @@ class _OptionsFileSystem(LocalFileSystem):  # type: ignore[misc]
     @classmethod
     def scheme(cls) -> str:
         return "hourly-report-options"
-
-
-def _current_options() -> PipelineOptions:
-    options = FileSystems.get_filesystem(f"{_OptionsFileSystem.scheme()}://").options
-    return options if isinstance(options, PipelineOptions) else PipelineOptions.from_dictionary(options or {})
 
 
 def check_object_path(path: str) -> None:
@@ -233,7 +231,7 @@ def delete_file(path: str) -> None:
         store_of(path).delete(path)
 
 
-class _OtherStore:
+class _BeamStore:
     """Services that Beam knows beside those: without versions, so sizes and times are compared after each read."""
 
     def find(self, path: str) -> InputFile | None:
