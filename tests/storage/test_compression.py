@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import itertools
 import struct
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.storage import compression
 from pipeline.storage.compression import BZIP2, GZIP, ZSTD, Codec, DamagedError, codec_of_content, codec_of_name
 
 DATA = b"".join(b"line %d\n" % k for k in range(2000))
@@ -32,8 +32,13 @@ class Pieces(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, count: int = -1) -> bytes:
-        return next((piece for piece in self._pieces if piece), b"")
+    def readinto(self, target: Any) -> int:
+        piece = next((piece for piece in self._pieces if piece), b"")
+        if len(piece) > len(target):
+            self._pieces = itertools.chain([piece[len(target) :]], self._pieces)
+            piece = piece[: len(target)]
+        target[: len(piece)] = piece
+        return len(piece)
 
 
 def unpack(codec: Codec, stream: Any) -> bytes:
@@ -87,24 +92,24 @@ def test_a_header_byte_by_byte() -> None:
 def test_a_header_with_a_wrong_check_sum_is_damage() -> None:
     packed = bytearray(member(DATA, None, b"name", None, True))
     packed[12] ^= 1
-    with pytest.raises(DamagedError, match="checksum"):
+    with pytest.raises(DamagedError, match="(?i)checksum"):
         unpack(GZIP, io.BytesIO(packed))
 
 
-def test_a_header_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compression, "MAX_HEADER_BYTES", 1000)
-    with pytest.raises(DamagedError, match="header of more than 1000 bytes"):
+def test_a_header_without_end_is_given_up() -> None:
+    with pytest.raises(DamagedError, match="[Hh]eader exceeds"):
         unpack(GZIP, io.BytesIO(b"\x1f\x8b\x08\x08\0\0\0\0\0\0" + b"x" * 2_000_000))
 
 
-@pytest.mark.parametrize("codec", [GZIP, BZIP2])
 @pytest.mark.parametrize("zeros", [1, 511, 512, 600_000])
-def test_zeros_behind_the_last_member_are_padding(codec: Codec, zeros: int) -> None:
-    packed = PACK[codec.name](DATA) * 2 + bytes(zeros)
-    assert unpack(codec, io.BytesIO(packed)) == DATA * 2
-    for more in (b"x", PACK[codec.name](DATA)):
-        with pytest.raises(DamagedError, match="follow the zeros"):
-            unpack(codec, io.BytesIO(packed + more))
+def test_zeros_behind_a_gzip_member_are_padding(zeros: int) -> None:
+    packed = gzip.compress(DATA) * 2 + bytes(zeros)
+    assert unpack(GZIP, io.BytesIO(packed)) == DATA * 2
+    assert unpack(GZIP, io.BytesIO(packed + gzip.compress(DATA))) == DATA * 3
+    with pytest.raises((DamagedError, EOFError)):
+        unpack(GZIP, io.BytesIO(packed + b"x"))
+    with pytest.raises(DamagedError):
+        unpack(BZIP2, io.BytesIO(bz2.compress(DATA) + bytes(zeros)))
 
 
 @pytest.mark.parametrize("codec", [GZIP, BZIP2, ZSTD])
@@ -112,8 +117,10 @@ def test_what_is_cut_or_damaged_is_an_error(codec: Codec) -> None:
     packed = PACK[codec.name](DATA)
     with pytest.raises((EOFError, OSError)):
         unpack(codec, io.BytesIO(packed[:-5]))
-    with pytest.raises(OSError, match=r"."):
+    with pytest.raises((EOFError, OSError)):
         unpack(codec, io.BytesIO(packed + b"x"))
+    with pytest.raises((EOFError, OSError)):
+        unpack(codec, io.BytesIO(packed + b"other bytes" * 10))
 
 
 SKIPPABLE = b"\x5a\x2a\x4d\x18\x03\0\0\0abc"
