@@ -1,6 +1,7 @@
 """A run of a batch, with its checks: what the command line and the server both call."""
 
 import dataclasses
+import itertools
 import logging
 import os
 from collections.abc import Callable
@@ -15,11 +16,11 @@ from pipeline.batch.job import Job
 from pipeline.engine.metrics import TOTALS, summarize
 from pipeline.engine.results import is_running_remotely, raise_if_still_running, user_error
 from pipeline.engine.runners import spill_folder
-from pipeline.engine.spill import remove_leftovers
+from pipeline.engine.spill import remove_objects
 from pipeline.engine.warm_runner import WarmRunner
 from pipeline.model.tally import Summary, check_counts
-from pipeline.storage import locks
 from pipeline.storage.files import is_local
+from pipeline.storage.temporary import run_lock
 
 
 def run_job(job: Job, options: PipelineOptions) -> Summary:
@@ -30,7 +31,7 @@ def run_job(job: Job, options: PipelineOptions) -> Summary:
     """
     job = _placed(job, options)
     folders = {os.path.dirname(os.path.realpath(path)) for path in filter(is_local, job.spill_paths)}
-    with locks.held(folders, job.token):
+    with run_lock(folders, job.token):
         return _finish(job, lambda: build_job(job, options).run())
 
 
@@ -79,14 +80,14 @@ def _finish(job: Job, start: Callable[[], Any]) -> Summary:
         raise user_error(error) or error from None
     finally:
         if not is_running_remotely(result):
-            _tidy(job)
+            _remove_spilled_objects(job)
     check_counts(summary.read, summary.counted, summary.rejected, summary.duplicate)
     return summary
 
 
-def _tidy(job: Job) -> None:
-    for path in job.spill_paths:
+def _remove_spilled_objects(job: Job) -> None:
+    for path in itertools.filterfalse(is_local, job.spill_paths):
         try:
-            remove_leftovers(path, job.token)
+            remove_objects(path, job.token)
         except Exception as error:  # must not hide how the run ended
             logging.getLogger(__name__).warning("temporary files beside %s were not removed: %s", path, error)

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 
 from pipeline.cli.stdio import STANDARD, copy_file, is_stream_output, open_in_place, open_stream
 from pipeline.errors import OutputError, UsageError
-from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import printable_path
-from pipeline.storage.locks import new_token
-from pipeline.storage.output_checks import check_writable
+from pipeline.storage.outputs import atomic_file, check_writable
 
 REPORT = "output"
 
@@ -73,7 +71,7 @@ class Delivery:
         elif name in self._in_place:
             copy_file(source, printable_path(path), _reopened(path))
         else:
-            with atomic_file(path, new_token(), durable=True) as target, open(source, "rb") as file:
+            with atomic_file(path, durable=True) as target, open(source, "rb") as file:
                 shutil.copyfileobj(file, target)
 
 

@@ -48,7 +48,7 @@ from pipeline.errors import (
 from pipeline.model.tally import Summary
 from pipeline.model.zones import inverted_zone_warning
 from pipeline.storage.files import printable_path
-from pipeline.storage.scratch import scratch_folder
+from pipeline.storage.temporary import scratch_folder
 
 _START_OVER = "hint: use --overwrite to start from nothing"
 _HINT = "hint: use --rejects_output FILE to write invalid records to FILE and continue"

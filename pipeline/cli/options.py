@@ -25,10 +25,10 @@ from pipeline.engine.runners import LOCAL_RUNNERS, complete
 from pipeline.errors import UsageError
 from pipeline.model.ids import MAX_PARTITIONS
 from pipeline.model.settings import ReportSettings
+from pipeline.storage.compression import Kind, check_suffix
 from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.matching import find_files
-from pipeline.storage.output_checks import is_same
-from pipeline.storage.suffixes import Kind, check_suffix
+from pipeline.storage.outputs import is_same
 from pipeline.stream.job import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS
 from pipeline.version import VERSION
 

@@ -15,7 +15,7 @@ from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER
 from pipeline.errors import PipelineError, UsageError
 from pipeline.storage.files import is_local, printable_path
 from pipeline.storage.objects import check_object_path
-from pipeline.storage.output_checks import check_folder
+from pipeline.storage.outputs import check_folder
 from pipeline.storage.patterns import has_magic
 from pipeline.stream.job import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS, StreamJob
 

@@ -1,7 +1,6 @@
 """Shuffling large values by temporary files (`.NAME.TOKEN-...`) instead of through the runner."""
 
 import os
-import posixpath
 import uuid
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Union
@@ -12,11 +11,10 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.engine.threads import read_ahead
-from pipeline.storage import locks
-from pipeline.storage.atomic import explained
 from pipeline.storage.files import InputFile, is_local, printable_path
-from pipeline.storage.local import open_private, temporary_path
 from pipeline.storage.objects import delete_file, new_object, store_of
+from pipeline.storage.outputs import explained
+from pipeline.storage.temporary import open_private, temporary_path, temporary_prefix
 
 SpilledValue = Union[bytes, tuple[bytes, int, int]]
 """Bytes, or where they are: a file, how many bytes are before them, how many they are.
@@ -137,16 +135,10 @@ def _temporary_name(path: str, token: str) -> str:
 
 def _object_prefix(path: str, token: str) -> str:
     folder, _, name = path.rpartition("/")
-    return f"{folder}/{locks.prefix(name, token)}"
+    return f"{folder}/{temporary_prefix(name, token)}"
 
 
-def remove_leftovers(path: str, token: str) -> None:
-    """Removes the temporary files that a run has beside a file. token: the run's. Raises OSError."""
-    if is_local(path):
-        folder, name = posixpath.split(os.path.realpath(path))
-        prefix = locks.prefix(name, token)
-        found = [os.path.join(folder, entry) for entry in os.listdir(folder) if entry.startswith(prefix)]
-    else:
-        found = [file.path for file in store_of(path).list(_object_prefix(path, token))]
-    for temporary in found:
-        delete_file(temporary)
+def remove_objects(path: str, token: str) -> None:
+    """Removes the objects in which a run spilled values beside another one. token: the run's. Raises OSError."""
+    for file in store_of(path).list(_object_prefix(path, token)):
+        delete_file(file.path)

@@ -8,8 +8,7 @@ from codecs import BOM_UTF8
 from typing import NamedTuple
 
 from pipeline.errors import InputError, UsageError
-from pipeline.storage.compression import BZIP2, GZIP, ZSTD, Codec, codec_of_content, codec_of_name
-from pipeline.storage.suffixes import other_format
+from pipeline.storage.compression import BZIP2, GZIP, ZSTD, Codec, codec_of_content, codec_of_name, other_format
 
 
 class Form(NamedTuple):

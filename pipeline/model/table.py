@@ -17,8 +17,8 @@ from pipeline.errors import InputError, UsageError
 from pipeline.model.events import Batch, batch_events
 from pipeline.model.hours import HourClock
 from pipeline.schema import EVENT_TYPES
+from pipeline.storage.compression import check_suffix
 from pipeline.storage.local import atomic_write
-from pipeline.storage.suffixes import check_suffix
 
 Row = dict[str, Any]
 Table = list[Row]

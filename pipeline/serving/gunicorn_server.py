@@ -22,7 +22,7 @@ from pipeline.engine.imports import trimmed_imports
 from pipeline.errors import PipelineError, UsageError, one_line
 from pipeline.serving import access_log
 from pipeline.serving.settings import Settings
-from pipeline.storage.scratch import scratch_folder
+from pipeline.storage.temporary import scratch_folder
 
 _log = logging.getLogger(__name__)
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # as prometheus_client calls it, which only workers load

@@ -20,7 +20,7 @@ from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import Settings
 from pipeline.serving.staging import check_staging
 from pipeline.serving.workspaces import Workspace, WorkspacePool
-from pipeline.storage.scratch import scratch_folder
+from pipeline.storage.temporary import scratch_folder
 
 _log = logging.getLogger(__name__)
 _ARENA_MAX = -8  # of glibc's mallopt

@@ -1,9 +1,11 @@
-"""Compression formats, by the suffix of a name or the first bytes, and streams that decompress. No Beam."""
+"""Formats by the suffix of a name or the first bytes; streams that decompress, and streams that compress. No Beam."""
 
+import contextlib
 import io
+import os
 import re
-from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple, cast
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 from pipeline.errors import UsageError, one_line
 
@@ -104,3 +106,86 @@ def codec_of_name(name: str) -> Codec | None:
 def codec_of_content(head: bytes) -> Codec | None:
     """Returns the compression that the first MAGIC_BYTES of a stream identify, or None."""
     return next((codec for magic, codec in _MAGIC if magic.match(head)), None)
+
+
+Kind = Literal["CSV", "ids", "JSON Lines", "HTML"]
+
+_GZIP, _ZSTD = ("gz", "gzip"), ("zst", "zstd")
+_JSON = ("json", "jsonl", "ndjson")
+_COMPRESSED = "bz bz2 xz lzma lz4 br sz snappy z zlib deflate bgz"
+_ARCHIVES = "zip 7z rar tar tgz tbz tbz2 txz"
+_TABLES = "parquet avro orc arrow feather ipc xls xlsx xlsm xlsb ods numbers tsv tab db sqlite sqlite3 duckdb"
+_DOCUMENTS = "xml html htm pdf svg png yaml yml doc docx pickle pkl npy npz"
+_OTHERS = frozenset(f"{_COMPRESSED} {_ARCHIVES} {_TABLES} {_DOCUMENTS}".split(" "))
+_NO_INPUTS = frozenset(f"csv {_ARCHIVES} {_TABLES} {_DOCUMENTS}".split(" "))
+_WRONG: dict[Kind, frozenset[str]] = {
+    "CSV": _OTHERS.union(_JSON),
+    "ids": _OTHERS.union(_JSON),
+    "JSON Lines": _OTHERS.union(("csv",)),
+}
+
+
+def _suffix(path: str) -> tuple[str, str]:
+    stem, _, suffix = os.path.basename(path).rpartition(".")
+    return (stem, suffix.lower()) if stem.strip(".") else (suffix, "")
+
+
+def other_format(path: str) -> str | None:
+    """Returns the suffix of an input's name if it stands for a format other than JSON, such as csv or parquet."""
+    _, suffix = _suffix(path)
+    return suffix if suffix in _NO_INPUTS else None
+
+
+def check_suffix(path: str, kind: Kind) -> None:
+    """Raises UsageError where the suffix of an output's name stands for another format than the output has."""
+    stem, suffix = _suffix(path)
+    if kind == "HTML":
+        if suffix not in ("html", "htm"):
+            raise UsageError(f"{path}: a chart is written as .html")
+        return
+    if suffix in (*_GZIP, *_ZSTD):
+        _, inner = _suffix(stem)
+        suffix = suffix if inner in (*_GZIP, *_ZSTD) else inner
+    elif suffix not in _WRONG[kind]:
+        return
+    if suffix in _WRONG[kind] or suffix in (*_GZIP, *_ZSTD):
+        what = "one id a line" if kind == "ids" else kind
+        raise UsageError(f"{path}: its name says .{suffix}, but it would be {what} (compressed by .gz or .zst)")
+
+
+@contextlib.contextmanager
+def compressing(path: str, stream: Any) -> Iterator[Any]:
+    """A stream that compresses by the suffix of path and writes to `stream`; `stream` itself if it has none."""
+    _, suffix = _suffix(path)
+    if suffix in _GZIP:
+        from isal import igzip
+
+        with igzip.IGzipFile("", "wb", fileobj=_Sink(stream), mtime=0) as compressed:  # type: ignore[no-untyped-call]
+            yield compressed
+    elif suffix in _ZSTD:
+        import pyarrow as pa
+
+        with pa.CompressedOutputStream(pa.PythonFile(_Sink(stream), mode="w"), "zstd") as compressed:
+            yield compressed
+    else:
+        yield stream
+
+
+class _Sink:
+    """A stream that stays open when a compressor closes it."""
+
+    closed = False
+    mode = "wb"
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, data: Any) -> int:
+        self._stream.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

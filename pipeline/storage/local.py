@@ -1,29 +1,17 @@
-"""Writes files on this machine whole or not at all, through a temporary file beside them. No Beam here."""
+"""Writes files on this machine whole or not at all, through a temporary file beside them. No Beam."""
 
 import contextlib
 import errno
 import os
 import stat
-import uuid
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
-from pipeline.storage.locks import create_locked, new_token, prefix
-from pipeline.storage.suffixes import compressing
+from pipeline.storage.compression import compressing
+from pipeline.storage.temporary import new_token, run_lock, temporary_path
 
 _MAX_LINKS = 40  # as Linux
 _EVERYONE_WRITES = stat.S_ISVTX | stat.S_IWOTH
-
-
-def temporary_path(path: str, token: str) -> str:
-    """Returns a new hidden path beside the file that path leads to, with a short name. token: the run's."""
-    folder, name = os.path.split(os.path.realpath(path))
-    return os.path.join(folder, prefix(name, token) + uuid.uuid4().hex)
-
-
-def open_private(path: str) -> BinaryIO:
-    """Creates a file that only this user can read, for what an output may keep private."""
-    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
 
 
 def resolve_output(path: str) -> str:
@@ -68,7 +56,8 @@ def earlier_file(target: str) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(f"{path_kind(status.st_mode)}, not a file")
+        kind = "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is a pipe, socket or device"
+        raise OSError(f"{kind}, not a file")
     check_owner(status, os.path.dirname(target), "it")
     return status
 
@@ -89,40 +78,41 @@ def atomic_write(path: str, token: str | None = None, durable: bool = False) -> 
 
     Args:
       path: of the file.
-      token: names the run.
+      token: of the run, which holds the lock of the folder; None: the lock is held here.
       durable: the bytes are on the disk before they appear, in case the power fails (4 ms; 0.1 s for 200 MB).
 
     Raises:
       OSError: it cannot be written, or path names something other than a file.
     """
-    token = token or new_token()
     target = resolve_output(path)
     earlier = earlier_file(target)
-    try:
-        mode = 0o600 if earlier else 0o666  # what an earlier file kept private is private from the first byte
-        descriptor, temporary = create_locked(lambda: temporary_path(target, token), mode=mode)
-    except OSError as error:
-        error.filename = path  # not the temporary one
-        raise
-    try:
-        with open(descriptor, "wb") as stream:
-            with compressing(path, stream) as compressed:
-                yield compressed
-            _hand_over(stream, earlier, durable)
+    lock = contextlib.nullcontext() if token else run_lock([os.path.dirname(target)], token := new_token())
+    with lock:
+        temporary = temporary_path(target, token)
+        try:
+            mode = 0o600 if earlier else 0o666  # what an earlier file kept private is private from the first byte
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        except OSError as error:
+            error.filename = path  # not the temporary one
+            raise
+        try:
+            with open(descriptor, "wb") as stream:
+                with compressing(path, stream) as compressed:
+                    yield compressed
+                _finish(stream, earlier, durable)
             os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the first error is the one to report
-            os.remove(temporary)
-        raise
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                os.remove(temporary)
+            raise
 
 
-def _hand_over(stream: Any, earlier: os.stat_result | None, durable: bool) -> None:
+def _finish(stream: Any, earlier: os.stat_result | None, durable: bool) -> None:
     stream.flush()
     if earlier:
         _take_over(stream.fileno(), earlier)
     if durable:
         os.fsync(stream.fileno())
-    os.close(os.dup(stream.fileno()))  # a network file system reports only now that it is full; the lock is kept
 
 
 def _take_over(descriptor: int, earlier: os.stat_result) -> None:
@@ -132,8 +122,3 @@ def _take_over(descriptor: int, earlier: os.stat_result) -> None:
             os.fchown(descriptor, owner, group)
     with contextlib.suppress(PermissionError):  # of a file system without modes
         os.fchmod(descriptor, stat.S_IMODE(earlier.st_mode))
-
-
-def path_kind(mode: int) -> str:
-    """Describes what a path with this st_mode is, where a file was expected."""
-    return "it is a folder" if stat.S_ISDIR(mode) else "it is a pipe, socket or device"

@@ -15,9 +15,9 @@ from apache_beam.transforms.window import GlobalWindows
 from pipeline.engine.prism import SinkDoFn
 from pipeline.errors import StartOverError
 from pipeline.model.events import Reject
-from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import is_local, printable_path
 from pipeline.storage.objects import delete_file, store_of
+from pipeline.storage.outputs import atomic_file
 from pipeline.stream.decode import LogRejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import NAME, ledger_of

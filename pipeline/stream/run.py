@@ -18,8 +18,8 @@ from pipeline.engine.run_state import run_state
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER
 from pipeline.errors import MismatchError, PipelineError, StoppedError, UsageError
 from pipeline.model.tally import Summary, check_counts
-from pipeline.storage import locks
 from pipeline.storage.files import is_local, printable_path
+from pipeline.storage.temporary import run_lock
 from pipeline.stream.graph import HourlyStream, ReadStream
 from pipeline.stream.hour_files import prepare_outputs, write_final_marks, write_kept_rejects
 from pipeline.stream.job import StreamJob
@@ -36,7 +36,7 @@ def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
       StoppedError: files were not read to their end.
       PipelineError: as the transforms do. Others come from the runner. No temporary file is left on this machine.
     """
-    with _alone(filter(is_local, job.outputs)), locks.held(filter(is_local, job.outputs), job.token):
+    with _alone(filter(is_local, job.outputs)), run_lock(filter(is_local, job.outputs), job.token):
         prepare_outputs(job)
         with _kept(job) as ledger:
             drained, summary = _run(job, options)
@@ -95,9 +95,6 @@ def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
             return drained, summary_of(run_state.counted) if _is_direct(options) else summarize(result, METRICS)
     except Exception as error:
         raise user_error(error) or error from None
-    finally:
-        for folder in filter(is_local, job.outputs):
-            locks.remove_of(folder, job.token)
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ class DropDuplicates(beam.PTransform):  # type: ignore[misc]
     rejects only the first few are kept. Shuffles the different events of each batch. Windows: one in each. An
     unbounded PCollection in the global window takes DropStreamDuplicates. spill: an output's path and the
     run's token, to shuffle by temporary files beside the output (global window only), which
-    `spill.remove_leftovers` removes.
+    the lock of the run removes.
     """
 
     spill: tuple[str, str] | None = None

@@ -12,8 +12,8 @@ from pipeline.engine.threads import in_threads
 from pipeline.model.events import Batch
 from pipeline.model.ids import PARTITIONS, id_lines, merge_pieces
 from pipeline.model.table import Table
-from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import printable_path
+from pipeline.storage.outputs import atomic_file
 from pipeline.transforms.format import check_came
 from pipeline.transforms.ids import by_partition, partition_ids
 
@@ -49,7 +49,7 @@ class WriteIds(beam.PTransform):  # type: ignore[misc]
 
     Args:
       path: the file.
-      token: the run's, of temporary files that `spill.remove_leftovers` removes.
+      token: the run's, of temporary files that the lock of the run removes.
       tables: what counts the same events; where it fails, nothing is written.
       partitions: of ids, a power of two.
       spill: ids wait in temporary files beside this path, which all workers see; by default beside the file.

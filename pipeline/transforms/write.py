@@ -1,7 +1,7 @@
 """Sinks: one file under its exact name, whole or not at all, on this machine or in a bucket.
 
 A file is put together from pieces that workers made in parallel. Large ones wait in temporary files; then one worker
-joins them in order. `spill.remove_leftovers` removes all of a run.
+joins them in order. The lock of the run removes them.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ import apache_beam as beam
 
 from pipeline.engine import progress
 from pipeline.engine.spill import Spill, SpilledValue, fetch_each, size_of
-from pipeline.storage.atomic import atomic_file
 from pipeline.storage.files import printable_path
+from pipeline.storage.outputs import atomic_file
 from pipeline.transforms.format import Piece
 
 Check = Callable[[Sequence[tuple[Any, int]], Iterable[Any]], None]

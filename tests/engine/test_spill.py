@@ -16,7 +16,9 @@ from pipeline.engine.runners import beam_options
 from pipeline.engine.spill import Spill, SpilledValue, read_spilled
 from pipeline.errors import RejectsError
 from pipeline.storage.matching import find_files
+from pipeline.storage.temporary import remove_temporary
 
+TOKEN = "0" * 32
 PAIRS = [(k % 7, b"%d," % k * (k + 1)) for k in range(100)]
 
 
@@ -38,15 +40,15 @@ def test_values_come_back_whole(tmp_path: Path, held: int, inline: int, in_files
         mock.patch.object(spilling, "_INLINE_BYTES", inline),
         beam.Pipeline("FnApiRunner") as pipeline,
     ):
-        spill = beam.ParDo(Spill(str(tmp_path / "out"), "token")).with_output_types(tuple[int, SpilledValue])
+        spill = beam.ParDo(Spill(str(tmp_path / "out"), TOKEN)).with_output_types(tuple[int, SpilledValue])
         stored = pipeline | beam.Create(PAIRS, reshuffle=False) | spill
         found = stored | beam.GroupByKey() | beam.MapTuple(fetched)
         together = found | "One" >> beam.Map(lambda pair: (0, pair)) | "All" >> beam.GroupByKey()
         assert_that(together | beam.Map(lambda group: joined(sorted(group[1]))), equal_to([joined(PAIRS)]))
     names = [path.name for path in tmp_path.iterdir()]
-    assert all(name.startswith(".out.token-") for name in names)
+    assert all(name.startswith(f".out.{TOKEN}-") for name in names)
     assert len(names) in (in_files or {0})
-    spilling.remove_leftovers(str(tmp_path / "out"), "token")
+    remove_temporary(str(tmp_path), TOKEN)
     assert not list(tmp_path.iterdir())
 
 

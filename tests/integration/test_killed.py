@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.events import write
-from pipeline.storage.locks import remove_dead
+from pipeline.storage.temporary import remove_dead
 from tests.integration.servers import TOOLS
 from tests.serving_support import await_true
 from tests.support import ROOT, json_lines

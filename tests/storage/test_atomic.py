@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import OutputError
-from pipeline.storage.atomic import atomic_file
-from pipeline.storage.locks import new_token
+from pipeline.storage.outputs import atomic_file
+from pipeline.storage.temporary import new_token
 from tests.memory_bucket import OBJECTS, MemoryBucket
 
 PATH = "mem://bucket/out/r.csv"

@@ -92,12 +92,12 @@ def test_a_header_byte_by_byte() -> None:
 def test_a_header_with_a_wrong_check_sum_is_damage() -> None:
     packed = bytearray(member(DATA, None, b"name", None, True))
     packed[12] ^= 1
-    with pytest.raises(DamagedError, match="(?i)checksum"):
+    with pytest.raises(DamagedError, match=r"(?i)checksum"):
         unpack(GZIP, io.BytesIO(packed))
 
 
 def test_a_header_without_end_is_given_up() -> None:
-    with pytest.raises(DamagedError, match="[Hh]eader exceeds"):
+    with pytest.raises(DamagedError, match=r"[Hh]eader exceeds"):
         unpack(GZIP, io.BytesIO(b"\x1f\x8b\x08\x08\0\0\0\0\0\0" + b"x" * 2_000_000))
 
 

@@ -21,13 +21,13 @@ def test_an_unknown_file_system() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "extra", "module"), [("hdfs://h/a.json", "hadoop", "hdfs"), ("azfs://b/c/a.json", "azure", "azure")]
+    ("path", "extra", "module"), [("gs://b/a.json", "gcp", "google.cloud.storage"), ("s3://b/a.json", "aws", "boto3")]
 )
-def test_a_file_system_that_is_not_installed(
-    path: str, extra: str, module: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Beam says so by an error of its own (Hadoop), or not before the first use (Azure)."""
+def test_a_client_that_is_not_installed(path: str, extra: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
+    for name in ("pipeline.storage.gcs", "pipeline.storage.s3"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr("pipeline.storage.objects._stores", {})
     refused(f"{path}: it needs `pip install 'apache-beam[{extra}]'`", path)
 
 

@@ -13,9 +13,9 @@ import zstandard
 
 from pipeline import hourly_table, scale_impressions, write_csv
 from pipeline.errors import OutputError
-from pipeline.storage.atomic import atomic_file
 from pipeline.storage.local import atomic_write
-from pipeline.storage.locks import new_token
+from pipeline.storage.outputs import atomic_file
+from pipeline.storage.temporary import new_token
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT
 
 TABLE = scale_impressions(hourly_table(EXAMPLE_EVENTS))
@@ -91,7 +91,7 @@ def test_what_was_private_is_private_from_the_first_byte(tmp_path: Path) -> None
     path.touch(0o600)
     with atomic_write(str(path)) as stream:
         stream.write(b"x")
-        (temporary,) = (name for name in os.listdir(tmp_path) if name != "report.csv")
+        (temporary,) = (name for name in os.listdir(tmp_path) if name.startswith(".report.csv."))
         assert stat.S_IMODE((tmp_path / temporary).stat().st_mode) == 0o600
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import hourly_table, write_csv
 from pipeline.errors import UsageError
-from pipeline.storage.output_checks import check_folder, check_writable, is_same
+from pipeline.storage.outputs import check_folder, check_writable, is_same
 from tests.support import ROOT
 
 
@@ -114,7 +114,7 @@ def test_files_of_others_in_a_shared_folder_are_not_replaced(shared: Path) -> No
 def test_a_file_that_is_mounted_by_itself_is_written_in_place(tmp_path: Path) -> None:
     script = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
-from pipeline.storage.output_checks import check_writable
+from pipeline.storage.outputs import check_writable
 print(check_writable("mounted.csv"), check_writable("host.csv"), check_writable("new.csv"))
 """
     for name in ("host.csv", "mounted.csv"):

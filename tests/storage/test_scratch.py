@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.locks import new_token
-from pipeline.storage.scratch import scratch_folder
+from pipeline.storage.temporary import new_token, scratch_folder
 from tests.processes_support import kill, process
 from tests.serving_support import await_true
 from tests.support import ROOT
 
 FOLDER = """
 import os, subprocess, sys, tempfile, time
-from pipeline.storage.scratch import scratch_folder
+from pipeline.storage.temporary import scratch_folder
 with scratch_folder() as folder:
     tempfile.mkdtemp()
     started = []
@@ -83,7 +82,7 @@ def test_the_scratch_folder_of_a_killed_process_is_removed_and_its_workers_end(
 
 AT_EXIT = """
 import atexit, os, sys
-from pipeline.storage.scratch import scratch_folder
+from pipeline.storage.temporary import scratch_folder
 with scratch_folder(needed_at_exit=lambda: sys.argv[1] == "needed") as folder:
     atexit.register(lambda: print(os.path.isdir(folder)))
 """
@@ -102,6 +101,6 @@ def test_a_temporary_folder_that_cannot_be_listed_will_do(tmp_path: Path, monkey
         raise PermissionError(13, os.strerror(13))
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("pipeline.storage.scratch.os.listdir", refuse)
+    monkeypatch.setattr("pipeline.storage.temporary.os.listdir", refuse)
     with scratch_folder() as folder:
         assert os.path.isdir(folder)

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline import hourly_table, write_csv
 from pipeline.errors import UsageError
-from pipeline.storage.suffixes import Kind, check_suffix
+from pipeline.storage.compression import Kind, check_suffix
 from tests.support import ROOT
 
 RIGHT: list[tuple[Kind, str]] = [

@@ -11,18 +11,25 @@ from typing import Any
 
 import pytest
 
-from pipeline.storage import locks
-from pipeline.storage.local import atomic_write, temporary_path
-from pipeline.storage.locks import held, new_token, prefix, remove_dead, remove_of
-from pipeline.storage.output_checks import check_writable
+from pipeline.storage import temporary
+from pipeline.storage.local import atomic_write
+from pipeline.storage.outputs import check_writable
+from pipeline.storage.temporary import (
+    new_token,
+    remove_dead,
+    remove_temporary,
+    run_lock,
+    temporary_path,
+    temporary_prefix,
+)
 from tests.processes_support import kill, process
 
 FILES = """
 import sys, time
-from pipeline.storage.local import atomic_write, temporary_path
-from pipeline.storage.locks import held, new_token
+from pipeline.storage.local import atomic_write
+from pipeline.storage.temporary import new_token, run_lock, temporary_path
 token = new_token()
-with held([sys.argv[1]], token):
+with run_lock([sys.argv[1]], token):
     open(temporary_path(sys.argv[1] + "/ids.txt", token), "w").close()  # as a worker leaves it to another
     with atomic_write(sys.argv[1] + "/report.csv") as stream:
         stream.write(b"half a report")
@@ -34,13 +41,13 @@ with held([sys.argv[1]], token):
 def test_what_a_killed_process_leaves_is_removed_and_what_a_living_one_needs_is_not(tmp_path: Path) -> None:
     with process(FILES, str(tmp_path)) as living, process(FILES, str(tmp_path)) as dying:
         names = set(os.listdir(tmp_path))
-        assert len(names) == 6
+        assert len(names) == 8
         remove_dead(str(tmp_path))
         assert set(os.listdir(tmp_path)) == names
         kill(dying)
-        with held([str(tmp_path)], new_token()):
-            assert len(set(os.listdir(tmp_path)) & names) == 3
-        assert len(os.listdir(tmp_path)) == 3
+        with run_lock([str(tmp_path)], new_token()):
+            assert len(set(os.listdir(tmp_path)) & names) == 4
+        assert len(os.listdir(tmp_path)) == 4
         kill(living)
         remove_dead(str(tmp_path))
     assert os.listdir(tmp_path) == []
@@ -77,7 +84,7 @@ def test_where_there_are_no_locks_nothing_is_removed(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("fcntl.flock", refuse)
     token = new_token()
-    with held([str(tmp_path)], token):
+    with run_lock([str(tmp_path)], token):
         Path(temporary_path(f"{tmp_path}/a", token)).touch()
         before = set(os.listdir(tmp_path))
         remove_dead(str(tmp_path))
@@ -91,22 +98,22 @@ def test_a_run_removes_its_own_files_alone(tmp_path: Path) -> None:
     token, other = new_token(), new_token()
     for name in (f".a.{token}-{'0' * 32}", f".a.{other}-{'0' * 32}", f".hourly-report.{token}-lock"):
         (tmp_path / name).touch()
-    remove_of(str(tmp_path), token)
+    remove_temporary(str(tmp_path), token)
     assert sorted(os.listdir(tmp_path)) == sorted([f".a.{other}-{'0' * 32}", f".hourly-report.{token}-lock"])
 
 
 def test_a_folder_that_is_missing_or_shut_is_no_error_of_the_lock(tmp_path: Path) -> None:
-    with held([str(tmp_path / "missing")], new_token()):
+    with run_lock([str(tmp_path / "missing")], new_token()):
         pass
 
 
 @contextmanager
 def interrupted_at(number: int) -> Iterator[None]:
-    """Raises KeyboardInterrupt before the given line, counted from 0, of those that locks.py executes."""
+    """Raises KeyboardInterrupt before the given line, counted from 0, of those that temporary.py executes."""
     lines = itertools.count()
 
     def trace(frame: Any, event: str, _: object) -> Any:
-        if frame.f_code.co_filename != locks.__file__:
+        if frame.f_code.co_filename != temporary.__file__:
             return None
         if event == "line" and next(lines) == number:
             sys.settrace(None)
@@ -124,7 +131,7 @@ def interrupted_at(number: int) -> Iterator[None]:
 def test_a_signal_while_the_lock_is_made_leaves_none(tmp_path: Path) -> None:
     entered = False
     for number in itertools.count():
-        with suppress(KeyboardInterrupt), interrupted_at(number), held([str(tmp_path)], new_token()):
+        with suppress(KeyboardInterrupt), interrupted_at(number), run_lock([str(tmp_path)], new_token()):
             entered = True
         if entered:
             break
@@ -170,5 +177,5 @@ def test_an_output_can_be_written_whatever_other_runs_clean(tmp_path: Path) -> N
 def test_temporary_names_are_short(name: str) -> None:
     made = os.path.basename(temporary_path(f"/nowhere/{name}", new_token()))
     assert len(os.fsencode(made)) <= 143
-    assert locks.TEMPORARY.fullmatch(made)
-    assert made.startswith(prefix(name, made.split(".")[-1].split("-")[0]))
+    assert temporary.TEMPORARY.fullmatch(made)
+    assert made.startswith(temporary_prefix(name, made.split(".")[-1].split("-")[0]))

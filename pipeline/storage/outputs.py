@@ -1,0 +1,116 @@
+"""Outputs on any Beam file system: checks before anything runs, and files that appear whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import OutputError, UsageError
+from pipeline.storage.compression import compressing
+from pipeline.storage.files import explain, is_io_error, is_local, printable_path
+from pipeline.storage.local import atomic_write, earlier_file, resolve_output
+from pipeline.storage.objects import check_object_path, new_object
+
+
+@contextlib.contextmanager
+def explained(path: str, kind: type[Exception] = OutputError) -> Iterator[None]:
+    """Turns an I/O error in the block into an error of another kind, with path and reason."""
+    try:
+        yield
+    except Exception as error:
+        if not is_io_error(error):
+            raise
+        raise kind(f"{printable_path(path)}: cannot be written: {explain(error)}") from None
+
+
+@contextlib.contextmanager
+def atomic_file(path: str, token: str | None = None, durable: bool = False) -> Iterator[Any]:
+    """Opens a binary stream whose bytes appear under path when the block ends; not at all if the block raises.
+
+    It replaces an earlier file or object, and is compressed by the suffix of path.
+
+    Args:
+      path: of a file or object.
+      token: as atomic_write has it, of a file on this machine.
+      durable: as atomic_write has it, of a file on this machine.
+
+    Raises:
+      OutputError: it cannot be written.
+    """
+    with explained(path), atomic_write(path, token, durable) if is_local(path) else _new_object(path) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _new_object(path: str) -> Iterator[Any]:
+    with new_object(path) as stream, compressing(path, stream) as compressed:
+        yield compressed
+
+
+def is_same(one: str, other: str) -> bool:
+    """Returns whether two paths name the same file, symbolic links followed; of objects, whether they are equal."""
+    if one == other or not (is_local(one) and is_local(other)):
+        return one == other
+    with contextlib.suppress(OSError):  # one of them does not exist
+        if not os.path.samefile(one, other):  # a fifth of the time that real paths take
+            return False
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def check_writable(path: str) -> bool:
+    """Checks that an output can be written, as far as that shows without network.
+
+    Returns:
+      Whether rename can replace it; False for an existing file that can only be written in place: one that is mounted
+      by itself, or in a folder where this user may not create files.
+
+    Raises:
+      UsageError: it is a folder, pipe, device, loop of links, or of another user, or no file can be made beside it.
+    """
+    if not path:
+        raise UsageError("cannot be written: the name is empty")
+    if not is_local(path):
+        check_object_path(path)
+    if path.endswith("/"):
+        raise UsageError(f"{printable_path(path)}: cannot be written: it is a folder, not a file")
+    with explained(path, UsageError):
+        return not is_local(path) or _can_replace(resolve_output(path))
+
+
+def _can_replace(target: str) -> bool:
+    earlier = earlier_file(target)
+    if not (earlier and _is_mounted(target)):
+        with contextlib.suppress(OSError) if earlier else contextlib.nullcontext():
+            tempfile.TemporaryFile(dir=os.path.dirname(target)).close()
+            return True
+    os.close(os.open(target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+    return False
+
+
+def _is_mounted(target: str) -> bool:
+    """Returns whether a file is a mount point of its own, as containers mount single files."""
+    return _mount_id(target) != _mount_id(os.path.dirname(target))
+
+
+def _mount_id(path: str) -> str:
+    """Returns the kernel's number of the mount that a path is on; empty where there is no Linux /proc."""
+    if not hasattr(os, "O_PATH"):
+        return ""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+    except FileNotFoundError:
+        return ""
+    finally:
+        os.close(descriptor)
+    return next((line for line in lines if line.startswith("mnt_id:")), "")
+
+
+def check_folder(path: str) -> None:
+    """Makes a folder on this machine if it is missing; raises UsageError where no file can be made in a folder."""
+    if is_local(path):
+        with explained(path, UsageError):
+            os.makedirs(path, exist_ok=True)
+    check_writable(f"{path.rstrip('/')}/probe")
