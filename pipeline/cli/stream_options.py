@@ -121,6 +121,9 @@ def _check_try_out(options: Any) -> None:
         importlib.import_module("google.cloud.pubsub")
     except ImportError:
         raise UsageError("--subscription: it needs `pip install 'apache-beam[gcp]'`") from None
+    from pipeline.stream.topics import check_subscription
+
+    check_subscription(options.subscription)
 
 
 def _advice(topic: bool) -> str:

@@ -11,11 +11,33 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline.errors import UsageError, one_line
 from pipeline.formats.decoding import AnyBlock
 from pipeline.formats.messages import Message, MessageBlock, group_messages
 
 _MESSAGES_A_BLOCK = 10_000
 _BYTES_A_BLOCK = 4 * 1024 * 1024
+_CHECK_SECONDS = 10
+
+
+def check_subscription(name: str) -> None:
+    """Raises UsageError if a subscription does not exist, or if there are no credentials to read it.
+
+    The right to read a subscription does not include the right to view it, so other errors are left to the reading.
+    """
+    from google.api_core.exceptions import GoogleAPICallError, NotFound
+    from google.auth.exceptions import DefaultCredentialsError
+    from google.cloud.pubsub_v1 import SubscriberClient
+
+    try:
+        with SubscriberClient() as client:
+            client.get_subscription(subscription=name, timeout=_CHECK_SECONDS)
+    except NotFound:
+        raise UsageError(f"--subscription {name}: there is no such subscription") from None
+    except DefaultCredentialsError as error:
+        raise UsageError(f"--subscription {name}: no credentials for Google Cloud: {one_line(error)}") from None
+    except GoogleAPICallError:
+        pass
 
 
 class GroupMessages(beam.DoFn):  # type: ignore[misc]

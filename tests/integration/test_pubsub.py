@@ -123,6 +123,14 @@ def stream(topic: Topic, folder: Path, *arguments: str) -> Iterator[Stream]:
             process.kill()
 
 
+def test_a_subscription_that_is_not_there(topic: Topic, tmp_path: Path) -> None:
+    topic.subscription += "-missing"
+    with stream(topic, tmp_path) as run:
+        _, err = run.process.communicate(timeout=_PATIENCE)
+    assert err == f"error: --subscription {topic.subscription}: there is no such subscription\n"
+    assert (run.process.returncode, os.listdir(tmp_path)) == (2, [])
+
+
 def rows(events: list[dict[str, Any]]) -> list[oracle.Event]:
     return [(item["id"], item["event"], item["timestamp"]) for item in events]
 
