@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
     GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
@@ -115,6 +116,16 @@ def spill_folder(options: PipelineOptions) -> str | None:
         return tempfile.gettempdir()
     location: str | None = options.view_as(GoogleCloudOptions).temp_location
     return location and location.rstrip("/")
+
+
+def works_in_containers(options: PipelineOptions) -> bool:
+    """Whether workers run in containers, Beam's default on clusters, which do not see this machine's disk."""
+    environment = options.view_as(PortableOptions).environment_type
+    if environment:
+        return str(environment) == "DOCKER"
+    runner = str(options.view_as(StandardOptions).runner).rpartition(".")[2]
+    on_cluster = not options.view_as(FlinkRunnerOptions).flink_master.startswith("[")
+    return runner in ("PortableRunner", "SparkRunner") or (runner == "FlinkRunner" and on_cluster)
 
 
 def has_servers() -> bool:

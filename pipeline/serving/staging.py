@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from pipeline.batch.job import Job
 from pipeline.batch.run import run_job
 from pipeline.engine import dataflow
+from pipeline.engine.runners import works_in_containers
 from pipeline.errors import OptionError, OutputError, UsageError
 from pipeline.model.tally import Summary
 from pipeline.serving.problems import ProblemError
@@ -36,6 +37,8 @@ def check_staging(staging: str | None, options: PipelineOptions, folder: Path) -
     if remote and not staging:
         raise OptionError("staging_location is missing: DataflowRunner's workers do not see this machine's disk")
     if not staging:
+        if works_in_containers(options):
+            raise OptionError("staging_location is missing: workers in containers do not see this machine's disk")
         return
     if is_local(staging):
         raise OptionError(f"staging_location {staging}: must be a folder in a bucket, gs:// or s3://")

@@ -82,6 +82,7 @@ def test_trying_out_a_topic_needs_its_client(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("runner", ["DirectRunner", "BundleBasedDirectRunner"])
 def test_a_topic_is_tried_out_without_starting_prism(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.cloud.pubsub", ModuleType("pubsub"))
+    monkeypatch.setattr("pipeline.stream.topics.check_subscription", lambda name: None)
     options = parse_options(["--streaming", "--subscription", SUBSCRIPTION, "--runner", runner])
     assert options.view_as(StandardOptions).runner == "BundleBasedDirectRunner"
 

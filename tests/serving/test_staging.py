@@ -1,5 +1,6 @@
 """Bodies and reports that pass through a bucket: the report is the same, and the bucket is empty afterwards."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,22 @@ def test_a_bad_body_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RejectsError):
         run(tmp_path, b"bad\n")
     assert OBJECTS == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refused"),
+    [
+        (["--runner=PortableRunner"], True),
+        (["--runner=FlinkRunner", "--environment_type=DOCKER"], True),
+        (["--runner=FlinkRunner", "--flink_master=host:8081"], True),
+        (["--runner=FlinkRunner"], False),
+        (["--runner=PortableRunner", "--environment_type=LOOPBACK"], False),
+        (["--runner=FnApiRunner"], False),
+    ],
+)
+def test_workers_in_containers_need_a_staging_folder(arguments: list[str], refused: bool, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="workers in containers") if refused else contextlib.nullcontext():
+        check_staging(None, PipelineOptions(arguments), tmp_path)
 
 
 @pytest.mark.parametrize("fails", ["_upload", "_download"])
