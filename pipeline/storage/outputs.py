@@ -113,4 +113,6 @@ def check_folder(path: str) -> None:
     if is_local(path):
         with explained(path, UsageError):
             os.makedirs(path, exist_ok=True)
+    else:
+        check_object_path(path)
     check_writable(f"{path.rstrip('/')}/probe")
