@@ -76,14 +76,12 @@ class GcsStore:
         return client
 
     def find(self, path: str) -> InputFile | None:
-        """As Store.find."""
         bucket, name = _split(path)
         with _explained():
             found = self._client.bucket(bucket).get_blob(name)
         return found and _input_file(found)
 
     def list(self, prefix: str) -> Iterator[InputFile]:
-        """As Store.list."""
         bucket, start = _split(prefix)
         with _explained():
             for found in self._client.list_blobs(bucket, prefix=start, fields=_FIELDS):
@@ -91,7 +89,6 @@ class GcsStore:
                     yield _input_file(found)
 
     def read(self, file: InputFile, start: int, stop: int) -> Content:
-        """As Store.read."""
         blob, target = self._blob(file.path, file.version), _Exactly(stop - start)
         span = {} if (start, stop) == (0, file.size) else {"start": start, "end": stop - 1}
         try:
@@ -106,14 +103,12 @@ class GcsStore:
         return Content(target.all(), blob.content_encoding or "")
 
     def put(self, path: str, stream: BinaryIO) -> None:
-        """As Store.put."""
         with _explained():
             self._blob(path).upload_from_file(
                 stream, size=stream.seek(0, os.SEEK_END), rewind=True, retry=DEFAULT_RETRY
             )
 
     def delete(self, path: str) -> None:
-        """As Store.delete."""
         with contextlib.suppress(_GoneError), _explained():
             self._blob(path).delete()
 

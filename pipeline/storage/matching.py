@@ -1,6 +1,6 @@
 """Finds the files on this machine and the objects in buckets that patterns match.
 
-A pattern is first taken as a file's name, then as a folder's, then as a pattern. A match that cannot be looked at is an
+A pattern is first taken as a file's name, then as a folder's, then as a pattern. A match that cannot be accessed is an
 error that names it; none is left out silently.
 """
 
@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from pipeline.errors import UsageError
 from pipeline.storage.compression import codec_of_name
@@ -34,7 +34,7 @@ def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> 
 
     Hidden files and folders, and sidecar files, are left out unless a pattern names them. sidecars: is given the paths
     of those that were left out. Raises:
-      UsageError: a pattern matches nothing, or something that cannot be looked at, or a file of an unknown compression.
+      UsageError: a pattern matches nothing, or something that cannot be accessed, or a file of an unknown compression.
     """
     files: dict[str, InputFile] = {}
     folders: dict[str, str] = {}
@@ -77,8 +77,8 @@ def match_files(
 ) -> list[InputFile]:
     """The wanted files that a pattern matches now, perhaps none.
 
-    wanted: whether a path is, asked before the file is looked at. on_error: is given the UsageError of each file or
-    folder that cannot be looked at, and the others are still found; by default it is raised. sidecars: is given the
+    wanted: whether a path is, checked before the file is accessed. on_error: is given the UsageError of each file or
+    folder that cannot be accessed, and the others are still found; by default it is raised. sidecars: is given the
     paths of sidecar files that were left out. Raises:
       UsageError: also where the storage of a pattern is not known, or cannot be listed.
     """
@@ -104,7 +104,7 @@ def _why_nothing(pattern: str) -> str:
 
 
 class _Walk:
-    """Matches files on this machine. on_error gets each entry that cannot be looked at."""
+    """Matches files on this machine. on_error gets each entry that cannot be accessed."""
 
     def __init__(self, wanted: Callable[[str], bool], on_error: OnError) -> None:
         self._wanted, self._on_error = wanted, on_error
@@ -112,29 +112,17 @@ class _Walk:
 
     def match(self, pattern: str) -> list[InputFile]:
         """The files that a pattern matches."""
-        mode = self._mode(pattern)
-        if mode is not None and not stat.S_ISDIR(mode):
+        status = None if has_magic(pattern) and not os.path.exists(pattern) else self._stat(pattern, False)
+        if status and not stat.S_ISDIR(status.st_mode):
             paths: Iterator[tuple[str, bool]] = iter([(pattern, True)])
-        elif mode is not None:
+        elif status:
             paths = self._expand(pattern, parse("*"), True)
         elif has_magic(pattern):
             paths = self._expand("/" if pattern.startswith("/") else "", parse(pattern.lstrip("/")), False)
         else:
             return []
-        files = [self._look_at(path, listed) for path, listed in dict(paths).items() if self._wanted(path)]
+        files = [self._input_file(path, listed) for path, listed in dict(paths).items() if self._wanted(path)]
         return [file for file in files if file]
-
-    def _mode(self, path: str) -> int | None:
-        """The st_mode at a path taken literally; None where there is nothing, or it cannot be told."""
-        try:
-            return os.stat(path).st_mode
-        except ValueError as error:  # a zero byte
-            self._fail(path, error)
-        except OSError as error:
-            is_there = error.errno not in _MISSING or os.path.islink(path)
-            if is_there and not has_magic(path):  # a pattern's own walk says which folder it is
-                self._fail(path, error)
-        return None
 
     def _expand(self, base: str, parts: Sequence[Part], listed: bool) -> Iterator[tuple[str, bool]]:
         """(path, whether a listing named it) for all that parts match below a folder; listed: of the folder itself."""
@@ -155,81 +143,66 @@ class _Walk:
 
     def _folders(self, base: str, listed: bool) -> Iterator[tuple[str, bool]]:
         """A folder and all below it that are not hidden, at any depth. Links are followed, unless they lead back up."""
-        waiting: list[tuple[str, bool, Any]] = [(base, listed, ())]
+        waiting: list[tuple[str, bool, frozenset[tuple[int, int]]]] = [(base, listed, frozenset())]
         while waiting:
             folder, named, above = waiting.pop()
             yield folder, named
             entries = self._scan(folder, named)
-            here = self._identity(folder) if entries else None
-            if here is None or _is_above(here, above):
+            status = self._stat(folder or ".", True) if entries else None
+            if status is None or (status.st_dev, status.st_ino) in above:
                 continue
+            above |= {(status.st_dev, status.st_ino)}
             for path, entry in entries:
                 if not entry.name.startswith(".") and self._is_folder(path, entry):
-                    waiting.append((path, True, (here, above)))
-
-    def _identity(self, folder: str) -> tuple[int, int] | None:
-        try:
-            status = os.stat(folder or ".")
-        except OSError as error:
-            self._fail(folder, error)
-            return None
-        return status.st_dev, status.st_ino
+                    waiting.append((path, True, above))
 
     def _scan(self, folder: str, listed: bool) -> list[tuple[str, "os.DirEntry[str]"]]:
         try:
             with os.scandir(folder or ".") as entries:
                 return [(os.path.join(folder, entry.name), entry) for entry in entries]
         except OSError as error:
-            if listed or error.errno not in _MISSING or os.path.islink(folder):
-                self._fail(folder, error)
+            self._report(folder, error, listed)
             return []
 
     def _is_folder(self, path: str, entry: "os.DirEntry[str]") -> bool:
         """Whether it is a folder, or a link to one. A link that leads nowhere may have led to a folder."""
-        try:
-            if entry.is_symlink():
-                return stat.S_ISDIR(os.stat(path).st_mode)
+        if not entry.is_symlink():
             return entry.is_dir(follow_symlinks=False)
-        except OSError as error:
-            self._fail(path, error)
-            return False
+        status = self._stat(path, True)
+        return bool(status and stat.S_ISDIR(status.st_mode))
 
-    def _look_at(self, path: str, listed: bool) -> InputFile | None:
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            if listed or error.errno not in _MISSING or os.path.islink(path):
-                self._fail(path, error)
-            return None
-        if stat.S_ISREG(status.st_mode):
+    def _input_file(self, path: str, listed: bool) -> InputFile | None:
+        status = self._stat(path, listed)
+        if status and stat.S_ISREG(status.st_mode):
             version = status.st_ino, status.st_mtime_ns
             return InputFile(path, status.st_size, printable_path(path), int(status.st_mtime), version)
-        if not stat.S_ISDIR(status.st_mode):
+        if status and not stat.S_ISDIR(status.st_mode):
             self._on_error(
                 UsageError(f"{printable_path(path)}: cannot be read among others: it is a pipe, socket or device")
             )
         return None
 
-    def _fail(self, path: str, error: Exception) -> None:
-        if path not in self._failed:
+    def _stat(self, path: str, listed: bool) -> os.stat_result | None:
+        """The status of a path; None where there is nothing, or where it cannot be accessed, which is reported."""
+        try:
+            return os.stat(path)
+        except (OSError, ValueError) as error:
+            self._report(path, error, listed)
+            return None
+
+    def _report(self, path: str, error: Exception, listed: bool) -> None:
+        """Reports a path that cannot be accessed, once. One that does not exist is an error only if it was listed."""
+        is_missing = isinstance(error, OSError) and error.errno in _MISSING and not os.path.islink(path)
+        if path not in self._failed and (listed or not is_missing):
             self._failed.add(path)
-            self._on_error(UsageError(f"{printable_path(path) or '.'}: cannot be looked at: {_reason(path, error)}"))
-
-
-def _is_above(folder: tuple[int, int], above: Any) -> bool:
-    """Whether a folder is among those above it, given as (nearest, (next, ...))."""
-    while above:
-        if above[0] == folder:
-            return True
-        above = above[1]
-    return False
+            self._on_error(UsageError(f"{printable_path(path) or '.'}: cannot be accessed: {_reason(path, error)}"))
 
 
 def _reason(path: str, error: Exception) -> str:
     if not isinstance(error, OSError):
         return "a name has no zero byte" if "\0" in path else str(error)
     if error.errno == errno.ENOENT:
-        return f"its link leads to {_target(path)}, which is not there" if os.path.islink(path) else "it is gone"
+        return f"dangling symbolic link to {_target(path)}" if os.path.islink(path) else "it is gone"
     return error.strerror or str(error)
 
 

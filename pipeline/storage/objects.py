@@ -1,8 +1,4 @@
-"""Objects in buckets: one store for each scheme, streams of one version of an object, and uploads.
-
-Objects are found or listed with their versions, read by ranges of that version, and put whole under their names. Each
-process has one client for a service.
-"""
+"""Objects in buckets: one store for each scheme, streams that read one version of an object, and uploads."""
 
 import contextlib
 import importlib
@@ -26,14 +22,11 @@ from pipeline.storage.patterns import has_magic
 _PLAIN = {"compression_type": CompressionTypes.UNCOMPRESSED}
 
 _STORES = {"gs": "pipeline.storage.gcs", "s3": "pipeline.storage.s3"}
-_EXTRAS = {"gs": "gcp", "s3": "aws", "azfs": "azure", "hdfs": "hadoop"}  # of apache-beam
+_EXTRAS = {"gs": "gcp", "s3": "aws"}  # of apache-beam
 
 WHOLE_BYTES = 4 * 1024 * 1024
 """Objects up to this size are fetched by one request."""
-
-_FIRST_BYTES, _MOST_BYTES = 256 * 1024, 16 * 1024 * 1024
-"""Ranges of larger objects: the first, and the largest of those that are read one after the other."""
-
+_FIRST_BYTES, _MOST_BYTES = 256 * 1024, 16 * 1024 * 1024  # ranges of larger objects, which grow while they follow
 _UPLOAD_MEMORY = 8 * 1024 * 1024  # larger outputs wait on disk
 
 
@@ -110,7 +103,7 @@ class _OptionsFileSystem(LocalFileSystem):  # type: ignore[misc]
 
 
 def check_object_path(path: str) -> None:
-    """Verifies that a path in a bucket can be used, without a request.
+    """Checks that a path in a bucket can be used, without a request.
 
     Raises:
       UsageError: it names no object or folder, its scheme needs a library, or there are no credentials.
@@ -147,9 +140,11 @@ def measured(file: InputFile) -> InputFile:
 
 
 class ObjectStream(io.RawIOBase):
-    """Reads one version of an object, by ranges that grow while they are read one after the other.
+    """Reads one version of an object, by ranges that grow while they follow each other.
 
-    encoding: its Content-Encoding, once bytes were fetched. error: what went wrong, whatever a reader made of it.
+    Attributes:
+      encoding: its Content-Encoding, once bytes were fetched.
+      error: the error of the store, which readers may wrap in their own.
     """
 
     def __init__(self, file: InputFile) -> None:
@@ -232,23 +227,20 @@ def delete_file(path: str) -> None:
 
 
 class _BeamStore:
-    """Services that Beam knows beside those: without versions, so sizes and times are compared after each read."""
+    """Other Beam file systems, which have no versions: sizes and times are compared after each read."""
 
     def find(self, path: str) -> InputFile | None:
-        """As Store.find."""
         return next((file for file in self.list(path) if file.path == path), None)
 
     def list(self, prefix: str) -> Iterator[InputFile]:
-        """As Store.list."""
         literal = re.sub(r"[*?\[\\]", r"[\g<0>]", prefix)
         for found in FileSystems.match([f"{literal}**"])[0].metadata_list:
-            path, seconds = found.path, found.last_updated_in_seconds
-            if not path.endswith("/"):
+            seconds = found.last_updated_in_seconds
+            if not found.path.endswith("/"):
                 version = str(seconds) if seconds else None
-                yield InputFile(path, found.size_in_bytes, printable_path(path), int(seconds), version)
+                yield InputFile(found.path, found.size_in_bytes, printable_path(found.path), int(seconds), version)
 
     def read(self, file: InputFile, start: int, stop: int) -> Content:
-        """As Store.read."""
         with FileSystems.open(file.path, **_PLAIN) as stream:
             stream.seek(start)
             data = stream.read(stop - start)
@@ -260,11 +252,9 @@ class _BeamStore:
         return Content(data, "")
 
     def put(self, path: str, stream: BinaryIO) -> None:
-        """As Store.put."""
         with FileSystems.create(path, **_PLAIN) as target:
             shutil.copyfileobj(stream, target)
 
     def delete(self, path: str) -> None:
-        """As Store.delete."""
         if self.find(path):
             FileSystems.delete([path])

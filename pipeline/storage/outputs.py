@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,22 +91,13 @@ def _can_replace(target: str) -> bool:
 
 
 def _is_mounted(target: str) -> bool:
-    """Returns whether a file is a mount point of its own, as containers mount single files."""
-    return _mount_id(target) != _mount_id(os.path.dirname(target))
-
-
-def _mount_id(path: str) -> str:
-    """Returns the kernel's number of the mount that a path is on; empty where there is no Linux /proc."""
-    if not hasattr(os, "O_PATH"):
-        return ""
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    """Whether a file is a mount point of its own, as containers mount single files."""
+    escaped = re.sub(rb"[ \t\n\\]", lambda found: b"\\%03o" % ord(found[0]), os.fsencode(target))
     try:
-        lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
-    except FileNotFoundError:
-        return ""
-    finally:
-        os.close(descriptor)
-    return next((line for line in lines if line.startswith("mnt_id:")), "")
+        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except FileNotFoundError:  # not Linux
+        return False
+    return any(mount.split(b" ")[4] == escaped for mount in mounts)
 
 
 def check_folder(path: str) -> None:

@@ -76,7 +76,6 @@ class S3Store:
         self._client, self.has_credentials = client, has_credentials
 
     def find(self, path: str) -> InputFile | None:
-        """As Store.find."""
         try:
             found = self._client.head_object(**_place(path))
         except ClientError as error:
@@ -88,7 +87,6 @@ class S3Store:
         return _input_file(path, found["ContentLength"], found)
 
     def list(self, prefix: str) -> Iterator[InputFile]:
-        """As Store.list."""
         bucket, start = _place(prefix).values()
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=start)
         with _explained():
@@ -98,7 +96,6 @@ class S3Store:
                         yield _input_file(f"s3://{bucket}/{found['Key']}", found["Size"], found)
 
     def read(self, file: InputFile, start: int, stop: int) -> Content:
-        """As Store.read."""
         request = _place(file.path)
         if file.version:
             request["IfMatch"] = str(file.version)
@@ -127,13 +124,11 @@ class S3Store:
             return Content(body.read(), answer.get("ContentEncoding", ""))
 
     def put(self, path: str, stream: BinaryIO) -> None:
-        """As Store.put. boto3 abandons an upload that fails."""
         bucket, key = _place(path).values()
-        with _explained():
+        with _explained():  # boto3 abandons an upload that fails
             self._client.upload_fileobj(stream, bucket, key, Config=_UPLOAD)
 
     def delete(self, path: str) -> None:
-        """As Store.delete."""
         with _explained():
             self._client.delete_object(**_place(path))
 

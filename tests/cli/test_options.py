@@ -178,7 +178,7 @@ def test_a_bucket_without_an_object_is_wrong_usage(path: str, option: str, capsy
 
 def test_nothing_that_cannot_be_looked_at_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     os.symlink("nowhere", "in/more.json")
-    reason = "--input in/more.json: cannot be looked at: its link leads to nowhere, which is not there"
+    reason = "--input in/more.json: cannot be accessed: dangling symbolic link to nowhere"
     fails(capsys, 2, reason, "--input", "in")
 
 

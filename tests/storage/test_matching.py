@@ -1,4 +1,4 @@
-"""What patterns match on this machine, and that nothing which cannot be looked at is left out in silence."""
+"""What patterns match on this machine, and that nothing which cannot be accessed is left out in silence."""
 
 import contextlib
 import os
@@ -155,7 +155,7 @@ def test_unknown_compression(name: str) -> None:
             find_files([pattern])
 
 
-GONE = "its link leads to nowhere, which is not there"
+GONE = "dangling symbolic link to nowhere"
 LOOP = "Too many levels of symbolic links"
 
 
@@ -164,7 +164,7 @@ LOOP = "Too many levels of symbolic links"
 def test_a_link_that_leads_nowhere_or_round(target: str, reason: str, pattern: str) -> None:
     make("a.json", "folder/x.json")
     os.symlink(target, "link")
-    refused(f"{'./' if pattern == '.' else ''}link: cannot be looked at: {reason}", pattern)
+    refused(f"{'./' if pattern == '.' else ''}link: cannot be accessed: {reason}", pattern)
 
 
 @pytest.mark.parametrize("pattern", ["a*", "*.json", "folder/*", "a.json"])
@@ -178,7 +178,7 @@ def test_a_broken_link_below_a_pattern() -> None:
     make("b/x.json")
     Path("a").mkdir()
     os.symlink("nowhere", "a/x.json")
-    refused(f"a/x.json: cannot be looked at: {GONE}", "*/x.json")
+    refused(f"a/x.json: cannot be accessed: {GONE}", "*/x.json")
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o111])
@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_be_listed(mode: int, pattern: str) -> None:
     make("a.json", "open/b.json", "shut/c.json")
     Path("shut").chmod(mode)
     with unprivileged():
-        refused("shut: cannot be looked at: Permission denied", pattern)
+        refused("shut: cannot be accessed: Permission denied", pattern)
     Path("shut").chmod(0o755)
 
 
@@ -196,7 +196,7 @@ def test_a_folder_whose_files_cannot_be_looked_at(pattern: str) -> None:
     make("open/c.json", "shut/c.json")
     Path("shut").chmod(0o444)
     with unprivileged():
-        refused("shut/c.json: cannot be looked at: Permission denied", pattern)
+        refused("shut/c.json: cannot be accessed: Permission denied", pattern)
     Path("shut").chmod(0o755)
 
 
@@ -225,7 +225,7 @@ def test_a_file_that_fails_when_it_is_looked_at(
         return look(path, **options)
 
     monkeypatch.setattr(os, "stat", stat)
-    refused(f"{'./' if pattern == '.' else ''}b.json: cannot be looked at: {reason}", pattern)
+    refused(f"{'./' if pattern == '.' else ''}b.json: cannot be accessed: {reason}", pattern)
 
 
 def test_a_folder_that_fails_or_is_gone_while_it_is_walked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,8 +238,8 @@ def test_a_folder_that_fails_or_is_gone_while_it_is_walked(monkeypatch: pytest.M
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    refused("folder: cannot be looked at: it is gone", "**/*.json")
-    refused("folder: cannot be looked at: it is gone", "*/*.json")
+    refused("folder: cannot be accessed: it is gone", "**/*.json")
+    refused("folder: cannot be accessed: it is gone", "*/*.json")
 
 
 def test_what_is_no_file_is_not_read_among_others() -> None:
@@ -253,7 +253,7 @@ def test_what_is_no_file_is_not_read_among_others() -> None:
 
 
 def test_a_zero_byte_in_a_name() -> None:
-    refused("a\\x00: cannot be looked at: a name has no zero byte", "a\0")
+    refused("a\\x00: cannot be accessed: a name has no zero byte", "a\0")
 
 
 def test_a_watch_is_told_and_finds_the_others() -> None:
@@ -265,4 +265,4 @@ def test_a_watch_is_told_and_finds_the_others() -> None:
         found = match_files("**", on_error=lambda error: told.append(str(error)))
     Path("shut").chmod(0o755)
     assert sorted(file.path for file in found) == ["a.json", "open/c.json"]
-    assert sorted(told) == [f"link: cannot be looked at: {GONE}", "shut: cannot be looked at: Permission denied"]
+    assert sorted(told) == [f"link: cannot be accessed: {GONE}", "shut: cannot be accessed: Permission denied"]
