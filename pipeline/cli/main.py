@@ -31,9 +31,10 @@ from pipeline.cli.options import (
     parse_options,
     short_usage,
 )
+from pipeline.cli.progress import progress_bar
 from pipeline.cli.rejects import describe_rejects
 from pipeline.cli.stdio import STANDARD
-from pipeline.engine import dataflow, progress
+from pipeline.engine import dataflow
 from pipeline.engine.prism import running_prism
 from pipeline.engine.runners import has_servers
 from pipeline.errors import (
@@ -102,7 +103,7 @@ def _run(options: ReportOptions, folder: str) -> None:
         if dataflow.is_detached(options):
             logs.print_line(dataflow.launch(build_job(job, options.for_engine()), options))
             return
-    with progress.progress_bar(sum(file.size for file in job.files)):
+    with progress_bar(sum(file.size for file in job.files)):
         summary = _run_job(job, options)
     delivery.deliver()
     _print_summary(summary, options, len(sidecars), time.monotonic() - start)

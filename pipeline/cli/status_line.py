@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from pipeline.engine import logs
-from pipeline.engine.progress import beside
+from pipeline.cli.progress import beside
 from pipeline.stream.status import Status
 
 LOOK_SECONDS = 1.0

@@ -36,29 +36,14 @@ _REASONS = {
 _REQUESTER_PAYS = "the bucket is requester pays, which is not supported: copy the objects into a bucket of your own"
 
 
+_stores: dict[tuple[Any, ...], "GcsStore"] = {}
+
+
 def make_store(path: str, options: PipelineOptions) -> "GcsStore":
-    """The store, with Google's credentials as Beam finds them."""
+    """Returns the store, with Google's credentials as Beam finds them; the same one for equal options."""
     google = options.view_as(GoogleCloudOptions)
-    server = os.environ.get("STORAGE_EMULATOR_HOST")
-    return _make_store(_Options(options, (google.project, str(google.impersonate_service_account), server)))
-
-
-class _Options:
-    """Options that are equal where they make equal clients."""
-
-    def __init__(self, options: PipelineOptions, key: tuple[Any, ...]) -> None:
-        self.options, self._key = options, key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Options) and self._key == other._key
-
-
-@functools.cache
-def _make_store(options: _Options) -> "GcsStore":
-    return GcsStore(options.options)
+    key = (google.project, str(google.impersonate_service_account), os.environ.get("STORAGE_EMULATOR_HOST"))
+    return _stores.setdefault(key, GcsStore(options))
 
 
 class GcsStore:

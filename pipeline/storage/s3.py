@@ -41,7 +41,7 @@ _OTHER_REGION = ("301", "PermanentRedirect", "AuthorizationHeaderMalformed", "Il
 
 
 def make_store(path: str, options: PipelineOptions) -> "S3Store":
-    """The store, with credentials of Beam's options or as AWS has them. UsageError where there are none."""
+    """Returns the store, with credentials of Beam's options or as AWS has them; UsageError if there are none."""
     given = options.view_as(S3Options)
     store = _make_store(*(getattr(given, name) for name in _OPTIONS))
     if not store.has_credentials:

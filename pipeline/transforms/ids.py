@@ -6,7 +6,6 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.engine import progress
 from pipeline.engine.coders import typed
 from pipeline.engine.spill import SpillAll, SpilledValue, read_all_spilled
 from pipeline.engine.threads import ThreadedDoFn
@@ -39,7 +38,6 @@ class _MergeIds(ThreadedDoFn):
     def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[Share, Ids]:
         number, pieces = partition
         merged, came = id_sets.merge_pieces(read_all_spilled(pieces), self._partitions)
-        progress.add(progress.MERGING, 1, self._partitions)
         return (number, came), merged
 
 

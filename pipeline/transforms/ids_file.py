@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 
-from pipeline.engine import progress
 from pipeline.engine.spill import SpilledValue, read_all_spilled
 from pipeline.engine.threads import in_threads
 from pipeline.model.events import Batch
@@ -31,7 +30,6 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
             for lines, came in in_threads(self._lines, [parts[number] for number in sorted(parts)]):
                 stream.write(lines)
                 total += came
-                progress.add(progress.MERGING, 1, len(parts))
             check_came(total, tables)
         yield printable_path(self._path)
 

@@ -15,8 +15,8 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.engine import progress
 from pipeline.engine.coders import typed
+from pipeline.engine.run_state import run_state
 from pipeline.engine.threads import in_threads, read_ahead
 from pipeline.errors import InputError, PipelineError, UnreadableError
 from pipeline.formats.blocks import BLOCK_BYTES
@@ -224,7 +224,7 @@ def _read(reader: Reader, parts: Iterator[int], seen: int) -> Iterator[AnyBlock]
     begun = partial(_begin_part, reader)
     for blocks in in_threads(begun, parts) if reader.parts_are_independent else map(reader.read_part, parts):
         for block in blocks:
-            progress.add(progress.READING, max(0, reader.position() - seen))
+            run_state.add_bytes_read(max(0, reader.position() - seen))
             seen = reader.position()
             yield block
 

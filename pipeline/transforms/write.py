@@ -11,7 +11,6 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.engine import progress
 from pipeline.engine.spill import Spill, SpilledValue, fetch_each, size_of
 from pipeline.storage.files import printable_path
 from pipeline.storage.outputs import atomic_file
@@ -32,7 +31,6 @@ class _PublishAll(beam.DoFn):  # type: ignore[misc]
         with atomic_file(self._path, self._token) as stream:
             for piece in fetch_each(stored for _, stored in ordered):
                 stream.write(piece)
-                progress.add(progress.WRITING, len(piece))
         yield printable_path(self._path)
 
 

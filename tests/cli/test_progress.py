@@ -3,13 +3,13 @@
 import io
 import sys
 import threading
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from pipeline.cli import progress
 from pipeline.cli.main import main
-from pipeline.engine import progress
+from pipeline.engine.run_state import run_state
 from tests.support import EXAMPLE_EVENTS, json_lines
 
 
@@ -41,7 +41,7 @@ def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(terminal=True, awaited="50%")
     monkeypatch.setattr(sys, "stderr", screen)
     with progress.progress_bar(2_000_000):
-        progress.add(progress.READING, 1_000_000)
+        run_state.add_bytes_read(1_000_000)
         assert screen.shown.wait(10)
     assert "1.00M/2.00M" in screen.getvalue()
 
@@ -50,26 +50,13 @@ def test_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(terminal=False, awaited="")
     monkeypatch.setattr(sys, "stderr", screen)
     with progress.progress_bar(2_000_000):
-        progress.add(progress.READING, 1_000_000)
+        run_state.add_bytes_read(1_000_000)
     assert screen.getvalue() == ""
 
 
-def test_phases_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Screen(terminal=True, awaited="merging ids:  25%")
-    monkeypatch.setattr(sys, "stderr", screen)
-    with progress.progress_bar(2_000_000):
-        progress.add(progress.READING, 2_000_000)
-        progress.add(progress.MERGING, 4, 16)
-        assert screen.shown.wait(10)
-
-
-def test_a_run_with_ids_tells_of_each_phase(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    told: Counter[str] = Counter()
-    monkeypatch.setattr(progress, "add", lambda phase, count, total=None: told.update({phase: count}))
+def test_all_bytes_of_an_input_are_read(tmp_path: Path) -> None:
     source = tmp_path / "events.jsonl"
     source.write_bytes(json_lines(EXAMPLE_EVENTS) + b"no event\n")
-    outputs = {"output": "r.csv", "ids_output": "ids.txt", "rejects_output": "rejects.jsonl"}
-    main(["--input", str(source), *(f"--{option}={tmp_path / name}" for option, name in outputs.items())])
-    assert told[progress.READING] == source.stat().st_size
-    assert told[progress.MERGING] > 0
-    assert told[progress.WRITING] == (tmp_path / "rejects.jsonl").stat().st_size
+    run_state.clear()
+    main(["--input", str(source), "--output", str(tmp_path / "r.csv"), "--skip_rejects"])
+    assert run_state.bytes_read == source.stat().st_size
