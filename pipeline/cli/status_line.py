@@ -8,8 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from pipeline.engine import logs
 from pipeline.cli.progress import beside
+from pipeline.engine import logs
 from pipeline.stream.status import Status
 
 LOOK_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""All that leans on Beam's inner parts: DoFn base classes, coders, spill, runners, metrics, progress, Dataflow.
+"""Code that depends on Beam internals: DoFn base classes, coders, spill, runners, metrics, Dataflow, Prism.
 
 The only package that may import apache_beam.runners. May import formats, storage, model, native.
 """

@@ -1,4 +1,4 @@
-"""Coders of blocks, batches and ids: how runners ship them, and how large they are."""
+"""Coders of blocks, batches and ids."""
 
 import pickle
 from typing import Any
@@ -12,10 +12,10 @@ from pipeline.model.table import HourlyRow
 
 
 class SizedCoder(Coder):  # type: ignore[misc]
-    """Pickles values that know their nbytes.
+    """Pickles values, and estimates their size by their nbytes.
 
-    Beam measures the elements between fused steps by encoding samples, nearly all where they are few and large:
-    a third of a run on 10 M events went into pickling blocks that were never shipped.
+    Beam estimates sizes between fused steps by encoding samples, nearly all if elements are few and large: a third of
+    a run on 10 M events went into pickling blocks that were never shipped.
     """
 
     def __init__(self, kind: Any = Any) -> None:
@@ -23,11 +23,11 @@ class SizedCoder(Coder):  # type: ignore[misc]
 
     @classmethod
     def from_type_hint(cls, typehint: Any, registry: Any) -> "SizedCoder":
-        """The coder that the registry makes of its class."""
+        """Returns the coder, as the registry makes it."""
         return cls(typehint)
 
     def to_type_hint(self) -> Any:
-        """The type of the values, without which a graph cannot be read back from its proto."""
+        """Returns the type of the values, which a graph needs to be read back from its proto."""
         return self._kind
 
     def encode(self, value: Any) -> bytes:
@@ -44,9 +44,9 @@ class SizedCoder(Coder):  # type: ignore[misc]
 
 
 def typed(values: Any, kind: Any) -> Any:
-    """A PCollection, with the type of its elements set.
+    """Sets the type of a PCollection's elements, which hints do not set if Beam's type check is off.
 
-    With Beam's check of types off, hints do not set it; elements without a coder are pickled to be measured.
+    Elements of unknown type are pickled to estimate their size.
     """
     values.element_type = convert_to_beam_type(kind)
     return values

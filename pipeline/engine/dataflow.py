@@ -1,4 +1,4 @@
-"""What is particular about Dataflow: a job's defaults, the package that its workers install, and not waiting for it."""
+"""Dataflow jobs: their defaults, the package that workers install, and launching without waiting."""
 
 import hashlib
 import logging
@@ -28,7 +28,6 @@ _SETUP = """from setuptools import find_packages, setup
 setup(name={!r}, version={!r}, packages=find_packages(), include_package_data=True, install_requires={!r})
 """
 
-
 _BUILD = """import subprocess, sys
 
 command = [sys.executable, "setup.py", "sdist", "-d", sys.argv[-2]]
@@ -37,15 +36,20 @@ sys.exit(subprocess.run(command, capture_output=True).returncode)
 
 
 def is_dataflow(options: PipelineOptions) -> bool:
-    """Whether the job goes to Dataflow."""
+    """Returns whether the runner is Dataflow."""
     return "DataflowRunner" in str(options.view_as(StandardOptions).runner)
 
 
 def prepare(options: PipelineOptions, paths: list[str], folder: str, lasting: str = "") -> None:
-    """Sets what the user left open: job name, a label, and the package of the workers, which may be made in folder.
+    """Sets options that the user left out: job name, a label, and the package of the workers.
 
-    paths: the job's inputs and outputs. lasting: what a stream's job name is made from, the same in each run, so
-    that an update finds the job. Raises:
+    Args:
+      options: of the job.
+      paths: the job's inputs and outputs.
+      folder: for the package.
+      lasting: a stream's output, from which its job name is made, so that an update finds the job.
+
+    Raises:
       UsageError: an option is missing, or a path is on this machine, which no worker sees.
     """
     google = options.view_as(GoogleCloudOptions)
@@ -88,7 +92,7 @@ def _digest(text: str) -> str:
 
 
 def setup_file(folder: Path) -> Path:
-    """The setup.py of a package for workers, which is made in folder: this one without the page."""
+    """Makes the package for workers in a folder, this one without the page; returns its setup.py."""
     project, clone = folder / "package", _PACKAGE.parent
     if project.exists():  # of an earlier job of a server
         return project / "setup.py"
@@ -105,14 +109,14 @@ def setup_file(folder: Path) -> Path:
 
 
 def is_detached(options: PipelineOptions) -> bool:
-    """Whether nobody waits for the job: a template, a dry run, or because the user says so."""
+    """Returns whether the program ends before the job: a template, a dry run, or --no_wait_until_finish."""
     template = options.view_as(GoogleCloudOptions).template_location
     no_wait = options.view_as(StandardOptions).no_wait_until_finish
     return bool(template or options.view_as(TestOptions).dry_run or no_wait)
 
 
 def launch(pipeline: beam.Pipeline, options: PipelineOptions) -> str:
-    """Starts a job that nobody waits for; what was done, as a line."""
+    """Starts a detached job; returns a line for the user."""
     google = options.view_as(GoogleCloudOptions)
     result: Any = pipeline.run()
     if google.template_location:

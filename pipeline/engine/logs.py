@@ -1,4 +1,4 @@
-"""What a program of this project logs: warnings, one line each, on stderr."""
+"""Standard error of the programs: warnings of one line each, a status line, no tracebacks of user errors."""
 
 import contextlib
 import logging
@@ -11,29 +11,27 @@ from typing import Any, TextIO
 from pipeline.engine.run_state import run_state
 from pipeline.errors import PipelineError, printable
 
-_SAID_ELSEWHERE = (
+_REPORTED_ELSEWHERE = (
     "apitools not found",
     "Error in _start_upload while inserting file",  # of S3
     "HTTP error while requesting file",
     "Prism received bundle error",  # the run fails with the error itself
     "stage.Execute aborting due to bundle error",
-    "Failed to read inputs in the data plane",  # an engine that was ended, or lost: the run says which
+    "Failed to read inputs in the data plane",  # of an engine that has ended: the run fails
 )
-
-
-_COLUMNS = 80  # where a terminal does not say how many it has
-_width = 0  # of the line that is renewed
+_COLUMNS = 80  # of a terminal that does not report its width
+_width = 0  # of the status line
 
 
 def configure() -> None:
-    """Sets up logging, and standard streams that are closed.
+    """Sets up logging, and opens standard streams that are closed.
 
-    To be called before Beam is imported, since it warns at import of extras that are not needed.
+    Called before Beam is imported, which warns of extras that are not needed.
     """
     _open_missing()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_is_new)
+        handler.addFilter(_is_visible)
     logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)  # warns of each start of Prism
     threading.excepthook = _log_thread
 
@@ -41,8 +39,7 @@ def configure() -> None:
 def _open_missing() -> None:
     """Opens the null device for standard streams that are closed, as under cron.
 
-    Another file would get their number, and what is printed to stderr would go to it: print() takes no stream for
-    sys.stdout.
+    Otherwise another file gets their number, and messages for stderr go into it.
     """
     for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
         if stream is None and not _is_open(number):
@@ -62,40 +59,40 @@ def _is_open(number: int) -> bool:
     return True
 
 
-def _is_new(record: logging.LogRecord) -> bool:
-    """False for what is said elsewhere: users' errors, which Beam logs with a traceback before it raises them."""
+def _is_visible(record: logging.LogRecord) -> bool:
+    """Filters messages that are reported elsewhere, such as user errors, which Beam also logs with a traceback."""
     if record.name == "PrismRunner" and record.levelno < logging.ERROR:
         return False
     error = record.exc_info[1] if record.exc_info else None
     message = record.getMessage()
-    users = isinstance(error, (PipelineError, KeyboardInterrupt))  # a signal ends a run as an error does
-    users = users or _is_traceback_to_drop(message) or _is_traceback_to_drop(str(error))
-    given_up = bool(error) and run_state.cancelled.is_set()
-    if users or given_up or message.startswith(_SAID_ELSEWHERE):
+    is_user_error = isinstance(error, (PipelineError, KeyboardInterrupt))  # a signal ends a run as an error does
+    is_user_error = is_user_error or _is_dropped(message) or _is_dropped(str(error))
+    is_cancelled = bool(error) and run_state.cancelled.is_set()
+    if is_user_error or is_cancelled or message.startswith(_REPORTED_ELSEWHERE):
         return False
     clear_status()
     return True
 
 
-def _is_traceback_to_drop(text: str) -> bool:
-    """Whether a worker sent the traceback of a user's error, perhaps within a message of its own, or was given up."""
-    is_told = run_state.cancelled.is_set() or re.search(r"pipeline\.errors\.\w+: ", text)
-    return "Traceback (most recent call last)" in text and bool(is_told)
+def _is_dropped(text: str) -> bool:
+    """Whether a text has a worker's traceback of a user error, or any traceback of a cancelled run."""
+    is_reported = run_state.cancelled.is_set() or re.search(r"pipeline\.errors\.\w+: ", text)
+    return "Traceback (most recent call last)" in text and bool(is_reported)
 
 
 def _log_thread(failure: threading.ExceptHookArgs) -> None:
-    """The end of a thread: Beam's threads end so when an engine is lost, which the run itself reports."""
+    """Logs the error of a thread for debugging: Beam's threads fail when an engine is lost, which the run reports."""
     logging.getLogger(__name__).debug("a thread ended", exc_info=failure.exc_value)
 
 
 def print_line(text: str) -> None:
-    """Prints a line on stderr. One that is closed or full must not change how a program ends."""
+    """Prints a line on stderr, which may be closed or full."""
     clear_status()
     _print(printable(text, but="\n") + "\n")
 
 
 def update_status(text: str) -> None:
-    """Shows a line on a terminal, where the one before was; what is said later takes its place."""
+    """Shows a status line on a terminal in place of the one before; the next message replaces it."""
     global _width
     text = printable(text)[: _columns() - 1]
     before, _width = _width, len(text)
@@ -109,7 +106,7 @@ def _columns() -> int:
 
 
 def clear_status() -> None:
-    """Removes the line that is renewed, if it stands there."""
+    """Removes the status line."""
     global _width
     if _width:
         _print(f"\r{' ' * _width}\r")
@@ -122,26 +119,24 @@ def _print(text: str) -> None:
 
 
 class Filtered:
-    """Standard error without tracebacks of users' errors and of runs that are given up: workers print all they meet."""
+    """Standard error without the tracebacks of user errors and cancelled runs, which workers print."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._muted, self._dropped = stream, False, False
 
     def write(self, text: str) -> int:
-        """Writes text that was not said elsewhere."""
-        dropped, self._dropped = self._dropped, _is_traceback_to_drop(text)
+        dropped, self._dropped = self._dropped, _is_dropped(text)
         if not (self._muted or self._dropped or (dropped and text == "\n")):
-            with contextlib.suppress(OSError, ValueError):  # closed or full: nobody looks
+            with contextlib.suppress(OSError, ValueError):
                 self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flushes what was written, if that can be."""
         with contextlib.suppress(OSError, ValueError):
             self._stream.flush()
 
     def mute(self) -> None:
-        """Lets nothing through any more: threads of an engine may go on while the interpreter ends."""
+        """Drops all further text: threads of an engine may run on while the interpreter ends."""
         self._muted = True
         logging.disable()
 

@@ -1,4 +1,4 @@
-"""Counters: their namespaces, what adds to them on every engine, and what a finished run counted."""
+"""Counters: their namespaces, a transform that adds to them on every engine, and the counters of a finished run."""
 
 import dataclasses
 from collections import Counter
@@ -16,8 +16,7 @@ from pipeline.engine.runners import keeps_counters
 from pipeline.model.tally import Summary
 
 METRICS = "report"
-"""Namespace of the counters of all workers: read, counted, rejected, duplicate (records), and what streams add."""
-
+"""Namespace of the counters of all workers: read, counted, rejected, duplicate (records), and those of streams."""
 
 TOTALS = "totals"
 """Namespace of the counters of a finished batch: read, counted, rejected, duplicate (records), hours (rows).
@@ -25,8 +24,7 @@ TOTALS = "totals"
 They are counted once, at the end. Prism loses counters of bundles that end at about the same time as the first.
 """
 
-
-Counted = tuple[int, dict[str, int]]  # the only key, what to add to which counter
+Counted = tuple[int, dict[str, int]]  # the only key, amounts by counter
 
 COUNTS = "counts"
 """Tag of the side outputs that are for the counters."""
@@ -35,12 +33,12 @@ _KEY = 0
 
 
 def counter(name: str) -> Any:
-    """A counter of this project."""
+    """Returns a counter of the namespace METRICS."""
     return Metrics.counter(METRICS, name)
 
 
 def count(**amounts: int) -> Counted:
-    """What to add to each counter."""
+    """Returns an element of KeepCounters."""
     return _KEY, amounts
 
 
@@ -73,7 +71,7 @@ class KeepCounters(beam.PTransform):  # type: ignore[misc]
 
 
 def summarize(result: Any, namespace: str) -> Summary:
-    """The counters of a run, those of a namespace."""
+    """Returns the counters of a run in a namespace."""
     found = result.metrics().query(MetricsFilter().with_namespace(namespace))["counters"]
     counts: Counter[str] = Counter()
     for counter in found:  # one a step
@@ -82,5 +80,5 @@ def summarize(result: Any, namespace: str) -> Summary:
 
 
 def summary_of(counts: Mapping[str, int]) -> Summary:
-    """Counters by their names; those that are missing are 0."""
+    """Returns counters by name as a summary; missing ones are 0."""
     return Summary(*(counts.get(field.name, 0) for field in dataclasses.fields(Summary)))

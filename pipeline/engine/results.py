@@ -1,4 +1,4 @@
-"""How a run ended: users' errors out of those of runners, and jobs that go on elsewhere."""
+"""Extracts user errors from runner exceptions, and detects jobs that are still running remotely."""
 
 import re
 import time
@@ -15,7 +15,7 @@ _ENDED = (PipelineState.DONE, PipelineState.FAILED, PipelineState.CANCELLED, Pip
 
 
 def user_error(error: Exception) -> PipelineError | None:
-    """The error of a transform as it was raised, where a runner wrapped it in its own or in a worker's traceback."""
+    """Returns the error that a transform raised if a runner wrapped it in its own or in a traceback, else None."""
     if isinstance(error, PipelineError):
         message = re.sub(r"\s*\[while running .*\]\s*\Z", "", str(error), flags=re.DOTALL)
         return type(error)(message, *error.args[1:])
@@ -24,9 +24,11 @@ def user_error(error: Exception) -> PipelineError | None:
 
 
 def raise_if_still_running(result: Any, verb: str = "cancel") -> None:
-    """PipelineError where what was interrupted was the waiting, not the job; says how to end that.
+    """Raises PipelineError if a job is still running after the wait for it was interrupted.
 
-    verb: of gcloud; "drain" writes what a stream holds, "cancel" drops it.
+    Args:
+      result: Beam's, of the job.
+      verb: of gcloud; "drain" writes the open hours of a stream, "cancel" drops them.
     """
     if is_running_remotely(result):
         end = f"gcloud dataflow jobs {verb} {result.job_id()}"
@@ -34,7 +36,7 @@ def raise_if_still_running(result: Any, verb: str = "cancel") -> None:
 
 
 def cancel(result: Any) -> None:
-    """Ends a job at once. PipelineError where its engine let it run on, as Flink's job server does."""
+    """Cancels a job; raises PipelineError if the engine lets it run on, as Flink's job server does."""
     job = getattr(result, "_job_id", None)
     result.cancel()
     if job is None:
@@ -47,7 +49,7 @@ def cancel(result: Any) -> None:
 
 
 def _state(result: Any) -> str:
-    """A job's state; one whose engine does not answer any more has ended with it."""
+    """Returns the state of a job; one whose engine does not answer has ended with it."""
     try:
         return str(result.state)
     except grpc.RpcError:
@@ -55,5 +57,5 @@ def _state(result: Any) -> str:
 
 
 def is_running_remotely(result: Any) -> bool:
-    """Whether a job runs on elsewhere (on Dataflow), with temporary files that it needs."""
+    """Returns whether a job is still running on Dataflow, with temporary files that it needs."""
     return getattr(result, "has_job", False) and not result.is_in_terminal_state()

@@ -1,4 +1,4 @@
-"""Shuffling large values by temporary files (`.NAME.TOKEN-...`) instead of through the runner."""
+"""Spills large values to temporary files (`.NAME.TOKEN-...`) instead of shuffling them."""
 
 import os
 import uuid
@@ -17,14 +17,9 @@ from pipeline.storage.outputs import explained
 from pipeline.storage.temporary import open_private, temporary_path, temporary_prefix
 
 SpilledValue = Union[bytes, tuple[bytes, int, int]]
-"""Bytes, or where they are: a file, how many bytes are before them, how many they are.
-
-The file's name is in bytes, since coders take no text for names that are not UTF-8."""
-
+"""Bytes, or (path of their file, offset, size). The path is in bytes, since coders refuse names that are not UTF-8."""
 
 _HELD_BYTES = 64 * 1024 * 1024  # by a bundle
-
-
 _INLINE_BYTES = 64 * 1024
 
 
@@ -73,7 +68,7 @@ class Spill(beam.DoFn):  # type: ignore[misc]
 
 
 class SpillAll(Spill):
-    """As Spill, for pairs that come many at a time: list[tuple[key, bytes]] -> tuple[key, SpilledValue].
+    """As Spill, for lists of pairs: list[tuple[key, bytes]] -> tuple[key, SpilledValue].
 
     An element costs a runner 5 us: of 128 partitions of each block, a second for 100 M events.
     """
@@ -83,17 +78,17 @@ class SpillAll(Spill):
 
 
 def in_global_window(value: Any) -> WindowedValue:
-    """A value as the output of finish_bundle."""
+    """Returns a value as an output of finish_bundle."""
     return WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
 
 
 def size_of(stored: SpilledValue) -> int:
-    """How many bytes they are."""
+    """Returns the size of a value in bytes."""
     return len(stored) if isinstance(stored, bytes) else stored[2]
 
 
 def fetch_each(pieces: Iterable[SpilledValue]) -> Iterator[bytes]:
-    """The bytes of one after the other; those in buckets are fetched several at once. Raises what fetch does."""
+    """Reads one value after the other; several at once from buckets. Raises OSError as read_spilled."""
     return (get() for _, get in read_ahead(read_spilled, pieces, size_of, _is_near))
 
 
@@ -102,7 +97,7 @@ def _is_near(stored: SpilledValue) -> bool:
 
 
 def read_all_spilled(pieces: Iterable[SpilledValue]) -> bytearray:
-    """The bytes of all, joined. Raises what fetch does."""
+    """Reads and joins values. Raises OSError as read_spilled."""
     data = bytearray()
     for piece in fetch_each(pieces):
         data += piece
@@ -110,11 +105,7 @@ def read_all_spilled(pieces: Iterable[SpilledValue]) -> bytearray:
 
 
 def read_spilled(stored: SpilledValue) -> bytes:
-    """The bytes themselves.
-
-    Raises:
-      OSError: their file cannot be read.
-    """
+    """Reads a value; raises OSError if its file cannot be read."""
     if isinstance(stored, bytes):
         return stored
     name, start, size = stored

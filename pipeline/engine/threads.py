@@ -14,7 +14,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 
 def share_of_cores(cores: int) -> int:
-    """Cores this process may use: all, or an equal share beside Beam's other worker processes, at least one.
+    """Returns the CPUs for this process: all, or an equal share beside Beam's other workers, at least one.
 
     Dataflow starts a worker process for each core.
     """
@@ -25,29 +25,21 @@ def share_of_cores(cores: int) -> int:
 
 
 THREADS = share_of_cores(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-"""One a core that this process may use."""
+"""One thread per CPU available to this process."""
 
-
-_UNDER_WAY = THREADS + 3
-"""Elements of a bundle: those that threads work on, two for them to go on with, and one that waits for its turn."""
-
-
-_HELPERS = max(1, THREADS - 1)
-"""Threads beside a bundle's own, which works too."""
-
-
-_REQUESTS, _AHEAD_BYTES = 32, 64 * 1024 * 1024
-"""Requests to a bucket at once, and how many bytes they may hold in memory before they are used."""
+_UNDER_WAY = THREADS + 3  # elements of a bundle: one a thread, two that are queued, and one whose result is awaited
+_HELPERS = max(1, THREADS - 1)  # threads beside a bundle's own, which works too
+_REQUESTS, _AHEAD_BYTES = 32, 64 * 1024 * 1024  # to a bucket at once, and the memory that their results may take
 
 
 @cache
 def _pool(threads: int, name: str = "work") -> ThreadPoolExecutor:
-    """One of a size for the process, since a runner may run several bundles and several DoFns at a time."""
+    """Returns the pool of that size, which all bundles and DoFns of the process share."""
     return ThreadPoolExecutor(threads, name)
 
 
 def in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """The results of work, in the order of items; at most THREADS + 1 are under way."""
+    """Yields the results of work in the order of items, at most THREADS + 1 of which are under way."""
     pending: deque[Future[Any]] = deque()
     for item in items:
         pending.append(_pool(THREADS).submit(work, item))
@@ -60,13 +52,13 @@ def in_threads(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any
 def read_ahead(
     fetch: Callable[[Any], Any], items: Iterable[Any], size_of: Callable[[Any], int], is_near: Callable[[Any], bool]
 ) -> Iterator[tuple[Any, Callable[[], Any]]]:
-    """Fetches items from afar in threads, several at once, before they are used.
+    """Fetches remote items in threads, several at once, before they are used.
 
     Args:
       fetch: gets one item.
       items: in the order in which they are used.
       size_of: about how many bytes an item takes.
-      is_near: whether an item is here already; it is fetched when it is used.
+      is_near: whether an item is local; it is fetched when it is used.
 
     Yields:
       Each item, and a function that returns or raises what fetch does.
@@ -85,7 +77,7 @@ def read_ahead(
 
 
 class _Task:
-    """Work to be done once. It lets go of its element then, which may be some MiB."""
+    """Work to be done once. Drops its element afterwards so that large blocks can be freed."""
 
     def __init__(self, work: Callable[[Any], Any], element: Any) -> None:
         self._work, self._element = work, element
@@ -95,7 +87,7 @@ class _Task:
         return self._work(element)
 
     def run(self) -> Future[Any]:
-        """Does it in this thread."""
+        """Does the work in this thread."""
         result: Future[Any] = Future()
         try:
             result.set_result(self())
@@ -114,22 +106,21 @@ class _Pending(NamedTuple):
 class ThreadedDoFn(beam.DoFn):  # type: ignore[misc]
     """Calls work on each element in a thread while the next ones are read, and emits the results in order.
 
-    Where the threads have enough to do, and at the end, the bundle's own thread works too: so there need not be more
-    threads than cores, which would wait for one (30 M lines: 1.6 s, not 1.8). At most _UNDER_WAY elements are under way
-    in a bundle, which bounds the memory. Outputs keep the window and the timestamp of their element, but for those that
-    come as a WindowedValue.
+    The bundle's own thread works too while the others are busy and at the end, so there are not more threads than CPUs
+    (30 M lines: 1.6 s instead of 1.8). At most _UNDER_WAY elements are under way in a bundle, which bounds the memory.
+    Outputs keep the window and timestamp of their element, unless they are a WindowedValue.
     """
 
     def work(self, element: Any) -> Any:
-        """What is done in a thread."""
+        """Computes the result of an element, in a thread."""
         raise NotImplementedError
 
     def is_small(self, element: Any) -> bool:
-        """Whether the work is less than what handing it to a thread costs."""
+        """Returns whether the work costs less than handing it to a thread."""
         return False
 
     def emit(self, result: Any) -> Iterator[Any]:
-        """The outputs of a result, perhaps tagged; runs in the bundle's own thread."""
+        """Yields the outputs of a result, perhaps tagged, in the bundle's own thread."""
         yield result
 
     def start_bundle(self) -> None:
@@ -167,7 +158,7 @@ def _windowed(value: Any, timestamp: Any, window: Any) -> WindowedValue:
 
 
 class ListDoFn(beam.DoFn):  # type: ignore[misc]
-    """A DoFn whose elements come in lists, each of one timestamp and window.
+    """A DoFn that takes lists of elements, each list of one timestamp and window.
 
     It costs 1.1 us an element, process with a timestamp 2.3. A subclass defines process too: DirectRunner's own engine
     calls nothing else.
@@ -179,7 +170,7 @@ class ListDoFn(beam.DoFn):  # type: ignore[misc]
     def process_batch(
         self, elements: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
     ) -> Iterator[Any]:
-        """As process, of many elements."""
+        """As process, for many elements."""
         return self.process_list(elements, timestamp, window)
 
     def process_list(self, elements: list[Any], timestamp: Any, window: Any) -> Iterator[Any]:
@@ -187,5 +178,5 @@ class ListDoFn(beam.DoFn):  # type: ignore[misc]
         raise NotImplementedError
 
     def get_input_batch_type(self, input_element_type: Any) -> Any:
-        """Lists, whatever the elements are."""
+        """Returns the type of lists of the elements."""
         return typehints.List[input_element_type]

@@ -86,11 +86,13 @@ def atomic_write(path: str, token: str | None = None, durable: bool = False) -> 
     """
     target = resolve_output(path)
     earlier = earlier_file(target)
-    lock = contextlib.nullcontext() if token else run_lock([os.path.dirname(target)], token := new_token())
-    with lock:
+    with contextlib.ExitStack() as stack:
+        if not token:
+            token = new_token()
+            stack.enter_context(run_lock([os.path.dirname(target)], token))
         temporary = temporary_path(target, token)
+        mode = 0o600 if earlier else 0o666  # a private file is private from the first byte
         try:
-            mode = 0o600 if earlier else 0o666  # what an earlier file kept private is private from the first byte
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         except OSError as error:
             error.filename = path  # not the temporary one

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.engine import logs
-from pipeline.engine.logs import _is_new
+from pipeline.engine.logs import _is_visible
 from pipeline.engine.run_state import run_state
 
 
@@ -24,7 +24,7 @@ def test_a_lost_engine_is_told_of_by_the_run(message: str, news: bool) -> None:
     except ConnectionError as error:
         traceback = (type(error), error, error.__traceback__)
     record = logging.LogRecord("apache_beam", logging.ERROR, "data_plane.py", 1, message, (), traceback)
-    assert _is_new(record) is news
+    assert _is_visible(record) is news
 
 
 def test_tracebacks_of_users_errors_are_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,11 +46,11 @@ def test_nothing_is_said_of_what_workers_meet_when_a_run_is_given_up(capsys: pyt
         for part in (text, "\n", "error: stopped\n"):
             stream.write(part)
         error = (RuntimeError, RuntimeError("canceled"), None)
-        told = [_is_new(record(f"Error processing instruction 1. {text}")), _is_new(record("Failed", error))]
+        told = [_is_visible(record(f"Error processing instruction 1. {text}")), _is_visible(record("Failed", error))]
     finally:
         run_state.clear()
     assert (capsys.readouterr().err, told) == ("error: stopped\n", [False, False])
-    assert _is_new(record("Failed", error))
+    assert _is_visible(record("Failed", error))
 
 
 def record(message: str, error: Any = None) -> logging.LogRecord:
@@ -83,7 +83,7 @@ def test_a_line_is_renewed_in_its_place(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_what_is_said_takes_the_place_of_the_line(capsys: pytest.CaptureFixture[str]) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_is_new)
+    handler.addFilter(_is_visible)
     logs.update_status("a line that is long")
     handler.handle(logging.LogRecord("pipeline", logging.WARNING, "x.py", 1, "a warning", (), None))
     logs.update_status("another line")
