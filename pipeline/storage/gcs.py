@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 
 from pipeline.errors import one_line
 from pipeline.storage.files import InputFile, printable_path
-from pipeline.storage.objects import ChangedError, Content, ObjectError
+from pipeline.storage.objects import Content, GoneError, ObjectError
 
 _CONNECTIONS = 32  # as many as threads read at once; the client itself keeps ten, and closes others after a request
 _FIELDS = "items(name,size,generation,updated),nextPageToken"
@@ -76,15 +76,10 @@ class GcsStore:
     def read(self, file: InputFile, start: int, stop: int) -> Content:
         blob, target = self._blob(file.path, file.version), _Exactly(stop - start)
         span = {} if (start, stop) == (0, file.size) else {"start": start, "end": stop - 1}
-        try:
-            with _explained():
-                blob.download_to_file(target, raw_download=True, checksum=None, **span)
-        except _GoneError:
-            if file.version:
-                raise ChangedError from None
-            raise
+        with _explained():
+            blob.download_to_file(target, raw_download=True, checksum=None, **span)
         if file.version and str(blob.generation or file.version) != file.version:
-            raise ChangedError
+            raise GoneError(_REASONS[404])
         return Content(target.all(), blob.content_encoding or "")
 
     def put(self, path: str, stream: BinaryIO) -> None:
@@ -94,7 +89,7 @@ class GcsStore:
             )
 
     def delete(self, path: str) -> None:
-        with contextlib.suppress(_GoneError), _explained():
+        with contextlib.suppress(GoneError), _explained():
             self._blob(path).delete()
 
     def _blob(self, path: str, version: Any = None) -> Blob:
@@ -121,10 +116,6 @@ class _Exactly(io.BytesIO):
         return self.getvalue()
 
 
-class _GoneError(ObjectError):
-    """There is no such object, or no such version of it."""
-
-
 def _split(path: str) -> tuple[str, str]:
     bucket, _, name = path.removeprefix("gs://").partition("/")
     return bucket, name
@@ -141,7 +132,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except (NotFound, PreconditionFailed, RequestRangeNotSatisfiable):
-        raise _GoneError(_REASONS[404]) from None
+        raise GoneError(_REASONS[404]) from None
     except GoogleAPICallError as error:
         raise ObjectError(_reason(error)) from None
     except RetryError as error:

@@ -34,6 +34,10 @@ class ObjectError(OSError):
     """A request to a bucket failed; the message is the reason."""
 
 
+class GoneError(ObjectError):
+    """There is no such bucket or object, or no such version of it."""
+
+
 class ChangedError(ObjectError):
     """An object is not the one that was listed."""
 
@@ -58,11 +62,7 @@ class Store(Protocol):
         """The objects whose paths begin with prefix, without placeholders of folders."""
 
     def read(self, file: InputFile, start: int, stop: int) -> Content:
-        """The bytes from start to stop (not included) of the version that was listed.
-
-        Raises:
-          ChangedError: there is another version, or none.
-        """
+        """The bytes from start to stop (not included) of the version that was listed; GoneError if it is another."""
 
     def put(self, path: str, stream: BinaryIO) -> None:
         """Uploads an object whole, replacing an earlier one."""
@@ -135,7 +135,7 @@ def measured(file: InputFile) -> InputFile:
         return file
     found = store_of(file.path).find(file.path)
     if not found:
-        raise ObjectError("no such object")
+        raise GoneError("no such object")
     return file._replace(size=found.size, version=found.version)
 
 
@@ -160,8 +160,9 @@ class ObjectStream(io.RawIOBase):
         try:
             self._data, self.encoding = self._store.read(self._file, self._position, stop)
         except OSError as error:
-            self.error = error
-            raise
+            is_changed = isinstance(error, GoneError) and self._file.version
+            self.error = ChangedError() if is_changed else error
+            raise self.error from None
         self._start = self._position
         self._next_bytes = min(2 * self._next_bytes, _MOST_BYTES)
 
@@ -170,9 +171,6 @@ class ObjectStream(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
-
-    def tell(self) -> int:
-        return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._file.size}[whence]
@@ -246,7 +244,7 @@ class _BeamStore:
             data = stream.read(stop - start)
         found = self.find(file.path) if file.version else file
         if not found or (found.size, found.version) != (file.size, file.version):
-            raise ChangedError
+            raise GoneError("no such object")
         if len(data) < stop - start:
             raise ObjectError(f"ends at byte {start + len(data)}")
         return Content(data, "")

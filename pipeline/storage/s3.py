@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from pipeline.errors import UsageError, one_line
 from pipeline.storage.files import InputFile, printable_path
-from pipeline.storage.objects import ChangedError, Content, ObjectError
+from pipeline.storage.objects import Content, GoneError, ObjectError
 
 _CONNECTIONS = 64
 _READS = 5  # tries of a range whose connection is cut while it is read
@@ -37,6 +37,7 @@ _REASONS = {
     "InvalidAccessKeyId": "the access key is unknown: check s3_access_key_id",
     "SignatureDoesNotMatch": "the secret key is wrong: check s3_secret_access_key",
 }
+_GONE = (404, 412, 416)  # not found, another version, shorter than the range
 _OTHER_REGION = ("301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
 
 
@@ -77,17 +78,14 @@ class S3Store:
 
     def find(self, path: str) -> InputFile | None:
         try:
-            found = self._client.head_object(**_place(path))
-        except ClientError as error:
-            if _status(error) == 404:
-                return None
-            raise ObjectError(_reason(error)) from None
-        except BotoCoreError as error:
-            raise ObjectError(one_line(error)) from None
+            with _explained():
+                found = self._client.head_object(**_location(path))
+        except GoneError:
+            return None
         return _input_file(path, found["ContentLength"], found)
 
     def list(self, prefix: str) -> Iterator[InputFile]:
-        bucket, start = _place(prefix).values()
+        bucket, start = _location(prefix).values()
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=start)
         with _explained():
             for page in pages:
@@ -96,44 +94,39 @@ class S3Store:
                         yield _input_file(f"s3://{bucket}/{found['Key']}", found["Size"], found)
 
     def read(self, file: InputFile, start: int, stop: int) -> Content:
-        request = _place(file.path)
+        request = _location(file.path)
         if file.version:
             request["IfMatch"] = str(file.version)
         if (start, stop) != (0, file.size):
             request["Range"] = f"bytes={start}-{stop - 1}"
-        for attempt in range(1, _READS + 1):
-            with contextlib.suppress(*([HTTPClientError, ConnectionError] if attempt < _READS else [])):
+        for attempt in range(1, _READS):
+            with contextlib.suppress(HTTPClientError, ConnectionError):
                 return self._get(file, request, stop - start)
             time.sleep(0.1 * 2**attempt)
-        raise AssertionError
+        with _explained():
+            return self._get(file, request, stop - start)
 
     def _get(self, file: InputFile, request: dict[str, str], count: int) -> Content:
-        try:
+        with _explained():
             answer = self._client.get_object(**request)
-        except ClientError as error:
-            if file.version and _status(error) in (404, 412, 416):
-                raise ChangedError from None
-            raise ObjectError(_reason(error)) from None
-        except BotoCoreError as error:
-            raise ObjectError(one_line(error)) from None
         with contextlib.closing(answer["Body"]) as body:
             if file.version and answer.get("ETag", file.version) != file.version:
-                raise ChangedError
+                raise GoneError(_REASONS["NoSuchKey"])
             if answer["ContentLength"] != count:
                 raise ObjectError(f"the server sends {answer['ContentLength']} bytes where {count} were listed")
             return Content(body.read(), answer.get("ContentEncoding", ""))
 
     def put(self, path: str, stream: BinaryIO) -> None:
-        bucket, key = _place(path).values()
+        bucket, key = _location(path).values()
         with _explained():  # boto3 abandons an upload that fails
             self._client.upload_fileobj(stream, bucket, key, Config=_UPLOAD)
 
     def delete(self, path: str) -> None:
         with _explained():
-            self._client.delete_object(**_place(path))
+            self._client.delete_object(**_location(path))
 
 
-def _place(path: str) -> dict[str, str]:
+def _location(path: str) -> dict[str, str]:
     bucket, _, key = path.removeprefix("s3://").partition("/")
     return {"Bucket": bucket, "Key": key}
 
@@ -147,7 +140,8 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise ObjectError(_reason(error)) from None
+        kind = GoneError if _status(error) in _GONE else ObjectError
+        raise kind(_reason(error)) from None
     except (BotoCoreError, Boto3Error) as error:
         raise ObjectError(one_line(error)) from None
 
