@@ -1,4 +1,4 @@
-"""Runners and Beam's own options: defaults, and checks before anything runs."""
+"""Runners and Beam's own options: their defaults, and checks before a run."""
 
 import difflib
 import functools
@@ -28,21 +28,15 @@ STREAM_RUNNER = "PrismRunner"
 """Beam's local engine for streams. Needs a program that Beam downloads, or that --prism_location names."""
 
 TRY_OUT_RUNNER = "BundleBasedDirectRunner"
-"""Beam's engine that can read Pub/Sub here, as DirectRunner does after it has started (or downloaded) Prism in vain.
-
-It acknowledges messages before they are worked on.
-"""
+"""Beam's local engine for Pub/Sub, to which DirectRunner falls back. It acknowledges messages before processing them."""
 
 DEFAULT_RUNNER = "FnApiRunner"
-"""Beam's embedded engine. Its DirectRunner would first try to download another engine."""
-
+"""Beam's embedded engine. DirectRunner would first try to download Prism."""
 
 LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
-"""Runners that see this machine's files and temporary folders."""
+"""Runners whose workers see this machine's files and temporary folders."""
 
-
-_KEEP_COUNTERS = ("DataflowRunner", "FlinkRunner", "SparkRunner")
-"""Engines that keep the counters of all bundles. Behind PortableRunner may be Prism, which does not."""
+_KEEP_COUNTERS = ("DataflowRunner", "FlinkRunner", "SparkRunner")  # of all bundles; not PortableRunner, perhaps Prism
 
 _FOR_EVER = 10 * 365 * 86400  # seconds
 _TIMEOUT = "job_server_timeout"
@@ -50,7 +44,7 @@ _ENDPOINT_SECONDS = 60  # for a job server that is just being started
 
 
 def beam_options(arguments: Sequence[str]) -> PipelineOptions:
-    """Beam's own options, FnApiRunner where they name no runner; UsageError for an unknown one."""
+    """Returns Beam's own options with their defaults, checked as complete() does."""
     options = PipelineOptions(list(arguments))
     complete(options, arguments)
     return options
@@ -59,8 +53,13 @@ def beam_options(arguments: Sequence[str]) -> PipelineOptions:
 def complete(options: PipelineOptions, arguments: Sequence[str], others: Collection[str] = ()) -> None:
     """Sets the defaults of Beam's own options, and checks them.
 
-    arguments: Beam's own. others: names of options that are not Beam's, to suggest. Raises:
-      UsageError: an unknown option, a bad value, or a runner or its job server that is not there.
+    Args:
+      options: Beam's.
+      arguments: Beam's, from the command line.
+      others: names of this program's options, to suggest for a mistyped one.
+
+    Raises:
+      UsageError: an unknown option, a bad value, an unknown runner, or a job server that does not answer.
     """
     bind_loopback()
     FileSystems.set_options(options)  # inputs are listed before Beam does it
@@ -82,9 +81,9 @@ def complete(options: PipelineOptions, arguments: Sequence[str], others: Collect
 
 
 def _let_jobs_last(portable: PortableOptions, arguments: Sequence[str]) -> None:
-    """Lifts the timeout of requests to a job server, unless the user set it: Beam ends each job by it (issue 35867).
+    """Lifts the timeout of requests to a job server, by which Beam ends each job (issue 35867), unless it was set.
 
-    It was also how long a wrong endpoint was waited for, so that is tried here.
+    A wrong endpoint would then wait for ever, so it is checked here.
     """
     if portable.job_endpoint and portable.job_endpoint != "embed":
         _check_endpoint(portable.job_endpoint)
@@ -94,7 +93,7 @@ def _let_jobs_last(portable: PortableOptions, arguments: Sequence[str]) -> None:
 
 @functools.cache
 def _check_endpoint(endpoint: str) -> None:
-    """UsageError where no job server answers. A server that answered is not asked again."""
+    """Raises UsageError if no job server answers. One that has answered is not checked again."""
     import grpc
 
     with grpc.insecure_channel(endpoint) as channel:
@@ -105,12 +104,12 @@ def _check_endpoint(endpoint: str) -> None:
 
 
 def keeps_counters(options: PipelineOptions) -> bool:
-    """Whether the engine is known to add up the counters of all bundles."""
+    """Returns whether the engine is known to add up the counters of all bundles."""
     return str(options.view_as(StandardOptions).runner).rpartition(".")[2] in _KEEP_COUNTERS
 
 
 def spill_folder(options: PipelineOptions) -> str | None:
-    """Where workers put temporary files for outputs in buckets, which may not allow deletions; None: beside those."""
+    """Returns the folder for values spilled for outputs in buckets, which may forbid deletions; None: beside those."""
     standard, portable = options.view_as(StandardOptions), options.view_as(PortableOptions)
     if standard.runner in LOCAL_RUNNERS or portable.environment_type == "LOOPBACK":
         return tempfile.gettempdir()
@@ -119,7 +118,7 @@ def spill_folder(options: PipelineOptions) -> str | None:
 
 
 def works_in_containers(options: PipelineOptions) -> bool:
-    """Whether workers run in containers, Beam's default on clusters, which do not see this machine's disk."""
+    """Returns whether workers run in containers, Beam's default on clusters, which do not see this machine's disk."""
     environment = options.view_as(PortableOptions).environment_type
     if environment:
         return str(environment) == "DOCKER"
@@ -129,15 +128,15 @@ def works_in_containers(options: PipelineOptions) -> bool:
 
 
 def has_servers() -> bool:
-    """Whether Beam may have started programs (Prism, Flink), which it ends when the interpreter does.
+    """Returns whether Beam may have started job servers (Flink, Spark), which it ends when the interpreter exits.
 
-    It first removes their temporary folders: where these are gone, it leaves the programs running.
+    It leaves them running if their temporary folders are gone by then.
     """
     return "apache_beam.runners.portability.job_server" in sys.modules
 
 
 def check_names(arguments: Sequence[str], others: Collection[str]) -> None:
-    """Refuses what no option class of Beam knows; a remote runner may know options of its own."""
+    """Raises UsageError for an option that Beam does not know; remote runners may have options of their own."""
     parser = beam_parser()
     known, unknown = parser.parse_known_args(arguments)
     if unknown and (known.runner or DEFAULT_RUNNER) in LOCAL_RUNNERS:
@@ -148,7 +147,7 @@ def check_names(arguments: Sequence[str], others: Collection[str]) -> None:
 
 
 def nearest_option(name: str, own: Collection[str], beams: Collection[str]) -> str | None:
-    """Returns the option that was probably meant: one of this program, or one of Beam within two letters."""
+    """Returns the option that was probably meant: one of this program, or one of Beam's within two letters."""
     text = _letters(name)
     close = difflib.get_close_matches(text, map(_letters, own), 1)
     parts = [option for option in own if (text in _letters(option) and len(text) > 2) or [_letters(option)] == close]
@@ -164,7 +163,7 @@ def _letters(option: str) -> str:
 
 
 def _distance(one: str, other: str) -> int:
-    """Returns how many letters must be inserted, deleted or replaced to turn one text into another."""
+    """Returns the Levenshtein distance of two texts."""
     row = list(range(len(other) + 1))
     for k, a in enumerate(one, 1):
         before, row[0] = row[0], k
@@ -174,7 +173,7 @@ def _distance(one: str, other: str) -> int:
 
 
 def beam_parser() -> OptionParser:
-    """Knows the options of all of Beam's classes."""
+    """Returns a parser of the options of all of Beam's classes."""
     parser = OptionParser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
     parser.add_value_provider_argument = parser.add_argument  # type: ignore[attr-defined]
     for options in PipelineOptions.__subclasses__():

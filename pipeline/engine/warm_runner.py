@@ -1,8 +1,7 @@
-"""Runs of one graph on Beam's embedded engine with a worker that stays: what a server needs for small inputs.
+"""Runs one graph again and again on Beam's embedded engine with a worker that stays, for a server's small inputs.
 
-FnApiRunner fuses a graph into stages, starts a worker, has it set up the DoFns of each stage, and forgets it all when
-the run ends: 30 of the 35 ms that a report of six events took. Workers elsewhere keep what they have set up from bundle
-to bundle, and Beam's own can do so here.
+FnApiRunner fuses a graph into stages, starts a worker and sets up the DoFns of each stage in every run: 30 of the 35 ms
+of a report of six events. Remote workers keep their stages from bundle to bundle; so does this one.
 """
 
 import logging
@@ -30,9 +29,8 @@ from pipeline.errors import PipelineError
 class WarmRunner(FnApiRunner):  # type: ignore[misc]
     """Runs a translated graph again and again; not by two threads at once.
 
-    Stages run one after the other, each with one bundle of all its input: for graphs of a batch, without timers and
-    reads that Beam splits. It leans on inner parts of Beam. Where they are not as expected, FnApiRunner itself runs the
-    graph: right, but slow.
+    Stages run one after the other, each with one bundle of all its input: for batch graphs without timers and reads
+    that Beam splits. Depends on Beam internals: where they are not as expected, FnApiRunner runs the graph, slowly.
     """
 
     def __init__(self, graph: beam_runner_api_pb2.Pipeline, options: PipelineOptions) -> None:
@@ -54,7 +52,7 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
             return FnApiRunner().run_via_runner_api(self._graph, self._options)
 
     def run_stages(self, stage_context: Any, stages: list[Any]) -> None:
-        """Called where Beam would run the stages, in an order that may be run: keeps them, and starts the worker."""
+        """Called by FnApiRunner with the stages in order: keeps them, and starts the worker."""
         self._workers = WorkerHandlerManager(stage_context.components.environments, self._provision_info)
         self._context = FnApiRunnerExecutionContext(
             stages,
@@ -65,7 +63,7 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
             num_workers=1,
         )
         self._context.setup()
-        self._stages: list[tuple[_Stage, set[Any]]] = []  # with the buffers that those behind them read
+        self._stages: list[tuple[_Stage, set[Any]]] = []  # with the buffers that later stages read
         for stage in [_Stage(self._context, stage) for stage in stages]:
             for _, wanted in self._stages:
                 wanted.update(stage.reads)
@@ -86,11 +84,11 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
                 for buffer in buffers.keys() - wanted:
                     del buffers[buffer]
         finally:
-            self._forget_bundles()
+            self._clear_bundles()
         return _Result(counters)
 
-    def _forget_bundles(self) -> None:
-        """Removes what a run has left behind, also one that broke off; the stages stay set up."""
+    def _clear_bundles(self) -> None:
+        """Clears per-run state, also after a failure; stages stay initialized."""
         self._context.pcoll_buffers.clear()
         (worker,) = self._workers.get_worker_handlers(None, 1)
         self._workers.state_servicer.restore()
@@ -100,7 +98,7 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
 
 
 class _Stage:
-    """A stage of a graph, set up by its first bundle. reads: the buffers of its input."""
+    """A stage of a graph, set up by its first bundle."""
 
     def __init__(self, context: FnApiRunnerExecutionContext, stage: Any) -> None:
         self._context, self._bundles = context, context.bundle_manager_for(stage)
@@ -118,7 +116,7 @@ class _Stage:
         return self._inputs.values()
 
     def run(self, counters: Counter[MetricKey]) -> None:
-        """Puts all that there is of its input through the stage, as Beam's worker does with a bundle."""
+        """Processes all of its input as one bundle, as Beam's worker does."""
         buffers = self._context.pcoll_buffers
         for transform, buffer in self._inputs.items():
             self._send(transform, [ENCODED_IMPULSE_VALUE] if buffer == IMPULSE_BUFFER else buffers.get(buffer, ()))
@@ -143,7 +141,7 @@ class _Stage:
         try:
             with processor.state_handler.process_instruction_id(self._name, ()):
                 if any(processor.process_bundle(self._name)):
-                    raise NotImplementedError("what is left of a bundle")
+                    raise NotImplementedError("residuals of a bundle")
         except BaseException as error:
             self._processor = None
             cache.discard(self._name, error)
@@ -155,11 +153,10 @@ class _Stage:
 
 
 def _quieten(cache: Any, processor: BundleProcessor) -> None:
-    """Stops a worker's side work, which costs more than a small bundle and is of no use here.
+    """Stops a worker's background tasks, which cost more than a small bundle.
 
-    A thread would make it forget its stages after an idle minute. Side inputs are measured, and kept in a cache of
-    100 MB though none is read twice. A thread samples how long each step takes; for its sleep the worker waits after
-    each stage, 2 ms, and up to 200 ms after a long one.
+    A thread drops its stages after an idle minute. Side inputs are kept in a cache of 100 MB though none is read twice.
+    A thread samples the time of each step, and the worker waits for its sleep after each stage: 2 to 200 ms.
     """
     cache.periodic_shutdown.cancel()
     processor.state_handler._state_cache = StateCache(0)
@@ -167,7 +164,7 @@ def _quieten(cache: Any, processor: BundleProcessor) -> None:
 
 
 class _Result(RunnerResult):  # type: ignore[misc]
-    """A run that has ended, with what its DoFns counted."""
+    """The result of a finished run, with its counters."""
 
     def __init__(self, counters: Counter[MetricKey]) -> None:
         super().__init__(PipelineState.DONE, {})

@@ -1,6 +1,6 @@
 """Finds the files on this machine and the objects in buckets that patterns match.
 
-A pattern is first taken as a file's name, then as a folder's, then as a pattern. A match that cannot be accessed is an
+A pattern is taken as the name of a file, else of a folder, else as a pattern. A match that cannot be accessed is an
 error that names it; none is left out silently.
 """
 
@@ -30,10 +30,15 @@ def _refuse(error: UsageError) -> NoReturn:
 
 
 def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> list[InputFile]:
-    """The files that patterns, or a single one (files, globs, folders), match now, each once, sorted by path.
+    """Returns the files that patterns (files, globs, folders) match now, each once, sorted by path.
 
-    Hidden files and folders, and sidecar files, are left out unless a pattern names them. sidecars: is given the paths
-    of those that were left out. Raises:
+    Hidden files and folders, and sidecar files, are left out unless a pattern names them.
+
+    Args:
+      patterns: one or several.
+      sidecars: a list to which the paths of omitted sidecar files are added.
+
+    Raises:
       UsageError: a pattern matches nothing, or something that cannot be accessed, or a file of an unknown compression.
     """
     files: dict[str, InputFile] = {}
@@ -50,7 +55,7 @@ def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> 
 
 
 def _real_path(path: str, folders: dict[str, str]) -> str:
-    """As os.path.realpath, which would look at all folders above a file anew. folders: real paths by path."""
+    """As os.path.realpath, which would resolve all folders above each file. folders: a cache of real paths."""
     folder, name = os.path.split(path)
     if os.path.islink(path):
         return os.path.realpath(path)
@@ -60,7 +65,7 @@ def _real_path(path: str, folders: dict[str, str]) -> str:
 
 
 def _match_all(patterns: list[str], sidecars: list[str] | None) -> Iterator[list[InputFile]]:
-    """What each pattern matches; several are asked for at once where each is a request to a bucket."""
+    """Yields the matches of each pattern; patterns in buckets are matched several at once."""
     match = partial(match_files, sidecars=sidecars)
     if len(patterns) == 1 or all(map(is_local, patterns)):
         yield from map(match, patterns)
@@ -75,12 +80,16 @@ def match_files(
     on_error: OnError = _refuse,
     sidecars: list[str] | None = None,
 ) -> list[InputFile]:
-    """The wanted files that a pattern matches now, perhaps none.
+    """Returns the wanted files that a pattern matches now, perhaps none.
 
-    wanted: whether a path is, checked before the file is accessed. on_error: is given the UsageError of each file or
-    folder that cannot be accessed, and the others are still found; by default it is raised. sidecars: is given the
-    paths of sidecar files that were left out. Raises:
-      UsageError: also where the storage of a pattern is not known, or cannot be listed.
+    Args:
+      pattern: of files on this machine or in a bucket.
+      wanted: returns whether a path is wanted, before the file is accessed.
+      on_error: called with the UsageError of each file or folder that cannot be accessed; by default it is raised.
+      sidecars: a list to which the paths of omitted sidecar files are added.
+
+    Raises:
+      UsageError: also if the storage of a pattern is unknown, or cannot be listed.
     """
     found = _Walk(wanted, on_error).match(pattern) if is_local(pattern) else _match_objects(pattern)
     left_out = {file.path for file in found if is_left_out(file.path, pattern)}
@@ -111,7 +120,7 @@ class _Walk:
         self._failed: set[str] = set()
 
     def match(self, pattern: str) -> list[InputFile]:
-        """The files that a pattern matches."""
+        """Returns the files that a pattern matches."""
         status = None if has_magic(pattern) and not os.path.exists(pattern) else self._stat(pattern, False)
         if status and not stat.S_ISDIR(status.st_mode):
             paths: Iterator[tuple[str, bool]] = iter([(pattern, True)])
@@ -214,7 +223,7 @@ def _target(link: str) -> str:
 
 
 def _match_objects(pattern: str) -> list[InputFile]:
-    """The objects that a pattern matches; UsageError where they cannot be listed."""
+    """Returns the objects that a pattern matches; raises UsageError if they cannot be listed."""
     check_object_path(pattern)
     expression, store = whole_expression(pattern), store_of(pattern)
     try:

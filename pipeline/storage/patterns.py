@@ -1,4 +1,4 @@
-"""Patterns of paths, with one meaning on disk and in buckets. Pure text: no file system is asked here.
+"""Patterns of paths, with one meaning on disk and in buckets, as text: no file system is accessed here.
 
 `*`, `?` and `[...]` match within one name, `**` as a whole name matches any number of folders, also none. A name with a
 leading dot is hidden: only a part of the pattern that itself begins with a dot matches it, and `**` passes it by. In
@@ -30,12 +30,12 @@ Part = Union[str, re.Pattern[str]]
 
 
 def has_magic(text: str) -> bool:
-    """Whether a text may stand for several names."""
+    """Returns whether a text has special characters of patterns."""
     return _MAGIC.search(text) is not None
 
 
 def literal_prefix(pattern: str) -> str:
-    """The pattern up to its first special character: all paths that match begin with it."""
+    """Returns the pattern up to its first special character, with which all paths that match begin."""
     return _MAGIC.split(pattern, maxsplit=1)[0]
 
 
@@ -61,7 +61,7 @@ def parse(pattern: str) -> list[Part]:
 
 @cache
 def whole_expression(pattern: str) -> re.Pattern[str]:
-    """The regular expression that a whole path must match. Raises UsageError as parse."""
+    """Returns the regular expression that a whole path must match; raises UsageError as parse."""
     *folders, last = parse(pattern)
     return re.compile("".join(map(_folder_source, folders)) + _source(last))
 
