@@ -28,7 +28,7 @@ STREAM_RUNNER = "PrismRunner"
 """Beam's local engine for streams. Needs a program that Beam downloads, or that --prism_location names."""
 
 TRY_OUT_RUNNER = "BundleBasedDirectRunner"
-"""Beam's local engine for Pub/Sub, to which DirectRunner falls back. It acknowledges messages before processing them."""
+"""Beam's local engine for Pub/Sub, to which DirectRunner falls back. Acknowledges messages before processing them."""
 
 DEFAULT_RUNNER = "FnApiRunner"
 """Beam's embedded engine. DirectRunner would first try to download Prism."""

@@ -1,6 +1,6 @@
-"""PTransforms for any pipeline, batch or stream: read, decode, count, ids, deduplicate, write. They only wire.
+"""PTransforms for batch and stream pipelines: read, decode, count, ids, deduplicate, write. They wire plain functions.
 
 May import engine, formats, storage, model, native.
 """
 
-from pipeline.engine import coders as coders  # registers how blocks and batches travel
+from pipeline.engine import coders as coders  # registers the coders

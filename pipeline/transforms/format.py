@@ -1,4 +1,4 @@
-"""Tables, ids and rejects as pieces of text, for write.py."""
+"""Formats tables, ids and rejects as pieces of text, which transforms/write.py writes."""
 
 import dataclasses
 import json
@@ -14,11 +14,11 @@ from pipeline.model.html_table import fill_table
 from pipeline.model.table import Table, count_table, csv_text
 from pipeline.transforms.ids import Share
 
-Piece = tuple[Any, bytes]  # a part of a file: its place in the order, its bytes
+Piece = tuple[Any, bytes]  # a part of a file: its sort key, its bytes
 
 
 class FormatCsv(beam.PTransform):  # type: ignore[misc]
-    """A table as CSV: PCollection[Table] -> PCollection[Piece], one piece, for write.WriteFile."""
+    """Formats a table as CSV: PCollection[Table] -> PCollection[Piece], one piece."""
 
     def expand(self, tables: beam.PCollection[Table]) -> beam.PCollection[Piece]:
         return tables | "Format" >> beam.Map(lambda table: (0, csv_text(table).encode())).with_output_types(Piece)
@@ -41,9 +41,9 @@ class FormatChart(beam.PTransform):  # type: ignore[misc]
 
 
 class FormatIds(beam.PTransform):  # type: ignore[misc]
-    """Sets of ids as lines: PCollection[tuple[Share, Ids]] -> PCollection[Piece], in the order of partitions.
+    """Formats ids as lines: PCollection[tuple[Share, Ids]] -> PCollection[Piece], in the order of partitions.
 
-    A piece's place: its partition, the ids of how many events came to that, how many bytes it has.
+    The key of a piece: its partition, the number of events whose ids are in it, its size in bytes.
     """
 
     def expand(self, sets: beam.PCollection[tuple[Share, Ids]]) -> beam.PCollection[Piece]:
@@ -56,26 +56,31 @@ def _id_piece(share: Share, ids: Ids) -> Piece:
 
 
 def check_ids(pieces: Sequence[tuple[Any, int]], tables: Iterable[Table]) -> None:
-    """Raises MismatchError where pieces of FormatIds are not the ids of all events that tables count.
+    """Checks that pieces of FormatIds have the ids of all events in the tables.
 
-    pieces: the place of each, and how many bytes there are of it.
+    Args:
+      pieces: the key and size of each; pieces of equal keys were joined.
+      tables: that count the same events.
+
+    Raises:
+      MismatchError: ids or pieces were lost, or doubled.
     """
-    check_came(sum(place[1] for place, _ in pieces), tables)
-    if any(size != place[2] for place, size in pieces):
-        raise MismatchError("lines of ids were lost, or came twice: please report this")
+    check_id_count(sum(key[1] for key, _ in pieces), tables)
+    if any(size != key[2] for key, size in pieces):
+        raise MismatchError("lines of ids were lost or doubled: please report this")
 
 
-def check_came(came: int, tables: Iterable[Table]) -> None:
-    """Raises MismatchError where so many ids are not those of all events that tables count."""
+def check_id_count(events: int, tables: Iterable[Table]) -> None:
+    """Raises MismatchError if a list has the ids of another number of events than the tables count."""
     counted = sum(map(count_table, tables))
-    if came != counted:
-        raise MismatchError(f"counted {counted} events but the ids are those of {came}: please report this")
+    if events != counted:
+        raise MismatchError(f"counted {counted} events but the ids are those of {events}: please report this")
 
 
 class FormatRejects(beam.PTransform):  # type: ignore[misc]
-    """Rejects as JSON Lines: PCollection[tuple[Reject, ...]] -> PCollection[Piece], in the order of the sources.
+    """Formats rejects as JSON Lines: PCollection[tuple[Reject, ...]] -> PCollection[Piece], in the order of sources.
 
-    A piece's place: where its first record stands, how many lines it has, how many bytes.
+    The key of a piece: source, offset and index of its first record, its number of lines, its size in bytes.
     """
 
     def expand(self, rejects: beam.PCollection[tuple[Reject, ...]]) -> beam.PCollection[Piece]:
@@ -83,17 +88,21 @@ class FormatRejects(beam.PTransform):  # type: ignore[misc]
 
 
 def reject_lines(rejects: tuple[Reject, ...]) -> Piece:
-    """Rejects of one block as JSON Lines."""
+    """Formats the rejects of one block as JSON Lines."""
     first = rejects[0]
     lines = "".join(json.dumps(dataclasses.asdict(reject)) + "\n" for reject in rejects).encode()
     return (first.source, first.offset or 0, first.index or 0, len(rejects), len(lines)), lines
 
 
 def check_rejects(pieces: Sequence[tuple[Any, int]], rejected: Iterable[int]) -> None:
-    """Raises MismatchError where pieces of FormatRejects are not as many lines as records were rejected.
+    """Checks that pieces of FormatRejects have a line for each rejected record.
 
-    pieces: the place of each, and how many bytes there are of it: those of equal places were joined. rejected: in
-    parts.
+    Args:
+      pieces: the key and size of each; pieces of equal keys were joined.
+      rejected: numbers of rejected records, to be added up.
+
+    Raises:
+      MismatchError: lines were lost, or doubled.
     """
     expected, lines, damaged = sum(rejected), 0, False
     for (*_, count, size), joined in pieces:

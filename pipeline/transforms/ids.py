@@ -1,4 +1,4 @@
-"""Unique ids: by sets of each block, shuffled by hash partition."""
+"""Unique ids: sets of each block, shuffled by hash partition."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -13,14 +13,14 @@ from pipeline.model import ids as id_sets
 from pipeline.model.events import Batch, Ids
 
 Pieces = list[tuple[int, bytes]]
-"""Of a batch: hash partitions, and what goes to each."""
+"""Packed ids or events of a batch by hash partition."""
 
 Share = tuple[int, int]
-"""A hash partition, and of how many events it got the ids."""
+"""A hash partition, and the number of events whose ids are in it."""
 
 
 class _PartitionIds(ThreadedDoFn):
-    """Makes a set of a batch's ids, so that an id is shuffled once a block however often it comes."""
+    """Makes a set of a batch's ids, so that an id is shuffled once a block."""
 
     def __init__(self, partitions: int) -> None:
         super().__init__()
@@ -37,17 +37,17 @@ class _MergeIds(ThreadedDoFn):
 
     def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[Share, Ids]:
         number, pieces = partition
-        merged, came = id_sets.merge_pieces(read_all_spilled(pieces), self._partitions)
-        return (number, came), merged
+        merged, events = id_sets.merge_pieces(read_all_spilled(pieces), self._partitions)
+        return (number, events), merged
 
 
 def partition_ids(batches: beam.PCollection[Batch], partitions: int) -> beam.PCollection[Pieces]:
-    """The ids of batches by hash: PCollection[Batch] -> PCollection[Pieces]. partitions: a power of two."""
+    """Partitions ids by hash: PCollection[Batch] -> PCollection[Pieces]. partitions: a power of two."""
     return typed(batches | "Partition by hash" >> beam.ParDo(_PartitionIds(partitions)), Pieces)  # type: ignore[no-any-return]
 
 
 def by_partition(split: beam.PCollection[Pieces], spill: tuple[str, str] | None) -> beam.PCollection[Any]:
-    """The pieces of many batches, to be grouped: PCollection[Pieces] -> PCollection[tuple[int, SpilledValue]]."""
+    """Keys pieces by partition: PCollection[Pieces] -> PCollection[tuple[int, SpilledValue]]. spill: path and token."""
     spread = beam.ParDo(SpillAll(*spill)) if spill else beam.FlatMap(iter)
     kind: Any = tuple[int, SpilledValue] if spill else tuple[int, bytes]
     return split | "By partition" >> spread.with_output_types(kind)

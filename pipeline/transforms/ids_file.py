@@ -1,4 +1,4 @@
-"""The list of unique ids as a file: ids wait in temporary files, and are merged as they are written."""
+"""Writes the list of unique ids: ids are spilled to temporary files, and merged as they are written."""
 
 import dataclasses
 from collections import defaultdict
@@ -13,7 +13,7 @@ from pipeline.model.ids import PARTITIONS, id_lines, merge_pieces
 from pipeline.model.table import Table
 from pipeline.storage.files import printable_path
 from pipeline.storage.outputs import atomic_file
-from pipeline.transforms.format import check_came
+from pipeline.transforms.format import check_id_count
 from pipeline.transforms.ids import by_partition, partition_ids
 
 
@@ -25,32 +25,32 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
         parts: dict[int, list[SpilledValue]] = defaultdict(list)
         for number, stored in pieces:
             parts[number].append(stored)
-        total = 0
+        events = 0
         with atomic_file(self._path, self._token) as stream:
-            for lines, came in in_threads(self._lines, [parts[number] for number in sorted(parts)]):
+            for lines, count in in_threads(self._lines, [parts[number] for number in sorted(parts)]):
                 stream.write(lines)
-                total += came
-            check_came(total, tables)
+                events += count
+            check_id_count(events, tables)
         yield printable_path(self._path)
 
     def _lines(self, pieces: Sequence[SpilledValue]) -> tuple[bytes, int]:
-        ids, came = merge_pieces(read_all_spilled(pieces), self._partitions)
-        return id_lines(ids), came
+        ids, events = merge_pieces(read_all_spilled(pieces), self._partitions)
+        return id_lines(ids), events
 
 
 @dataclasses.dataclass
 class WriteIds(beam.PTransform):  # type: ignore[misc]
     """Writes each id once, a line each: PCollection[Batch] -> PCollection[str], the file's path once it is there.
 
-    One worker merges, in threads, and writes: of 10 M ids the lines take a third of a second to go through files of
-    their own. Global window.
+    One worker merges in threads and writes: lines of 10 M ids that workers format and spill take 0.3 s more. Global
+    window.
 
     Args:
-      path: the file.
-      token: the run's, of temporary files that the lock of the run removes.
-      tables: what counts the same events; where it fails, nothing is written.
+      path: of the file.
+      token: of the run, whose lock protects and removes temporary files.
+      tables: count the same events; if they fail, nothing is written.
       partitions: of ids, a power of two.
-      spill: ids wait in temporary files beside this path, which all workers see; by default beside the file.
+      spill: path beside which ids are spilled, and which all workers see; default: the file's.
 
     Raises:
       MismatchError: the ids are not those of all events that tables count.

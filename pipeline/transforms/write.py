@@ -1,7 +1,6 @@
-"""Sinks: one file under its exact name, whole or not at all, on this machine or in a bucket.
+"""Sinks that write one file under its exact name, whole or not at all, on this machine or in a bucket.
 
-A file is put together from pieces that workers made in parallel. Large ones wait in temporary files; then one worker
-joins them in order. The lock of the run removes them.
+Workers make pieces of the file in parallel, and spill large ones to temporary files; one worker joins them in order.
 """
 
 import dataclasses
@@ -17,7 +16,7 @@ from pipeline.storage.outputs import atomic_file
 from pipeline.transforms.format import Piece
 
 Check = Callable[[Sequence[tuple[Any, int]], Iterable[Any]], None]
-"""Raises PipelineError where pieces (the place and size of each) do not agree with the elements of `after`."""
+"""Raises PipelineError if pieces (the key and size of each) do not agree with the elements of `after`."""
 
 
 class _PublishAll(beam.DoFn):  # type: ignore[misc]
@@ -46,16 +45,16 @@ class _PublishOne(beam.DoFn):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class WriteFile(beam.PTransform):  # type: ignore[misc]
-    """Writes one file from many pieces: PCollection[Piece] -> PCollection[str], its path once it is there.
+    """Writes one file from many pieces: PCollection[Piece] -> PCollection[str], its path once it is written.
 
-    Pieces are (place in the order, bytes); without pieces the file is empty. A retry writes the same file again.
+    Pieces are sorted by key; without pieces the file is empty. A retry writes the same file again.
 
     Args:
-      path: the file.
-      token: the run's.
-      after: a PCollection that must be there first; where it fails, nothing is written.
-      check: of the pieces, before they are written.
-      spill: large pieces wait in temporary files beside this path; by default beside the file.
+      path: of the file.
+      token: of the run.
+      after: must be computed first; if it fails, nothing is written.
+      check: checks the pieces before they are written.
+      spill: path beside which large pieces are spilled; default: the file's.
     """
 
     path: str
@@ -76,7 +75,11 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
 class WritePiece(beam.PTransform):  # type: ignore[misc]
     """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. As WriteFile, with one stage less.
 
-    after: PCollections that must be there first; where one fails, nothing is written. durable: as atomic_file has it.
+    Args:
+      path: of the file.
+      token: of the run.
+      after: must be computed first; if one fails, nothing is written.
+      durable: as atomic_file has it.
     """
 
     path: str
