@@ -123,10 +123,9 @@ def _run_job(job: Job, options: ReportOptions) -> Summary:
 
 
 def _run_stream(options: ReportOptions, folder: str) -> None:
-    from pipeline.cli.status_line import shown_status
+    from pipeline.cli.status_line import read_status, shown_status
     from pipeline.cli.stream_options import describe, find_engine, make_stream_job, protect_ports
     from pipeline.stream.run import build_stream, ends_here, run_stream, works_here
-    from pipeline.stream.status import look
 
     start = time.monotonic()
     if dataflow.is_dataflow(options):
@@ -139,7 +138,7 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
         return
     protect_ports(options, job)
     logs.print_line(describe(job, ends_here(job, options)))
-    with shown_status(functools.partial(look, job)) if works_here(options) else contextlib.nullcontext():
+    with shown_status(functools.partial(read_status, job)) if works_here(options) else contextlib.nullcontext():
         summary = run_stream(job, options.for_engine())
     logs.print_line(
         f"{_counts(summary, options)}, {summary.late} late, "

@@ -1,49 +1,78 @@
-"""What a stream says while it runs: one line, renewed each second on a terminal, elsewhere a new line each minute."""
+"""The status line of a stream: updated each second on a terminal, elsewhere a new line each minute."""
 
 import contextlib
 import functools
 import select
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from pipeline.cli.progress import beside
 from pipeline.engine import logs
-from pipeline.stream.status import Status
+from pipeline.engine.run_state import run_state
+from pipeline.model.latency import steady_time
+from pipeline.stream.job import StreamJob
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 LINE_SECONDS = 60
-RATE_SECONDS = 10  # over which a terminal shows events/s: files come in lumps
+RATE_SECONDS = 10  # over which a terminal shows events/s: files arrive in bursts
 
-Look = Callable[[float], Status]  # at a time, Unix seconds
+
+class Status(NamedTuple):
+    """Progress of a stream whose workers are threads of this process.
+
+    Attributes:
+      read: records, by this run.
+      hours: reports written.
+      rejected, late: records.
+      delay: as LatencyTracker has it.
+    """
+
+    read: int
+    hours: int
+    rejected: int
+    late: int
+    delay: float | None
+
+
+def read_status(job: StreamJob, now: float) -> Status:
+    """Reads the progress of the job; now: steady_time."""
+    reports, counts, latency = run_state.written_in(job.output, ".csv"), run_state.counted, run_state.latency
+    delay = latency.delay(sum(reports.values()) + counts["duplicate"], now)
+    return Status(latency.read, len(reports), counts["rejected"], counts["late"], delay)
 
 
 @contextlib.contextmanager
-def shown_status(look: Look) -> Iterator[None]:
-    """Shows on stderr how far a stream is, while the block runs."""
+def shown_status(read: Callable[[float], Status]) -> Iterator[None]:
+    """Shows the progress of a stream on stderr while the block runs; read: takes the steady_time."""
     live = bool(sys.stderr and sys.stderr.isatty())
     try:
-        with beside(functools.partial(follow, look, live)):
+        with beside(functools.partial(follow, read, live)):
             yield
     finally:
         logs.clear_status()
 
 
-def follow(look: Look, live: bool, wait: Callable[[float], bool], clock: Callable[[], float] = time.time) -> None:
-    """Looks once a second and tells, until the wait for the next second says that it is over."""
-    every, over = (LOOK_SECONDS, RATE_SECONDS) if live else (LINE_SECONDS, LINE_SECONDS)
+def follow(
+    read: Callable[[float], Status],
+    live: bool,
+    wait: Callable[[float], bool],
+    clock: Callable[[], float] = steady_time,
+) -> None:
+    """Prints the status until a wait for the next second returns True."""
+    every, over = (POLL_SECONDS, RATE_SECONDS) if live else (LINE_SECONDS, LINE_SECONDS)
     due = clock() + every
     reads = deque([(clock(), 0)])  # records read by then
-    while not wait(LOOK_SECONDS):
+    while not wait(POLL_SECONDS):
         now = clock()
-        status = look(now)
+        status = read(now)
         reads.append((now, status.read))
         while reads[1][0] <= now - over:
             reads.popleft()
         if now >= due:
             due = now + every
-            _tell(describe_status(status, _rate(reads)), live)
+            _print(describe_status(status, _rate(reads)), live)
 
 
 def _rate(reads: deque[tuple[float, int]]) -> float:
@@ -57,14 +86,14 @@ def describe_status(status: Status, rate: float) -> str:
     return f"{rate:.0f} events/s, {status.hours} hours written{delay}, {status.rejected} rejected, {status.late} late"
 
 
-def _tell(line: str, live: bool) -> None:
+def _print(line: str, live: bool) -> None:
     if _has_room():
         (logs.update_status if live else logs.print_line)(line)
 
 
 def _has_room() -> bool:
-    """False where stderr is a pipe that nobody reads, or a terminal that was halted: a write there would wait."""
+    """False where a write to stderr would block: to a pipe that nobody reads, or a stopped terminal."""
     try:
         return bool(select.select([], [sys.stderr], [], 0)[1])
-    except (OSError, ValueError, AttributeError, TypeError):  # it is closed, or no file: nothing waits there
+    except (OSError, ValueError, AttributeError, TypeError):  # closed, or not a file
         return True

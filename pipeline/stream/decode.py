@@ -1,48 +1,51 @@
-"""Decoding in a stream, which no input may stop; on this machine decoded blocks are committed to the ledger."""
+"""Decodes the blocks of a stream, where no input is an error; in a local stream decoded bundles go to the ledger."""
 
 import dataclasses
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
+from pipeline.engine.coders import typed
 from pipeline.engine.metrics import COUNTS, Counted, count
 from pipeline.engine.run_state import run_state
 from pipeline.engine.spill import in_global_window
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
-from pipeline.model.duplicates import event_keys
-from pipeline.model.events import Batch, Ids, Reject
-from pipeline.model.hour_ids import Place, ids_by_hour, split_ids
+from pipeline.model.duplicates import event_keys, key_events
+from pipeline.model.events import Batch, Reject
+from pipeline.model.hour_ids import Place, ids_by_hour
+from pipeline.model.ids import merge_pieces
 from pipeline.model.latency import steady_time
 from pipeline.model.table import HourCounts, count_batch, split_hours
 from pipeline.model.tally import Tally, explain_rejects, first_rejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.lateness import late_rejects, reject_future_events, split_late
-from pipeline.stream.ledger import Contribution, ledger_of
+from pipeline.stream.ledger import Contribution, OpenFile, ledger_of
 from pipeline.transforms.decode import REJECTS
 from pipeline.transforms.format import reject_lines
 
-_HELD_BYTES = 64 * 1024 * 1024  # of a bundle's ids, events and rejects, until they are committed
+_COMMIT_BYTES = 64 * 1024 * 1024  # of a bundle's sets and rejects, to be committed before the bundle ends
 _NEVER = 2**60
+
+EARLIER_COUNTS, EARLIER_IDS = "counts of hours", "ids of hours"
+"""Tags of side outputs of EarlierRuns."""
 
 
 class _Decoded(NamedTuple):
-    """late: how many events. rejects: of the batch, and the late events."""
+    """A decoded block: the events in time; how many are late; the rejects of the block with the late events."""
 
-    block: AnyBlock
     batch: Batch
     late: int
     rejects: tuple[Reject, ...]
 
 
 class _DecodeStream(ThreadedDoFn):
-    """As DecodeBlocks, but invalid input becomes a reject."""
+    """Decodes blocks; a block that cannot be decoded becomes a reject."""
 
     def __init__(self, job: StreamJob, want_ids: bool) -> None:
         super().__init__()
@@ -66,14 +69,15 @@ class _DecodeStream(ThreadedDoFn):
     ) -> Iterator[Any]:
         yield from super().process((block, float(timestamp)), timestamp, window)
 
-    def work(self, found: tuple[AnyBlock, float]) -> Any:
-        return self._decode(*found, frozenset()), found[1]
+    def work(self, element: tuple[AnyBlock, float]) -> Any:
+        block, found = element
+        return self._decode(block, found), found
 
     def emit(self, result: Any) -> Iterator[Any]:
         decoded, found = result
-        yield from self._outputs(decoded, found or steady_time())  # without a time while a watch holds its watermark
+        yield from self._outputs(decoded, found or steady_time())  # 0 while a watch holds its watermark back
 
-    def _decode(self, block: AnyBlock, found: float, final: frozenset[int]) -> _Decoded:
+    def _decode(self, block: AnyBlock, found: float, final: Collection[int] = ()) -> _Decoded:
         try:
             batch = block.decode(self._want_ids, None)
         except InputError as error:
@@ -81,11 +85,10 @@ class _DecodeStream(ThreadedDoFn):
         batch = reject_future_events(batch, block, self._job.max_future_seconds)
         on_time, late = split_late(batch, block.arrived, self._allowed, self._clock, found, final)
         lost = tuple(late_rejects(late, block, self._clock, self._allowed, found))
-        return _Decoded(block, on_time, len(late.codes), (*on_time.rejects, *lost))
+        return _Decoded(on_time, len(late.codes), (*on_time.rejects, *lost))
 
     def _outputs(self, decoded: _Decoded, found: float) -> Iterator[Any]:
-        """found: Unix seconds."""
-        _, batch, late, rejects = decoded
+        batch, late, rejects = decoded
         self._counts.update(read=batch.read, rejected=batch.rejected, late=late)
         self._found = min(self._found, found)
         if rejects:
@@ -94,17 +97,8 @@ class _DecodeStream(ThreadedDoFn):
             yield batch
 
 
-class _Kept(NamedTuple):
-    """What a block adds to the ledger, beside its counters."""
-
-    counts: tuple[tuple[int, HourCounts], ...] = ()
-    ids: tuple[tuple[Place, bytes], ...] = ()
-    events: tuple[tuple[int, Ids], ...] = ()
-    rejects: bytes = b""
-
-
-class _KeepStream(_DecodeStream):
-    """As _DecodeStream, but commits what a bundle has decoded to the ledger; blocks that were committed are skipped."""
+class _DecodeToLedger(_DecodeStream):
+    """Commits each bundle to the ledger, and skips blocks that are in it."""
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -118,50 +112,42 @@ class _KeepStream(_DecodeStream):
             if name in self._ledger.open:
                 self._ledger.abandon(name, reason)
 
-    def work(self, found: tuple[AnyBlock, float]) -> Any:
-        block, when = found
+    def work(self, element: tuple[AnyBlock, float]) -> Any:
+        block, found = element
         file = self._ledger.open.get(block.source)
-        if file is None or _is_unreadable(block) or self._ledger.has(file, _place(block)):
-            return block, file, None, None
-        decoded = self._decode(block, when, frozenset(self._ledger.final))
-        return block, file, decoded, self._kept(decoded)
+        if file is None or _is_unreadable(block) or _name(block) in file.counted:
+            return block, file, None, Contribution()
+        decoded = self._decode(block, found, self._ledger.final)
+        return block, file, decoded, self._contribution(decoded)
 
-    def _kept(self, decoded: _Decoded) -> _Kept:
+    def _contribution(self, decoded: _Decoded) -> Contribution:
         batch, job = decoded.batch, self._job
-        rejects = reject_lines(decoded.rejects)[1] if decoded.rejects and job.rejects_output else b""
-        if not len(batch.codes):
-            return _Kept(rejects=rejects)
-        if job.report.deduplicate:
-            return _Kept(events=tuple(split_ids(event_keys(batch), batch, self._clock)), rejects=rejects)
-        counts = tuple(split_hours(count_batch(batch, self._clock), self._clock))
-        ids = tuple(ids_by_hour(batch, self._clock, job.id_parts)) if job.ids_output else ()
-        return _Kept(counts, ids, rejects=rejects)
+        new = Contribution(Counter(read=batch.read, rejected=batch.rejected, late=decoded.late))
+        if decoded.rejects and job.rejects_output:
+            new.rejects = [reject_lines(decoded.rejects)[1]]
+        if len(batch.codes) and job.report.deduplicate:
+            keys = dataclasses.replace(batch, ids=event_keys(batch))
+            new.sets = {place: [packed] for place, packed in ids_by_hour(keys, self._clock, job.id_parts)}
+        elif len(batch.codes):
+            new.counts = dict(split_hours(count_batch(batch, self._clock), self._clock))
+            ids = ids_by_hour(batch, self._clock, job.id_parts) if job.ids_output else ()
+            new.sets = {place: [packed] for place, packed in ids}
+        return new
 
-    def emit(self, result: Any) -> Iterator[Any]:
-        block, file, decoded, kept = result
-        if file is None:  # of an attempt that was given up
+    def emit(self, result: tuple[AnyBlock, OpenFile | None, _Decoded | None, Contribution]) -> Iterator[Any]:
+        block, file, decoded, new = result
+        if file is None:  # a block of an attempt that was given up
             return
         if _is_unreadable(block):
-            self._unreadable[block.source] = block.reason
+            self._unreadable[block.source] = block.reason  # type: ignore[attr-defined]
             return
         file.broken |= isinstance(block, BrokenBlock) and block.in_part
-        self._new.blocks.append((file, _place(block), block.balance, decoded is not None))
+        new.blocks.append((file, _name(block), block.balance, decoded is not None))
+        self._new.add(new)
         if decoded is not None:
-            self._keep(decoded, kept)
             yield from self._outputs(decoded, file.found)
-            if self._new.nbytes > _HELD_BYTES:
-                self._commit()
-
-    def _keep(self, decoded: _Decoded, kept: _Kept) -> None:
-        batch, new = decoded.batch, self._new
-        new.tally.update(read=batch.read, rejected=batch.rejected, late=decoded.late)
-        for hour, row in kept.counts:
-            new.add_counts(hour, row)
-        for place, packed in kept.ids:
-            new.add_ids(place, packed)
-        for hour, keys in kept.events:
-            new.add_events(hour, keys)
-        new.add_rejects(kept.rejects)
+        if self._new.nbytes > _COMMIT_BYTES:
+            self._commit()
 
     def _commit(self) -> None:
         new, self._new = self._new, Contribution()
@@ -173,8 +159,8 @@ def _is_unreadable(block: AnyBlock) -> bool:
     return isinstance(block, BrokenBlock) and block.unreadable
 
 
-def _place(block: AnyBlock) -> str:
-    """What tells a block from the others of its file."""
+def _name(block: AnyBlock) -> str:
+    """A name that no other block of the same file has."""
     return f"{type(block).__name__} {block.offset} {block.index} {block.balance}"
 
 
@@ -190,11 +176,52 @@ class DecodeStream(beam.PTransform):  # type: ignore[misc]
     want_ids: bool
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
-        decode = (_KeepStream if self.job.ledger else _DecodeStream)(self.job, self.want_ids)
+        decode = (_DecodeToLedger if self.job.ledger else _DecodeStream)(self.job, self.want_ids)
         outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, COUNTS, main="batches")
-        outputs.batches.element_type = Batch
-        outputs[COUNTS].element_type = convert_to_beam_type(Counted)
-        outputs[REJECTS].element_type = convert_to_beam_type(tuple[Reject, ...])
+        typed(outputs.batches, Batch)
+        typed(outputs[COUNTS], Counted)
+        typed(outputs[REJECTS], tuple[Reject, ...])
+        return outputs
+
+
+class _ReadLedger(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, job: StreamJob) -> None:
+        self._job = job
+
+    def process(self, _: bytes) -> Iterator[Any]:
+        ledger = ledger_of(self._job.output)
+        tally = ledger.earlier_tally
+        if tally["read"]:
+            waiting = tally["read"] - tally["rejected"] - tally["late"] - tally["counted"]
+            run_state.latency.add(steady_time(), 0, waiting)
+            yield beam.pvalue.TaggedOutput(COUNTS, count(**tally))
+        yield from (beam.pvalue.TaggedOutput(EARLIER_COUNTS, item) for item in ledger.earlier_counts.items())
+        for place, packed in ledger.earlier_sets():
+            if not self._job.report.deduplicate:
+                yield beam.pvalue.TaggedOutput(EARLIER_IDS, (place, packed))
+                continue
+            keys, events = merge_pieces(packed, self._job.id_parts)
+            yield beam.pvalue.TaggedOutput(COUNTS, count(duplicate=events - len(keys.ends)))
+            yield key_events(keys)
+
+
+@dataclasses.dataclass
+class EarlierRuns(beam.PTransform):  # type: ignore[misc]
+    """Reads the job's ledger, as it was at the start: Pipeline -> a dict of PCollections.
+
+    COUNTS: Counted, of records that are not in hours that are open. The events of those: batches (main): Batch, where
+    duplicates are dropped; otherwise EARLIER_COUNTS: tuple[int, HourCounts], and EARLIER_IDS: tuple[Place, bytes].
+    """
+
+    job: StreamJob
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        read = beam.ParDo(_ReadLedger(self.job)).with_outputs(EARLIER_COUNTS, EARLIER_IDS, COUNTS, main="batches")
+        outputs = pipeline | "Once" >> beam.Impulse() | "Earlier" >> read
+        typed(outputs.batches, Batch)
+        typed(outputs[COUNTS], Counted)
+        typed(outputs[EARLIER_COUNTS], tuple[int, HourCounts])
+        typed(outputs[EARLIER_IDS], tuple[Place, bytes])
         return outputs
 
 

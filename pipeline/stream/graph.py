@@ -16,10 +16,10 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindow, GlobalWindows
-from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline.engine.coders import typed
 from pipeline.engine.metrics import COUNTS, Counted, KeepCounters
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.formats.decoding import AnyBlock
@@ -27,10 +27,9 @@ from pipeline.model.events import Batch
 from pipeline.model.hour_ids import Place, ids_by_hour, union
 from pipeline.model.hours import HourClock
 from pipeline.model.ids import ids_came
-from pipeline.stream.decode import DecodeStream
+from pipeline.stream.decode import EARLIER_COUNTS, EARLIER_IDS, DecodeStream, EarlierRuns
 from pipeline.stream.hour_files import WriteRejects
 from pipeline.stream.job import StreamJob
-from pipeline.stream.resume import HOURS, IDS, EarlierRuns
 from pipeline.stream.topics import ReadTopic
 from pipeline.stream.totals import (
     CLOSED,
@@ -39,9 +38,9 @@ from pipeline.stream.totals import (
     Part,
     WriteIds,
     WriteReport,
-    ids_final,
-    last,
-    new,
+    final_ids_part,
+    last_part,
+    pane_part,
 )
 from pipeline.stream.watch import WatchFiles
 from pipeline.transforms.count import CountHours
@@ -50,14 +49,16 @@ from pipeline.transforms.deduplicate import DropStreamDuplicates
 from pipeline.transforms.read import GroupFiles, ReadBlocks
 from pipeline.transforms.windows import hour_windows
 
-_HELD_BYTES = 64 * 1024 * 1024  # of ids, by a bundle
-_NO_EARLIER: dict[str, Any] = {HOURS: None, IDS: None}
+_HELD_BYTES = 64 * 1024 * 1024  # of a bundle's ids
 
 _EVENT_COUNTS = "event counts"
 
 
 class _IdsByHour(ThreadedDoFn):
-    """Ids of a bundle, united: a bundle may be hundreds of small files."""
+    """Merges the ids of a bundle, which may be hundreds of small files: Batch -> tuple[Place, bytes].
+
+    _EVENT_COUNTS: tuple[Place, int], at the earliest time of the bundle, which holds the watermark back.
+    """
 
     def __init__(self, clock: HourClock, parts: int) -> None:
         super().__init__()
@@ -86,19 +87,19 @@ class _IdsByHour(ThreadedDoFn):
             self._held.setdefault(place, []).append(packed)
             self._size += len(packed)
         if self._size > _HELD_BYTES:
-            yield from self._united()
+            yield from self._merged()
 
     def finish_bundle(self) -> Iterator[Any]:
         yield from super().finish_bundle()
-        yield from self._united()
+        yield from self._merged()
 
-    def _united(self) -> Iterator[Any]:
+    def _merged(self) -> Iterator[Any]:
         held, in_global = self._held, (GlobalWindow(),)
         self._clear()
-        for place, pieces in held.items():
-            piece = union(pieces, self._parts)
-            yield WindowedValue((place, piece), place[0], in_global)
-            number = WindowedValue((place, ids_came(piece)), self._since, in_global)
+        for place, sets in held.items():
+            merged = union(sets, self._parts)
+            yield WindowedValue((place, merged), place[0], in_global)
+            number = WindowedValue((place, ids_came(merged)), self._since, in_global)
             yield beam.pvalue.TaggedOutput(_EVENT_COUNTS, number)
 
 
@@ -113,15 +114,17 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
         want_ids = bool(job.ids_output or job.rejects_output) or job.report.deduplicate
         decoded = blocks | "Decode" >> DecodeStream(job, want_ids)
         _ = decoded[REJECTS] | "Write rejects" >> WriteRejects(job)
-        earlier = blocks.pipeline | "Earlier runs" >> EarlierRuns(job.output) if job.ledger else _NO_EARLIER
-        batches, counted = decoded.batches, [decoded[COUNTS], *([earlier[COUNTS]] if job.ledger else [])]
+        batches, counted = decoded.batches, [decoded[COUNTS]]
+        earlier = blocks.pipeline | "Earlier runs" >> EarlierRuns(job) if job.ledger else None
+        if earlier:
+            counted.append(earlier[COUNTS])
         if job.report.deduplicate:
-            batches = _flatten([batches, *([earlier["batches"]] if job.ledger else [])], "earlier")
+            batches = flatten_optional([batches, earlier and earlier["batches"]], "earlier")
             drop = DropStreamDuplicates(clock, job.allowed_lateness_seconds)
             batches, dropped = batches | "Drop duplicates" >> drop
-            counted, earlier = [*counted, *dropped], _NO_EARLIER
-        ids = batches | "Unique ids" >> UniqueIds(job, earlier[IDS]) if job.ids_output else None
-        reports = batches | "Reports" >> HourlyReports(job, earlier[HOURS], ids)
+            counted, earlier = [*counted, *dropped], None
+        ids = batches | "Unique ids" >> UniqueIds(job, earlier and earlier[EARLIER_IDS]) if job.ids_output else None
+        reports = batches | "Reports" >> HourlyReports(job, earlier and earlier[EARLIER_COUNTS], ids)
         return [*counted, reports] | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
 
 
@@ -129,20 +132,19 @@ def _windows(job: StreamJob) -> beam.WindowInto:
     return hour_windows(job.report.clock, job.early_firing_seconds, job.late_at_once)
 
 
-def _flatten(parts: list[beam.PCollection[Any]], label: str) -> beam.PCollection[Any]:
-    """One PCollection of several with elements of one type; the only one as it is."""
-    if len(parts) == 1:
-        return parts[0]
-    both = parts | f"With {label}" >> beam.Flatten()
-    both.element_type = parts[0].element_type
-    return both
+def flatten_optional(parts: list[beam.PCollection[Any] | None], label: str) -> beam.PCollection[Any]:
+    """Flattens PCollections of one type, without those that are None; a single one stays as it is."""
+    present = [part for part in parts if part is not None]
+    if len(present) == 1:
+        return present[0]
+    return typed(present | f"With {label}" >> beam.Flatten(), present[0].element_type)
 
 
 @dataclasses.dataclass
 class _Parts(beam.PTransform):  # type: ignore[misc]
-    """What comes to totals: PCollection[tuple[K, T]] -> PCollection[tuple[K, Part]], in the global window.
+    """Makes Parts of totals: PCollection[tuple[K, T]] -> PCollection[tuple[K, Part]], in the global window.
 
-    Prism drops the state of a window at its end, whatever lateness it has.
+    Prism drops the state of a window at its end, whatever lateness it has. key: K.
     """
 
     as_part: Callable[[tuple[Any, Any]], tuple[Any, Part]]
@@ -154,39 +156,41 @@ class _Parts(beam.PTransform):  # type: ignore[misc]
 
 
 @dataclasses.dataclass
-class _Totals(beam.PTransform):  # type: ignore[misc]
-    """Everything that comes to totals: PCollection[tuple[K, T]], panes -> PCollection[tuple[K, Part]].
+class _TotalParts(beam.PTransform):  # type: ignore[misc]
+    """Collects the Parts of totals: panes, PCollection[tuple[K, T]] -> PCollection[tuple[K, Part]].
 
-    key: K. counts: PCollection[tuple[K, int]], of events as they are found. earlier: PCollection[tuple[K, T]], what
-    earlier runs have left, or None. size: of how many events a T is. allowed: lateness, or None.
+    Attributes:
+      key: K.
+      event_counts: PCollection[tuple[K, int]] of found events; None: hours stay open.
+      earlier: PCollection[tuple[K, T]] of earlier runs, or None.
+      size: the number of events of a T.
+      allowed: lateness in seconds; None: hours stay open.
     """
 
     key: Any
-    counts: beam.PCollection[tuple[Any, int]] | None
+    event_counts: beam.PCollection[tuple[Any, int]] | None
     earlier: beam.PCollection[tuple[Any, Any]] | None
     size: Callable[[Any], int]
     allowed: int | None
 
     def expand(self, panes: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Part]]:
-        parts = [panes | "New" >> _Parts(new, self.key)]
-        if self.earlier is not None:
-            parts += [self.earlier | "Earlier" >> _Parts(new, self.key)]
+        earlier, key, size, last = self.earlier, self.key, self.size, None
+        parts = earlier and earlier | "Earlier" >> _Parts(pane_part, key)
         if self.allowed is not None:
-            counts, size = [self.counts], self.size
-            if self.earlier is not None:
-                sizes = self.earlier | "Earlier sizes" >> beam.MapTuple(lambda key, value: (key, size(value)))
-                sizes.element_type = convert_to_beam_type(tuple[self.key, int])  # type: ignore[name-defined]
-                counts += [sizes]
-            closed = _flatten(counts, "earlier sizes") | "Close" >> CloseHours(self.allowed)
-            parts += [closed | "Last" >> _Parts(last, self.key)]
-        return _flatten(parts, "parts")
+            with_size = beam.MapTuple(lambda key, value: (key, size(value))).with_output_types(tuple[key, int])
+            sizes = earlier and earlier | "Earlier sizes" >> with_size
+            numbers = flatten_optional([self.event_counts, sizes], "earlier sizes")
+            last = numbers | "Close" >> CloseHours(self.allowed) | "Last" >> _Parts(last_part, key)
+        return flatten_optional([panes | "New" >> _Parts(pane_part, key), parts, last], "parts")
 
 
 @dataclasses.dataclass
 class HourlyReports(beam.PTransform):  # type: ignore[misc]
-    """Writes a report for each hour: PCollection[Batch] -> PCollection[Counted], the events that are in reports.
+    """Writes a report for each hour: PCollection[Batch] -> PCollection[Counted], the events in reports.
 
-    earlier: PCollection[tuple[int, HourCounts]], what to begin with, or None. ids: of UniqueIds, or None.
+    Attributes:
+      earlier: PCollection[tuple[int, HourCounts]] of earlier runs, or None.
+      ids: the output of UniqueIds, or None.
     """
 
     job: StreamJob
@@ -200,19 +204,19 @@ class HourlyReports(beam.PTransform):  # type: ignore[misc]
         if job.allowed_lateness_seconds is not None:
             count = beam.ParDo(CountEventsPerHour(clock)).with_output_types(tuple[int, int])
             numbers = batches | "Event counts" >> count
-        parts = panes | "Totals" >> _Totals(int, numbers, self.earlier, sum, job.allowed_lateness_seconds)
+        parts = panes | "Totals" >> _TotalParts(int, numbers, self.earlier, sum, job.allowed_lateness_seconds)
         if self.ids is not None and job.allowed_lateness_seconds is not None:
-            parts = _flatten([parts, self.ids | "Ids" >> _Parts(ids_final, int)], "ids")
+            parts = flatten_optional([parts, self.ids | "Ids" >> _Parts(final_ids_part, int)], "ids")
         written = parts | "Write" >> beam.ParDo(WriteReport(job)).with_outputs(COUNTS)
-        written[COUNTS].element_type = convert_to_beam_type(Counted)
-        return written[COUNTS]
+        return typed(written[COUNTS], Counted)
 
 
 @dataclasses.dataclass
 class UniqueIds(beam.PTransform):  # type: ignore[misc]
     """Writes the unique ids of each hour: PCollection[Batch] -> PCollection[tuple[int, int]].
 
-    An hour, and of how many of its events the ids are final. earlier: PCollection[tuple[Place, bytes]] or None.
+    Out: an hour, and the number of its events whose ids are final. earlier: PCollection[tuple[Place, bytes]] of earlier
+    runs, or None.
     """
 
     job: StreamJob
@@ -222,14 +226,12 @@ class UniqueIds(beam.PTransform):  # type: ignore[misc]
         job, kind = self.job, tuple[Place, bytes]
         split = beam.ParDo(_IdsByHour(job.report.clock, job.id_parts)).with_outputs(_EVENT_COUNTS, main="ids")
         found = batches | "Ids by hour" >> split
-        found.ids.element_type = convert_to_beam_type(kind)
-        found[_EVENT_COUNTS].element_type = convert_to_beam_type(tuple[Place, int])
-        unite = beam.CombinePerKey(partial(union, parts=job.id_parts)).with_output_types(kind)
-        panes = found.ids | "Hours" >> _windows(job) | "Union" >> unite
-        totals = _Totals(Place, found[_EVENT_COUNTS], self.earlier, ids_came, job.allowed_lateness_seconds)
+        ids, event_counts = typed(found.ids, kind), typed(found[_EVENT_COUNTS], tuple[Place, int])
+        merge = beam.CombinePerKey(partial(union, parts=job.id_parts)).with_output_types(kind)
+        panes = ids | "Hours" >> _windows(job) | "Union" >> merge
+        totals = _TotalParts(Place, event_counts, self.earlier, ids_came, job.allowed_lateness_seconds)
         written = panes | "Totals" >> totals | "Write" >> beam.ParDo(WriteIds(job)).with_outputs(CLOSED)
-        written[CLOSED].element_type = convert_to_beam_type(tuple[int, int])
-        return written[CLOSED]
+        return typed(written[CLOSED], tuple[int, int])
 
 
 @dataclasses.dataclass

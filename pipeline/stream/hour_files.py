@@ -1,4 +1,4 @@
-"""The files of a stream: one an hour, rewritten by each newer version, and a folder of rejects."""
+"""The files of a stream: one per hour, replaced by each newer version, and a folder of rejects."""
 
 import dataclasses
 import hashlib
@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.trigger import AccumulationMode, AfterProcessingTime, AfterWatermark
 from apache_beam.transforms.window import GlobalWindows
 
@@ -18,17 +17,16 @@ from pipeline.model.events import Reject
 from pipeline.storage.files import is_local, printable_path
 from pipeline.storage.objects import delete_file, store_of
 from pipeline.storage.outputs import atomic_file
+from pipeline.stream.database import NAME
 from pipeline.stream.decode import LogRejects
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import NAME, ledger_of
+from pipeline.stream.ledger import ledger_of
 from pipeline.transforms.format import reject_lines
 
 _HOUR = r"\d{4}-\d\d-\d\dT\d\d[+-]\d{4}"
 _REPORT = re.compile(rf"{_HOUR}\.(csv|final)")
 _IDS = re.compile(rf"{_HOUR}(-\d+-of-\d+)?\.txt")
 _REJECTS = re.compile(r"[0-9a-f]{32}\.jsonl")
-
-_KEY = 0  # the only one of rejects
 
 
 def hour_name(label: str) -> str:
@@ -38,33 +36,29 @@ def hour_name(label: str) -> str:
 
 
 def write_file(folder: str, name: str, token: str, data: bytes) -> str:
-    """Writes a file of a folder, which is made again if it was removed while the stream ran; the path."""
+    """Writes a file; creates a local folder, which may have been removed while the stream ran. Returns the path."""
     if is_local(folder):
         os.makedirs(folder, exist_ok=True)
-    path: str = FileSystems.join(folder, name)
+    path = f"{folder.rstrip('/')}/{name}"
     with atomic_file(path, token) as stream:
         stream.write(data)
     return path
 
 
-def write_lines(folder: str, token: str, lines: bytes) -> None:
-    """Writes lines under a name by their bytes, so that those that come again write the same file."""
-    write_file(folder, f"{hashlib.blake2b(lines, digest_size=16).hexdigest()}.jsonl", token, lines)
-
-
 def prepare_outputs(job: StreamJob) -> None:
-    """Makes way for a stream that begins with nothing, and protects the reports of one that cannot go on.
+    """Removes reports of earlier runs if the job overwrites them, and protects those that it cannot continue.
 
     Raises:
-      StartOverError: there are reports, and neither a ledger nor a runner's state that belongs to them.
+      StartOverError: there are reports, but neither a ledger nor the state of a runner that belongs to them.
     """
+    ledger = os.path.join(job.output, NAME)
     if job.overwrite:
         for folder, names in ((job.output, _REPORT), (job.ids_output, _IDS), (job.rejects_output, _REJECTS)):
             for path in _files(folder, names):
                 delete_file(path)
         for suffix in ("", "-wal", "-shm") if is_local(job.output) else ():
-            delete_file(os.path.join(job.output, NAME + suffix))
-    elif not (job.keeps_state or (job.ledger and os.path.exists(os.path.join(job.output, NAME)))):
+            delete_file(ledger + suffix)
+    elif not (job.keeps_state or (job.ledger and os.path.exists(ledger))):
         reports = _files(job.output, _REPORT)
         if reports:
             example = printable_path(os.path.basename(min(reports)))
@@ -77,16 +71,16 @@ def prepare_outputs(job: StreamJob) -> None:
 def _files(folder: str | None, names: "re.Pattern[str]") -> list[str]:
     if folder is None:
         return []
+    prefix = folder.rstrip("/") + "/"
     if is_local(folder):
-        paths = [os.path.join(folder, name) for name in os.listdir(folder)] if os.path.isdir(folder) else []
+        paths = [prefix + name for name in os.listdir(folder)] if os.path.isdir(folder) else []
     else:
-        prefix = folder.rstrip("/") + "/"
         paths = [file.path for file in store_of(folder).list(prefix)]
-    return [path for path in paths if names.fullmatch(path[len(folder.rstrip("/")) + 1 :])]
+    return [path for path in paths if names.fullmatch(path[len(prefix) :])]
 
 
 def write_final_marks(job: StreamJob, hours: Iterable[int]) -> None:
-    """Marks the reports of hours as final, those that are not yet."""
+    """Writes the marks of final reports that are missing, as after a kill."""
     for hour in hours:
         name = f"{hour_name(job.report.clock.label(hour))}.final"
         if not os.path.exists(os.path.join(job.output, name)):
@@ -95,7 +89,7 @@ def write_final_marks(job: StreamJob, hours: Iterable[int]) -> None:
 
 @dataclasses.dataclass
 class GroupIntoIntervals(beam.PTransform):  # type: ignore[misc]
-    """Gathers what comes within some seconds, at the end the rest: PCollection[tuple[K, T]] -> [tuple[K, Iterable[T]]].
+    """Groups the values of some seconds: PCollection[tuple[K, T]] -> PCollection[tuple[K, Iterable[T]]].
 
     The window is the global one: nothing is late for it, and it ends with the stream. Its lateness lets it last a day
     longer, to the end of all time: Prism drops the state of a window at its end, and fails where a timer fires then.
@@ -115,7 +109,7 @@ class GroupIntoIntervals(beam.PTransform):  # type: ignore[misc]
 
 
 class _WriteRejects(SinkDoFn):
-    """With a ledger the rejects are there, and what comes only says that there are some."""
+    """Writes rejects, from the ledger if the job has one: then the input only triggers the writing."""
 
     def __init__(self, job: StreamJob) -> None:
         self._job = job
@@ -124,14 +118,18 @@ class _WriteRejects(SinkDoFn):
         if self._job.ledger:
             write_kept_rejects(self._job)
         else:
-            write_lines(self._job.rejects_output or "", self._job.token, b"".join(gathered[1]))
+            lines = b"".join(gathered[1])
+            _write_rejects(self._job, hashlib.blake2b(lines, digest_size=16).hexdigest(), lines)
 
 
 def write_kept_rejects(job: StreamJob) -> None:
-    """Writes the rejects that the job's ledger holds, if it keeps any."""
-    folder = job.rejects_output
-    if job.ledger and folder is not None:
-        ledger_of(job.output).write_rejects(lambda lines: write_lines(folder, job.token, lines))
+    """Writes the rejects that are in the job's ledger, if the job writes any."""
+    if job.rejects_output is not None:
+        ledger_of(job.output).write_rejects(lambda name, lines: _write_rejects(job, name, lines))
+
+
+def _write_rejects(job: StreamJob, name: str, lines: bytes) -> None:
+    write_file(job.rejects_output or "", f"{name}.jsonl", job.token, lines)
 
 
 @dataclasses.dataclass
@@ -148,17 +146,10 @@ class WriteRejects(beam.PTransform):  # type: ignore[misc]
         job = self.job
         if job.rejects_output is None:
             return rejects | "Log" >> beam.ParDo(LogRejects())
-        lines = rejects | "Lines" >> beam.Map(_keyed, not job.ledger).with_output_types(tuple[int, bytes])
-        if job.late_at_once:
-            gathered = lines | "Alone" >> beam.MapTuple(_alone).with_output_types(tuple[int, list[bytes]])
-        else:
-            gathered = lines | GroupIntoIntervals(job.early_firing_seconds)
+        to_lines = beam.Map(_keyed_lines, not job.ledger).with_output_types(tuple[int, bytes])
+        gathered = rejects | "Lines" >> to_lines | GroupIntoIntervals(job.early_firing_seconds)
         return gathered | "Write" >> beam.ParDo(_WriteRejects(job)).with_output_types(None)
 
 
-def _keyed(rejects: tuple[Reject, ...], with_lines: bool) -> tuple[int, bytes]:
-    return _KEY, reject_lines(rejects)[1] if with_lines else b""
-
-
-def _alone(key: int, lines: bytes) -> tuple[int, list[bytes]]:
-    return key, [lines]
+def _keyed_lines(rejects: tuple[Reject, ...], with_lines: bool) -> tuple[int, bytes]:
+    return 0, reject_lines(rejects)[1] if with_lines else b""

@@ -23,7 +23,7 @@ from pipeline.storage.temporary import run_lock
 from pipeline.stream.graph import HourlyStream, ReadStream
 from pipeline.stream.hour_files import prepare_outputs, write_final_marks, write_kept_rejects
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import Ledger, kept
+from pipeline.stream.ledger import Ledger, open_ledger
 
 
 def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
@@ -53,7 +53,7 @@ def _kept(job: StreamJob) -> Iterator[Ledger | None]:
     if not job.ledger:
         yield None
         return
-    with kept(job.output, job.settings, job.id_parts) as ledger:
+    with open_ledger(job.output, job.settings, job.id_parts) as ledger:
         write_final_marks(job, ledger.final)
         write_kept_rejects(job)
         try:

@@ -1,9 +1,9 @@
-"""Running totals of hours, which write the hours' files, and their release once no event can change them any more.
+"""Running totals of hours, which write the files of the hours, and their release once no event can change them.
 
-That is told by a number, not by time alone: late panes wait for their next firing while the watermark goes on. Where
-events have just been decoded they still have the time they were found at, which holds the watermark. There the events
-of an hour are added up, and when the watermark has passed the hour's closing their number goes to the totals of that
-hour. One that has as many events has all of them. A report is final once the ids of its hour are.
+A total is released by a number of events, since late panes wait for their next firing while the watermark advances.
+Decoded events have the time at which they were found, which holds the watermark back. There the events of each hour are
+counted, and when the watermark has passed the closing of the hour, their number is sent to its totals. A total with as
+many events is complete. A report is final once the ids of its hour are.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import FastPrimitivesCoder, VarIntCoder
+from apache_beam.coders import VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
@@ -39,34 +39,34 @@ from pipeline.model.table import (
 from pipeline.stream import hour_files
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import ledger_of
+from pipeline.transforms.windows import TotalDoFn
 
 CLOSED = "closed"
-"""Tag of WriteIds' side output: tuple[int, int], an hour, and of how many of its events ids are final."""
+"""Tag of an output of WriteIds: tuple[int, int], an hour, and the number of its events whose ids are final."""
 
 Part = tuple[Any, int, int]
-"""What comes to a total: what is new, or None; the number of its events, once none can come; of how many ids are final.
-
-The numbers add up.
+"""An addition to a total: a pane or None; the number of the key's events, once none can follow; the number of events
+whose ids are final. The numbers add up.
 """
 
 
-def new(pair: tuple[Any, Any]) -> tuple[Any, Part]:
+def pane_part(pair: tuple[Any, Any]) -> tuple[Any, Part]:
     """A pane as a Part."""
     return pair[0], (pair[1], 0, 0)
 
 
-def last(pair: tuple[Any, int]) -> tuple[Any, Part]:
-    """A key's number of events as a Part."""
+def last_part(pair: tuple[Any, int]) -> tuple[Any, Part]:
+    """The number of a key's events as a Part."""
     return pair[0], (None, pair[1], 0)
 
 
-def ids_final(pair: tuple[int, int]) -> tuple[int, Part]:
+def final_ids_part(pair: tuple[int, int]) -> tuple[int, Part]:
     """A number of events whose ids are final as a Part."""
     return pair[0], (None, 0, pair[1])
 
 
 class CountEventsPerHour(beam.DoFn):  # type: ignore[misc]
-    """The events of each hour in a bundle: Batch -> tuple[int, int], at the earliest time of its batches."""
+    """Counts the events of each hour in a bundle: Batch -> tuple[int, int], at the earliest time of its batches."""
 
     def __init__(self, clock: HourClock) -> None:
         self._clock = clock
@@ -106,7 +106,7 @@ class _Close(beam.DoFn):  # type: ignore[misc]
     @on_timer(_CLOSING)  # type: ignore[untyped-decorator]
     def close(self, key: Any = beam.DoFn.KeyParam, count: Any = beam.DoFn.StateParam(_COUNT)) -> Iterator[Any]:
         number = count.read()
-        ends = run_state.stopping.is_set() or steady_time() < self._closes(key)  # the stream does, with all time
+        ends = run_state.stopping.is_set() or steady_time() < self._closes(key)  # then the watermark jumps
         if number and not ends:
             count.clear()
             yield key, number
@@ -118,11 +118,11 @@ class _Close(beam.DoFn):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class CloseHours(beam.PTransform):  # type: ignore[misc]
-    """Gives the number of events of each key, once none can come: PCollection[tuple[K, int]] -> the same.
+    """Emits the number of events of each key once none can follow: PCollection[tuple[K, int]] -> the same.
 
-    A key is an hour's start, or begins with it. In: numbers to add up, not behind the watermark; global window. Out: a
-    number for each key, when the watermark has passed the hour's closing; none for hours that are open when a stream
-    is stopped.
+    A key is the start of an hour, or begins with it. In: numbers to add up, not behind the watermark; global window.
+    Out: a number for each key, when the watermark has passed the closing of the hour; none for hours that are open when
+    a stream is stopped.
     """
 
     allowed: int
@@ -133,79 +133,89 @@ class CloseHours(beam.PTransform):  # type: ignore[misc]
         return closed
 
 
-class _WriteTotal(SinkDoFn):
-    """Adds up what comes of a key, and writes its file with each addition: tuple[K, Part] -> tagged outputs.
+class _WriteTotal(TotalDoFn, SinkDoFn):
+    """Adds up the Parts of a key, and replaces its file with each new total: tuple[K, Part] -> tagged outputs.
 
-    What has state has its bundles one after the other, so that no older version replaces a newer one.
+    A total is (T or None, number of events once none can follow, of how many events the ids are final).
     """
-
-    _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())
 
     def __init__(self, job: StreamJob) -> None:
         self._job, self._clock = job, job.report.clock
 
-    def process(self, element: tuple[Any, Part], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[Any]:
-        key, (pane, number, ids) = element
-        held, numbers, all_ids = total.read() or (None, 0, 0)
-        if pane is not None and self.size(pane):  # panes may be empty, also after the last
-            held = pane if held is None else self.add([held, pane])
-            yield from self.write(key, held, pane, self.size(held) >= self._least(key))
-        numbers, all_ids = numbers + number, all_ids + ids
-        if held is not None and self.size(held) == numbers and (not self.awaits_ids() or all_ids == numbers):
-            total.clear()
+    def add(self, total: tuple[Any, int, int] | None, value: Part) -> Any:
+        held, last_number, final_ids = total or (None, 0, 0)
+        pane, number, ids = value
+        if self._has_events(pane):
+            held = pane if held is None else self.merge([held, pane])
+        elif not number and not ids:
+            return total
+        return held, last_number + number, final_ids + ids
+
+    def emit(self, key: Any, value: Part, total: tuple[Any, int, int]) -> Iterator[Any]:
+        held, pane = total[0], value[0]
+        if self._has_events(pane):
+            if self.size(held) >= self._size_at_start(key):
+                self.write(key, held)
+            yield from self.outputs(pane)
+        if self.is_final(total):
             yield from self.close(key, held)
-        else:
-            total.write((held, numbers, all_ids))
 
-    def _least(self, key: Any) -> int:
-        """Events that the file held at the start: until those of earlier runs have come, it stays."""
-        if not self._job.ledger:
+    def is_final(self, total: tuple[Any, int, int]) -> bool:
+        held, last_number, _ = total
+        return held is not None and self.size(held) == last_number
+
+    def _has_events(self, pane: Any) -> bool:
+        return pane is not None and self.size(pane) > 0  # the last panes of a window may be empty
+
+    def _size_at_start(self, key: Any) -> int:
+        """Events in the file at the start: it stays until all events of earlier runs have been added again."""
+        hour, parts = (key, 1) if isinstance(key, int) else (key[0], self._job.id_parts)
+        if not self._job.ledger or parts > 1:
             return 0
-        if isinstance(key, int):
-            return ledger_of(self._job.output).least(key)
-        return ledger_of(self._job.output).least(key[0]) if self._job.id_parts == 1 else 0
+        return sum(ledger_of(self._job.output).earlier_counts.get(hour, ()))
 
-    def add(self, parts: list[Any]) -> Any:
+    def merge(self, values: list[Any]) -> Any:
         raise NotImplementedError
 
-    def size(self, part: Any) -> int:
-        """Of how many events it is."""
+    def size(self, held: Any) -> int:
+        """The number of events of a T."""
         raise NotImplementedError
 
-    def awaits_ids(self) -> bool:
-        return False
-
-    def write(self, key: Any, held: Any, pane: Any, is_whole: bool) -> Iterator[Any]:
+    def write(self, key: Any, held: Any) -> None:
         raise NotImplementedError
+
+    def outputs(self, pane: Any) -> Iterator[Any]:
+        yield from ()
 
     def close(self, key: Any, held: Any) -> Iterator[Any]:
+        """Yields the outputs of a final total."""
         raise NotImplementedError
 
     def put(self, folder: str, name: str, data: bytes, size: int) -> None:
-        """Writes a file that holds so many events."""
+        """Writes a file with so many events."""
         run_state.written[hour_files.write_file(folder, name, self._job.token, data)] = size
 
 
 class WriteReport(_WriteTotal):
-    def add(self, parts: list[HourCounts]) -> HourCounts:
-        return add_counts(parts)
+    """Writes reports: tuple[int, Part of HourCounts] -> Counted, tagged COUNTS."""
 
-    def size(self, part: HourCounts) -> int:
-        return sum(part)
+    def merge(self, values: list[HourCounts]) -> HourCounts:
+        return add_counts(values)
 
-    def awaits_ids(self) -> bool:
-        return self._job.ids_output is not None
+    def size(self, held: HourCounts) -> int:
+        return sum(held)
 
-    def write(self, key: int, held: HourCounts, pane: HourCounts, is_whole: bool) -> Iterator[Any]:
-        if is_whole:
-            self._put_report(key, held)
-        yield beam.pvalue.TaggedOutput(COUNTS, count(counted=sum(pane)))
+    def is_final(self, total: tuple[Any, int, int]) -> bool:
+        return super().is_final(total) and (not self._job.ids_output or total[1] == total[2])
 
-    def _put_report(self, key: int, held: HourCounts) -> None:
+    def write(self, key: int, held: HourCounts) -> None:
         if self._job.ledger and self._job.report.deduplicate:
-            ledger_of(self._job.output).note_counts(key, held)
+            ledger_of(self._job.output).record_counts(key, held)
         table = scale_impressions(pivot([(key, held)], self._clock), self._job.report.impressions_factor)
         self.put(self._job.output, f"{self._name(key)}.csv", csv_text(table).encode(), sum(held))
+
+    def outputs(self, pane: HourCounts) -> Iterator[Any]:
+        yield beam.pvalue.TaggedOutput(COUNTS, count(counted=sum(pane)))
 
     def close(self, key: int, held: HourCounts) -> Iterator[Any]:
         if self._job.ledger:
@@ -218,17 +228,17 @@ class WriteReport(_WriteTotal):
 
 
 class WriteIds(_WriteTotal):
-    def add(self, parts: list[bytes]) -> bytes:
-        return union(parts, self._job.id_parts)
+    """Writes the ids of hours: tuple[Place, Part of packed ids] -> tuple[int, int], tagged CLOSED."""
 
-    def size(self, part: bytes) -> int:
-        return ids_came(part)
+    def merge(self, values: list[bytes]) -> bytes:
+        return union(values, self._job.id_parts)
 
-    def write(self, key: Place, held: bytes, pane: bytes, is_whole: bool) -> Iterator[Any]:
-        if is_whole:
-            ids, size = merge_pieces(held, self._job.id_parts)
-            self.put(self._job.ids_output or "", self._name(*key), id_lines(ids), size)
-        yield from ()
+    def size(self, held: bytes) -> int:
+        return ids_came(held)
+
+    def write(self, key: Place, held: bytes) -> None:
+        ids, size = merge_pieces(held, self._job.id_parts)
+        self.put(self._job.ids_output or "", self._name(*key), id_lines(ids), size)
 
     def close(self, key: Place, held: bytes) -> Iterator[Any]:
         yield beam.pvalue.TaggedOutput(CLOSED, (key[0], ids_came(held)))

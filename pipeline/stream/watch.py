@@ -1,8 +1,6 @@
-"""Watched folders: files are found as they appear, each once, until the watch is stopped."""
+"""Watches folders: finds each file once, as it appears, until the watch is stopped."""
 
 import dataclasses
-import functools
-import logging
 import os
 import posixpath
 import time
@@ -22,46 +20,47 @@ from pipeline.model.latency import steady_time
 from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.matching import match_files
 from pipeline.storage.patterns import has_magic
+from pipeline.stream.database import warn_once
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import Known, Ledger, Look, digest, ledger_of, look_of
+from pipeline.stream.ledger import Ledger, Stamp, ledger_of, path_key, stamp_of
 
 POLL_SECONDS = 1.0
 """How often a folder on this machine is listed, at least."""
 
 POLLS_A_PANE = 4
-"""Polls between two reports, where these come often: with one a second the p99 of delays was 2.7 s, with four 1.8."""
+"""Polls between two reports that are seconds apart: with one a second the p99 of delays was 2.7 s, with four 1.8 s."""
 
 SETTLE_SECONDS = 1.0
-"""For how long a file on this machine must look the same before it is read."""
+"""For how long the size and time of a local file must be unchanged before it is read."""
 
-_LISTING_SHARE = 0.2  # of a core, if polls need not be more than POLL_SECONDS apart for it
+_LISTING_SHARE = 0.2  # of a core, for polls that are less than POLL_SECONDS apart
 
-_RECHECK_SHARE = 0.05  # of a core, for looking at files that were found before
+_RECHECK_SHARE = 0.05  # of a core, for checking known files again
 
 REMOTE_POLL_SECONDS = 10.0
 """How often a bucket is listed: each listing is paid for."""
 
 _GAP_SECONDS = 60
-"""Between two polls, after which the stream was down: what came meanwhile is not found late for that."""
+"""Between two polls, after which the stream counts as restarted: files of the gap are not late."""
 
-Growing = dict[bytes, tuple[Look, float]]
-"""How files look that may still be written, and since when, Unix seconds; by digests of their paths."""
+Growing = dict[bytes, tuple[Stamp, float]]
+"""Files that may still be written, by key: their stamps, and since when they have them, Unix seconds."""
 
 
 class Seen(NamedTuple):
-    """What a watch has found, the state that its runner keeps. (Beam ends a watch whose restriction is falsy.)
+    """The state of a watch, which its runner keeps. (Beam ends a watch whose restriction is falsy.)
 
     Attributes:
-      known: files that are there and were handed out; empty where the ledger has them.
+      known: files that are present and were handed out, by key; empty where the ledger has them.
       growing: files that are not yet handed out, items of Growing.
-      polled: when the last poll ended.
+      polled: when the last poll ended. All times in Unix seconds.
       since: when the first poll began, or the first one after a gap.
       watermark: of the last poll.
-      stopped: when the stop was seen, 0 before. All times in Unix seconds.
+      stopped: when the stop was seen, 0 before.
     """
 
-    known: tuple[tuple[bytes, Look], ...] = ()
-    growing: tuple[tuple[bytes, tuple[Look, float]], ...] = ()
+    known: tuple[tuple[bytes, Stamp], ...] = ()
+    growing: tuple[tuple[bytes, tuple[Stamp, float]], ...] = ()
     polled: float = 0
     since: float = 0
     watermark: float = 0
@@ -69,7 +68,7 @@ class Seen(NamedTuple):
 
 
 class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
-    """What a poll has found is kept with the very checkpoint that hands it out, so no file is lost or read twice."""
+    """Keeps what a poll has found in the checkpoint that hands it out, so that no file is lost or read twice."""
 
     def __init__(self, seen: Seen) -> None:
         self._seen, self._done = seen, False
@@ -78,7 +77,7 @@ class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
         return self._seen
 
     def current_progress(self) -> RestrictionProgress:
-        """Of a poll: Beam asks for it after 100 ms, and logs a traceback where there is none."""
+        """The progress of a poll: Beam logs a traceback where a tracker has none after 100 ms."""
         return RestrictionProgress(completed=int(self._done), remaining=int(not self._done))
 
     def try_claim(self, seen: Seen) -> bool:
@@ -100,13 +99,13 @@ class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
 
 
 class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
-    """Restrictions are what was found before. A poll yields what is new. Patterns are in bytes, as coders need them.
+    """Polls patterns, in bytes as coders need them, and yields new files; the restriction is the state of the watch.
 
     Args:
       seconds: between polls.
-      allowed: of lateness. For so long after a start, and after a gap, the watermark stays where it was, so that hours
-        that were over by then do not close before their events are found.
-      folder: of the ledger that knows which files were counted, or None.
+      allowed: lateness in seconds. For so long after a start, and after a gap, the watermark stays where it was, so
+        that hours that were over by then do not close before their events are found.
+      folder: of the ledger, or None.
     """
 
     def __init__(self, seconds: float, allowed: int | None, folder: str | None) -> None:
@@ -134,64 +133,64 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         _wait_until(seen.polled + self._seconds, self._seconds)
         now, spent = steady_time(), time.thread_time()
         stopped = min(seen.stopped or now, now) if run_state.stopping.is_set() else 0
-        known = _known(seen, ledger)
+        known = dict(ledger.known if ledger else seen.known)
         found, present = self._listing.find(map(os.fsdecode, patterns), known, bool(stopped))
-        known = {key: look for key, look in known.items() if key in present}
-        files, growing = _settled(found, known, dict(seen.growing), ledger, now)
+        files, stamps, growing = _sort_files(found, known, dict(seen.growing), ledger, now)
+        gone = known.keys() - present
         pause = max(self._seconds, min((time.thread_time() - spent) / _LISTING_SHARE, POLL_SECONDS))
         since = now if now - seen.polled > _GAP_SECONDS else seen.since
-        held = self._allowed is not None and now < since + self._allowed
-        mark = seen.watermark if held else max(seen.watermark, now)
-        kept = () if ledger else tuple(known.items())
+        is_held = self._allowed is not None and now < since + self._allowed
+        mark = seen.watermark if is_held else max(seen.watermark, now)
+        kept = () if ledger else tuple(_updated(known, gone, stamps).items())
         if not tracker.try_claim(Seen(kept, tuple(growing.items()), steady_time(), since, mark, stopped)):
             return
         if ledger:
-            ledger.known = known
+            _updated(ledger.known, gone, stamps)
         for key, file in files:
             if ledger:
                 ledger.hand_out(file, key, now)
-            is_same = not ledger and is_local(file.path)  # also if it is touched later
-            as_found = file._replace(version=None) if is_same else file
-            yield TimestampedValue(as_found, Timestamp.of(mark))
+            is_any_version = not ledger and is_local(file.path)  # it may be touched before it is read
+            yield TimestampedValue(file._replace(version=None) if is_any_version else file, Timestamp.of(mark))
         watermark.set_watermark(Timestamp.of(mark))
         if stopped and (not growing or now - stopped >= SETTLE_SECONDS):
-            _tell_left(found[key].name for key in growing)
+            for key in growing:
+                warn_once(f"{found[key].name} is still being written: it was left out")
         else:
             tracker.defer_remainder(Duration(pause))
 
 
+def _updated(known: dict[bytes, Stamp], gone: Iterable[bytes], stamps: Mapping[bytes, Stamp]) -> dict[bytes, Stamp]:
+    for key in gone:
+        known.pop(key, None)
+    known.update(stamps)
+    return known
+
+
 def poll_seconds(patterns: Iterable[str], early_firing_seconds: int) -> float:
-    """How often files of patterns are looked for, in a stream that reports so often."""
+    """The seconds between two polls of patterns, in a stream that reports so often."""
     if not all(map(is_local, patterns)):
         return REMOTE_POLL_SECONDS
     return min(POLL_SECONDS, early_firing_seconds / POLLS_A_PANE)
 
 
 def _wait_until(due: float, most: float) -> None:
-    """Waits where an engine calls too soon: Flink without checkpoints does not defer. Unix seconds; seconds."""
+    """Waits where an engine polls too soon: Flink without checkpoints does not defer. due: Unix seconds."""
     early = due - steady_time()
     if early > 0:
         time.sleep(min(early, most))
 
 
-def _known(seen: Seen, ledger: Ledger | None) -> dict[bytes, Look]:
-    if ledger is None:
-        return dict(seen.known)
-    abandoned = ledger.take_abandoned()
-    return {key: look for key, look in ledger.known.items() if key not in abandoned}
-
-
 class _Listing:
-    """Lists folders; remembers the keys of real paths, and when files that are known are looked at again."""
+    """Lists folders; caches the keys of real paths."""
 
     def __init__(self) -> None:
         self._keys: dict[str, bytes] = {}
         self._due = 0.0
 
     def find(
-        self, patterns: Iterable[str], known: Mapping[bytes, Look], all_files: bool
+        self, patterns: Iterable[str], known: Mapping[bytes, Stamp], all_files: bool
     ) -> tuple[dict[bytes, InputFile], set[bytes]]:
-        """The files that are not known, from time to time all, under their real paths; and the keys of all."""
+        """Returns the files that are not known, from time to time all, under their real paths; and the keys of all."""
         start = time.thread_time()
         all_files |= steady_time() >= self._due
         keys: dict[str, bytes] = {}
@@ -200,7 +199,7 @@ class _Listing:
 
         def wanted(path: str) -> bool:
             real = real_paths[path] = self._real_path(path, folders, all_files)
-            key = keys[real] = self._keys.get(real) or digest(real)
+            key = keys[real] = self._keys.get(real) or path_key(real)
             return all_files or key not in known
 
         found, complete = [], True
@@ -215,7 +214,7 @@ class _Listing:
         return {keys[real]: file._replace(path=real) for real, file in reversed([*located])}, {*self._keys.values()}
 
     def _real_path(self, path: str, folders: dict[str, str], all_files: bool) -> str:
-        """The path that all spellings of a file lead to. folders: real paths of folders, as far as they are known."""
+        """Resolves a path. folders: real paths of folders, a cache."""
         if not is_local(path):
             return path
         folder, slash, name = path.rpartition("/")
@@ -227,7 +226,7 @@ class _Listing:
 
 
 def _match(pattern: str, wanted: Any) -> tuple[list[InputFile], bool]:
-    """The wanted files of a pattern; and whether all of it could be looked at. Says once what could not."""
+    """Returns the wanted files of a pattern, and whether all of it could be listed; warns once of what could not."""
     errors: list[UsageError] = []
     folder = pattern if not has_magic(pattern) else posixpath.dirname(pattern) or "."
     if is_local(pattern) and not has_magic(folder) and not os.path.exists(folder):
@@ -235,57 +234,51 @@ def _match(pattern: str, wanted: Any) -> tuple[list[InputFile], bool]:
     try:
         files = match_files(pattern, wanted, errors.append)
     except UsageError as error:
-        files, errors = [], [*errors, error]
-    for what in errors:
-        _warn_once(f"{what}; it is tried again")
+        files = []
+        errors.append(error)
+    for error in errors:
+        warn_once(f"{error}; it is tried again")
     return files, not errors
 
 
-def _settled(
-    found: Mapping[bytes, InputFile], known: dict[bytes, Look], before: Growing, ledger: Ledger | None, now: float
-) -> tuple[list[tuple[bytes, InputFile]], Growing]:
-    """The files to hand out, which are known from then on, and how the others look. Says which known ones changed.
+def _sort_files(
+    found: Mapping[bytes, InputFile], known: Mapping[bytes, Stamp], before: Growing, ledger: Ledger | None, now: float
+) -> tuple[list[tuple[bytes, InputFile]], dict[bytes, Stamp], Growing]:
+    """Returns the files to hand out, the stamps of files that are known from now on, and the growing files.
 
-    Whole are objects of a bucket, and files that have looked as now for SETTLE_SECONDS, whatever their time says: the
-    clock of a file server may be another. A file without a byte is yet to be written.
+    Objects of a bucket are whole, and files whose stamp is unchanged for SETTLE_SECONDS, whatever their time: the clock
+    of a file server may be another. A file without a byte is not yet written. Warns once of known files that changed.
     """
     files: list[tuple[bytes, InputFile]] = []
+    stamps: dict[bytes, Stamp] = {}
     growing: Growing = {}
     for key, file in found.items():
-        look = look_of(file)
-        state = Known.NEW if ledger is None or key in known else ledger.state(key, look)
-        if known.get(key, look) != look or state is Known.CHANGED:
-            _warn_once(f"{file.name}: has changed since it was read: nothing of it is counted again")
-        if key in known or state in (Known.CHANGED, Known.DONE):
-            known[key] = look
+        stamp = stamp_of(file)
+        if known.get(key) == stamp:
+            continue
+        counted, is_done = (known[key], True) if key in known else (ledger and ledger.find(key)) or (stamp, False)
+        if counted != stamp:
+            warn_once(f"{file.name}: has changed since it was read: nothing of it is counted again")
+        if is_done or counted != stamp:
+            stamps[key] = stamp
         elif file.size:
-            since = before[key][1] if before.get(key, (None, 0))[0] == look else now
-            is_read = ledger is not None and file.name in ledger.open  # another one that is shown alike
-            if (is_local(file.path) and now - since < SETTLE_SECONDS) or is_read:
-                growing[key] = look, since
+            since = before[key][1] if before.get(key, (None, 0))[0] == stamp else now
+            is_open = ledger is not None and file.name in ledger.open  # another file with the same printable path
+            if (is_local(file.path) and now - since < SETTLE_SECONDS) or is_open:
+                growing[key] = stamp, since
             else:
                 files.append((key, file))
-                known[key] = look
-    return files, growing
-
-
-def _tell_left(names: Iterable[str]) -> None:
-    for name in names:
-        logging.getLogger(__name__).warning("%s is still being written: it was left out", name)
-
-
-@functools.lru_cache(maxsize=10_000)
-def _warn_once(message: str) -> None:
-    logging.getLogger(__name__).warning("%s", message)
+                stamps[key] = stamp
+    return files, stamps, growing
 
 
 @dataclasses.dataclass
 class WatchFiles(beam.PTransform):  # type: ignore[misc]
-    """Files as they appear: Pipeline -> PCollection[InputFile], unbounded; each once, when it is first seen.
+    """Finds files as they appear: Pipeline -> PCollection[InputFile], unbounded, each file once.
 
-    Patterns are globs or folders; hidden files (a leading dot) are not seen, so that a file appears by being renamed.
-    A file that is written in place is waited for, until polls have seen the same for SETTLE_SECONDS. Timestamps and
-    watermark are the time of a poll; for a while after the start, with allowed lateness, that of the beginning.
+    Patterns are globs or folders; hidden files (a leading dot) are ignored, so that a file can appear by a rename. A
+    file that is written in place is found when it is unchanged for SETTLE_SECONDS. Timestamps and watermark are the
+    time of a poll; with allowed lateness they stay at their beginning for a while after the start.
     """
 
     job: StreamJob

@@ -45,19 +45,44 @@ def hour_windows(
     )
 
 
-class _AddToTotal(beam.DoFn):  # type: ignore[misc]
-    _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())
+class TotalDoFn(beam.DoFn):  # type: ignore[misc]
+    """Adds up the values of a key in state: tuple[K, V] -> what emit yields of each new total.
 
-    def __init__(self, add: Callable[[Iterable[Any]], Any]) -> None:
-        self._add = add
+    A runner works on one bundle of a key at a time, so totals are emitted in their order.
+    """
+
+    _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())
 
     def process(self, element: tuple[Any, Any], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[Any]:
         key, value = element
         before = total.read()
-        now = value if before is None else self._add([before, value])
-        if now != before:  # the pane at the end of a window may be empty
-            total.write(now)
-            yield key, now
+        now = self.add(before, value)
+        if now != before:  # the last pane of a window may be empty
+            yield from self.emit(key, value, now)
+            if self.is_final(now):
+                total.clear()
+            else:
+                total.write(now)
+
+    def add(self, total: Any, value: Any) -> Any:
+        """Returns the new total; total: None at first."""
+        raise NotImplementedError
+
+    def emit(self, key: Any, value: Any, total: Any) -> Iterator[Any]:
+        """Yields the outputs of a new total; value: the one that was added."""
+        yield key, total
+
+    def is_final(self, total: Any) -> bool:
+        """Whether the state can be released."""
+        return False
+
+
+class _AddToTotal(TotalDoFn):
+    def __init__(self, add: Callable[[Iterable[Any]], Any]) -> None:
+        self._add = add
+
+    def add(self, total: Any, value: Any) -> Any:
+        return value if total is None else self._add([total, value])
 
 
 @dataclasses.dataclass

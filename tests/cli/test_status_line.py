@@ -6,13 +6,17 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from pipeline.cli import status_line
-from pipeline.cli.status_line import describe_status, follow, shown_status
+from pipeline.cli.status_line import Status, describe_status, follow, read_status, shown_status
 from pipeline.engine import logs
-from pipeline.stream.status import Status
+from pipeline.engine.run_state import run_state
+from pipeline.stream.job import StreamJob
+from tests import streams
+from tests.streams import HOUR
 
 
 def at(read: int, delay: float | None = 1.25) -> Status:
@@ -68,7 +72,7 @@ def test_nobody_waits_for_a_pipe_that_is_full(monkeypatch: pytest.MonkeyPatch) -
     os.set_blocking(writer, False)
     with contextlib.suppress(BrokenPipeError), open(writer, "w", buffering=1) as stream:
         monkeypatch.setattr(sys, "stderr", stream)
-        status_line._tell("one", live=False)
+        status_line._print("one", live=False)
         assert os.read(reader, 100) == b"one\n"
         while True:
             try:
@@ -76,20 +80,20 @@ def test_nobody_waits_for_a_pipe_that_is_full(monkeypatch: pytest.MonkeyPatch) -
             except BlockingIOError:
                 break
         os.set_blocking(writer, True)
-        telling = threading.Thread(target=status_line._tell, args=("two", False), daemon=True)
+        telling = threading.Thread(target=status_line._print, args=("two", False), daemon=True)
         telling.start()
         telling.join(60)
         assert not telling.is_alive()
         os.close(reader)
-        status_line._tell("three", live=False)  # whose reader has gone
+        status_line._print("three", live=False)  # whose reader has gone
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    status_line._tell("four", live=False)
+    status_line._print("four", live=False)
     assert sys.stderr.getvalue() == "four\n"
 
 
 def test_an_error_ends_the_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(status_line, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(status_line, "POLL_SECONDS", 0.001)
     looked = threading.Semaphore(0)
 
     def look(now: float) -> Status:
@@ -107,3 +111,24 @@ def test_an_error_ends_the_line(capsys: pytest.CaptureFixture[str], monkeypatch:
     said = capsys.readouterr().err
     assert "events/s, 3 hours written" in said
     assert said.endswith(" \r")
+
+
+def test_progress_of_a_run(tmp_path: Path) -> None:
+    steps = [
+        streams.watermark(HOUR),
+        streams.arrive(streams.block(HOUR, HOUR + 3600, HOUR + 3601, arrived=HOUR + 3600), found=HOUR + 7000),
+        streams.arrive(streams.block(HOUR + 1, arrived=HOUR + 10_000)),
+    ]
+    streams.play(
+        tmp_path, steps, ["--runner=BundleBasedDirectRunner"], late_at_once=True, allowed_lateness_seconds=3600
+    )
+    job = StreamJob(str(tmp_path / "output"))
+    assert read_status(job, HOUR + 7003.5) == Status(4, 2, 0, 1, 3.5)
+
+
+def test_of_folders_only_their_own_files() -> None:
+    run_state.clear()
+    run_state.written.update({"out/a.csv": 2, "out/a.txt": 9, "out2/b.csv": 9})
+    assert run_state.written_in("out/", ".csv") == {"out/a.csv": 2}
+    assert read_status(StreamJob("out"), 0) == Status(0, 1, 0, 0, None)
+    run_state.clear()

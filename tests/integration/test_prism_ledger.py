@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stream.ledger import NAME
+from pipeline.stream.database import NAME
 from tests.integration.stream_process import PRISM, children, stream_process, until
 from tests.support import event, json_lines
 

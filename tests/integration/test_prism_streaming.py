@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage.files import printable_path
-from pipeline.stream.ledger import NAME
+from pipeline.stream.database import NAME
 from tests import oracle
 from tests.integration.stream_process import PRISM, children, stream_process, until
 from tests.streams import files_of_ids, ids_of

@@ -15,7 +15,7 @@ from pipeline.stream import decode
 from pipeline.stream.decode import DecodeStream
 from pipeline.stream.hour_files import write_kept_rejects
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import Known, kept
+from pipeline.stream.ledger import open_ledger
 from pipeline.transforms.decode import REJECTS
 from tests import support
 from tests.support import event, json_lines
@@ -53,14 +53,14 @@ def test_a_block_that_the_ledger_has_is_given_to_nobody(
     held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where a bundle commits what it has before it ends."""
-    monkeypatch.setattr(decode, "_HELD_BYTES", held)
+    monkeypatch.setattr(decode, "_COMMIT_BYTES", held)
     job = StreamJob(str(tmp_path), rejects_output=str(tmp_path / "bad"), ledger=True)
     half = dataclasses.replace(MIXED, balance=5)
     rest = dataclasses.replace(MIXED, offset=50, balance=expected_checksum([FILE.path]) - 5)
-    with kept(job.output, job.settings) as ledger:
+    with open_ledger(job.output, job.settings) as ledger:
         ledger.hand_out(FILE, b"key", 0)
         assert decoded([half], job) == (["a"], ["mixed.jsonl"], {"read": 2, "rejected": 1, "late": 0})
-    with kept(job.output, job.settings) as ledger:
+    with open_ledger(job.output, job.settings) as ledger:
         ledger.hand_out(FILE, b"key", 0)
         assert decoded([half], job) == ([], [], {})
         assert ledger.tally()["read"] == 2
@@ -72,11 +72,12 @@ def test_a_block_that_the_ledger_has_is_given_to_nobody(
 
 def test_a_file_that_cannot_be_read_now_is_no_reject(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     job = StreamJob(str(tmp_path), ledger=True)
-    with kept(job.output, job.settings) as ledger:
+    with open_ledger(job.output, job.settings) as ledger:
         ledger.hand_out(FILE._replace(name=BROKEN.source), b"key", 0)
+        ledger.known[b"key"] = (9, 0)
         assert decoded([BROKEN], job) == ([], [], {})
-        assert ledger.take_abandoned() == {b"key"}
-        assert ledger.state(b"key", (9, 0)) is Known.NEW
+        assert (ledger.open, ledger.known) == ({}, {})
+        assert ledger.find(b"key") is None
         assert decoded([BROKEN], job) == ([], [], {})  # of the attempt that was given up
     assert [record.message for record in caplog.records if record.name.startswith("pipeline")] == [
         "gone.jsonl: cannot be read: it is gone; it is tried again"

@@ -35,7 +35,7 @@ from pipeline.schema import Event
 from pipeline.storage.files import InputFile
 from pipeline.stream import graph, totals
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import kept
+from pipeline.stream.ledger import open_ledger
 from tests import documents, oracle, streams, support
 from tests.streams import HOUR, Outcome, Step, arrive, block, impressions, wait, watermark
 
@@ -289,7 +289,7 @@ def test_a_stream_that_goes_on_leaves_final_hours_as_they_are(deduplicate: bool,
         name = f"{number}.jsonl"
         whole = dataclasses.replace(block(*times), source=name, balance=expected_checksum([name]))
         with (
-            kept(f"{tmp_path}/output", {}) as ledger,
+            open_ledger(f"{tmp_path}/output", {}) as ledger,
             mock.patch.object(totals, "steady_time", lambda now=now: now),
         ):
             ledger.hand_out(InputFile(name, 1, name), name.encode(), now)

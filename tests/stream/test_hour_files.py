@@ -12,6 +12,7 @@ from apache_beam.testing import test_stream
 
 from pipeline.errors import UsageError
 from pipeline.model.events import Reject
+from pipeline.stream.database import NAME
 from pipeline.stream.hour_files import (
     GroupIntoIntervals,
     WriteRejects,
@@ -20,7 +21,6 @@ from pipeline.stream.hour_files import (
     write_final_marks,
 )
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import NAME
 from tests import support
 
 
@@ -104,16 +104,15 @@ def streaming() -> beam.Pipeline:
     return beam.Pipeline("BundleBasedDirectRunner", options=PipelineOptions(["--streaming"]))
 
 
-@pytest.mark.parametrize(("at_once", "files"), [(False, 1), (True, 300)])
-def test_rejects_of_many_blocks_are_few_files(at_once: bool, files: int, job: StreamJob, tmp_path: Path) -> None:
+def test_rejects_of_many_blocks_are_few_files(job: StreamJob, tmp_path: Path) -> None:
     blocks = [(Reject(f"file {k}", 0, None, "no event", "x"),) for k in range(300)]
-    job = dataclasses.replace(job, ledger=False, late_at_once=at_once)
+    job = dataclasses.replace(job, ledger=False)
     with streaming() as pipeline:
         _ = pipeline | beam.Create(blocks, reshuffle=False) | WriteRejects(job)
     paths = list((tmp_path / "bad").iterdir())
     lines = [line for path in paths for line in path.read_text().splitlines()]
     assert sorted(lines) == sorted(json.dumps(dataclasses.asdict(reject)) for (reject,) in blocks)
-    assert (len(paths), {path.suffix for path in paths}) == (files, {".jsonl"})
+    assert (len(paths), {path.suffix for path in paths}) == (1, {".jsonl"})
 
 
 def gathered(steps: Callable[[test_stream.TestStream], test_stream.TestStream]) -> list[list[int]]:

@@ -21,7 +21,15 @@ from pipeline.model.hours import closing
 from pipeline.schema import Event
 from pipeline.stream import hour_files
 from pipeline.stream.job import StreamJob
-from pipeline.stream.totals import CloseHours, CountEventsPerHour, Part, WriteReport, ids_final, last, new
+from pipeline.stream.totals import (
+    CloseHours,
+    CountEventsPerHour,
+    Part,
+    WriteReport,
+    final_ids_part,
+    last_part,
+    pane_part,
+)
 from tests import support
 
 HOUR, AGES = 1617390000, 2_000_000_000
@@ -65,25 +73,25 @@ def totals_of(parts: Sequence[Part], folder: Path, ids: bool = False) -> Totals:
 
 
 def pane(row: tuple[int, ...]) -> Part:
-    return new((HOUR, row))[1]
+    return pane_part((HOUR, row))[1]
 
 
 def test_each_pane_is_added_and_written(tmp_path: Path) -> None:
     assert totals_of([pane(ONE), pane(THREE)], tmp_path) == ([1, 4], [], 4)
 
 
-@pytest.mark.parametrize("order", list(permutations([pane(ONE), pane(THREE), last((HOUR, 4))[1], pane((0,) * 6)])))
+@pytest.mark.parametrize("order", list(permutations([pane(ONE), pane(THREE), last_part((HOUR, 4))[1], pane((0,) * 6)])))
 def test_the_last_thing_to_come_makes_a_report_final(order: Sequence[Part], tmp_path: Path) -> None:
     held, finals, counted = totals_of(order, tmp_path)
     assert (held[-1], len(held), finals, counted) == (4, 2, ["2021-04-02T20+0100"], 4)
 
 
 def test_a_report_is_open_while_something_is_to_come(tmp_path: Path) -> None:
-    assert totals_of([pane(ONE), last((HOUR, 4))[1]], tmp_path).finals == []
+    assert totals_of([pane(ONE), last_part((HOUR, 4))[1]], tmp_path).finals == []
 
 
 @pytest.mark.parametrize(
-    "order", list(permutations([pane(THREE), last((HOUR, 3))[1], *[ids_final((HOUR, n))[1] for n in (1, 2)]]))
+    "order", list(permutations([pane(THREE), last_part((HOUR, 3))[1], *[final_ids_part((HOUR, n))[1] for n in (1, 2)]]))
 )
 def test_a_report_is_final_once_its_ids_are(order: Sequence[Part], tmp_path: Path) -> None:
     assert totals_of(order[:-1], tmp_path, ids=True).finals == []

@@ -13,7 +13,8 @@ from apache_beam.runners.sdf_utils import RestrictionTrackerView, ThreadsafeRest
 from pipeline.engine.run_state import run_state
 from pipeline.storage.files import InputFile
 from pipeline.stream import watch as watching
-from pipeline.stream.ledger import Contribution, kept
+from pipeline.stream.database import warn_once
+from pipeline.stream.ledger import Contribution, open_ledger
 from pipeline.stream.watch import POLL_SECONDS, REMOTE_POLL_SECONDS, SETTLE_SECONDS, Seen, poll_seconds
 
 
@@ -42,7 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     it = Clock()
     monkeypatch.setattr(watching, "time", it)
     monkeypatch.setattr(watching, "steady_time", it.steady_time)
-    watching._warn_once.cache_clear()
+    warn_once.cache_clear()
     return it
 
 
@@ -185,7 +186,7 @@ def test_a_file_that_has_changed_is_told_once(
     (tmp_path / "in").mkdir()
     put(tmp_path / "in" / "a")
     told = [f"{tmp_path}/in/a: has changed since it was read: nothing of it is counted again"]
-    with kept(str(tmp_path), {}) if ledger else contextlib.nullcontext():
+    with open_ledger(str(tmp_path), {}) if ledger else contextlib.nullcontext():
         watch = Watching(tmp_path / "in", folder=tmp_path if ledger else None)
         assert watch.settled(clock) == ["a"]
         for data in (b"more", b"and more"):
@@ -200,23 +201,23 @@ def test_what_the_ledger_knows_is_not_read(
     (tmp_path / "in").mkdir()
     for name in ("done", "partly", "changed"):
         put(tmp_path / "in" / name)
-    with kept(str(tmp_path), {}) as ledger:
+    with open_ledger(str(tmp_path), {}) as ledger:
         watch = Watching(tmp_path / "in", folder=tmp_path)
         assert watch.settled(clock) == ["changed", "done", "partly"]
         assert watch.seen is not None
         assert (watch.seen.known, len(ledger.known)) == ((), 3)
         files = {os.path.basename(name): file for name, file in ledger.open.items()}
         ledger.add(
-            Contribution(blocks=[(file, "x", file.rest, True) for name, file in files.items() if name != "partly"])
+            Contribution(blocks=[(file, "x", file.missing, True) for name, file in files.items() if name != "partly"])
         )
         ledger.add(Contribution(blocks=[(files["partly"], "x", 1, True)]))
     put(tmp_path / "in" / "changed", b"appended")
     put(tmp_path / "in" / "new")
     monkeypatch.chdir(tmp_path)
-    with kept(".", {}) as ledger:
+    with open_ledger(".", {}) as ledger:
         watch = Watching("in/*", folder=".")
         assert watch.settled(clock) == ["new", "partly"]
-        assert {name: file.partly for name, file in ledger.open.items()} == {"in/new": False, "in/partly": True}
+        assert {name: file.counted for name, file in ledger.open.items()} == {"in/new": set(), "in/partly": {"x"}}
         assert watch.paths == [f"{tmp_path}/in/new", f"{tmp_path}/in/partly"]
         ledger.abandon("in/new", "no")
         assert watch.settled(clock) == ["new"]
@@ -331,9 +332,7 @@ def test_a_stop_ends_at_the_first_poll_at_which_nothing_grows(tmp_path: Path, cl
 
 def test_objects_of_buckets_are_whole() -> None:
     file = InputFile("gs://b/a", 1, "a", 1617393003)
-    known: dict[bytes, Any] = {}
-    assert watching._settled({b"a": file}, known, {}, None, 0) == ([(b"a", file)], {})
-    assert known == {b"a": (1, 1617393003)}
+    assert watching._sort_files({b"a": file}, {}, {}, None, 0) == ([(b"a", file)], {b"a": (1, 1617393003)}, {})
 
 
 def test_a_poll_that_comes_too_soon_waits(tmp_path: Path, clock: Clock) -> None:

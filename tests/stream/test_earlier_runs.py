@@ -14,10 +14,9 @@ from pipeline.model.duplicates import event_keys
 from pipeline.model.ids import merge_pieces
 from pipeline.model.settings import ReportSettings
 from pipeline.storage.files import InputFile
-from pipeline.stream.decode import DecodeStream
+from pipeline.stream.decode import EARLIER_COUNTS, EARLIER_IDS, DecodeStream, EarlierRuns
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import kept
-from pipeline.stream.resume import HOURS, IDS, EarlierRuns
+from pipeline.stream.ledger import open_ledger
 from tests import support
 from tests.support import event, json_lines
 
@@ -28,12 +27,12 @@ BLOCK = Block(json_lines(EVENTS) + b"bad\n", source="a", balance=expected_checks
 
 def earlier(job: StreamJob) -> dict[str, list[Any]]:
     """What a second run gets of a first one that has seen BLOCK."""
-    with kept(job.output, job.settings) as ledger, support.beam_pipeline() as pipeline:
+    with open_ledger(job.output, job.settings) as ledger, support.beam_pipeline() as pipeline:
         ledger.hand_out(InputFile("a", 1, "a"), b"a", 0)
         _ = pipeline | beam.Create([BLOCK]) | DecodeStream(job, True)
-    found: dict[str, list[Any]] = {name: [] for name in ("batches", HOURS, IDS, COUNTS)}
-    with kept(job.output, job.settings), support.beam_pipeline() as pipeline:
-        outputs = pipeline | EarlierRuns(job.output)
+    found: dict[str, list[Any]] = {name: [] for name in ("batches", EARLIER_COUNTS, EARLIER_IDS, COUNTS)}
+    with open_ledger(job.output, job.settings), support.beam_pipeline() as pipeline:
+        outputs = pipeline | EarlierRuns(job)
         for name, items in found.items():
             _ = outputs[name] | name >> beam.Map(support.Collect(items))
     return found
@@ -42,28 +41,28 @@ def earlier(job: StreamJob) -> dict[str, list[Any]]:
 @pytest.mark.parametrize("ids", [True, False])
 def test_counts_and_ids_by_the_hour(ids: bool, tmp_path: Path) -> None:
     found = earlier(StreamJob(str(tmp_path), ids_output="ids" if ids else None, ledger=True))
-    assert sorted(found[HOURS]) == [(HOUR, (1, 0, 1, 0, 0, 0)), (HOUR + 3600, (1, 0, 0, 0, 0, 0))]
+    assert sorted(found[EARLIER_COUNTS]) == [(HOUR, (1, 0, 1, 0, 0, 0)), (HOUR + 3600, (1, 0, 0, 0, 0, 0))]
     assert found[COUNTS] == [(0, {"read": 4, "rejected": 1, "late": 0, "counted": 0})]
     assert found["batches"] == []
-    places = {place: merge_pieces(piece) for place, piece in found[IDS]}
+    places = {place: merge_pieces(piece) for place, piece in found[EARLIER_IDS]}
     names = {place: (sorted(items.to_list()), came) for place, (items, came) in places.items()}
     assert names == ({(HOUR, 0): ([b"a"], 2), (HOUR + 3600, 0): ([b"b"], 1)} if ids else {})
 
 
 def test_the_events_themselves_where_duplicates_are_dropped(tmp_path: Path) -> None:
     found = earlier(StreamJob(str(tmp_path), ReportSettings(deduplicate=True), ids_output="ids", ledger=True))
-    assert found[HOURS] == found[IDS] == []
+    assert found[EARLIER_COUNTS] == found[EARLIER_IDS] == []
     keys = sorted(key for batch in found["batches"] for key in event_keys(batch).to_list())
     whole = dataclasses.replace(BLOCK, data=json_lines(EVENTS)).decode(True, None)
     assert keys == sorted(event_keys(whole).to_list())
-    assert found[COUNTS] == [(0, {"read": 4, "rejected": 1, "late": 0, "counted": 0})]
+    assert found[COUNTS] == [(0, {"read": 4, "rejected": 1, "late": 0, "counted": 0}), *[(0, {"duplicate": 0})] * 2]
 
 
 def test_a_first_run_begins_with_nothing(tmp_path: Path) -> None:
     job = StreamJob(str(tmp_path), ledger=True)
     found: list[Any] = []
-    with kept(job.output, job.settings), support.beam_pipeline() as pipeline:
-        outputs = pipeline | EarlierRuns(job.output)
-        for name in ("batches", HOURS, IDS, COUNTS):
+    with open_ledger(job.output, job.settings), support.beam_pipeline() as pipeline:
+        outputs = pipeline | EarlierRuns(job)
+        for name in ("batches", EARLIER_COUNTS, EARLIER_IDS, COUNTS):
             _ = outputs[name] | name >> beam.Map(support.Collect(found))
     assert found == []
