@@ -177,7 +177,7 @@ class _TotalParts(beam.PTransform):  # type: ignore[misc]
         earlier, key, size, last = self.earlier, self.key, self.size, None
         parts = earlier and earlier | "Earlier" >> _Parts(pane_part, key)
         if self.allowed is not None:
-            with_size = beam.MapTuple(lambda key, value: (key, size(value))).with_output_types(tuple[key, int])
+            with_size = beam.MapTuple(lambda key, value: (key, size(value))).with_output_types(tuple[key, int])  # type: ignore[valid-type]
             sizes = earlier and earlier | "Earlier sizes" >> with_size
             numbers = flatten_optional([self.event_counts, sizes], "earlier sizes")
             last = numbers | "Close" >> CloseHours(self.allowed) | "Last" >> _Parts(last_part, key)

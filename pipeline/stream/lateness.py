@@ -1,11 +1,11 @@
-"""Which events are too late for their hour, and which are from the future; both are told apart before they are counted.
+"""Separates late events, and events from the future, from those that are counted.
 
-An hour closes a while after its end. Written (or published) so much after that, an event is late, in a replay and on
-every runner. So is one that is found when the watermark has passed the closing, whenever it was written, because the
-state of its hour is gone then; and one of an hour that an earlier run has made final.
+An hour closes some time after its end. An event is late if it was written (or published) later than that, in a replay
+and on every runner; if it is found when the watermark has passed the closing, since the state of its hour is released
+then; and if an earlier run has made its hour final.
 
-Events that are far ahead of their file or message come from a broken clock, which would make files and state for
-thousands of hours to come. Where the time of a file or message is unknown, all of its events are taken.
+Events far ahead of their file or message come from a broken clock, and would create files and state for thousands of
+hours. Where the time of a file or message is unknown, all its events are taken.
 """
 
 import dataclasses
@@ -29,12 +29,12 @@ def split_late(
     found: float = -math.inf,
     final: Collection[int] = (),
 ) -> tuple[Batch, Batch]:
-    """Splits a batch into the events that are in time, with its rejects and its number of records, and the late ones.
+    """Splits a batch into its events in time, with its rejects and its number of records, and its late events.
 
     Args:
       batch: of one block.
       arrived: when the block was written or published, Unix seconds.
-      allowed: how long an hour stays open after its end, in seconds.
+      allowed: seconds for which an hour stays open after its end.
       clock: assigns timestamps to hours.
       found: when the stream found the block, by the clock of the watermark.
       final: starts of hours that are final, Unix seconds.
@@ -44,9 +44,8 @@ def split_late(
     if final:
         numbers, places = np.unique(clock.numbers(batch.timestamps), return_inverse=True)
         late |= np.isin(clock.starts(numbers), list(final))[places]
-    none_late = Batch(batch.codes[:0], batch.timestamps[:0], NO_IDS)
     if not late.any():
-        return batch, none_late
+        return batch, Batch(batch.codes[:0], batch.timestamps[:0], NO_IDS)
     lost = batch.select(late)
     return batch.select(~late), Batch(lost.codes, lost.timestamps, lost.ids)
 
@@ -54,19 +53,19 @@ def split_late(
 def late_rejects(
     late: Batch, block: AnyBlock, clock: HourClock, allowed: int = 0, found: float = -math.inf
 ) -> Iterator[Reject]:
-    """A block's late events as rejects, with the reason, and where the block begins; otherwise as split_late."""
+    """Makes rejects of the late events of a block, at its offset; arguments as of split_late."""
     hours = clock.starts(clock.numbers(late.timestamps)).tolist()
     ends = clock.ends(late.timestamps).tolist()
     for (name, code, timestamp), hour, end in zip(_rows(late), hours, ends, strict=True):
-        came, why = block.arrived, ""
-        if came <= end + allowed:
-            came, why = int(max(found, 0)), ", which had been closed, though it was written in time"
-        reason = f"late: came {came - end} s after the end of its hour {clock.label(hour)}{why}"
+        arrived, why = block.arrived, ""
+        if arrived <= end + allowed:
+            arrived, why = int(max(found, 0)), ", which had been closed, though it was written in time"
+        reason = f"late: came {arrived - end} s after the end of its hour {clock.label(hour)}{why}"
         yield _event_reject(block, name, code, timestamp, reason)
 
 
 def reject_future_events(batch: Batch, block: AnyBlock, most: int) -> Batch:
-    """Makes rejects of the events of a block that are more than most seconds ahead of it."""
+    """Makes rejects of the events that are more than most seconds ahead of their block."""
     ahead = batch.timestamps > block.arrived + most
     if not block.arrived or not ahead.any():
         return batch

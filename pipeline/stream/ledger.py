@@ -7,6 +7,7 @@ loses nothing, and a counted file is never opened again. No Beam here.
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import os
 import sqlite3
 import threading
@@ -45,11 +46,9 @@ class OpenFile:
     """A file that is being read.
 
     Attributes:
-      name: the source of its blocks.
-      key: of its real path.
-      stamp: when it was found.
+      name: the source of its blocks. key: of its real path. stamp: when it was found.
       found: when it was handed out, Unix seconds.
-      missing: coverage checksum of the blocks that are still to be counted; 0 when the file is done.
+      missing: coverage checksum of the blocks that are not counted yet, 0 at the end.
       counted: its blocks that an earlier run has counted.
       broken: whether a part of it cannot be decoded, so that its checksum never reaches 0.
     """
@@ -71,7 +70,7 @@ class Contribution:
       tally: records read, rejected and late.
       blocks: each with its file, its name in the file, its checksum, and whether it is new.
       counts: by the start of the hour. sets: packed ids, or event keys where duplicates are dropped. rejects: lines.
-      nbytes: of sets and rejects added.
+      nbytes: of the sets and rejects that were added.
     """
 
     tally: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -86,12 +85,11 @@ class Contribution:
         self.tally.update(other.tally)
         self.blocks += other.blocks
         for hour, row in other.counts.items():
-            self.counts[hour] = _sum(self.counts.get(hour), row)
+            self.counts[hour] = add_counts([row, *filter(None, [self.counts.get(hour)])])
         for place, packed in other.sets.items():
             self.sets.setdefault(place, []).extend(packed)
-            self.nbytes += sum(map(len, packed))
         self.rejects += other.rejects
-        self.nbytes += sum(map(len, other.rejects))
+        self.nbytes += sum(map(len, itertools.chain(other.rejects, *other.sets.values())))
 
 
 class Ledger:
@@ -105,17 +103,17 @@ class Ledger:
     """
 
     def __init__(self, folder: str, settings: Mapping[str, str], parts: int = 1) -> None:
-        self._database, self._parts = Database(folder), parts
+        self.database, self._parts = Database(folder), parts
         self.known: dict[bytes, Stamp] = {}
         self.open: dict[str, OpenFile] = {}
         self._writing_rejects = threading.Lock()
-        with self._database.transaction():
+        with self.database.transaction():
             self._check_settings(settings)
             self._load()
 
     def _check_settings(self, settings: Mapping[str, str]) -> None:
-        path = self._database.path
-        found = dict(self._database.rows("SELECT name, value FROM settings"))
+        path = self.database.path
+        found = dict(self.database.rows("SELECT name, value FROM settings"))
         folder = printable_path(os.path.realpath(os.path.dirname(path)))
         if found.setdefault("folder", folder) != folder:
             raise StartOverError(f"{printable_path(path)}: belongs to {found['folder']}: continue there")
@@ -124,27 +122,27 @@ class Ledger:
                 raise ChangedOptionError(
                     f"{name}: this stream was started {_with(found[name])}, not {_with(value)}: use the same"
                 )
-        self._database.run_many("INSERT OR IGNORE INTO settings VALUES (?, ?)", found.items())
+        self.database.run_many("INSERT OR IGNORE INTO settings VALUES (?, ?)", found.items())
 
     def _load(self) -> None:
-        rows = self._database.rows("SELECT hour, counts FROM hours WHERE final = 0")
+        rows = self.database.rows("SELECT hour, counts FROM hours WHERE final = 0")
         self.earlier_counts = {hour: _numbers(row) for hour, row in rows}
         self._counts = dict(self.earlier_counts)
-        self.final = frozenset(hour for (hour,) in self._database.rows("SELECT hour FROM hours WHERE final = 1"))
-        for place in self._database.rows("SELECT hour, part FROM sets GROUP BY hour, part HAVING COUNT(*) > 1"):
+        self.final = frozenset(hour for (hour,) in self.database.rows("SELECT hour FROM hours WHERE final = 1"))
+        for place in self.database.rows("SELECT hour, part FROM sets GROUP BY hour, part HAVING COUNT(*) > 1"):
             self._merge_sets(place, 0)
-        self._last_set = self._database.number("SELECT MAX(number) FROM sets")
+        self._last_set = self.database.number("SELECT MAX(number) FROM sets")
         self._merged: dict[Place, tuple[int, int]] = {}  # bytes of this run's sets: merged, added since
         self.earlier_tally = self.tally()
 
     def find(self, key: bytes) -> tuple[Stamp, bool] | None:
         """Returns the stamp with which a file was read, and whether it is done; None for a new file."""
-        rows = self._database.rows("SELECT size, modified, done FROM files WHERE path = ?", key)
+        rows = self.database.rows("SELECT size, modified, done FROM files WHERE path = ?", key)
         return ((rows[0][0], rows[0][1]), bool(rows[0][2])) if rows else None
 
     def hand_out(self, file: InputFile, key: bytes, found: float) -> None:
         """Records that a file is going to be read; found: Unix seconds."""
-        counted = frozenset(block for (block,) in self._database.rows("SELECT block FROM blocks WHERE path = ?", key))
+        counted = frozenset(block for (block,) in self.database.rows("SELECT block FROM blocks WHERE path = ?", key))
         missing = expected_checksum([file.path])
         self.open[file.name] = OpenFile(file.name, key, stamp_of(file), found, missing, counted)
 
@@ -160,39 +158,39 @@ class Ledger:
           MismatchError: a block was read twice.
           OutputError: the ledger cannot be written.
         """
-        with self._database.transaction():
+        with self.database.transaction():
             self._insert_blocks(new.blocks)
             self._add_tally(new.tally)
             for hour, row in new.counts.items():
-                self._counts[hour] = _sum(self._counts.get(hour), row)
+                self._counts[hour] = add_counts([row, *filter(None, [self._counts.get(hour)])])
                 self._replace_hour(hour, self._counts[hour])
             for place, packed in new.sets.items():
                 self._add_set(place, union(packed, self._parts))
             if new.rejects:
-                self._database.run("INSERT INTO rejects (lines) VALUES (?)", b"".join(new.rejects))
+                self.database.run("INSERT INTO rejects (lines) VALUES (?)", b"".join(new.rejects))
 
     def _insert_blocks(self, blocks: Iterable[tuple[OpenFile, str, int, bool]]) -> None:
         files = {file.key: file for file, *_ in blocks}
         for file, _, checksum, _ in blocks:
             file.missing -= checksum
         rows = [(key, *file.stamp, not file.missing) for key, file in files.items()]
-        self._database.run_many("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+        self.database.run_many("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
         new = [(file.key, name) for file, name, _, is_new in blocks if is_new and file.missing]
         try:
-            self._database.run_many("INSERT INTO blocks VALUES (?, ?)", new)
+            self.database.run_many("INSERT INTO blocks VALUES (?, ?)", new)
         except sqlite3.IntegrityError:
             raise MismatchError("a block of a file was read twice: please report this") from None
         for file in files.values():
             if not file.missing:
-                self._database.run("DELETE FROM blocks WHERE path = ?", file.key)
+                self.database.run("DELETE FROM blocks WHERE path = ?", file.key)
                 self.open.pop(file.name, None)
 
     def _add_tally(self, tally: Mapping[str, int]) -> None:
         query = "INSERT INTO tally VALUES (?, ?) ON CONFLICT DO UPDATE SET records = records + excluded.records"
-        self._database.run_many(query, tally.items())
+        self.database.run_many(query, tally.items())
 
-    def _replace_hour(self, hour: int, counts: HourCounts, final: bool = False) -> None:
-        self._database.run("INSERT OR REPLACE INTO hours VALUES (?, ?, ?)", hour, " ".join(map(str, counts)), final)
+    def _replace_hour(self, hour: int, counts: HourCounts, is_final: bool = False) -> None:
+        self.database.run("INSERT OR REPLACE INTO hours VALUES (?, ?, ?)", hour, " ".join(map(str, counts)), is_final)
 
     def _add_set(self, place: Place, packed: bytes) -> None:
         """Adds a set, and merges those of its place when they have grown, so that repeated ids take no room."""
@@ -206,28 +204,25 @@ class Ledger:
     def _merge_sets(self, place: Place, after: int) -> int:
         """Replaces the sets of a place from a number on by one; returns its bytes."""
         rows = "FROM sets WHERE hour = ? AND part = ? AND number > ?"
-        found = self._database.rows(f"SELECT packed {rows}", *place, after)
+        found = self.database.rows(f"SELECT packed {rows}", *place, after)
         packed = union((packed for (packed,) in found), self._parts)
-        self._database.run(f"DELETE {rows}", *place, after)
+        self.database.run(f"DELETE {rows}", *place, after)
         self._insert_set(place, packed)
         return len(packed)
 
     def _insert_set(self, place: Place, packed: bytes) -> None:
         query = "INSERT INTO sets (hour, part, events, packed) VALUES (?, ?, ?, ?)"
-        self._database.run(query, *place, ids_came(packed), packed)
+        self.database.run(query, *place, ids_came(packed), packed)
 
-    def record_counts(self, hour: int, counts: HourCounts) -> None:
-        """Records the counts of a report that drops duplicates."""
-        with self._database.transaction():
-            self._replace_hour(hour, counts)
-
-    def close_hour(self, hour: int, counts: HourCounts) -> None:
-        """Records that a report is final, and releases the state of its hour."""
-        with self._database.transaction():
-            events = self._database.number("SELECT SUM(events) FROM sets WHERE hour = ?", hour)
+    def record_report(self, hour: int, counts: HourCounts, is_final: bool = False) -> None:
+        """Records the counts of a report, where duplicates are dropped or it is final; releases its hour then."""
+        with self.database.transaction():
+            self._replace_hour(hour, counts, is_final)
+            if not is_final:
+                return
+            events = self.database.number("SELECT SUM(events) FROM sets WHERE hour = ?", hour)
             self._add_tally({"duplicate": events - sum(counts)} if events else {})
-            self._database.run("DELETE FROM sets WHERE hour = ?", hour)
-            self._replace_hour(hour, counts, final=True)
+            self.database.run("DELETE FROM sets WHERE hour = ?", hour)
             self._counts.pop(hour, None)
             self._merged = {place: sizes for place, sizes in self._merged.items() if place[0] != hour}
             self.final |= {hour}
@@ -245,25 +240,25 @@ class Ledger:
             while rows := self._next_rejects():
                 name = hashlib.blake2b(b"%d %b" % rows[0], digest_size=16).hexdigest()
                 write(name, b"".join(lines for _, lines in rows))
-                with self._database.transaction():
-                    self._database.run("DELETE FROM rejects WHERE number <= ?", rows[-1][0])
+                with self.database.transaction():
+                    self.database.run("DELETE FROM rejects WHERE number <= ?", rows[-1][0])
 
     def _next_rejects(self) -> list[tuple[int, bytes]]:
         query = "SELECT number, SUM(LENGTH(lines)) OVER (ORDER BY number) - LENGTH(lines) FROM rejects"
-        numbers = [number for number, before in self._database.rows(query) if before <= _REJECTS_BYTES]
+        numbers = [number for number, before in self.database.rows(query) if before <= _REJECTS_BYTES]
         last = numbers[-1] if numbers else 0
-        return self._database.rows("SELECT number, lines FROM rejects WHERE number <= ? ORDER BY number", last)
+        return self.database.rows("SELECT number, lines FROM rejects WHERE number <= ? ORDER BY number", last)
 
     def tally(self) -> Counter[str]:
         """Returns the records read, rejected, late and duplicate, and those counted in final hours."""
-        final = self._database.rows("SELECT counts FROM hours WHERE final = 1")
+        final = self.database.rows("SELECT counts FROM hours WHERE final = 1")
         counted = sum(sum(_numbers(row)) for (row,) in final)
-        return Counter({**dict(self._database.rows("SELECT name, records FROM tally")), "counted": counted})
+        return Counter({**dict(self.database.rows("SELECT name, records FROM tally")), "counted": counted})
 
     def earlier_sets(self) -> Iterator[tuple[Place, bytes]]:
         """Yields the sets of earlier runs, one a place, while other threads add theirs."""
-        for number in self._database.rows("SELECT number FROM sets WHERE number <= ?", self._last_set):
-            for hour, part, packed in self._database.rows(
+        for number in self.database.rows("SELECT number FROM sets WHERE number <= ?", self._last_set):
+            for hour, part, packed in self.database.rows(
                 "SELECT hour, part, packed FROM sets WHERE number = ?", *number
             ):
                 yield (hour, part), packed
@@ -277,17 +272,9 @@ class Ledger:
                 "please report this"
             )
 
-    def close(self) -> None:
-        """Closes the database."""
-        self._database.close()
-
 
 def _with(value: str) -> str:
     return "without it" if value == "None" else f"with {value}"
-
-
-def _sum(before: HourCounts | None, row: HourCounts) -> HourCounts:
-    return row if before is None else add_counts([before, row])
 
 
 def _numbers(row: str) -> HourCounts:
@@ -322,5 +309,5 @@ def open_ledger(folder: str, settings: Mapping[str, str], parts: int = 1) -> Ite
     try:
         yield ledger
     finally:
-        ledger.close()
+        ledger.database.close()
         del _ledgers[folder]

@@ -1,4 +1,4 @@
-"""A run of a stream, until it is stopped."""
+"""Runs a stream until it is stopped."""
 
 import contextlib
 import fcntl
@@ -29,27 +29,26 @@ from pipeline.stream.ledger import Ledger, open_ledger
 def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
     """Builds and runs the graph until SIGTERM or Ctrl-C.
 
-    The first one ends watches of files: what is there is read to its end, and all hours are written. A second one, or
-    the first where a topic is read or other processes work, ends the run at once.
+    The first signal ends the watch: files that are present are read to their end, and all hours are written. A second
+    one, or the first where a topic is read or other processes work, ends the run at once.
 
     Raises:
       StoppedError: files were not read to their end.
-      PipelineError: as the transforms do. Others come from the runner. No temporary file is left on this machine.
+      PipelineError: as the transforms do. Other errors are those of the runner. No temporary file is left here.
     """
-    with _alone(filter(is_local, job.outputs)), run_lock(filter(is_local, job.outputs), job.token):
+    folders = [folder for folder in job.outputs if is_local(folder)]
+    with _exclusive(folders), run_lock(folders, job.token):
         prepare_outputs(job)
-        with _kept(job) as ledger:
-            drained, summary = _run(job, options)
-            if drained and works_here(options):
-                _check_here(job, summary, ledger)
-    if drained and not works_here(options):
-        _compare_counters(summary)
+        with _open_ledger(job) as ledger:
+            is_drained, summary = _run(job, options)
+            if is_drained:
+                _check(job, options, summary, ledger)
     return summary
 
 
 @contextlib.contextmanager
-def _kept(job: StreamJob) -> Iterator[Ledger | None]:
-    """Keeps the job's ledger, if it has one; writes what earlier runs could not."""
+def _open_ledger(job: StreamJob) -> Iterator[Ledger | None]:
+    """Opens the job's ledger, if it has one, and writes what a killed run has left unwritten."""
     if not job.ledger:
         yield None
         return
@@ -59,19 +58,20 @@ def _kept(job: StreamJob) -> Iterator[Ledger | None]:
         try:
             yield ledger
         finally:
-            run_state.cancelled.set()  # what workers of a lost engine meet from here on is not news
+            run_state.cancelled.set()  # later errors of workers are not reported
             write_kept_rejects(job)
 
 
 @contextlib.contextmanager
-def _alone(folders: Iterable[str]) -> Iterator[None]:
-    """Holds folders of this machine, so that two streams never write the same reports; UsageError where another does.
+def _exclusive(folders: Iterable[str]) -> Iterator[None]:
+    """Locks the output folders against a second stream, while the block runs or this process lives.
 
-    The kernel gives them back when this process dies, however it dies.
+    Raises:
+      UsageError: another stream writes to one of them.
     """
     with contextlib.ExitStack() as stack:
-        for folder in sorted({os.path.realpath(folder) for folder in folders}):
-            with contextlib.suppress(OSError):  # it is made when something is written; or cannot be locked
+        for folder in sorted(set(map(os.path.realpath, folders))):
+            with contextlib.suppress(OSError):  # it is created later, or its file system has no locks
                 descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 stack.callback(os.close, descriptor)
                 try:
@@ -82,24 +82,24 @@ def _alone(folders: Iterable[str]) -> Iterator[None]:
 
 
 def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
-    """Whether all input was processed, and what was counted."""
+    """Returns whether all input was processed, and the counts."""
     run_state.clear()
     try:
         with contextlib.ExitStack() as stack:
             with _on_signals(run_state.stopping.set):
-                stack.enter_context(_ended(job, stack.enter_context(running_prism(options))))
+                stack.enter_context(_explain_end(job, stack.enter_context(running_prism(options))))
                 result = build_stream(job, options).run()
-            drained = _wait(result, bool(job.patterns) and ends_here(job, options), _is_elsewhere(options))
-            if job.patterns and not drained:
+            is_drained = _wait(result, bool(job.patterns) and ends_here(job, options), _is_elsewhere(options))
+            if job.patterns and not is_drained:
                 raise StoppedError(f"stopped before all was read: {_next_start(job)}")
-            return drained, summary_of(run_state.counted) if _is_direct(options) else summarize(result, METRICS)
+            return is_drained, summary_of(run_state.counted) if _is_direct(options) else summarize(result, METRICS)
     except Exception as error:
         raise user_error(error) or error from None
 
 
 @contextlib.contextmanager
-def _ended(job: StreamJob, prism: Any) -> Iterator[None]:
-    """Says it if an error in the block comes from the end of Prism, a process or None."""
+def _explain_end(job: StreamJob, prism: Any) -> Iterator[None]:
+    """Replaces an error in the block that comes from the end of Prism; prism: its process, or None."""
     try:
         yield
     except Exception:
@@ -113,55 +113,51 @@ def _next_start(job: StreamJob) -> str:
     return "the next start continues" if job.ledger else "a start from nothing reads the same files again"
 
 
-def _check_here(job: StreamJob, summary: Summary, ledger: Ledger | None) -> None:
-    """MismatchError where what this process has found and written does not agree with the counters."""
-    check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
-    final = 0
-    if ledger:
-        ledger.check_done()
-        final = ledger.earlier_tally["counted"]
-    for folder, suffix in ((job.output, ".csv"), (job.ids_output, ".txt")):
-        if folder:
-            held = sum(run_state.written_in(folder, suffix).values()) + final
-            if held != summary.counted:
-                what = f"counted {summary.counted} events but the files in {printable_path(folder)} are of {held}"
-                raise MismatchError(f"{what}: please report this, and start from nothing with the same files")
-
-
-def _compare_counters(summary: Summary) -> None:
-    """Warns where the counters of other processes do not add up: their attempts that failed take counters with them."""
+def _check(job: StreamJob, options: PipelineOptions, summary: Summary, ledger: Ledger | None) -> None:
+    """Verifies that counters, files and ledger agree; only warns where counters are those of other processes."""
     try:
         check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
     except MismatchError:
+        if works_here(options):
+            raise
         logging.getLogger(__name__).warning(
             "the runner's counters do not add up, as after a failed worker: reports are made of its state, not of these"
         )
+    if not works_here(options):
+        return
+    if ledger:
+        ledger.check_done()
+    final = ledger.earlier_tally["counted"] if ledger else 0
+    for folder, suffix in ((job.output, ".csv"), (job.ids_output, ".txt")):
+        events = sum(run_state.written_in(folder, suffix).values()) + final if folder else summary.counted
+        if events != summary.counted:
+            what = f"counted {summary.counted} events but the files in {printable_path(folder or '')} are of {events}"
+            raise MismatchError(f"{what}: please report this, and start from nothing with the same files")
 
 
 def works_here(options: PipelineOptions) -> bool:
-    """Whether the workers are threads of this process, so that what it has counted and written is all of it."""
-    return _is_direct(options) or _in_this_process(options)
+    """Whether the workers are threads of this process, so that it counts and writes everything itself."""
+    return _is_direct(options) or _is_in_process(options)
 
 
 def ends_here(job: StreamJob, options: PipelineOptions) -> bool:
-    """Whether a signal to this process ends the stream as it should; elsewhere its runner has commands for it."""
+    """Whether a signal to this process drains the stream; elsewhere the runner has commands for it."""
     if job.subscription:
         return _is_direct(options)
     checkpoints = "checkpointing_interval" in options.get_all_options(drop_default=True, retain_unknown_options=True)
-    return _in_this_process(options) and not checkpoints  # with checkpoints Flink's sources never end
+    return _is_in_process(options) and not checkpoints  # with checkpoints Flink's sources never end
 
 
-def _in_this_process(options: PipelineOptions) -> bool:
-    """Whether the workers are threads of this process, which see that watches are to end."""
+def _is_in_process(options: PipelineOptions) -> bool:
     if options.view_as(DebugOptions).lookup_experiment("use_loopback_process_worker"):
         return False
     environment = options.view_as(PortableOptions).environment_type
-    prism = options.view_as(StandardOptions).runner == STREAM_RUNNER
-    return environment == "LOOPBACK" or (prism and not environment)
+    is_prism = options.view_as(StandardOptions).runner == STREAM_RUNNER
+    return environment == "LOOPBACK" or (is_prism and not environment)
 
 
 def build_stream(job: StreamJob, options: PipelineOptions) -> beam.Pipeline:
-    """The graph, to be run."""
+    """Builds the graph."""
     pipeline = beam.Pipeline(options=options)
     _ = pipeline | "Source" >> ReadStream(job) | "Hourly reports" >> HourlyStream(job)
     return pipeline
@@ -172,13 +168,13 @@ def _is_direct(options: PipelineOptions) -> bool:
 
 
 def _is_elsewhere(options: PipelineOptions) -> bool:
-    """Whether a job server runs the job that this process did not start."""
+    """Whether a job server that this process did not start runs the job."""
     portable = options.view_as(PortableOptions)
     return bool(portable.job_endpoint) and options.view_as(StandardOptions).runner != STREAM_RUNNER
 
 
 def _wait(result: Any, stoppable: bool, elsewhere: bool = False) -> bool:
-    """Waits for the end; whether all input was processed."""
+    """Waits for the end; returns whether all input was processed."""
 
     def stop() -> None:
         if run_state.stopping.is_set() or not stoppable:
@@ -205,15 +201,11 @@ def _wait(result: Any, stoppable: bool, elsewhere: bool = False) -> bool:
 
 
 @contextlib.contextmanager
-def _on_signals(action: Callable[[], None], on_interrupt: Any = None) -> Iterator[None]:
-    """Calls action on SIGTERM, SIGHUP (unless ignored, as under nohup) and Ctrl-C while the block runs.
-
-    on_interrupt: another handler of Ctrl-C.
-    """
-    handlers = {signal.SIGTERM: lambda *_: action(), signal.SIGINT: on_interrupt or (lambda *_: action())}
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        handlers[signal.SIGHUP] = handlers[signal.SIGTERM]
-    before = {kind: signal.signal(kind, handler) for kind, handler in handlers.items()}
+def _on_signals(action: Callable[[], None]) -> Iterator[None]:
+    """Calls action on SIGTERM, SIGHUP (unless it is ignored, as under nohup) and Ctrl-C while the block runs."""
+    kinds = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+    kinds = [kind for kind in kinds if kind != signal.SIGHUP or signal.getsignal(kind) is not signal.SIG_IGN]
+    before = {kind: signal.signal(kind, lambda *_: action()) for kind in kinds}
     try:
         yield
     finally:

@@ -210,7 +210,7 @@ class WriteReport(_WriteTotal):
 
     def write(self, key: int, held: HourCounts) -> None:
         if self._job.ledger and self._job.report.deduplicate:
-            ledger_of(self._job.output).record_counts(key, held)
+            ledger_of(self._job.output).record_report(key, held)
         table = scale_impressions(pivot([(key, held)], self._clock), self._job.report.impressions_factor)
         self.put(self._job.output, f"{self._name(key)}.csv", csv_text(table).encode(), sum(held))
 
@@ -219,7 +219,7 @@ class WriteReport(_WriteTotal):
 
     def close(self, key: int, held: HourCounts) -> Iterator[Any]:
         if self._job.ledger:
-            ledger_of(self._job.output).close_hour(key, held)
+            ledger_of(self._job.output).record_report(key, held, is_final=True)
         hour_files.write_file(self._job.output, f"{self._name(key)}.final", self._job.token, b"")
         yield from ()
 

@@ -198,9 +198,10 @@ class _Listing:
         folders: dict[str, str] = {}
 
         def wanted(path: str) -> bool:
-            real = real_paths[path] = self._real_path(path, folders, all_files)
-            key = keys[real] = self._keys.get(real) or path_key(real)
-            return all_files or key not in known
+            if path not in real_paths:
+                real = real_paths[path] = self._real_path(path, folders, all_files)
+                keys[real] = self._keys.get(real) or path_key(real)
+            return all_files or keys[real_paths[path]] not in known
 
         found, complete = [], True
         for pattern in patterns:
@@ -218,9 +219,9 @@ class _Listing:
         if not is_local(path):
             return path
         folder, slash, name = path.rpartition("/")
-        if folder + slash not in folders:
-            folders[folder + slash] = os.path.realpath(folder + slash or ".")
-        real = posixpath.join(folders[folder + slash], name)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder + slash or ".").rstrip("/")
+        real = f"{folders[folder]}/{name}"
         is_new = all_files or real not in self._keys
         return os.path.realpath(path) if is_new and os.path.islink(path) else real
 
@@ -236,8 +237,8 @@ def _match(pattern: str, wanted: Any) -> tuple[list[InputFile], bool]:
     except UsageError as error:
         files = []
         errors.append(error)
-    for error in errors:
-        warn_once(f"{error}; it is tried again")
+    for one in errors:
+        warn_once(f"{one}; it is tried again")
     return files, not errors
 
 

@@ -106,7 +106,7 @@ def test_a_final_hour_is_counted_and_released(tmp_path: Path) -> None:
     ledger = again(tmp_path)
     new = contribution(opened(ledger))
     ledger.add(new)
-    ledger.close_hour(0, (1, 0, 0, 0, 0, 1))
+    ledger.record_report(0, (1, 0, 0, 0, 0, 1), is_final=True)
     ledger = again(tmp_path)
     assert ledger.final == {0}
     assert (ledger.earlier_counts, list(ledger.earlier_sets())) == ({3600: (0, 1, 0, 0, 0, 0)}, [])

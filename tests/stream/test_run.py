@@ -15,6 +15,8 @@ from pipeline.model.tally import Summary
 from pipeline.stream import run as stream_run
 from pipeline.stream.job import StreamJob
 
+DIRECT = PipelineOptions(["--runner=DirectRunner"])
+
 
 def summary(counted: int) -> Summary:
     return Summary(counted, counted, 0, 0)
@@ -25,17 +27,17 @@ def test_reports_that_lack_events_are_an_error(folder: str, monkeypatch: pytest.
     place = folder.rstrip("/")
     written = {f"{place}/a.csv": 2, f"{place}/b.csv": 3, "ids/a.txt": 9}
     monkeypatch.setattr(run_state, "written", written)
-    stream_run._check_here(StreamJob(folder), summary(5), None)
+    stream_run._check(StreamJob(folder), DIRECT, summary(5), None)
     with pytest.raises(MismatchError, match=r"counted 6 events but the files in .* are of 5: please report this"):
-        stream_run._check_here(StreamJob(folder), summary(6), None)
+        stream_run._check(StreamJob(folder), DIRECT, summary(6), None)
 
 
 def test_ids_that_lack_events_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_state, "written", {"out/a.csv": 5, "ids/a-0-of-2.txt": 2, "ids/a-1-of-2.txt": 3})
-    stream_run._check_here(StreamJob("out", ids_output="ids/"), summary(5), None)
+    stream_run._check(StreamJob("out", ids_output="ids/"), DIRECT, summary(5), None)
     run_state.written["ids/a-1-of-2.txt"] = 4
     with pytest.raises(MismatchError, match="counted 5 events but the files in ids/ are of 6"):
-        stream_run._check_here(StreamJob("out", ids_output="ids/"), summary(5), None)
+        stream_run._check(StreamJob("out", ids_output="ids/"), DIRECT, summary(5), None)
 
 
 class DataflowResult:
