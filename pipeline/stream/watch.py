@@ -253,11 +253,12 @@ def _sort_files(
     files: list[tuple[bytes, InputFile]] = []
     stamps: dict[bytes, Stamp] = {}
     growing: Growing = {}
+    counted_files = ledger.find(found.keys() - known.keys()) if ledger else {}
     for key, file in found.items():
         stamp = stamp_of(file)
         if known.get(key) == stamp:
             continue
-        counted, is_done = (known[key], True) if key in known else (ledger and ledger.find(key)) or (stamp, False)
+        counted, is_done = (known[key], True) if key in known else counted_files.get(key, (stamp, False))
         if counted != stamp:
             warn_once(f"{file.name}: has changed since it was read: nothing of it is counted again")
         if is_done or counted != stamp:

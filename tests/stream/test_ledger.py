@@ -44,17 +44,17 @@ def contribution(file: OpenFile, balance: int | None = None, place: str = "whole
 
 def test_what_is_known_of_a_file(tmp_path: Path) -> None:
     ledger = again(tmp_path)
-    assert ledger.find(KEY) is None
+    assert ledger.find([KEY]) == {}
     file = opened(ledger)
     ledger.add(contribution(file, 3, "first"))
-    assert ledger.find(KEY) == (STAMP, False)
+    assert ledger.find([KEY]) == {KEY: (STAMP, False)}
     ledger = again(tmp_path)
     file = opened(ledger)
     assert file.counted == {"first"}
     ledger.add(Contribution(blocks=[(file, "first", 3, False), (file, "second", file.missing - 3, True)]))
-    assert (ledger.find(KEY), ledger.open) == ((STAMP, True), {})
+    assert (ledger.find([KEY]), ledger.open) == ({KEY: (STAMP, True)}, {})
     ledger = again(tmp_path)
-    assert ledger.find(KEY) == (STAMP, True)
+    assert ledger.find([b"other", KEY]) == {KEY: (STAMP, True)}
     assert database_of(tmp_path).execute("SELECT COUNT(*) FROM blocks").fetchone() == (0,)
 
 
