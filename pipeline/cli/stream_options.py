@@ -1,4 +1,4 @@
-"""The options of a stream: their checks, and which runner takes which source."""
+"""Checks the options of a stream, and makes its job of them."""
 
 import importlib
 import os
@@ -34,17 +34,17 @@ DEFAULT_FOLDER = "reports"
 _REMOTE_PARTS = 16
 
 KEEP_BUNDLES_WHOLE = "prism_disable_sdf_split"
-"""Prism splits a bundle without progress for 100 ms, and forgets that keys have state: both parts may work on one key,
-and the first part writes back what it had read of keys that it gave away (splitBundle and PersistBundle of 2.77's
-elementmanager.go). Without this, 19,147 of 980,000 ids were missing in a live test; with it, none in seven."""
+"""Prism splits a bundle after 100 ms without progress, also among the elements of a key with state: the first part then
+overwrites the state of keys that it gave away (splitBundle and PersistBundle in elementmanager.go of 2.77). Without
+this, 19,147 of 980,000 ids were missing in a live test; with it, none in seven."""
 
 _CHECKPOINTS, _WHOLE_BUNDLES = "--checkpointing_interval", "--finish_bundle_before_checkpointing"  # Flink's own
 
 
 def with_whole_bundles(arguments: Sequence[str]) -> list[str]:
-    """Returns Beam's arguments of a stream, with one that has Flink end bundles before it takes a checkpoint.
+    """Returns the Beam arguments of a stream, with one that makes Flink end bundles before it takes a checkpoint.
 
-    Otherwise the first bundle may end inside a checkpoint and its output stays in a buffer: at an interval of a second
+    Otherwise the first bundle may end inside a checkpoint, and its output stays in a buffer: at an interval of a second
     3 of 3 jobs stalled at their start, with this none of 3. Beam passes on options that only the job server knows.
     """
     given = {argument.partition("=")[0] for argument in arguments}
@@ -53,7 +53,11 @@ def with_whole_bundles(arguments: Sequence[str]) -> list[str]:
 
 
 def check_stream(options: Any) -> None:
-    """UsageError where the options of a stream have bad values, or name a runner that would hang or lose data."""
+    """Verifies the options of a stream.
+
+    Raises:
+      UsageError: a value is invalid, or the runner would hang or lose data.
+    """
     if bool(options.input) == bool(options.subscription):
         raise UsageError("--streaming needs either --input, a watched folder or pattern, or --subscription")
     if options.subscription:
@@ -84,7 +88,7 @@ def check_stream(options: Any) -> None:
 
 
 def _check_workers(options: Any) -> None:
-    """UsageError where workers on PrismRunner are other processes: the ledger is this process's."""
+    """Refuses other processes as workers of PrismRunner: only this process has the ledger."""
     environment = options.view_as(PortableOptions).environment_type
     if options.view_as(StandardOptions).runner == STREAM_RUNNER and environment not in (None, "LOOPBACK"):
         raise UsageError(
@@ -96,7 +100,7 @@ def _check_workers(options: Any) -> None:
 
 
 def keeps_state(options: Any) -> bool:
-    """Whether the runner restores a stream's state by itself (Dataflow: --update, snapshots; Flink: savepoints)."""
+    """Whether the runner restores the state of a stream (Dataflow: --update, snapshots; Flink: savepoints)."""
     return options.view_as(StandardOptions).runner not in (STREAM_RUNNER, *DIRECT_RUNNERS)
 
 
@@ -133,7 +137,7 @@ def _advice(topic: bool) -> str:
 
 
 def find_engine(options: Any) -> None:
-    """UsageError where Prism is to run the stream and cannot be found, before any folder is made."""
+    """Finds Prism, if it runs the stream, before any folder is created. Raises UsageError where it is missing."""
     try:
         find_prism(options)
     except UsageError as error:
@@ -141,7 +145,7 @@ def find_engine(options: Any) -> None:
 
 
 def protect_ports(options: Any, job: StreamJob) -> None:
-    """Takes a stream with a Prism of its own off the network; warns where that cannot be."""
+    """Moves a stream on Prism into a network namespace of its own; warns where that is impossible."""
     if not is_prism(options):
         return
     try:
@@ -157,10 +161,10 @@ def protect_ports(options: Any, job: StreamJob) -> None:
 
 
 def make_stream_job(options: Any) -> StreamJob:
-    """The job that the options describe; makes folders on this machine.
+    """Makes the job that the options describe, and creates its local folders.
 
     Raises:
-      UsageError: a watched folder is not there, or an output cannot be made.
+      UsageError: a watched folder does not exist, or an output cannot be created.
     """
     job = StreamJob(
         options.output,
@@ -182,23 +186,23 @@ def make_stream_job(options: Any) -> StreamJob:
     )
     watched = [_watched(pattern) for pattern in job.patterns]
     for folder in job.outputs:
-        if _place(folder) in watched:
+        if _canonical(folder) in watched:
             raise UsageError(f"{folder} is watched as an input and an output")
         check_folder(folder)
     return job
 
 
 def _id_parts(options: Any) -> int:
-    """Files of ids an hour: what Dataflow keeps of a key must stay below 80 MB, which some 4 million ids are."""
+    """Files of ids per hour: the state of a key on Dataflow must stay below 80 MB, about 4 million ids."""
     return 1 if options.view_as(StandardOptions).runner in (STREAM_RUNNER, *LOCAL_RUNNERS) else _REMOTE_PARTS
 
 
 def describe(job: StreamJob, stoppable: bool = True) -> str:
-    """The first line of a stream: where it reads and writes, and how it ends.
+    """Returns the first line of a stream: its inputs and outputs, and how it ends.
 
     Args:
       job: the stream.
-      stoppable: whether a stop from here ends its watch; the workers are threads of this process then.
+      stoppable: whether a signal to this process drains it.
     """
     outputs = {"reports": job.output, "ids": job.ids_output, "rejects": job.rejects_output}
     writes = ", ".join(f"{what} to {printable_path(folder)}" for what, folder in outputs.items() if folder)
@@ -215,18 +219,18 @@ def _end(job: StreamJob, stoppable: bool) -> str:
 
 
 def _watched(pattern: str) -> str:
+    """Returns the folder that a pattern watches. Raises UsageError where it does not exist."""
     if not is_local(pattern):
         try:
             check_object_path(pattern)
         except UsageError as error:
             raise UsageError(f"--input {error}") from None
-        return _place(posixpath.dirname(pattern) if has_magic(posixpath.basename(pattern)) else pattern)
+        return _canonical(posixpath.dirname(pattern) if has_magic(posixpath.basename(pattern)) else pattern)
     folder = pattern if os.path.isdir(pattern) else posixpath.dirname(pattern) or "."
     if not has_magic(folder) and not os.path.isdir(folder):
         raise UsageError(f"--input {pattern}: there is no folder {folder} to watch")
-    return _place(folder)
+    return _canonical(folder)
 
 
-def _place(folder: str) -> str:
-    """A folder by the one of its names that all its spellings lead to."""
+def _canonical(folder: str) -> str:
     return os.path.realpath(folder) if is_local(folder) else folder.rstrip("/")

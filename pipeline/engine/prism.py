@@ -1,8 +1,8 @@
-"""Prism, Beam's local runner for streams, as a service of this process that others on the network cannot reach.
+"""Runs Prism, Beam's local runner for streams, so that other machines cannot reach it.
 
-Prism and Beam's services in Python have no authentication: whoever reaches them can run commands as this user. The
-latter are bound to loopback. Prism binds all addresses and has no option for it, so a process that needs no network
-gets a network of its own.
+Prism and Beam's Python services have no authentication: whoever reaches them can run commands as this user. The latter
+are bound to loopback. Prism binds all addresses and has no option for it, so a process that needs no network gets a
+network namespace of its own.
 """
 
 import contextlib
@@ -38,14 +38,14 @@ _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # of unshare, in linux/s
 _SIOCSIFFLAGS, _IFF_UP, _IFF_LOOPBACK = 0x8914, 0x1, 0x8  # of ioctl, in linux/sockios.h and linux/if.h
 _PR_SET_PDEATHSIG = 1  # of prctl, in linux/prctl.h
 _ATTEMPTS = 3
-_LOOK_SECONDS = 0.02
+_RETRY_SECONDS = 0.02
 
 
 class SinkDoFn(beam.DoFn):  # type: ignore[misc]
-    """A DoFn with whose stage a graph ends: tuple[K, V] -> nothing that anything reads.
+    """A DoFn at the end of a graph: tuple[K, V] -> nothing that is read.
 
-    Of a bundle that sends nothing Prism 2.77 asks all the time whether it has ended (stage.go, Execute), which takes a
-    core from it: 24 reports were written in 1.15 s, now in 0.1. A timer's end is sent, also of one that is never set.
+    Prism 2.77 polls a bundle that sends nothing without a pause (Execute in stage.go), which takes a core: 24 reports
+    were written in 1.15 s, now in 0.1 s. The end of a timer is sent even if the timer is never set.
     """
 
     _UNUSED = TimerSpec("unused", TimeDomain.WATERMARK)
@@ -56,14 +56,14 @@ class SinkDoFn(beam.DoFn):  # type: ignore[misc]
 
 
 def is_prism(options: PipelineOptions) -> bool:
-    """Whether Prism is the runner, and is started for the job."""
+    """Whether Prism is the runner and is started for the job."""
     return options.view_as(StandardOptions).runner == "PrismRunner" and not (
         options.view_as(PortableOptions).job_endpoint
     )
 
 
 def find_prism(options: PipelineOptions) -> None:
-    """Finds Prism's program where it will be needed, or downloads it, so that the job need not; sets its path.
+    """Finds or downloads Prism if the options need it, and sets --prism_location.
 
     Raises:
       UsageError: it cannot be found or downloaded.
@@ -83,9 +83,9 @@ def find_prism(options: PipelineOptions) -> None:
 
 @contextlib.contextmanager
 def running_prism(options: PipelineOptions) -> Iterator["subprocess.Popen[bytes] | None"]:
-    """Runs Prism while the block runs, where it is the runner; options name its endpoint from then on.
+    """Runs Prism while the block runs, if it is the runner, and sets --job_endpoint.
 
-    It ends with this process, however that ends: the kernel kills it. (Beam's own would outlive a killed client.)
+    The kernel kills it when this process ends in any way. (A Prism that Beam starts would outlive a killed client.)
 
     Yields:
       The process, or None where Prism is not the runner.
@@ -107,7 +107,7 @@ def running_prism(options: PipelineOptions) -> Iterator["subprocess.Popen[bytes]
 
 
 def _start(options: PipelineOptions) -> tuple["subprocess.Popen[bytes]", int]:
-    """Starts Prism, and waits until it listens; tries another port if somebody else took the one that was free."""
+    """Starts Prism and waits until it listens; tries another port if the free one was taken meanwhile."""
     prism = options.view_as(PrismRunnerOptions)
     for _ in range(_ATTEMPTS):
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -129,9 +129,9 @@ def _start(options: PipelineOptions) -> tuple["subprocess.Popen[bytes]", int]:
 
 
 def _end_with(parent: int) -> None:
-    """In the new process: has the kernel kill it when the thread that started it ends, here the main one.
+    """Makes the kernel kill the new process when the main thread of the parent ends.
 
-    Ctrl-C in a terminal, which reaches both, is for the parent alone.
+    Ctrl-C in a terminal reaches both processes; the new one ignores it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -145,7 +145,7 @@ def _listens(process: "subprocess.Popen[bytes]", port: int) -> bool:
             with socket.create_connection(("127.0.0.1", port)):
                 return True
         except ConnectionRefusedError:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_RETRY_SECONDS)
     return False
 
 
@@ -156,7 +156,7 @@ def died(process: "subprocess.Popen[bytes]") -> str:
 
 
 def bind_loopback() -> None:
-    """Has every gRPC server that is made from now on in this process bind 127.0.0.1 instead of all addresses."""
+    """Makes gRPC servers that this process creates from now on bind 127.0.0.1 instead of all addresses."""
     if grpc.server is not _loopback_server:
         grpc.server = _loopback_server
 
@@ -172,7 +172,7 @@ def _loopback_server(*arguments: Any, **named: Any) -> Any:
 
 
 def isolate_network() -> None:
-    """Moves this process into a network namespace of its own, which has a loopback interface and nothing else.
+    """Moves this process into a network namespace of its own, with a loopback interface only.
 
     Raises:
       PipelineError: the kernel does not allow it, or the process has threads already.

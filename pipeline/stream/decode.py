@@ -1,7 +1,6 @@
 """Decodes the blocks of a stream, where no input is an error; in a local stream decoded bundles go to the ledger."""
 
 import dataclasses
-import logging
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -22,7 +21,6 @@ from pipeline.model.hour_ids import Place, ids_by_hour
 from pipeline.model.ids import merge_pieces
 from pipeline.model.latency import steady_time
 from pipeline.model.table import HourCounts, count_batch, split_hours
-from pipeline.model.tally import Tally, explain_rejects, first_rejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.lateness import late_rejects, reject_future_events, split_late
 from pipeline.stream.ledger import Contribution, OpenFile, ledger_of
@@ -223,12 +221,3 @@ class EarlierRuns(beam.PTransform):  # type: ignore[misc]
         typed(outputs[EARLIER_COUNTS], tuple[int, HourCounts])
         typed(outputs[EARLIER_IDS], tuple[Place, bytes])
         return outputs
-
-
-class LogRejects(beam.DoFn):  # type: ignore[misc]
-    """Logs one line a block, where no rejects are written: tuple[Reject, ...] -> nothing."""
-
-    def process(self, rejects: tuple[Reject, ...]) -> None:
-        """Logs."""
-        tally = Tally(len(rejects), len(rejects), first_rejects(rejects))
-        logging.getLogger(__name__).warning("%s", explain_rejects(tally))

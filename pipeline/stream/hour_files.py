@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -14,11 +15,11 @@ from apache_beam.transforms.window import GlobalWindows
 from pipeline.engine.prism import SinkDoFn
 from pipeline.errors import StartOverError
 from pipeline.model.events import Reject
+from pipeline.model.tally import Tally, explain_rejects, first_rejects
 from pipeline.storage.files import is_local, printable_path
 from pipeline.storage.objects import delete_file, store_of
 from pipeline.storage.outputs import atomic_file
 from pipeline.stream.database import NAME
-from pipeline.stream.decode import LogRejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import ledger_of
 from pipeline.transforms.format import reject_lines
@@ -145,10 +146,16 @@ class WriteRejects(beam.PTransform):  # type: ignore[misc]
     def expand(self, rejects: beam.PCollection[tuple[Reject, ...]]) -> beam.PCollection[None]:
         job = self.job
         if job.rejects_output is None:
-            return rejects | "Log" >> beam.ParDo(LogRejects())
+            return rejects | "Log" >> beam.FlatMap(_log_rejects).with_output_types(None)
         to_lines = beam.Map(_keyed_lines, not job.ledger).with_output_types(tuple[int, bytes])
         gathered = rejects | "Lines" >> to_lines | GroupIntoIntervals(job.early_firing_seconds)
         return gathered | "Write" >> beam.ParDo(_WriteRejects(job)).with_output_types(None)
+
+
+def _log_rejects(rejects: tuple[Reject, ...]) -> Iterable[None]:
+    tally = Tally(len(rejects), len(rejects), first_rejects(rejects))
+    logging.getLogger(__name__).warning("%s", explain_rejects(tally))
+    return ()
 
 
 def _keyed_lines(rejects: tuple[Reject, ...], with_lines: bool) -> tuple[int, bytes]:

@@ -1,4 +1,4 @@
-"""Topics: messages of a Pub/Sub subscription as blocks."""
+"""Reads the messages of a Pub/Sub subscription as blocks."""
 
 import dataclasses
 import functools
@@ -41,10 +41,10 @@ def check_subscription(name: str) -> None:
 
 
 class GroupMessages(beam.DoFn):  # type: ignore[misc]
-    """Messages of a bundle as blocks: bytes (Pub/Sub's own, packed) or PubsubMessage -> MessageBlock.
+    """Groups the messages of a bundle: bytes (serialized) or PubsubMessage -> MessageBlock.
 
-    A block's timestamp is when the first of its messages was published, or by_wall_clock when they were taken: never
-    behind the watermark, which may have passed the start of the minute that a block is of.
+    The timestamp of a block is when its first message was published, or by_wall_clock when it was pulled: never behind
+    the watermark, which may have passed the start of the minute that a block is of.
     """
 
     def __init__(self, by_wall_clock: bool = False) -> None:
@@ -55,7 +55,7 @@ class GroupMessages(beam.DoFn):  # type: ignore[misc]
         self._bytes = 0
 
     def process(self, element: bytes | PubsubMessage) -> Iterable[WindowedValue] | None:
-        message = _unpacked(element) if isinstance(element, bytes) else _as_message(element)
+        message = _parse(element) if isinstance(element, bytes) else _convert(element)
         self._messages.append(message)
         self._bytes += len(message.data)
         full = len(self._messages) >= _MESSAGES_A_BLOCK or self._bytes >= _BYTES_A_BLOCK
@@ -69,18 +69,17 @@ class GroupMessages(beam.DoFn):  # type: ignore[misc]
         self.start_bundle()
 
 
-def _unpacked(packed: bytes) -> Message:
-    found = _unpack()(packed)
+def _parse(serialized: bytes) -> Message:
+    found = _parser()(serialized)
     return Message(f"message {found.message_id}", found.data, found.publish_time.seconds)
 
 
 @functools.cache
-def _unpack() -> Callable[[bytes], Any]:
-    """The compiled reader of Pub/Sub's messages, without the class around it."""
-    return pubsub.types.PubsubMessage.pb().FromString  # type: ignore[no-any-return]
+def _parser() -> Callable[[bytes], Any]:
+    return pubsub.types.PubsubMessage.pb().FromString  # type: ignore[no-any-return]  # without the class around it
 
 
-def _as_message(message: PubsubMessage) -> Message:
+def _convert(message: PubsubMessage) -> Message:
     return Message(f"message {message.message_id}", message.data or b"", int(message.publish_time.timestamp()))
 
 
@@ -88,9 +87,11 @@ def _as_message(message: PubsubMessage) -> Message:
 class ReadTopic(beam.PTransform):  # type: ignore[misc]
     """Reads a Pub/Sub subscription: Pipeline -> PCollection[AnyBlock], unbounded; a block is a bundle's messages.
 
-    timestamp_attribute: of a message, what the watermark goes by, instead of the time of publication. id_attribute: by
-    which the service drops messages that it has delivered already (Dataflow only). by_wall_clock: blocks have the time
-    when they were taken, as DirectRunner's watermark does, which does not wait for messages; else of publication.
+    Attributes:
+      timestamp_attribute: of a message, for the watermark, instead of the time of publication.
+      id_attribute: by which Dataflow drops messages that it has delivered before.
+      by_wall_clock: give blocks the time at which they were pulled, as the watermark of DirectRunner, instead of that
+        of publication.
     """
 
     subscription: str
@@ -105,7 +106,7 @@ class ReadTopic(beam.PTransform):  # type: ignore[misc]
             timestamp_attribute=self.timestamp_attribute,
             id_label=self.id_attribute,
         )
-        read.with_attributes = False  # what it does with what the source gives: 25 us to unpack a message, here 2
+        read.with_attributes = False  # Beam's own parser takes 25 us a message, this one 2
         group = beam.ParDo(GroupMessages(self.by_wall_clock))
         blocks = pipeline | "Pub/Sub" >> read | "Group" >> group.with_output_types(MessageBlock)
         blocks.element_type = AnyBlock

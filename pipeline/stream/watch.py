@@ -211,8 +211,11 @@ class _Listing:
         self._keys = keys if complete else self._keys | keys
         if all_files:
             self._due = steady_time() + (time.thread_time() - start) / _RECHECK_SHARE
-        located = ((real_paths[file.path], file) for file in found)
-        return {keys[real]: file._replace(path=real) for real, file in reversed([*located])}, {*self._keys.values()}
+        files: dict[bytes, InputFile] = {}
+        for file in found:
+            real = real_paths[file.path]
+            files.setdefault(keys[real], file if file.path == real else file._replace(path=real))
+        return files, {*self._keys.values()}
 
     def _real_path(self, path: str, folders: dict[str, str], all_files: bool) -> str:
         """Resolves a path. folders: real paths of folders, a cache."""
