@@ -31,17 +31,7 @@ from pipeline.stream.decode import EARLIER_COUNTS, EARLIER_IDS, DecodeStream, Ea
 from pipeline.stream.hour_files import WriteRejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.topics import ReadTopic
-from pipeline.stream.totals import (
-    CLOSED,
-    CloseHours,
-    CountEventsPerHour,
-    Part,
-    WriteIds,
-    WriteReport,
-    final_ids_part,
-    last_part,
-    pane_part,
-)
+from pipeline.stream.totals import CLOSED, CloseHours, CountEventsPerHour, Part, WriteIds, WriteReport
 from pipeline.stream.watch import WatchFiles
 from pipeline.transforms.count import CountHours
 from pipeline.transforms.decode import REJECTS
@@ -140,48 +130,43 @@ def flatten_optional(parts: list[beam.PCollection[Any] | None], label: str) -> b
     return typed(present | f"With {label}" >> beam.Flatten(), present[0].element_type)
 
 
-@dataclasses.dataclass
-class _Parts(beam.PTransform):  # type: ignore[misc]
-    """Makes Parts of totals: PCollection[tuple[K, T]] -> PCollection[tuple[K, Part]], in the global window.
+def _to_parts(pairs: Any, label: str, key: Any, to_part: Callable[[Any], Part]) -> Any:
+    """PCollection[tuple[K, T]] or None -> PCollection[tuple[K, Part]] in the global window, or None; key: K.
 
-    Prism drops the state of a window at its end, whatever lateness it has. key: K.
+    Prism drops the state of other windows at their end, whatever lateness they have.
     """
-
-    as_part: Callable[[tuple[Any, Any]], tuple[Any, Part]]
-    key: Any
-
-    def expand(self, pairs: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Part]]:
-        pairs = pairs | "No window" >> beam.WindowInto(GlobalWindows())
-        return pairs | "Part" >> beam.Map(self.as_part).with_output_types(tuple[self.key, Part])  # type: ignore[name-defined]
+    if pairs is None:
+        return None
+    in_global = pairs | f"{label}, no window" >> beam.WindowInto(GlobalWindows())
+    to_parts = beam.MapTuple(lambda key, value: (key, to_part(value)))
+    return in_global | label >> to_parts.with_output_types(tuple[key, Part])
 
 
-@dataclasses.dataclass
-class _TotalParts(beam.PTransform):  # type: ignore[misc]
-    """Collects the Parts of totals: panes, PCollection[tuple[K, T]] -> PCollection[tuple[K, Part]].
+def _total_parts(
+    panes: Any, key: Any, event_counts: Any, earlier: Any, size: Callable[[Any], int], allowed: int | None
+) -> Any:
+    """Collects the Parts of totals: PCollection[tuple[K, T]] -> PCollection[tuple[K, Part]].
 
-    Attributes:
+    Args:
+      panes: PCollection[tuple[K, T]].
       key: K.
-      event_counts: PCollection[tuple[K, int]] of found events; None: hours stay open.
+      event_counts: PCollection[tuple[K, int]] of found events.
       earlier: PCollection[tuple[K, T]] of earlier runs, or None.
       size: the number of events of a T.
       allowed: lateness in seconds; None: hours stay open.
     """
-
-    key: Any
-    event_counts: beam.PCollection[tuple[Any, int]] | None
-    earlier: beam.PCollection[tuple[Any, Any]] | None
-    size: Callable[[Any], int]
-    allowed: int | None
-
-    def expand(self, panes: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Part]]:
-        earlier, key, size, last = self.earlier, self.key, self.size, None
-        parts = earlier and earlier | "Earlier" >> _Parts(pane_part, key)
-        if self.allowed is not None:
-            with_size = beam.MapTuple(lambda key, value: (key, size(value))).with_output_types(tuple[key, int])  # type: ignore[valid-type]
-            sizes = earlier and earlier | "Earlier sizes" >> with_size
-            numbers = flatten_optional([self.event_counts, sizes], "earlier sizes")
-            last = numbers | "Close" >> CloseHours(self.allowed) | "Last" >> _Parts(last_part, key)
-        return flatten_optional([panes | "New" >> _Parts(pane_part, key), parts, last], "parts")
+    last = None
+    if allowed is not None:
+        with_size = beam.MapTuple(lambda key, value: (key, size(value))).with_output_types(tuple[key, int])
+        sizes = earlier and earlier | "Earlier sizes" >> with_size
+        numbers = flatten_optional([event_counts, sizes], "earlier sizes")
+        last = typed(numbers | "Close" >> beam.ParDo(CloseHours(allowed)), tuple[key, int])
+    parts = [
+        _to_parts(panes, "New", key, lambda pane: (pane, 0, 0)),
+        _to_parts(earlier, "Earlier", key, lambda pane: (pane, 0, 0)),
+        _to_parts(last, "Last", key, lambda number: (None, number, 0)),
+    ]
+    return flatten_optional(parts, "parts")
 
 
 @dataclasses.dataclass
@@ -204,9 +189,10 @@ class HourlyReports(beam.PTransform):  # type: ignore[misc]
         if job.allowed_lateness_seconds is not None:
             count = beam.ParDo(CountEventsPerHour(clock)).with_output_types(tuple[int, int])
             numbers = batches | "Event counts" >> count
-        parts = panes | "Totals" >> _TotalParts(int, numbers, self.earlier, sum, job.allowed_lateness_seconds)
-        if self.ids is not None and job.allowed_lateness_seconds is not None:
-            parts = flatten_optional([parts, self.ids | "Ids" >> _Parts(final_ids_part, int)], "ids")
+        parts = _total_parts(panes, int, numbers, self.earlier, sum, job.allowed_lateness_seconds)
+        if job.allowed_lateness_seconds is not None:
+            ids = _to_parts(self.ids, "Ids", int, lambda number: (None, 0, number))
+            parts = flatten_optional([parts, ids], "ids")
         written = parts | "Write" >> beam.ParDo(WriteReport(job)).with_outputs(COUNTS)
         return typed(written[COUNTS], Counted)
 
@@ -229,8 +215,8 @@ class UniqueIds(beam.PTransform):  # type: ignore[misc]
         ids, event_counts = typed(found.ids, kind), typed(found[_EVENT_COUNTS], tuple[Place, int])
         merge = beam.CombinePerKey(partial(union, parts=job.id_parts)).with_output_types(kind)
         panes = ids | "Hours" >> _windows(job) | "Union" >> merge
-        totals = _TotalParts(Place, event_counts, self.earlier, ids_came, job.allowed_lateness_seconds)
-        written = panes | "Totals" >> totals | "Write" >> beam.ParDo(WriteIds(job)).with_outputs(CLOSED)
+        parts = _total_parts(panes, Place, event_counts, self.earlier, ids_came, job.allowed_lateness_seconds)
+        written = parts | "Write" >> beam.ParDo(WriteIds(job)).with_outputs(CLOSED)
         return typed(written[CLOSED], tuple[int, int])
 
 

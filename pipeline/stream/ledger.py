@@ -268,15 +268,6 @@ class Ledger:
             ):
                 yield (hour, part), packed
 
-    def check_done(self) -> None:
-        """Raises MismatchError where files were not read to their end."""
-        left = [name for name, file in self.open.items() if not file.broken]
-        if left:
-            raise MismatchError(
-                f"the blocks that were read of {left[0]} do not add up to it: something was left out or read twice; "
-                "please report this"
-            )
-
 
 def _with(value: str) -> str:
     return "without it" if value == "None" else f"with {value}"

@@ -6,7 +6,6 @@ counted, and when the watermark has passed the closing of the hour, their number
 many events is complete. A report is final once the ids of its hour are.
 """
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -50,21 +49,6 @@ whose ids are final. The numbers add up.
 """
 
 
-def pane_part(pair: tuple[Any, Any]) -> tuple[Any, Part]:
-    """A pane as a Part."""
-    return pair[0], (pair[1], 0, 0)
-
-
-def last_part(pair: tuple[Any, int]) -> tuple[Any, Part]:
-    """The number of a key's events as a Part."""
-    return pair[0], (None, pair[1], 0)
-
-
-def final_ids_part(pair: tuple[int, int]) -> tuple[int, Part]:
-    """A number of events whose ids are final as a Part."""
-    return pair[0], (None, 0, pair[1])
-
-
 class CountEventsPerHour(beam.DoFn):  # type: ignore[misc]
     """Counts the events of each hour in a bundle: Batch -> tuple[int, int], at the earliest time of its batches."""
 
@@ -84,7 +68,13 @@ class CountEventsPerHour(beam.DoFn):  # type: ignore[misc]
         yield from (WindowedValue(item, self._since, (GlobalWindow(),)) for item in self._counts.items())
 
 
-class _Close(beam.DoFn):  # type: ignore[misc]
+class CloseHours(beam.DoFn):  # type: ignore[misc]
+    """Emits the number of events of each key once none can follow: tuple[K, int] -> tuple[K, int], global window.
+
+    A key is the start of an hour, or begins with it. In: numbers to add up, not behind the watermark. Out: a number for
+    each key when the watermark has passed the closing of its hour; none for hours that are open when a stream stops.
+    """
+
     _COUNT = ReadModifyWriteStateSpec("count", VarIntCoder())
     _CLOSING = TimerSpec("closing", TimeDomain.WATERMARK)
 
@@ -114,23 +104,6 @@ class _Close(beam.DoFn):  # type: ignore[misc]
     def _closes(self, key: Any) -> int:
         hour = key if isinstance(key, int) else key[0]
         return int(closing(hour + HOUR, self._allowed))
-
-
-@dataclasses.dataclass
-class CloseHours(beam.PTransform):  # type: ignore[misc]
-    """Emits the number of events of each key once none can follow: PCollection[tuple[K, int]] -> the same.
-
-    A key is the start of an hour, or begins with it. In: numbers to add up, not behind the watermark; global window.
-    Out: a number for each key, when the watermark has passed the closing of the hour; none for hours that are open when
-    a stream is stopped.
-    """
-
-    allowed: int
-
-    def expand(self, counts: beam.PCollection[tuple[Any, int]]) -> beam.PCollection[tuple[Any, int]]:
-        closed = counts | "Closing" >> beam.ParDo(_Close(self.allowed))
-        closed.element_type = counts.element_type
-        return closed
 
 
 class _WriteTotal(TotalDoFn, SinkDoFn):

@@ -205,8 +205,8 @@ class _Listing:
 
         found, complete = [], True
         for pattern in patterns:
-            files, was_listed = _match(pattern, wanted)
-            found += files
+            matched, was_listed = _match(pattern, wanted)
+            found += matched
             complete &= was_listed
         self._keys = keys if complete else self._keys | keys
         if all_files:

@@ -66,19 +66,6 @@ def test_a_block_that_comes_twice_is_a_defect(tmp_path: Path) -> None:
         ledger.add(contribution(file, 3))
 
 
-def test_files_that_were_not_read_to_their_end_are_a_defect(tmp_path: Path) -> None:
-    ledger = again(tmp_path)
-    ledger.check_done()
-    file = opened(ledger)
-    with pytest.raises(MismatchError, match=r"of a.jsonl do not add up to it"):
-        ledger.check_done()
-    file.broken = True  # a part of it says nothing
-    ledger.check_done()
-    file.broken = False
-    ledger.add(contribution(file))
-    ledger.check_done()
-
-
 def test_a_file_that_is_abandoned_can_be_handed_out_again(tmp_path: Path) -> None:
     ledger = again(tmp_path)
     opened(ledger)

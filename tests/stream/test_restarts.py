@@ -80,4 +80,3 @@ def test_a_file_that_was_read_in_part(name: str, cells: int, split: bool, tmp_pa
         assert (sum(counted), counted[2]) == (events, 0)
         with open_ledger(job.output, job.settings) as ledger:
             assert sum(sum(row) for row in ledger.earlier_counts.values()) == ledger.tally()["read"] == events
-            ledger.check_done()

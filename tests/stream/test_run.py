@@ -12,8 +12,10 @@ from pipeline.batch.job import Job
 from pipeline.engine.run_state import run_state
 from pipeline.errors import MismatchError, PipelineError, UsageError
 from pipeline.model.tally import Summary
+from pipeline.storage.files import InputFile
 from pipeline.stream import run as stream_run
 from pipeline.stream.job import StreamJob
+from pipeline.stream.ledger import open_ledger
 
 DIRECT = PipelineOptions(["--runner=DirectRunner"])
 
@@ -38,6 +40,18 @@ def test_ids_that_lack_events_are_an_error(monkeypatch: pytest.MonkeyPatch) -> N
     run_state.written["ids/a-1-of-2.txt"] = 4
     with pytest.raises(MismatchError, match="counted 5 events but the files in ids/ are of 6"):
         stream_run._check(StreamJob("out", ids_output="ids/"), DIRECT, summary(5), None)
+
+
+def test_files_that_were_not_read_to_their_end_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_state, "written", {f"{tmp_path}/a.csv": 5})
+    job = StreamJob(str(tmp_path), ledger=True)
+    with open_ledger(job.output, job.settings) as ledger:
+        stream_run._check(job, DIRECT, summary(5), ledger)
+        ledger.hand_out(InputFile("a.jsonl", 1, "a.jsonl"), b"a", 0)
+        with pytest.raises(MismatchError, match=r"the blocks of a.jsonl do not add up to it: please report this"):
+            stream_run._check(job, DIRECT, summary(5), ledger)
+        ledger.open["a.jsonl"].broken = True  # a part that cannot be decoded proves nothing
+        stream_run._check(job, DIRECT, summary(5), ledger)
 
 
 class DataflowResult:
