@@ -121,7 +121,7 @@ class Ledger:
         for name, value in settings.items():
             if found.setdefault(name, value) != value:
                 raise ChangedOptionError(
-                    f"{name}: this stream was started {_with(found[name])}, not {_with(value)}: use the same"
+                    f"{name}: this stream was started with {found[name]}, not {value}: use the same"
                 )
         self.database.run_many("INSERT OR IGNORE INTO settings VALUES (?, ?)", found.items())
 
@@ -256,8 +256,7 @@ class Ledger:
 
     def tally(self) -> Counter[str]:
         """Returns the records read, rejected, late and duplicate, and those counted in final hours."""
-        final = self.database.rows("SELECT counts FROM hours WHERE final = 1")
-        counted = sum(sum(_numbers(row)) for (row,) in final)
+        counted = sum(sum(_numbers(row)) for (row,) in self.database.rows("SELECT counts FROM hours WHERE final = 1"))
         return Counter({**dict(self.database.rows("SELECT name, records FROM tally")), "counted": counted})
 
     def earlier_sets(self) -> Iterator[tuple[Place, bytes]]:
@@ -267,10 +266,6 @@ class Ledger:
                 "SELECT hour, part, packed FROM sets WHERE number = ?", *number
             ):
                 yield (hour, part), packed
-
-
-def _with(value: str) -> str:
-    return "without it" if value == "None" else f"with {value}"
 
 
 def _numbers(row: str) -> HourCounts:
@@ -287,11 +282,10 @@ def ledger_of(folder: str) -> Ledger:
 
 @contextlib.contextmanager
 def open_ledger(folder: str, settings: Mapping[str, str], parts: int = 1) -> Iterator[Ledger]:
-    """Opens or creates the ledger of a folder while the block runs.
+    """Opens or creates the ledger of a folder of reports while the block runs.
 
     Args:
-      folder: of the reports.
-      settings: what must be the same in all runs.
+      settings: options that must be the same in all runs.
       parts: partitions of the ids of an hour.
 
     Raises:
