@@ -120,9 +120,8 @@ class Ledger:
             raise StartOverError(f"{printable_path(path)}: belongs to {found['folder']}: continue there")
         for name, value in settings.items():
             if found.setdefault(name, value) != value:
-                raise ChangedOptionError(
-                    f"{name}: this stream was started with {found[name]}, not {value}: use the same"
-                )
+                was, given = (f"with {text}".replace("with None", "without it") for text in (found[name], value))
+                raise ChangedOptionError(f"{name}: this stream was started {was}, not {given}: use the same")
         self.database.run_many("INSERT OR IGNORE INTO settings VALUES (?, ?)", found.items())
 
     def _load(self) -> None:

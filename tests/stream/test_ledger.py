@@ -168,6 +168,9 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     again(tmp_path)
     with pytest.raises(OptionError, match="deduplicate: this stream was started with False, not with True: use"):
         Ledger(str(tmp_path), {"deduplicate": "True"})
+    again(tmp_path)
+    with pytest.raises(OptionError, match="started with False, not without it"):
+        Ledger(str(tmp_path), {"deduplicate": "None"})
 
 
 def test_the_ledger_of_another_folder_is_refused(tmp_path: Path) -> None:
