@@ -28,7 +28,6 @@ from pipeline.transforms.decode import REJECTS
 from pipeline.transforms.format import reject_lines
 
 _COMMIT_BYTES = 64 * 1024 * 1024  # of a bundle's sets and rejects, to be committed before the bundle ends
-_NEVER = 2**60
 
 EARLIER_COUNTS, EARLIER_IDS = "counts of hours", "ids of hours"
 """Tags of side outputs of EarlierRuns."""
@@ -48,7 +47,6 @@ class _DecodeStream(ThreadedDoFn):
     def __init__(self, job: StreamJob, want_ids: bool) -> None:
         super().__init__()
         self._job, self._want_ids, self._clock = job, want_ids, job.report.clock
-        self._allowed = _NEVER if job.allowed_lateness_seconds is None else job.allowed_lateness_seconds
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -81,8 +79,11 @@ class _DecodeStream(ThreadedDoFn):
         except InputError as error:
             batch = BrokenBlock(block.source, str(error)).decode(self._want_ids, None)
         batch = reject_future_events(batch, block, self._job.max_future_seconds)
-        on_time, late = split_late(batch, block.arrived, self._allowed, self._clock, found, final)
-        lost = tuple(late_rejects(late, block, self._clock, self._allowed, found))
+        allowed = self._job.allowed_lateness_seconds
+        if allowed is None:
+            return _Decoded(batch, 0, batch.rejects)
+        on_time, late = split_late(batch, block.arrived, allowed, self._clock, found, final)
+        lost = late_rejects(late, block, self._clock, allowed, found)
         return _Decoded(on_time, len(late.codes), (*on_time.rejects, *lost))
 
     def _outputs(self, decoded: _Decoded, found: float) -> Iterator[Any]:
