@@ -147,8 +147,7 @@ class Ledger:
     def hand_out(self, file: InputFile, key: bytes, found: float) -> None:
         """Records that a file is going to be read; found: Unix seconds."""
         counted = frozenset(block for (block,) in self.database.rows("SELECT block FROM blocks WHERE path = ?", key))
-        missing = expected_checksum([file.path])
-        self.open[file.name] = OpenFile(file.name, key, stamp_of(file), found, missing, counted)
+        self.open[file.name] = OpenFile(file.name, key, stamp_of(file), found, expected_checksum([file.path]), counted)
 
     def abandon(self, name: str, reason: str) -> None:
         """Gives up an attempt to read a file, with a warning; the watch hands it out again."""
@@ -249,8 +248,7 @@ class Ledger:
 
     def _next_rejects(self) -> list[tuple[int, bytes]]:
         query = "SELECT number, SUM(LENGTH(lines)) OVER (ORDER BY number) - LENGTH(lines) FROM rejects"
-        numbers = [number for number, before in self.database.rows(query) if before <= _REJECTS_BYTES]
-        last = numbers[-1] if numbers else 0
+        last = max((number for number, before in self.database.rows(query) if before <= _REJECTS_BYTES), default=0)
         return self.database.rows("SELECT number, lines FROM rejects WHERE number <= ? ORDER BY number", last)
 
     def tally(self) -> Counter[str]:
