@@ -48,7 +48,7 @@ def test_an_earlier_report_is_replaced_whole(capsys: pytest.CaptureFixture[str])
         (
             "a.jsonl.gz",
             gzip.compress(json_lines(EXAMPLE_EVENTS * 9))[:-9],
-            "cannot be read: the compressed data breaks off",
+            "cannot be read: Compressed file ended",
         ),
         ("a.jsonl.gz", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
         ("a.jsonl.zst", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
