@@ -82,7 +82,7 @@ def _pieces(batches: list[Batch]) -> dict[int, list[bytes]]:
 
 
 def _merge(joined: bytes) -> Ids:
-    return id_sets.merge_pieces(joined, id_sets.PARTITIONS)[0]
+    return id_sets.merge_pieces(joined)[0]
 
 
 def _time(work: Callable[[], Any], runs: int) -> list[float]:

@@ -156,7 +156,7 @@ def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) 
 def _decode(block: Block, want_ids: bool, max_rejects: int | None) -> Decoded:
     if block.shape is Shape.TOO_LONG:
         return _with_rejects(Batch.of([]), 1, [_reject(block, 0, len(block.data), None, "line is too long")]), 1
-    if not native.worth_compiling("scan", len(block.data), SMALL_BLOCK, _TINY_BLOCK):
+    if not native.worth_compiling("scan", len(block.data)):
         spans = _lines(bytes(block.data)) if block.shape is Shape.LINES else _elements(block)
         return _decode_spans(block, spans, want_ids, max_rejects), _count(block)
     return _decode_compiled(block, want_ids, max_rejects)

@@ -11,7 +11,6 @@ Compiled ahead and called through `loader.py`; importing this module imports num
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.id_bytes import copy
 from pipeline.native.layout import (
     END,
     GAPS_BYTES,
@@ -28,7 +27,7 @@ from pipeline.native.layout import (
 )
 from pipeline.native.lines import count_lines
 from pipeline.native.loader import SCRATCH_WORDS
-from pipeline.native.memory import LANES, byte, load, store, store_byte
+from pipeline.native.memory import LANES, byte, copy, load, store, store_byte
 from pipeline.native.names import TEXT_BYTES, event_at, known
 from pipeline.native.strings import QUOTE, after_string, plain_end, string_end, string_skip, unescape
 from pipeline.native.values import (

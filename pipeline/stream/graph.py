@@ -11,7 +11,6 @@ operators apart by the order of a set, and a savepoint may be restored to the wr
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -96,7 +95,7 @@ class _IdsByHour(ThreadedDoFn):
         held, in_global = self._held, (GlobalWindow(),)
         self._clear()
         for place, pieces in held.items():
-            piece = union(pieces, self._parts)
+            piece = union(pieces)
             yield WindowedValue((place, piece), place[0], in_global)
             number = WindowedValue((place, ids_came(piece)), self._since, in_global)
             yield beam.pvalue.TaggedOutput(_EVENT_COUNTS, number)
@@ -224,7 +223,7 @@ class UniqueIds(beam.PTransform):  # type: ignore[misc]
         found = batches | "Ids by hour" >> split
         found.ids.element_type = convert_to_beam_type(kind)
         found[_EVENT_COUNTS].element_type = convert_to_beam_type(tuple[Place, int])
-        unite = beam.CombinePerKey(partial(union, parts=job.id_parts)).with_output_types(kind)
+        unite = beam.CombinePerKey(union).with_output_types(kind)
         panes = found.ids | "Hours" >> _windows(job) | "Union" >> unite
         totals = _Totals(Place, found[_EVENT_COUNTS], self.earlier, ids_came, job.allowed_lateness_seconds)
         written = panes | "Totals" >> totals | "Write" >> beam.ParDo(WriteIds(job)).with_outputs(CLOSED)

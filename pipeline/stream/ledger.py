@@ -258,7 +258,7 @@ class Ledger:
             rows = [(hour, " ".join(map(str, self._counts[hour]))) for hour in new.counts]
             self._database.executemany("INSERT OR REPLACE INTO hours VALUES (?, ?, 0)", rows)
             for place, pieces in new.ids.items():
-                self._insert_ids(place, union(pieces, self._parts))
+                self._insert_ids(place, union(pieces))
             self._insert_events(new.events)
             for lines in new.rejects:
                 self._insert_rejects(lines)
@@ -302,7 +302,7 @@ class Ledger:
         """Makes one row of those of a place, so that the ledger grows with different ids alone; its bytes."""
         rows = "FROM ids WHERE hour = ? AND part = ? AND number > ?"
         found = self._database.execute(f"SELECT packed {rows}", (*place, after)).fetchall()
-        packed = union((piece for (piece,) in found), self._parts)
+        packed = union(piece for (piece,) in found)
         self._database.execute(f"DELETE {rows}", (*place, after))
         self._database.execute("INSERT INTO ids (hour, part, packed) VALUES (?, ?, ?)", (*place, packed))
         return len(packed)

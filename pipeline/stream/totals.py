@@ -219,14 +219,14 @@ class WriteReport(_WriteTotal):
 
 class WriteIds(_WriteTotal):
     def add(self, parts: list[bytes]) -> bytes:
-        return union(parts, self._job.id_parts)
+        return union(parts)
 
     def size(self, part: bytes) -> int:
         return ids_came(part)
 
     def write(self, key: Place, held: bytes, pane: bytes, is_whole: bool) -> Iterator[Any]:
         if is_whole:
-            ids, size = merge_pieces(held, self._job.id_parts)
+            ids, size = merge_pieces(held)
             self.put(self._job.ids_output or "", self._name(*key), id_lines(ids), size)
         yield from ()
 

@@ -38,7 +38,7 @@ class _MergeIds(ThreadedDoFn):
 
     def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[Share, Ids]:
         number, pieces = partition
-        merged, came = id_sets.merge_pieces(read_all_spilled(pieces), self._partitions)
+        merged, came = id_sets.merge_pieces(read_all_spilled(pieces))
         progress.add(progress.MERGING, 1, self._partitions)
         return (number, came), merged
 

@@ -36,7 +36,7 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
         yield printable_path(self._path)
 
     def _lines(self, pieces: Sequence[SpilledValue]) -> tuple[bytes, int]:
-        ids, came = merge_pieces(read_all_spilled(pieces), self._partitions)
+        ids, came = merge_pieces(read_all_spilled(pieces))
         return id_lines(ids), came
 
 
