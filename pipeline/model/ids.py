@@ -99,7 +99,8 @@ def _with_crafted(ids: Ids, hashes: Hashes, order: Any, crafted: Any) -> Any:
     """
     is_shared = np.isin(hashes[order], hashes[crafted])
     shared = np.concatenate([order[is_shared], crafted])
-    keyed = dict(zip(zip(hashes[shared].tolist(), ids.take(shared).to_list(), strict=True), shared.tolist(), strict=True))
+    keys = zip(hashes[shared].tolist(), ids.take(shared).to_list(), strict=True)
+    keyed = dict(zip(keys, shared.tolist(), strict=True))
     order = np.concatenate([order[~is_shared], np.array([keyed[key] for key in sorted(keyed)], np.int64)])
     return order[np.argsort(hashes[order], kind="stable")]
 

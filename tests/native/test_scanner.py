@@ -14,7 +14,7 @@ from tests.support import DECODERS
 def test_the_scanner_takes_every_usual_spelling_itself() -> None:
     """Lines that it hands on cost 200 times as much, so there must be few."""
     text = b"".join(pieces(5000, "odd"))
-    with mock.patch.object(decoding, "_decode_spans", side_effect=AssertionError), support.decoder("compiled"):
+    with mock.patch.object(decoding, "_parse", side_effect=AssertionError), support.decoder("compiled"):
         assert len(decoding.decode(Block(text + b" " * 16 + b"\n")).codes) == 5000
 
 
@@ -24,7 +24,7 @@ def test_members_that_change_their_type(value: bytes) -> None:
     line = b'{"a":%s,"id":"x","event":"video_25","timestamp":%s}\n'
     lines = [line % (b"1", b"1"), line % (value, b" 1")] * 20
     block = Block(b"".join(lines) + b" " * 100 + b"\n")
-    with mock.patch.object(decoding, "_decode_spans", side_effect=AssertionError), support.decoder("compiled"):
+    with mock.patch.object(decoding, "_parse", side_effect=AssertionError), support.decoder("compiled"):
         assert len(decoding.decode(block).codes) == len(lines)
 
 
