@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.formats import decoding
 from pipeline.formats.blocks import read_blocks
 from pipeline.formats.decoding import Block, Shape
 from pipeline.model.events import Batch, Reject
@@ -243,10 +242,10 @@ def test_a_record_at_the_end_of_a_block_is_judged_like_any_other(record: bytes) 
     for before in (b"", GOOD + b"\n"):
         for after in (b"", b"\n", b"\r\n", b"\n" * 4):
             block = Block(before + record + (after or b"\n"))
-            batch = decoding.decode(block)
+            batch = block.decode()
             assert (len(batch.codes), [reject.offset for reject in batch.rejects]) == (len(before) // 40, [len(before)])
     if record in [known for known, _ in NOT_EVENTS]:
-        batch = decoding.decode(Block(GOOD + b"," + record + b"\n", Shape.ELEMENTS))
+        batch = Block(GOOD + b"," + record + b"\n", Shape.ELEMENTS).decode()
         assert (len(batch.codes), batch.rejected) == (1, 1)
 
 
@@ -327,13 +326,13 @@ def test_a_reject_as_text_says_where_and_why() -> None:
 
 def test_max_rejects_bounds_what_is_kept_but_not_what_is_counted() -> None:
     data = (GOOD + b"\nx\n") * 50
-    batch = decoding.decode(Block(data), max_rejects=3)
+    batch = Block(data).decode(max_rejects=3)
     assert (len(batch.codes), batch.rejected, batch.read) == (50, 50, 100)
     assert [reject.offset for reject in batch.rejects] == [44, 90, 136]
 
 
 def test_a_line_that_is_too_long() -> None:
-    batch = decoding.decode(Block(b"x" * 2000, Shape.TOO_LONG, "s", 7))
+    batch = Block(b"x" * 2000, Shape.TOO_LONG, "s", 7).decode()
     assert batch.rejects == (Reject("s", 7, None, "line is too long", "x" * RAW_BYTES),)
     assert batch.read == 1
 

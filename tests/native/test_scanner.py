@@ -15,7 +15,7 @@ def test_the_scanner_takes_every_usual_spelling_itself() -> None:
     """Lines that it hands on cost 200 times as much, so there must be few."""
     text = b"".join(pieces(5000, "odd"))
     with mock.patch.object(decoding, "_parse", side_effect=AssertionError), support.decoder("compiled"):
-        assert len(decoding.decode(Block(text + b" " * 16 + b"\n")).codes) == 5000
+        assert len(Block(text + b" " * 16 + b"\n").decode().codes) == 5000
 
 
 @pytest.mark.parametrize("value", [b"1", b"-0.5e3", b'"x"', b'{"b":1}', b"[]", b"null", b" 7", b"9" * 40])
@@ -25,7 +25,7 @@ def test_members_that_change_their_type(value: bytes) -> None:
     lines = [line % (b"1", b"1"), line % (value, b" 1")] * 20
     block = Block(b"".join(lines) + b" " * 100 + b"\n")
     with mock.patch.object(decoding, "_parse", side_effect=AssertionError), support.decoder("compiled"):
-        assert len(decoding.decode(block).codes) == len(lines)
+        assert len(block.decode().codes) == len(lines)
 
 
 @pytest.mark.parametrize(("shape", "between"), [(Shape.LINES, "\n"), (Shape.ELEMENTS, ",")])
