@@ -24,13 +24,10 @@ _COMPRESSED = {codec: Form(codec.name, codec) for codec in (GZIP, BZIP2, ZSTD)}
 _SUFFIXES = {".parquet": PARQUET, ".json": JSON, ".jsonl": JSON, ".ndjson": JSON}
 
 _TABLE_LINES = 5  # that are looked at
+_XLSX = rb"PK\x03\x04(?=.*(\[Content_Types\]\.xml|_rels/|xl/|docProps/))"
 
 _LOOKS: tuple[tuple[bytes, str, str], ...] = (
-    (
-        rb"PK\x03\x04(?=.*(\[Content_Types\]\.xml|_rels/|xl/|docProps/))",
-        "an Office file, such as a spreadsheet (xlsx)",
-        "xlsx2csv FILE | mlr --icsv --ojsonl cat",
-    ),
+    (_XLSX, "an Office file, such as a spreadsheet (xlsx)", "xlsx2csv FILE | mlr --icsv --ojsonl cat"),
     (rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "an OpenDocument file, such as a spreadsheet (ods)", ""),
     (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive", "unzip -p FILE"),
     (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file, such as a spreadsheet (xls)", ""),
@@ -43,11 +40,7 @@ _LOOKS: tuple[tuple[bytes, str, str], ...] = (
     (rb"\x04\x22\x4d\x18", "lz4 compression", "lz4 -dc FILE"),
     (rb".{257}ustar", "a tar archive", "tar -xOf FILE"),
     (rb"(?i:(\xef\xbb\xbf)?\s*<(\?xml|!doctype|html))", "XML or HTML", ""),
-    (
-        rb"\xff\xfe\0\0|\0\0\xfe\xff|[^\0]\0\0\0|\0\0\0[^\0]",
-        "UTF-32 text, must be UTF-8",
-        "iconv -f UTF-32 -t UTF-8 FILE",
-    ),
+    (rb"\xff\xfe\0\0|\0\0\xfe\xff|[^\0]\0\0\0|\0\0\0[^\0]", "UTF-32 text, must be UTF-8", ""),
     (rb"\xff\xfe|\xfe\xff|([^\0]\0){2}|(\0[^\0]){2}", "UTF-16 text, must be UTF-8", "iconv -f UTF-16 -t UTF-8 FILE"),
 )
 """First bytes of formats that are not read, their names, and a command that converts them."""

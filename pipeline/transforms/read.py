@@ -62,9 +62,9 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
 
     def _splits(self, file: InputFile) -> int:
         """How many splits a file has. Small ones are not opened for it."""
-        if is_compressed(file.path) or 0 <= file.size <= self._split_bytes:
-            return 1
         try:
+            if 0 <= file.size <= self._split_bytes or is_compressed(file.path):
+                return 1
             with open_file(file, self._split_bytes) as reader:
                 return reader.splits
         except PipelineError:

@@ -36,3 +36,17 @@ def test_records_that_are_alike_up_to_the_end_of_a_block(shape: Shape, between: 
         results = [support.decode_block(Block(f"{between.join(lines)}\n".encode(), shape), name) for name in DECODERS]
         assert results[0] == results[1]
         assert len(results[0][0]) == 4
+
+
+@pytest.mark.parametrize(("shape", "between"), [(Shape.LINES, b"\n"), (Shape.ELEMENTS, b",")])
+@pytest.mark.parametrize("count", [1, 2, 500])
+def test_records_behind_a_block_are_not_taken(count: int, shape: Shape, between: bytes) -> None:
+    """Blocks are views: the memory behind one has the next records."""
+    lines = [support.line(f"id-{k}") for k in range(2 * count)]
+    data = bytearray(between.join(lines) + between)
+    size = len(between.join(lines[:count])) + 1
+    data[size - 1] = 10
+    with support.decoder("compiled"):
+        batch = Block(memoryview(data)[:size], shape).decode()
+    assert batch.ids.to_list() == [b"id-%d" % k for k in range(count)]
+    assert (batch.read, batch.rejected) == (count, 0)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.restriction_trackers import OffsetRange
+from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
 from pipeline.formats.readers import open_file
+from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Batch
 from pipeline.storage.files import InputFile
 from pipeline.storage.matching import find_files
@@ -302,6 +304,41 @@ def test_a_whole_source_is_read_as_ever_where_broken_ones_are_kept(tmp_path: Pat
         batches = kept(tmp_path, name, data)
         assert not any(batch.rejected for batch in batches)
         assert sorted(row for b in batches for row in support.batch_rows(b)) == (ROWS if data else [])
+
+
+@pytest.mark.parametrize("split_bytes", [300, 1 << 22])
+def test_a_source_that_breaks_after_its_last_whole_block_keeps_its_events(tmp_path: Path, split_bytes: int) -> None:
+    """The rest is a reject, and the blocks add up to the source, as far as it was read."""
+    make(tmp_path / "a.jsonl", LINES)
+    file = InputFile(str(tmp_path / "a.jsonl"), len(LINES) + 5, "a.jsonl")
+    dofn = sources._ReadWhole(sources._ReadBlocks(split_bytes, keep_broken=True))
+    blocks = list(dofn.process(file))
+    batches = [decode_any(block) for block in blocks]
+    assert sorted(row for batch in batches for row in support.batch_rows(batch)) == ROWS
+    assert [type(block) for block in blocks].count(BrokenBlock) == sum(batch.rejected for batch in batches) == 1
+    assert blocks[-1].arrived == file.modified
+    if len(blocks) == 2:  # of a file of several splits nobody knows whether all was read
+        assert sum(block.balance for block in blocks) == expected_checksum([file.path])
+
+
+def test_large_files_are_spread_over_workers(tmp_path: Path) -> None:
+    """In ranges of splits that workers take apart; without spreading one worker reads a file at once."""
+    file = make(tmp_path / "a.jsonl", LINES * 10)
+    with Path(file.path).open("r+b") as stream:
+        stream.truncate(192 << 20)
+    dofn = sources._ReadBlocks(sources.BLOCK_BYTES, keep_broken=False)
+    large = InputFile(file.path, 192 << 20, file.name)
+    whole = dofn.initial_restriction(large)
+    assert whole == OffsetRange(0, 48)
+    assert list(dofn.split(large, whole)) == [OffsetRange(k, k + 16) for k in range(0, 48, 16)]
+    for spread, files in ((True, 1), (False, 1), (True, 300)):
+        pipeline = beam.Pipeline()
+        _ = pipeline | sources.ListFiles((large,) * files) | ReadBlocks(spread=spread)
+        transforms = pipeline.to_runner_api().components.transforms.values()
+        payloads = [t.spec.payload for t in transforms if t.spec.urn == "beam:transform:pardo:v1"]
+        splittable = [p for p in payloads if beam_runner_api_pb2.ParDoPayload.FromString(p).restriction_coder_id]
+        assert len(splittable) == spread
+        assert any("Spread" in t.unique_name for t in transforms) == (files > 1)
 
 
 _bundles: list[int] = []  # of _Read; workers are threads of this process
