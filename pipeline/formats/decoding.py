@@ -6,13 +6,14 @@ decoder all others, and small blocks as a whole.
 
 import dataclasses
 import enum
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import EventError, InputError
-from pipeline.formats.counting import count_elements, count_lines
 from pipeline.formats.strict_json import TOKEN, WHITE_SPACE, NotJsonError, parse
 from pipeline.model.events import NO_IDS, Batch, Ids, Reject
 from pipeline.native import loader as native
@@ -25,6 +26,9 @@ MANY_SKIPPED = 1_000_000
 """Rejects after which decoding stops, where they are skipped: 256 MiB of lines of one character take ten minutes."""
 
 _SPANS_AT_A_TIME = 4096
+
+_LINE = re.compile(rb"[^ \t\r\n][^\n]*")
+_VALUES = json.JSONDecoder(object_pairs_hook=len, parse_int=len, parse_float=len)
 
 
 class Shape(enum.IntEnum):
@@ -154,9 +158,26 @@ class BrokenBlock(AnyBlock):
 
 
 def _count(block: Block) -> int:
+    """Counts a block's records independently of the decoders."""
     if block.records is not None:
         return block.records
     return count_lines(block.data) if block.shape is Shape.LINES else count_elements(block.data)
+
+
+def count_lines(data: bytes | memoryview) -> int:
+    """How many lines are not blank. The last byte must be a newline."""
+    if not native.worth_compiling("count_lines", len(data)):
+        return len(_LINE.findall(data))
+    return native.invoke("count_lines", np.frombuffer(data, np.uint8), 1, len(data))
+
+
+def count_elements(data: bytes | memoryview) -> int:
+    """How many elements the inside of a JSON array has, each of them known to be JSON."""
+    if not native.worth_compiling("last_comma", len(data)):
+        return len(_VALUES.decode(f"[{bytes(data).decode()}]"))
+    found = np.empty(2, np.int64)
+    native.invoke("last_comma", np.frombuffer(data, np.uint8), len(data), found)
+    return int(found[0]) + 1
 
 
 def _scan(block: Block, want_ids: bool, max_rejects: int | None) -> Columns:

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from pipeline.errors import EventError, InputError
 from pipeline.formats.blocks import is_array, read_blocks
-from pipeline.formats.counting import count_lines
-from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Columns
+from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Columns, count_lines
 from pipeline.formats.strict_json import NotJsonError, parse
 from pipeline.model.events import Batch, Reject
 

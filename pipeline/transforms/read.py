@@ -114,7 +114,7 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             if not self._keep_broken:
                 raise
             alone = restriction == OffsetRange(0, 1)
-            balance = checksum.give_up() if alone else 0
+            balance = checksum.end() if alone else 0
             unreadable = isinstance(error, UnreadableError)
             yield BrokenBlock(file.name, str(error), file.modified, offset, balance, not alone, unreadable)
             for _ in splits:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.formats.counting import count_elements, count_lines
+from pipeline.formats.decoding import count_elements, count_lines
 from tests import support
 
 
