@@ -145,8 +145,8 @@ class Ledger:
       earlier_tally: what `tally` was when this run began.
     """
 
-    def __init__(self, folder: str, parts: int = 1) -> None:
-        self.path, self._parts = os.path.join(folder, NAME), parts
+    def __init__(self, folder: str) -> None:
+        self.path = os.path.join(folder, NAME)
         self.known: dict[bytes, Look] = {}
         self.open: dict[str, OpenFile] = {}
         self._abandoned: set[bytes] = set()
@@ -473,7 +473,7 @@ def ledger_of(folder: str) -> Ledger:
 
 
 @contextlib.contextmanager
-def kept(folder: str, settings: Mapping[str, str], parts: int = 1) -> Iterator[Ledger]:
+def kept(folder: str, settings: Mapping[str, str]) -> Iterator[Ledger]:
     """Begins a run with a folder's ledger, made where there is none, and closes it at the end.
 
     Raises:
@@ -481,7 +481,7 @@ def kept(folder: str, settings: Mapping[str, str], parts: int = 1) -> Iterator[L
       OutputError: it cannot be opened.
     """
     try:
-        ledger = _ledgers[folder] = Ledger(folder, parts)
+        ledger = _ledgers[folder] = Ledger(folder)
     except sqlite3.Error as error:
         raise OutputError(f"{printable_path(os.path.join(folder, NAME))}: {error}") from None
     try:

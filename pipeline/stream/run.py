@@ -53,7 +53,7 @@ def _kept(job: StreamJob) -> Iterator[Ledger | None]:
     if not job.ledger:
         yield None
         return
-    with kept(job.output, job.settings, job.id_parts) as ledger:
+    with kept(job.output, job.settings) as ledger:
         write_final_marks(job, ledger.final)
         write_kept_rejects(job)
         try:
