@@ -14,11 +14,11 @@ from typing import Any
 
 from bench import events
 from pipeline.formats.decoding import Block
-from pipeline.formats.readers import open_file
 from pipeline.model import ids as id_sets
 from pipeline.model.events import Batch, Ids
 from pipeline.model.table import count_batch, merge_counts
 from pipeline.storage.files import InputFile
+from pipeline.transforms.opening import open_file
 
 
 def main() -> None:

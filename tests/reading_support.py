@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import zstandard
 
 from pipeline.formats.decoding import AnyBlock
-from pipeline.formats.readers import open_file
 from pipeline.model.events import Batch
 from pipeline.storage.files import InputFile
+from pipeline.transforms.opening import open_file
 from tests import oracle, support
 from tests.support import event
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.errors import InputError
 from pipeline.formats.line_numbers import line_numbers
-from pipeline.formats.readers import open_lines
 from pipeline.model.events import Reject
 from pipeline.model.tally import Tally, count_rejects
 from pipeline.storage.files import InputFile
+from pipeline.transforms.opening import open_lines
 
 SHOWN = 5
 

@@ -28,7 +28,7 @@ def parse(raw: bytes) -> Any:
 
     Raises:
       NotJsonError: it is not JSON, or nested deeper than MAX_DEPTH.
-      EventError: it is an object in which the name of one of an event's fields stands twice.
+      EventError: it is an object with a duplicate key that is a field of events.
     """
     try:
         text = raw.decode("utf-8")
@@ -43,7 +43,7 @@ def parse(raw: bytes) -> Any:
     if _SURROGATE.search(text):
         _refuse_surrogates(_PAIRS.decode(text))
     if isinstance(value, _FieldTwice):
-        raise EventError(f"the name {value.name!r} stands twice in an object")
+        raise EventError(f"duplicate key {value.name!r}")
     return value
 
 

@@ -15,10 +15,10 @@ import bottle
 from pipeline.errors import PipelineError, RejectsError, one_line
 from pipeline.formats.decoding import MANY_REJECTS
 from pipeline.formats.line_numbers import line_numbers
-from pipeline.formats.readers import open_file
 from pipeline.model.events import Reject
 from pipeline.model.tally import SHOWN, Tally, merge_tallies, tally_batch
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
+from pipeline.transforms.opening import open_file
 
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 """Headers of every response."""

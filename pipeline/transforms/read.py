@@ -20,10 +20,11 @@ from pipeline.errors import PipelineError, UnreadableError
 from pipeline.formats.blocks import BLOCK_BYTES
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock
 from pipeline.formats.reader import Reader
-from pipeline.formats.readers import Opener, is_compressed, open_file, open_stream
+from pipeline.formats.readers import is_compressed
 from pipeline.model.coverage import CoverageChecksum
 from pipeline.storage.files import InputFile, is_local
 from pipeline.storage.objects import measured
+from pipeline.transforms.opening import Opener, open_file, open_stream
 
 _SPLITS_A_RESTRICTION = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 _GROUP_FILES, _GROUP_BYTES = 256, 64 * 1024 * 1024

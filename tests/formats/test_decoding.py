@@ -169,9 +169,9 @@ NOT_EVENTS = [
     (b'{"id":"a","event":"video_25","timestamp":1617393003000}', "milliseconds"),
     (b'{"id":"a","event":"video_25","timestamp":' + b"9" * 5000 + b"}", "timestamp must be below 253402297200 seconds"),
     (b'{"id":"a","event":"video_25","timestamp":-' + b"9" * 5000 + b"}", "timestamp must not be negative"),
-    (b'{"id":"a","event":"video_25","timestamp":1,"id":"a"}', "the name 'id' stands twice"),
-    (b'{"id":"a","event":"video_25","timestamp":1,"\\u0069d":"a"}', "the name 'id' stands twice"),
-    (b'{"id":"a","event":"video_25","timestamp":1,"timestamp":1,"x":[{}]}', "the name 'timestamp' stands twice"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"id":"a"}', "duplicate key 'id'"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"\\u0069d":"a"}', "duplicate key 'id'"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"timestamp":1,"x":[{}]}', "duplicate key 'timestamp'"),
     (b'{"id":{"id":1,"id":2},"event":"video_25","timestamp":1}', "id must be a string, not an object"),
     (b'[{"id":"a","id":"a","event":"video_25","timestamp":1}]', "not an object but an array"),
 ]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.formats.readers import open_file
 from pipeline.model.events import Batch
 from pipeline.transforms import read as sources
+from pipeline.transforms.opening import open_file
 from tests.reading_support import CODECS, EVENTS, ROWS, columns, decode_any, make, parquet, read, rows, zstd
 from tests.support import event, json_lines, line
 

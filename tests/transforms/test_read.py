@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
-from pipeline.formats.readers import open_file
 from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Batch
 from pipeline.storage.files import InputFile
 from pipeline.storage.matching import find_files
 from pipeline.transforms import read as sources
+from pipeline.transforms.opening import open_file
 from pipeline.transforms.read import ReadBlocks
 from tests import oracle, support
 from tests.reading_support import EVENTS, ROWS, columns, decode_any, make, parquet, read, rows, zstd
