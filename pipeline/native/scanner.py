@@ -184,13 +184,11 @@ def _next_record(d, i, end, elements, first):
 def scan(d, size, elements, codes, times, want_ids, id_ends, ids, fallback_spans, found):
     """Scans JSON Lines, or the inside of a JSON array (elements), at d; its last byte is a newline.
 
-    codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events. fallback_spans, int64
-    triples, takes records for the strict decoder: the span, and the number of records before it. Blank lines are no
-    records. found, int64 and SCRATCH_WORDS long, takes the number of fallback_spans, where the array lacks a comma or
-    an element, or -1, and the number of lines (0 of elements), counted apart by going over every byte.
-
-    Returns how many events there are. Room is needed for size // 40 + 1 events, size bytes of ids and size // 2 + 1
-    fallback spans.
+    codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events: size // 40 + 1, and
+    size bytes of ids. fallback_spans, size // 2 + 1 int64 triples, takes records for the strict decoder: the span, and
+    the number of records before it. Blank lines are no records. found, int64 and SCRATCH_WORDS long, takes the number
+    of fallback_spans; where the array lacks a comma or an element, or -1; and the number of lines (0 of elements),
+    counted apart by going over every byte. Returns how many events there are.
     """
     text = found + _FOUND_BYTES
     gaps = text + TEXT_BYTES

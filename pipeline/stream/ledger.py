@@ -30,7 +30,7 @@ from pipeline.storage.files import InputFile, printable_path
 
 NAME = ".hourly-report.ledger"
 
-_VERSION = 2
+_VERSION = 3
 _TABLES = f"""
 PRAGMA user_version = {_VERSION};
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT);
