@@ -86,7 +86,7 @@ def test_any_stream_gives_the_set(parts: list[Events], offset: int, most_sets: i
 
 
 def test_events_of_the_same_hash_are_not_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "hash_id", lambda _: 7 << 60)
+    monkeypatch.setattr("pipeline.model.ids.hash_id", lambda _: 7 << 60)
     parts = [batch_of([(name, "video_25", 0) for name in names]) for names in ("ab", "cbd")]
     first, second = (list(split_hours(part, support.clock())) for part in parts)
     assert support.batch_rows(key_events(unseen(second[0][1], [first[0][1]]).keys())) == [
