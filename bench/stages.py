@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import events
-from pipeline.formats.decoding import Block, decode
+from pipeline.formats.decoding import Block
 from pipeline.model import ids as id_sets
 from pipeline.model.events import Batch, Ids
 from pipeline.model.table import count_batch, merge_counts
 from pipeline.storage.files import InputFile
-from pipeline.transforms.read import open_file
+from pipeline.transforms.opening import open_file
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def _table(path: Path, count: int, runs: int) -> str:
     rows = ["| stage | MB/s a core | events/s a core | seconds (min-max) |", "|---|---|---|---|"]
     stages: list[tuple[str, Callable[[], Any]]] = [
         ("read, from the page cache", lambda: _read(path)),
-        ("decode, without ids", lambda: [decode(block, want_ids=False) for block in blocks]),
+        ("decode, without ids", lambda: [block.decode(want_ids=False) for block in blocks]),
         ("decode, with ids", lambda: [_decode(block) for block in blocks]),
         ("count by hour and event", lambda: merge_counts([count_batch(batch) for batch in batches])),
         ("partition ids", lambda: _pieces(batches)),
@@ -66,11 +66,11 @@ def _table(path: Path, count: int, runs: int) -> str:
 def _read(path: Path) -> list[Block]:
     file = InputFile(str(path), path.stat().st_size, path.name)
     with open_file(file) as reader:
-        return [block for part in range(reader.parts) for block in reader.read_part(part)]  # type: ignore[misc]
+        return [block for part in range(reader.splits) for block in reader.read_split(part)]  # type: ignore[misc]
 
 
 def _decode(block: Block) -> Batch:
-    return decode(block, want_ids=True)
+    return block.decode()
 
 
 def _pieces(batches: list[Batch]) -> dict[int, list[bytes]]:
@@ -82,7 +82,7 @@ def _pieces(batches: list[Batch]) -> dict[int, list[bytes]]:
 
 
 def _merge(joined: bytes) -> Ids:
-    return id_sets.merge_pieces(joined, id_sets.PARTITIONS)[0]
+    return id_sets.merge_pieces(joined)[0]
 
 
 def _time(work: Callable[[], Any], runs: int) -> list[float]:

@@ -7,7 +7,6 @@ from pipeline.errors import PipelineError as PipelineError
 from pipeline.errors import RejectsError as RejectsError
 from pipeline.errors import UsageError as UsageError
 from pipeline.formats.decoding import Block as Block
-from pipeline.formats.decoding import decode as decode
 from pipeline.model.events import Batch as Batch
 from pipeline.model.events import Reject as Reject
 from pipeline.model.hours import HourClock as HourClock

@@ -28,10 +28,10 @@ LINE_BYTES = 76
 
 
 def split_everywhere(patch: pytest.MonkeyPatch) -> None:
-    """Files are cut in cells of 300 bytes, each read by itself; before a graph is built."""
-    patch.setattr(read, "_PARTS_A_SPLIT", 1)
-    patch.setattr(graph, "ReadBlocks", functools.partial(read.ReadBlocks, cell_bytes=300))
-    patch.setattr(read, "group_files", functools.partial(read.group_files, cell_bytes=300))
+    """Files are cut in splits of 300 bytes, each read by itself; before a graph is built."""
+    patch.setattr(read, "_SPLITS_A_RESTRICTION", 1)
+    patch.setattr(graph, "ReadBlocks", functools.partial(read.ReadBlocks, split_bytes=300))
+    patch.setattr(read, "group_files", functools.partial(read.group_files, split_bytes=300))
 
 
 def without_first(items: Iterable[Any]) -> Iterator[Any]:
@@ -85,8 +85,8 @@ def _event_twice(batch: Batch) -> Batch:
 def _line_lost_at_splits(patch: pytest.MonkeyPatch) -> None:
     sound = LineReader._seek
 
-    def seek(reader: LineReader, cell: int) -> None:
-        sound(reader, cell)
+    def seek(reader: LineReader, split: int) -> None:
+        sound(reader, split)
         while reader._skipping and not reader.at_end:
             reader._skip_line()
         reader._skipping = True
@@ -116,8 +116,8 @@ ANY: dict[str, Plant] = {
 """For inputs of any format."""
 
 JSON: dict[str, Plant] = {
-    "event lost": wrap(decoding, "_decode", lambda decoded: (_event_lost(decoded[0]), decoded[1])),
-    "event twice": wrap(decoding, "_decode", lambda decoded: (_event_twice(decoded[0]), decoded[1])),
+    "event lost": wrap(decoding.Block, "_columns", lambda decoded: (_event_lost(decoded[0]), decoded[1])),
+    "event twice": wrap(decoding.Block, "_columns", lambda decoded: (_event_twice(decoded[0]), decoded[1])),
 }
 """For JSON in any shape."""
 

@@ -29,12 +29,12 @@ KINDS = ("impressions", "video_start", "video_25", "video_50", "video_75", "vide
 GOOD = st.tuples(st.text(min_size=1, max_size=5), st.sampled_from(KINDS), st.integers(0, 253402297199))
 
 
-def blocks(path: Path, part_bytes: int = 1 << 22, limit: int | None = None) -> Iterator[AnyBlock]:
+def blocks(path: Path, split_bytes: int = 1 << 22, limit: int | None = None) -> Iterator[AnyBlock]:
     """The blocks of a file, which messages call a."""
     with open(path, "rb") as stream:
-        reader = ParquetReader(Source(stream, "a", path.stat().st_size), part_bytes, limit)
-        for part in range(reader.parts):
-            yield from reader.read_part(part)
+        reader = ParquetReader(Source(stream, "a", path.stat().st_size), split_bytes, limit)
+        for part in range(reader.splits):
+            yield from reader.read_split(part)
 
 
 def joined(found: list[AnyBlock], want_ids: bool) -> Batch:

@@ -13,7 +13,7 @@ import zstandard
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import Batch
 from pipeline.storage.files import InputFile
-from pipeline.transforms.read import open_file
+from pipeline.transforms.opening import open_file
 from tests import oracle, support
 from tests.support import event
 
@@ -40,10 +40,10 @@ def decode_any(block: AnyBlock) -> Batch:
     return block.decode(True, None)
 
 
-def read(file: InputFile, cell_bytes: int = 1 << 22) -> Batch:
+def read(file: InputFile, split_bytes: int = 1 << 22) -> Batch:
     """A whole file, part by part."""
-    with open_file(file, cell_bytes) as reader:
-        batches = [decode_any(block) for part in range(reader.parts) for block in reader.read_part(part)]
+    with open_file(file, split_bytes) as reader:
+        batches = [decode_any(block) for part in range(reader.splits) for block in reader.read_split(part)]
     return Batch.concat([Batch.of([]), *batches])
 
 

@@ -21,12 +21,13 @@ from apache_beam.testing import test_pipeline
 from pipeline.cli.main import main
 from pipeline.engine import logs
 from pipeline.errors import InputError
-from pipeline.formats import blocks, decoding
+from pipeline.formats import blocks
 from pipeline.formats.blocks import read_blocks
 from pipeline.formats.decoding import Block
 from pipeline.model.events import Batch, Reject
 from pipeline.model.hours import HourClock
 from pipeline.model.settings import ReportSettings
+from pipeline.native import loader as native
 from pipeline.schema import EVENT_TYPES
 from tests import oracle
 
@@ -49,8 +50,7 @@ EXAMPLE_REPORT = HEADER + (
     "2021-04-02T22:00:00+01:00,0,0,1,1,0,1,0.0\n"
 )
 
-DECODERS = {"compiled": 0, "strict": 1 << 62}
-"""SMALL_BLOCK for each decoder: the largest block that the strict one takes alone."""
+DECODERS = ("compiled", "strict")
 
 BROKEN = "broken"
 """The outcome of a source that is an error as a whole."""
@@ -78,8 +78,8 @@ def copy_of_clone(target: Path) -> Path:
 
 @contextlib.contextmanager
 def decoder(name: str) -> Iterator[None]:
-    """All blocks go to this decoder ("compiled" hands records that it does not take to the other)."""
-    with mock.patch.object(decoding, "SMALL_BLOCK", DECODERS[name]):
+    """All work goes to compiled code, however small, or to plain Python ("strict")."""
+    with mock.patch.object(native, "worth_compiling", lambda _, size: size > 0 and name == "compiled"):
         yield
 
 
@@ -132,7 +132,7 @@ def decode_block(block: Block, name: str) -> Outcome:
     """The outcome of one block with one of the decoders. Raises what decode raises beyond InputError."""
     with decoder(name):
         try:
-            batch = decoding.decode(block)
+            batch = block.decode()
         except InputError:
             return BROKEN
     assert batch.read == len(batch.codes) + len(batch.rejects)
@@ -144,7 +144,7 @@ def decode_source(data: bytes, name: str, block_bytes: int = 1 << 22) -> Outcome
     ahead = 128 if block_bytes < blocks.HEAD_BYTES else blocks.HEAD_BYTES
     with decoder(name), mock.patch.object(blocks, "HEAD_BYTES", ahead):
         try:
-            return outcome([decoding.decode(block) for block in read_blocks(io.BytesIO(data), "source", block_bytes)])
+            return outcome([block.decode() for block in read_blocks(io.BytesIO(data), "source", block_bytes)])
         except InputError:
             return BROKEN
 

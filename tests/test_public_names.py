@@ -60,7 +60,7 @@ MISTAKES = {
     "pipeline.HourlyRows(3)": 'expected "str | None"',
     "pipeline.HourlyRowz()": 'has no attribute "HourlyRowz"',
     "hours: int = row.hour": 'variable has type "int"',
-    "pipeline.decode('x')": 'expected "Block"',
+    "pipeline.Block('x')": 'expected "bytes | memoryview',
 }
 
 

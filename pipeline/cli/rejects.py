@@ -8,7 +8,7 @@ from pipeline.formats.line_numbers import line_numbers
 from pipeline.model.events import Reject
 from pipeline.model.tally import Tally, count_rejects
 from pipeline.storage.files import InputFile
-from pipeline.transforms.read import open_lines
+from pipeline.transforms.opening import open_lines
 
 SHOWN = 5
 

@@ -1,6 +1,7 @@
 """Cuts a stream of JSON Lines or a JSON array into blocks of whole records, in bounded memory."""
 
 import dataclasses
+import itertools
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.formats.decoding import Block, Shape
-from pipeline.formats.strict_json import DOS_END, TOKEN, WHITE_SPACE
+from pipeline.formats.strict_json import TOKEN, WHITE_SPACE
 from pipeline.native import loader as native
 from pipeline.schema import RAW_BYTES
 
@@ -38,11 +39,6 @@ def head_of(stream: BinaryIO) -> "_Buffer":
     while not buffer.fill(HEAD_BYTES + 1).ended and not buffer.head.strip(WHITE_SPACE):
         buffer.skip(HEAD_BYTES)
     return buffer
-
-
-def first_bytes(stream: BinaryIO) -> "_Buffer":
-    """A stream read to its first HEAD_BYTES."""
-    return _Buffer(stream).fill(HEAD_BYTES)
 
 
 class _Buffer:
@@ -111,29 +107,24 @@ def read_blocks(
     if opening:
         buffer.skip(opening.end())
         return _array_blocks(buffer, source, block_bytes, in_object=opening.group(2) is not None)
-    return _line_blocks(LineReader(stream, source, block_bytes, buffer))
-
-
-def _line_blocks(reader: "LineReader") -> Iterator[Block]:
-    cell = 0
-    while not reader.at_end:
-        yield from reader.read_cell(cell)
-        cell += 1
+    reader = LineReader(stream, source, block_bytes, buffer)
+    splits = itertools.takewhile(lambda _: not reader.at_end, itertools.count())
+    return itertools.chain.from_iterable(map(reader.read_split, splits))
 
 
 class LineReader:
-    """Reads JSON Lines by cells: cell k has the lines whose first byte is in [k, k + 1) x cell_bytes of the stream.
+    """Reads JSON Lines by splits: split k has the lines whose first byte is in [k, k + 1) x split_bytes of the stream.
 
-    So workers can share the cells in any way, and each line is read once. Cells in ascending order without a gap are
-    read without seeking, which a stream that cannot seek needs, from cell 0 on.
+    So workers can share the splits in any way, and each line is read once. Splits in ascending order without a gap are
+    read without seeking, which a stream that cannot seek needs, from split 0 on.
     """
 
     def __init__(
-        self, stream: BinaryIO, source: str, cell_bytes: int = BLOCK_BYTES, buffer: _Buffer | None = None
+        self, stream: BinaryIO, source: str, split_bytes: int = BLOCK_BYTES, buffer: _Buffer | None = None
     ) -> None:
-        self._stream, self._source, self._cell_bytes = stream, source, cell_bytes
+        self._stream, self._source, self._split_bytes = stream, source, split_bytes
         self._buffer = buffer or _Buffer(stream)
-        self._skipping = False  # inside a line that belongs to an earlier cell
+        self._skipping = False  # inside a line that belongs to an earlier split
         self._next = 0
 
     @property
@@ -151,29 +142,29 @@ class LineReader:
         """Offset in bytes of the first line that is in no block yet."""
         return self._buffer.start
 
-    def read_cell(self, cell: int) -> Iterator[Block]:
-        """The lines of a cell: one block, or more where a line is too long, or none."""
-        if cell != self._next:
-            self._seek(cell)
-        self._next = cell + 1
-        limit = (cell + 1) * self._cell_bytes
+    def read_split(self, split: int) -> Iterator[Block]:
+        """The lines of a split: one block, or more where a line is too long, or none."""
+        if split != self._next:
+            self._seek(split)
+        self._next = split + 1
+        limit = (split + 1) * self._split_bytes
         while self._buffer.start < limit and not self.at_end:
             if self._skipping:
                 self._skip_line()
             else:
                 yield from self._take_lines(limit)
 
-    def _seek(self, cell: int) -> None:
-        """Goes to the first line of a cell: the one after the first newline from the byte before the cell on."""
-        start = max(cell * self._cell_bytes - 1, 0)
+    def _seek(self, split: int) -> None:
+        """Goes to the first line of a split: the one after the first newline from the byte before the split on."""
+        start = max(split * self._split_bytes - 1, 0)
         self._stream.seek(start)
         self._buffer = _Buffer(self._stream, start)
-        self._skipping = cell > 0
+        self._skipping = split > 0
 
     def _skip_line(self) -> None:
         buffer = self._buffer
         if not buffer.rest:
-            buffer.fill(self._cell_bytes + HEAD_BYTES)
+            buffer.fill(self._split_bytes + HEAD_BYTES)
         newline = buffer.find_newline(0)
         self._skipping = newline < 0
         buffer.take(newline + 1 or len(buffer.rest))
@@ -188,7 +179,7 @@ class LineReader:
                 break
             wanted *= 2
         end = newline if newline >= 0 else len(buffer.rest)
-        if end > searched + MAX_RECORD_BYTES - self._cell_bytes:  # the last line may be too long
+        if end > searched + MAX_RECORD_BYTES - self._split_bytes:  # the last line may be too long
             begin = bytes(buffer.rest[: max(searched, 0)]).rfind(b"\n") + 1
             if end - begin > MAX_RECORD_BYTES:
                 yield from self._cut_long_line(begin)
@@ -204,17 +195,17 @@ class LineReader:
         self._skipping = True
         while self._skipping and not self.at_end:
             self._skip_line()
-        behind = self._buffer.start - start - len(head)
-        yield Block(head, Shape.TOO_LONG, self._source, start, behind=behind)
+        suffix_bytes = self._buffer.start - start - len(head)
+        yield Block(head, Shape.TOO_LONG, self._source, start, suffix_bytes=suffix_bytes)
 
     def _block(self, count: int) -> Block:
-        offset, ahead, behind = self._buffer.start, self._buffer.skipped(), 0
+        offset, prefix, suffix = self._buffer.start, self._buffer.skipped(), 0
         data = self._buffer.take(count)
         if offset == 0 and bytes(data[: len(BOM_UTF8)]) == BOM_UTF8:
-            data, offset, ahead = data[len(BOM_UTF8) :], len(BOM_UTF8), len(BOM_UTF8)
+            data, offset, prefix = data[len(BOM_UTF8) :], len(BOM_UTF8), len(BOM_UTF8)
         if bytes(data[-1:]) != b"\n":
-            data, behind = memoryview(bytes(data) + b"\n"), -1
-        return Block(data, Shape.LINES, self._source, offset, ahead=ahead, behind=behind)
+            data, suffix = memoryview(bytes(data) + b"\n"), -1
+        return Block(data, Shape.LINES, self._source, offset, prefix_bytes=prefix, suffix_bytes=suffix)
 
 
 def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: bool) -> Iterator[Block]:
@@ -235,15 +226,15 @@ def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: boo
     last = _elements(buffer, _closing(buffer, end, source, in_object), source, index)
     if not index and not bytes(last.data).strip(WHITE_SPACE):
         last = dataclasses.replace(last, shape=Shape.LINES)  # an array without elements is as a blank line
-    yield dataclasses.replace(last, behind=_skip_tail(buffer, source, in_object))
+    yield dataclasses.replace(last, suffix_bytes=_skip_tail(buffer, source, in_object))
 
 
 def _elements(buffer: _Buffer, size: int, source: str, index: int, records: int | None = None) -> Block:
     """The next size bytes as a block. The comma or bracket after them becomes the newline that ends a block."""
-    offset, ahead = buffer.start, buffer.skipped()
+    offset, prefix = buffer.start, buffer.skipped()
     data = buffer.take(size + 1)
     data[-1] = _NEWLINE
-    return Block(data, Shape.ELEMENTS, source, offset, index, records=records, ahead=ahead)
+    return Block(data, Shape.ELEMENTS, source, offset, index, records=records, prefix_bytes=prefix)
 
 
 def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
@@ -264,7 +255,7 @@ def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
 
 def _last_comma(data: memoryview) -> tuple[int, int, int]:
     """Index of the last comma between elements or -1, how many there are, index of the array's end or -1."""
-    if not native.is_available("last_comma"):
+    if not native.worth_compiling("last_comma", len(data)):
         return _last_comma_plain(bytes(data))
     found = np.empty(2, np.int64)
     cut = native.invoke("last_comma", np.frombuffer(data, np.uint8), len(data), found)
@@ -299,9 +290,8 @@ def _closing(buffer: _Buffer, end: int, source: str, in_object: bool) -> int:
 
 
 def _broken_off(source: str, at: int, found: bytes) -> str:
-    """Returns the error of an array without an end; found: the last byte before it, or the first one behind it."""
-    what = {b"\x1a": f"{DOS_END} stands after the array", b"[": _SECOND, b"{": _SECOND}.get(found)
-    return f"{source}: byte {at}: {what or 'the array breaks off, or something stands after it'}"
-
-
-_SECOND = "another JSON document stands after the array; a file holds one array, or a record on each line"
+    """The error of an array without an end. found: the last byte before it, or the first one after it."""
+    what = "the array breaks off, or something follows it"
+    if found in (b"[", b"{"):
+        what = "another JSON document follows the array; a file holds one array, or a record on each line"
+    return f"{source}: byte {at}: {what}"

@@ -1,7 +1,5 @@
-"""What a source holds, by its name or its first bytes, and what else it looks like."""
+"""Detects formats of sources by names and first bytes, and names those that cannot be read."""
 
-import contextlib
-import json
 import os
 import re
 from codecs import BOM_UTF8
@@ -24,53 +22,30 @@ _COMPRESSED = {codec: Form(codec.name, codec) for codec in (GZIP, BZIP2, ZSTD)}
 
 _SUFFIXES = {".parquet": PARQUET, ".json": JSON, ".jsonl": JSON, ".ndjson": JSON}
 
-_ZSTD_FRAME = b"\x28\xb5\x2f\xfd"  # then a byte of flags, whose last two say how long the dictionary's number is
-
 _TABLE_LINES = 5  # that are looked at
+_XLSX = rb"PK\x03\x04(?=.*(\[Content_Types\]\.xml|_rels/|xl/|docProps/))"
 
-_ARRAY_LINES = "JSON Lines with an array on each line"
-_ENCRYPTED = "encrypted Parquet"
-
-_LOOKS: tuple[tuple[bytes, str], ...] = (
-    (rb"PK\x03\x04(?=.*(\[Content_Types\]\.xml|_rels/|xl/|docProps/))", "an Office file, such as a spreadsheet (xlsx)"),
-    (rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "an OpenDocument file, such as a spreadsheet (ods)"),
-    (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive"),
-    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file, such as a spreadsheet (xls)"),
-    (rb"PAR1", PARQUET.name),
-    (rb"PARE", _ENCRYPTED),
-    (rb"Obj\x01", "Avro"),
-    (rb"ORC[^ -~]", "ORC"),
-    (rb"ARROW1\0\0|FEA1", "Arrow"),
-    (rb"SQLite format 3\0", "an SQLite database"),
-    (rb"\xfd7zXZ\0|]\0\0", "xz or lzma compression"),
-    (rb"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-    (rb"Rar!\x1a\x07", "a RAR archive"),
-    (rb"\x04\x22\x4d\x18", "lz4 compression"),
-    (rb"\xff\x06\0\0sNaPpY", "snappy compression"),
-    (rb"\x1f[\x9d\xa0]", "compress (.Z) compression"),
-    (rb".{257}ustar", "a tar archive"),
-    (rb"%PDF-", "a PDF document"),
-    (rb"(?i:(\xef\xbb\xbf)?\s*<(\?xml|!doctype|html))", "XML or HTML"),
-    (rb"\xff\xfe\0\0|\0\0\xfe\xff|[^\0]\0\0\0|\0\0\0[^\0]", "UTF-32 text, must be UTF-8"),
-    (rb"\xff\xfe|\xfe\xff|([^\0]\0){2}|(\0[^\0]){2}", "UTF-16 text, must be UTF-8"),
+_LOOKS: tuple[tuple[bytes, str, str], ...] = (
+    (_XLSX, "an Office file, such as a spreadsheet (xlsx)", "xlsx2csv FILE | mlr --icsv --ojsonl cat"),
+    (rb"PK\x03\x04.{26}mimetypeapplication/vnd\.oasis", "an OpenDocument file, such as a spreadsheet (ods)", ""),
+    (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive", "unzip -p FILE"),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file, such as a spreadsheet (xls)", ""),
+    (rb"PAR1", PARQUET.name, ""),
+    (rb"PARE", "encrypted Parquet", ""),
+    (rb"Obj\x01", "Avro", ""),
+    (rb"ORC[^ -~]", "ORC", ""),
+    (rb"ARROW1\0\0|FEA1", "Arrow", ""),
+    (rb"\xfd7zXZ\0|]\0\0", "xz or lzma compression", "xz -dc FILE"),
+    (rb"\x04\x22\x4d\x18", "lz4 compression", "lz4 -dc FILE"),
+    (rb".{257}ustar", "a tar archive", "tar -xOf FILE"),
+    (rb"(?i:(\xef\xbb\xbf)?\s*<(\?xml|!doctype|html))", "XML or HTML", ""),
+    (rb"\xff\xfe\0\0|\0\0\xfe\xff|[^\0]\0\0\0|\0\0\0[^\0]", "UTF-32 text, must be UTF-8", ""),
+    (rb"\xff\xfe|\xfe\xff|([^\0]\0){2}|(\0[^\0]){2}", "UTF-16 text, must be UTF-8", "iconv -f UTF-16 -t UTF-8 FILE"),
 )
-_TABLES = ((b",", "CSV"), (b";", "CSV, with semicolons"), (b"\t", "CSV, with tabs"))
-_HINTS = {
-    "CSV": "`mlr --icsv --ojsonl cat FILE` converts it",
-    "CSV, with semicolons": "`mlr --icsv --ifs ';' --ojsonl cat FILE` converts it",
-    "CSV, with tabs": "`mlr --itsv --ojsonl cat FILE` converts it",
-    "an Office file, such as a spreadsheet (xlsx)": "`xlsx2csv FILE | mlr --icsv --ojsonl cat` converts a table of it",
-    "a zip archive": "`unzip -p FILE` prints what is in it",
-    "a tar archive": "`tar -xf FILE` unpacks it",
-    "a 7-Zip archive": "`7z x FILE` unpacks it",
-    "xz or lzma compression": "`xz -dc FILE` decompresses it",
-    "lz4 compression": "`lz4 -dc FILE` decompresses it",
-    "compress (.Z) compression": "`gzip -dc FILE` decompresses it",
-    "UTF-16 text, must be UTF-8": "`iconv -f UTF-16 -t UTF-8 FILE` converts it",
-    _ENCRYPTED: "decrypt it with the program that wrote it",
-    _ARRAY_LINES: "`jq -c '.[]' FILE` prints what is in them, a line each",
-}
-"""Commands that convert what is not supported."""
+"""First bytes of formats that are not read, their names, and a command that converts them."""
+
+_CSV = "CSV"
+_COMMANDS = {name: command for _, name, command in _LOOKS if command} | {_CSV: "mlr --icsv --ojsonl cat FILE"}
 
 
 def form_of_name(path: str) -> Form | None:
@@ -91,15 +66,6 @@ def form_within(path: str) -> Form | None:
         return None
 
 
-def check_dictionary(source: str, head: bytes) -> None:
-    """InputError for the first bytes of a zstd frame that needs a dictionary."""
-    if head.startswith(_ZSTD_FRAME) and head[len(_ZSTD_FRAME) :][:1] and head[len(_ZSTD_FRAME)] & 3:
-        raise InputError(
-            f"{source}: cannot be read: it is compressed with a zstd dictionary; `zstd -dc -D DICTIONARY FILE` "
-            "decompresses it"
-        )
-
-
 def form_of_content(head: bytes) -> Form:
     """The format of a source by its first bytes: JSON if it is nothing else that is known."""
     codec = codec_of_content(head)
@@ -109,50 +75,43 @@ def form_of_content(head: bytes) -> Form:
 
 
 def looks_like(head: bytes) -> str | None:
-    """In words, what a source that is not JSON seems to be by its first bytes; None if it is nothing that is known."""
+    """The name of the format that a source seems to have by its first bytes; None if it is JSON or unknown."""
     if _begins_as_json(head) and 0 not in head[:4]:
-        return _ARRAY_LINES if _has_array_lines(head) else None
+        return None
     codec = codec_of_content(head)
     if codec:
         return codec.name
-    return next((what for magic, what in _LOOKS if re.match(magic, head, re.DOTALL)), None) or _table(head)
+    known = next((name for magic, name, _ in _LOOKS if re.match(magic, head, re.DOTALL)), None)
+    return known or (_CSV if _is_csv(head) else None)
 
 
-def _has_array_lines(head: bytes) -> bool:
-    """Returns whether the first line is an array as a whole, and another array begins in the second."""
-    first, _, rest = head.removeprefix(BOM_UTF8).lstrip().partition(b"\n")
-    if not (first.startswith(b"[") and first.rstrip().endswith(b"]") and rest.lstrip().startswith(b"[")):
-        return False
-    with contextlib.suppress(ValueError, RecursionError):
-        return isinstance(json.loads(first), list)
-    return False
-
-
-def _table(head: bytes) -> str | None:
-    """Which CSV it is: all first lines have the same number of separators, at least two, and none looks like JSON."""
+def _is_csv(head: bytes) -> bool:
+    """Whether all first lines have the same number of separators, at least two, and none looks like JSON."""
     lines = head.removeprefix(BOM_UTF8).split(b"\n")[: _TABLE_LINES + 1]
     whole = [line for line in lines[: max(1, len(lines) - 1)] if line.strip()]
     if not whole or any(line.lstrip()[:1] in b"{[" or b'":' in line for line in whole):
-        return None
-    for separator, what in _TABLES:
-        counts = {line.count(separator) for line in whole}
-        if len(counts) == 1 and counts.pop() >= 2:
-            return what
-    return None
+        return False
+    counts = ({line.count(separator) for line in whole} for separator in (b",", b";", b"\t"))
+    return any(len(count) == 1 and count.pop() >= 2 for count in counts)
 
 
 def check_form(source: str, promised: Form | None, head: bytes) -> Form:
-    """The format to read a source as. promised: by its name. head: its first bytes.
+    """Returns the format to read a source as.
+
+    Args:
+      source: its name.
+      promised: the format of its name's suffix.
+      head: its first bytes.
 
     Raises:
       InputError: it is not what its name promises, or of no format that can be read.
     """
-    check_dictionary(source, head)
     found = form_of_content(head)
     what = looks_like(head) or ("JSON" if _begins_as_json(head) else None)
     if promised and promised != found and what and (promised.is_read or found != JSON or what == "JSON"):
-        says = "" if what == _ENCRYPTED else f"its name says {promised.name}, but "
-        raise InputError(f"{source}: cannot be read: {says}it looks like {what}{_hint(what)}")
+        raise InputError(
+            f"{source}: cannot be read: its name says {promised.name}, but it looks like {what}{_hint(what)}"
+        )
     form = promised if promised and promised.is_read else found
     if form == JSON:
         check_json(source, head)
@@ -171,9 +130,9 @@ def check_within(source: str, promised: Form | None, head: bytes) -> None:
 
 
 def check_json(source: str, head: bytes) -> None:
-    """InputError where the first bytes of a source, or of its decompressed content, look like anything but JSON."""
+    """Raises InputError where the first bytes of a source, or of its decompressed content, are no JSON."""
     what = looks_like(head)
-    if what == PARQUET.name:  # as such it would not have come here
+    if what == PARQUET.name:
         raise InputError(f"{source}: cannot be read: it is Parquet inside another compression; decompress it first")
     if what:
         raise InputError(
@@ -182,4 +141,4 @@ def check_json(source: str, head: bytes) -> None:
 
 
 def _hint(what: str) -> str:
-    return f"; {_HINTS[what]}" if what in _HINTS else ""
+    return f"; `{_COMMANDS[what]}` converts it" if what in _COMMANDS else ""

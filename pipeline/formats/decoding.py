@@ -1,58 +1,56 @@
-"""Decoding: a block of bytes becomes a columnar batch and its rejects.
+"""Decodes blocks of bytes to columnar batches and rejects.
 
-Two decoders that agree on every byte: the compiled scanner takes the records that it understands entirely, the strict
-Python decoder here takes all others, and small blocks as a whole (loading compiled code would take longer).
+Two decoders agree on every byte: the compiled scanner takes records that it understands entirely, the strict Python
+decoder all others, and small blocks as a whole.
 """
 
 import dataclasses
 import enum
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import EventError, InputError
-from pipeline.formats.counting import count_elements, count_lines
 from pipeline.formats.strict_json import TOKEN, WHITE_SPACE, NotJsonError, parse
 from pipeline.model.events import NO_IDS, Batch, Ids, Reject
 from pipeline.native import loader as native
 from pipeline.schema import RAW_BYTES, Event, check_event
 
-SMALL_BLOCK = 64 * 1024
-"""Bytes up to which the strict decoder alone is used: 64 KiB take it 7 ms, and loading compiled code 60 ms."""
-
 MANY_REJECTS = 100_000
-"""Rejects after which a source is given up, where they refuse it (a second of work)."""
+"""Rejects after which decoding stops, where rejects refuse the source (a second of work)."""
 
 MANY_SKIPPED = 1_000_000
-"""Rejects after which a source is given up, where they are left out.
-
-Each takes 5 microseconds, however short it is: a body of 256 MiB in lines of one character would take ten minutes.
-"""
-
-_TINY_BLOCK = 128  # bytes: with compiled code loaded, a block of 20 events takes 18 us, not 105
+"""Rejects after which decoding stops, where they are skipped: 256 MiB of lines of one character take ten minutes."""
 
 _SPANS_AT_A_TIME = 4096
 
+_LINE = re.compile(rb"[^ \t\r\n][^\n]*")
+_VALUES = json.JSONDecoder(object_pairs_hook=len, parse_int=len, parse_float=len)
+
 
 class Shape(enum.IntEnum):
-    """How records stand in a block."""
+    """The layout of records in a block."""
 
-    LINES = 0  # one a line
+    LINES = 0  # one per line
     ELEMENTS = 1  # the inside of a JSON array, from the start of an element to the end of one
     TOO_LONG = 2  # the first bytes of one line that is longer than blocks.MAX_RECORD_BYTES
 
 
-Decoded = tuple[Batch, int]
-"""What a block holds, and how many records it has, counted in another way."""
+Columns = tuple[Batch, int]
+"""A batch, and how many records its block has, counted independently of the decoder."""
 
 
 class AnyBlock:
-    """A piece of a source: a run of records, as bytes (Block), Parquet rows (parquet.py) or messages (messages.py).
+    """A run of records of a source, not decoded: bytes (Block), Parquet rows, messages, or an error (BrokenBlock).
 
-    source: what rejects call it. arrived: when its file was last written, or its messages were published, Unix
-    seconds; 0 if that is not needed. offset, index: bytes or records of its source before it, or None. balance: its
-    share in the check that all of a source was read (model/coverage.py); 0 without that check.
+    Attributes:
+      source: its name in rejects.
+      arrived: when its file was last written, or its messages were published, in Unix seconds; 0 if unknown.
+      offset, index: bytes or records of its source before it, or None.
+      balance: its share of the checksum of model/coverage.py; 0 without that check.
     """
 
     source: str
@@ -63,7 +61,7 @@ class AnyBlock:
 
     @property
     def nbytes(self) -> int:
-        """How many bytes of memory it takes."""
+        """Bytes of memory it takes."""
         raise NotImplementedError
 
     @property
@@ -71,22 +69,33 @@ class AnyBlock:
         """Where it begins and ends (exclusive) in its source, in bytes or rows."""
         raise NotImplementedError
 
-    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
-        """Decodes it, as the function decode does. Raises InputError where it is not a run of records."""
-        batch, records = self._decode(want_ids, max_rejects)
+    def decode(self, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
+        """Decodes the block: the valid events as columns, the others as rejects.
+
+        Args:
+          want_ids: whether the batch has ids.
+          max_rejects: rejects to keep, after which decoding stops early once there are too_many(). None: all.
+
+        Raises:
+          InputError: a block of array elements is not JSON. (A bad line of JSON Lines is a reject.)
+        """
+        batch, records = self._columns(want_ids, max_rejects)
         return dataclasses.replace(batch, read=records, balance=batch.balance + self.balance)
 
-    def _decode(self, want_ids: bool, max_rejects: int | None) -> Decoded:
+    def _columns(self, want_ids: bool, max_rejects: int | None) -> Columns:
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block(AnyBlock):
-    """A run of whole records, a few MiB of bytes; ends with a newline that need not be the source's own.
+    """A run of whole records, a few MiB; ends with a newline that need not be the source's own.
 
-    offset: bytes before it in the (decompressed) source. index: records before it, 0 in JSON Lines. records: how many
-    it has, None if that was not counted when it was cut. ahead, behind: bytes of the source before and after data that
-    belong to no record and to no other block; behind is -1 where the newline at its end is not the source's own.
+    Attributes:
+      offset: bytes before it in the (decompressed) source.
+      index: records before it, 0 in JSON Lines.
+      records: how many it has, None if they were not counted when it was cut.
+      prefix_bytes, suffix_bytes: bytes of the source before and after data that belong to no record and to no other
+        block; suffix_bytes is -1 where the newline at its end is not the source's own.
     """
 
     data: bytes | memoryview
@@ -96,8 +105,8 @@ class Block(AnyBlock):
     index: int = 0
     arrived: int = 0
     records: int | None = None
-    ahead: int = 0
-    behind: int = 0
+    prefix_bytes: int = 0
+    suffix_bytes: int = 0
     balance: int = 0
 
     @property
@@ -106,10 +115,15 @@ class Block(AnyBlock):
 
     @property
     def span(self) -> tuple[int, int]:
-        return self.offset - self.ahead, self.offset + len(self.data) + self.behind
+        return self.offset - self.prefix_bytes, self.offset + len(self.data) + self.suffix_bytes
 
-    def _decode(self, want_ids: bool, max_rejects: int | None) -> Decoded:
-        return _decode(self, want_ids, max_rejects)
+    def _columns(self, want_ids: bool, max_rejects: int | None) -> Columns:
+        if self.shape is Shape.TOO_LONG:
+            return _with_rejects(Batch.of([]), 1, [_reject(self, 0, len(self.data), None, "line is too long")]), 1
+        if native.worth_compiling("scan", len(self.data)):
+            return _scan(self, want_ids, max_rejects)
+        spans = _lines(bytes(self.data)) if self.shape is Shape.LINES else _elements(self)
+        return _parse(self, spans, want_ids, max_rejects), _count(self)
 
     def __reduce__(self) -> Any:  # a view cannot be pickled; a runner that ships blocks ships their bytes
         _, *rest = (getattr(self, field.name) for field in dataclasses.fields(self))
@@ -120,9 +134,11 @@ class Block(AnyBlock):
 class BrokenBlock(AnyBlock):
     """The rest of a source, or of a split of it, that cannot be read, as one reject.
 
-    reason: an InputError's message. offset: about how many bytes are before it. in_part: whether others read other
-    parts of the source, so that nobody knows whether all of it was read. unreadable: whether another attempt may
-    succeed.
+    Attributes:
+      reason: an InputError's message.
+      offset: about how many bytes are before it.
+      in_part: whether the source has other splits, so that nobody knows whether all of it was read.
+      unreadable: whether another attempt may succeed.
     """
 
     source: str
@@ -137,38 +153,35 @@ class BrokenBlock(AnyBlock):
     def nbytes(self) -> int:
         return len(self.reason)
 
-    def _decode(self, want_ids: bool, max_rejects: int | None) -> Decoded:
+    def _columns(self, want_ids: bool, max_rejects: int | None) -> Columns:
         return _with_rejects(Batch.of([]), 1, [Reject(self.source, self.offset, None, self.reason, "")]), 1
 
 
-def decode(block: Block, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
-    """Decodes a block: the valid events as columns, the others as rejects.
-
-    All rejects are kept and counted without max_rejects. Else so many are kept, and decoding ends where too_many() are
-    found: who keeps but a few will refuse the source, and should not wait for millions to be explained.
-
-    Raises:
-      InputError: a block of array elements is not JSON. (A bad line of JSON Lines is a reject.)
-    """
-    return block.decode(want_ids, max_rejects)
-
-
-def _decode(block: Block, want_ids: bool, max_rejects: int | None) -> Decoded:
-    if block.shape is Shape.TOO_LONG:
-        return _with_rejects(Batch.of([]), 1, [_reject(block, 0, len(block.data), None, "line is too long")]), 1
-    if not native.worth_compiling("scan", len(block.data), SMALL_BLOCK, _TINY_BLOCK):
-        spans = _lines(bytes(block.data)) if block.shape is Shape.LINES else _elements(block)
-        return _decode_spans(block, spans, want_ids, max_rejects), _count(block)
-    return _decode_compiled(block, want_ids, max_rejects)
-
-
 def _count(block: Block) -> int:
+    """Counts a block's records independently of the decoders."""
     if block.records is not None:
         return block.records
     return count_lines(block.data) if block.shape is Shape.LINES else count_elements(block.data)
 
 
-def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> Decoded:
+def count_lines(data: bytes | memoryview) -> int:
+    """How many lines are not blank. The last byte must be a newline."""
+    if not native.worth_compiling("count_lines", len(data)):
+        return len(_LINE.findall(data))
+    return native.invoke("count_lines", np.frombuffer(data, np.uint8), 1, len(data))
+
+
+def count_elements(data: bytes | memoryview) -> int:
+    """How many elements the inside of a JSON array has, each of them known to be JSON."""
+    if not native.worth_compiling("last_comma", len(data)):
+        return len(_VALUES.decode(f"[{bytes(data).decode()}]"))
+    found = np.empty(2, np.int64)
+    native.invoke("last_comma", np.frombuffer(data, np.uint8), len(data), found)
+    return int(found[0]) + 1
+
+
+def _scan(block: Block, want_ids: bool, max_rejects: int | None) -> Columns:
+    """Decodes a block by the compiled scanner, and by the strict decoder the records that it leaves."""
     data = np.frombuffer(block.data, np.uint8)
     rows = len(data) // 40 + 1  # the shortest event has 43 bytes
     codes, timestamps = np.empty(rows, np.uint8), np.empty(rows, np.int64)
@@ -182,9 +195,8 @@ def _decode_compiled(block: Block, want_ids: bool, max_rejects: int | None) -> D
     ids = Ids(ends[:n], id_data[: ends[n - 1] if n else 0]) if want_ids else NO_IDS
     batch = Batch(codes[:n], timestamps[:n], ids)
     if fallback_count:
-        batch = Batch.concat(
-            [batch, _decode_spans(block, _as_spans(fallback_spans[:fallback_count]), want_ids, max_rejects)]
-        )
+        spans = _as_spans(fallback_spans[:fallback_count])
+        batch = Batch.concat([batch, _parse(block, spans, want_ids, max_rejects)])
     if error >= 0:
         raise InputError(_not_an_element(block, error))
     return batch, _count(block) if elements else lines
@@ -199,7 +211,8 @@ def _as_spans(rows: Any) -> Iterator[Span]:
         yield from map(tuple, rows[begin : begin + _SPANS_AT_A_TIME].tolist())
 
 
-def _decode_spans(block: Block, spans: Iterator[Span], want_ids: bool, max_rejects: int | None) -> Batch:
+def _parse(block: Block, spans: Iterator[Span], want_ids: bool, max_rejects: int | None) -> Batch:
+    """Decodes records by the strict decoder."""
     events: list[Event] = []
     rejects: list[Reject] = []
     rejected = 0
@@ -223,7 +236,7 @@ def _decode_spans(block: Block, spans: Iterator[Span], want_ids: bool, max_rejec
 
 
 def too_many(rejected: int, max_rejects: int | None) -> bool:
-    """Whether a source with so many rejects is given up. max_rejects: as decode() takes it; 0, they are skipped."""
+    """Whether to stop at so many rejects. max_rejects: of AnyBlock.decode(); 0: rejects are skipped."""
     return max_rejects is not None and rejected >= (MANY_REJECTS if max_rejects else MANY_SKIPPED)
 
 

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from pipeline.errors import EventError, InputError
 from pipeline.formats.blocks import is_array, read_blocks
-from pipeline.formats.counting import count_lines
-from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, decode
+from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Columns, count_lines
 from pipeline.formats.strict_json import NotJsonError, parse
 from pipeline.model.events import Batch, Reject
 
@@ -44,9 +43,9 @@ class MessageBlock(AnyBlock):
     def nbytes(self) -> int:
         return sum(len(message.data) for message in self.messages)
 
-    def decode(self, want_ids: bool, max_rejects: int | None) -> Batch:
+    def _columns(self, want_ids: bool, max_rejects: int | None) -> Columns:
         batch = decode_messages(self.messages, want_ids, max_rejects)
-        return dataclasses.replace(batch, balance=self.balance + batch.balance - len(self.messages))
+        return dataclasses.replace(batch, balance=batch.balance - len(self.messages)), batch.read
 
 
 def group_messages(messages: Iterable[Message]) -> list[MessageBlock]:
@@ -84,7 +83,7 @@ def decode_messages(messages: Iterable[Message], want_ids: bool = True, max_reje
 def _decode_array(message: Message, want_ids: bool, max_rejects: int | None) -> Batch:
     try:
         blocks = read_blocks(io.BytesIO(message.data), message.name)
-        batch = Batch.concat([Batch.of([]), *(decode(block, want_ids, max_rejects) for block in blocks)])
+        batch = Batch.concat([Batch.of([]), *(block.decode(want_ids, max_rejects) for block in blocks)])
         return dataclasses.replace(batch, balance=1)
     except InputError as error:
         return BrokenBlock(message.name, str(error), balance=1).decode(want_ids, max_rejects)
@@ -105,7 +104,7 @@ def _as_lines(data: bytes) -> bytes:
 
 
 def _decode_lines(messages: list[Message], want_ids: bool, max_rejects: int | None) -> Batch:
-    batch = decode(Block(b"\n".join([*(message.data for message in messages), b""])), want_ids, max_rejects)
+    batch = Block(b"\n".join([*(message.data for message in messages), b""])).decode(want_ids, max_rejects)
     rejects = tuple(_named(batch.rejects, messages)) if batch.rejects else ()
     return dataclasses.replace(batch, rejects=rejects, balance=len(messages))
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError, TooLargeError, one_line
 from pipeline.formats.blocks import BLOCK_BYTES, HEAD_BYTES
 from pipeline.formats.content import PARQUET, looks_like
-from pipeline.formats.decoding import AnyBlock, Decoded
+from pipeline.formats.decoding import AnyBlock, Columns
 from pipeline.formats.parquet_rows import check_columns, decode_rows
 from pipeline.formats.reader import Reader, Source
 from pipeline.schema import FIELDS
@@ -43,24 +43,24 @@ class RowBlock(AnyBlock):
     def span(self) -> tuple[int, int]:
         return self.index, self.index + int(self.rows.num_rows)
 
-    def _decode(self, want_ids: bool, max_rejects: int | None) -> Decoded:
+    def _columns(self, want_ids: bool, max_rejects: int | None) -> Columns:
         return decode_rows(self.rows, self.source, self.index, want_ids, max_rejects), int(self.rows.num_rows)
 
 
 class ParquetReader(Reader):
-    """Reads the three columns of a Parquet file; a part is a run of row groups, of about part_bytes of the file.
+    """Reads the three columns of a Parquet file; a part is a run of row groups, of about split_bytes of the file.
 
     Statistics are not used, and row groups whose pages hold another number of rows than the footer says are damaged.
     """
 
-    parts_are_independent = True
+    splits_are_independent = True
 
-    def __init__(self, source: Source, part_bytes: int = BLOCK_BYTES, max_decoded_bytes: int | None = None) -> None:
+    def __init__(self, source: Source, split_bytes: int = BLOCK_BYTES, max_decoded_bytes: int | None = None) -> None:
         """Opens a file.
 
         Args:
           source: the open file.
-          part_bytes: a file of this size or less has one part.
+          split_bytes: a file of this size or less has one part.
           max_decoded_bytes: bytes that the columns may have after decompression and decoding; None: any number.
 
         Raises:
@@ -94,7 +94,7 @@ class ParquetReader(Reader):
         if max(self._bytes, default=0) > _LARGE_GROUP_BYTES:
             self._options["buffer_size"] = _READ_BYTES  # else each column of a row group is read at once
         self._count_decoded(0)
-        self.parts = max(1, min(len(groups), -(-source.size // part_bytes)))
+        self.splits = max(1, min(len(groups), -(-source.size // split_bytes)))
 
     def _open(self) -> pq.ParquetFile:
         return pq.ParquetFile(self._shared, **self._options)
@@ -105,8 +105,8 @@ class ParquetReader(Reader):
     def size(self) -> int:
         return sum(self._rows)
 
-    def read_part(self, part: int) -> Iterator[AnyBlock]:
-        first, stop = (k * len(self._rows) // self.parts for k in (part, part + 1))
+    def read_split(self, part: int) -> Iterator[AnyBlock]:
+        first, stop = (k * len(self._rows) // self.splits for k in (part, part + 1))
         index = sum(self._rows[:first])
         for rows in self._tables(range(first, stop)):
             yield RowBlock(rows, self._source.name, index)

@@ -1,4 +1,4 @@
-"""What readers of all formats share: an open source, and the base class that divides it into parts and blocks."""
+"""The base class of readers, which divide an open source into splits and blocks."""
 
 import abc
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from pipeline.formats.decoding import AnyBlock
 
 
 class Source(NamedTuple):
-    """An open file. name: what messages call it. size: bytes when it was listed, 0 if the file system does not say.
+    """An open file.
 
-    stream: binary, can seek.
+    stream: binary, can seek. name: of messages. size: bytes when it was listed, 0 if the file system does not tell.
     """
 
     stream: BinaryIO
@@ -25,24 +25,22 @@ class Source(NamedTuple):
 
 
 class Reader(abc.ABC):
-    """Reads an open file of a format in parts, which can be read by different workers.
+    """Reads an open file of a format in splits, which can be read by different workers.
 
     Attributes:
-      parts: how many.
-      parts_are_independent: several threads can read parts with one reader.
-      is_compressed: of the file.
+      splits: how many.
+      splits_are_independent: several threads can read splits with one reader.
     """
 
-    parts = 1
-    parts_are_independent = False
-    is_compressed = False
+    splits = 1
+    splits_are_independent = False
 
     def __init__(self, source: Source) -> None:
         self._source = source
 
     @abc.abstractmethod
-    def read_part(self, part: int) -> Iterator[AnyBlock]:
-        """The blocks of a part. Raises InputError where it cannot be read to its end."""
+    def read_split(self, split: int) -> Iterator[AnyBlock]:
+        """The blocks of a split. Raises InputError where it cannot be read to its end."""
 
     @abc.abstractmethod
     def size(self) -> int:

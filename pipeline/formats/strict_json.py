@@ -28,7 +28,7 @@ def parse(raw: bytes) -> Any:
 
     Raises:
       NotJsonError: it is not JSON, or nested deeper than MAX_DEPTH.
-      EventError: it is an object in which the name of one of an event's fields stands twice.
+      EventError: it is an object with a duplicate key that is a field of events.
     """
     try:
         text = raw.decode("utf-8")
@@ -43,24 +43,14 @@ def parse(raw: bytes) -> Any:
     if _SURROGATE.search(text):
         _refuse_surrogates(_PAIRS.decode(text))
     if isinstance(value, _FieldTwice):
-        raise EventError(f"the name {value.name!r} stands twice in an object")
+        raise EventError(f"duplicate key {value.name!r}")
     return value
-
-
-DOS_END = "a Ctrl-Z (0x1A), which ends files of DOS,"
-
-_MARKS = {
-    "\0": "NUL bytes, as of a file that was not written completely,",
-    "\x1a": DOS_END,
-    "\x1e": "a record separator (0x1E) of JSON text sequences",
-}
 
 
 def _reason(error: json.JSONDecodeError) -> str:
     """Why and where the text is not JSON. A record that was cut, or goes on in the next line, is said to break off."""
-    mark = _MARKS.get(error.doc[error.pos : error.pos + 1])
-    if mark:
-        return f"{mark} at character {error.pos} of the record"
+    if error.doc[error.pos : error.pos + 1] == "\0":
+        return f"NUL bytes, as of a file that was not written completely, at character {error.pos} of the record"
     if 0 < len(error.doc.rstrip()) <= error.pos or error.msg.startswith("Unterminated string"):
         return f"it breaks off at character {len(error.doc)} of the record"
     return f"{error.msg} at character {error.pos} of the record"

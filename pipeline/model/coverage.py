@@ -36,10 +36,6 @@ class CoverageChecksum:
         self._stop = stop
         return _mark(self._source, stop) - _mark(self._source, start)
 
-    def end(self, size: int) -> int:
-        """The end of the source, by its reader. size: the source's own."""
-        return _mark(self._source, _WHOLE) - _mark(self._source, size)
-
-    def give_up(self) -> int:
-        """What was not read of a source that breaks off, where this is its only reader."""
-        return self.end(self._stop)
+    def end(self, size: int | None = None) -> int:
+        """The end of the source, by its reader. size: the source's own; None where it breaks off after a block."""
+        return _mark(self._source, _WHOLE) - _mark(self._source, self._stop if size is None else size)

@@ -13,29 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.model.events import NO_IDS, Batch, Ids
+from pipeline.model.hour_ids import Place, split_ids
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import (
-    PARTITIONS,
-    SMALL_SET,
-    Pieces,
-    counted_pieces,
-    hash_id,
-    hashing_work,
-    marked,
-    merge_pieces,
-)
+from pipeline.model.ids import Hashes, IdSet, Pieces, counted_pieces, merge_pieces
 from pipeline.model.tally import first_rejects
-from pipeline.native.loader import worth_compiling
 from pipeline.schema import EVENT_TYPES
 
 _TAIL = 6  # bytes of a key behind its id: timestamp x 6 + event code, which is below 2**41
-_STREAM_BITS = 2  # a stream remembers an hour in 4 parts: each costs a local engine 0.8 ms a batch
+_PART_ENDS = np.array([k * 2**62 - 1 for k in (1, 2, 3, 4)], np.uint64)
+"""A stream remembers an hour in 4 parts, by the first bits of hashes: each costs a local engine 0.8 ms a batch."""
 
 _Mask = npt.NDArray[np.bool_]
-_Hashes = npt.NDArray[np.uint64]
-
-Place = tuple[int, int]
-"""Where a stream remembers an event: under the start of its hour (Unix seconds), in a part by the hash of its key."""
 
 
 class KeySet(NamedTuple):
@@ -46,7 +34,7 @@ class KeySet(NamedTuple):
     data: bytes
 
     @classmethod
-    def of(cls, keys: Ids, hashes: _Hashes) -> "KeySet":
+    def of(cls, keys: Ids, hashes: Hashes) -> "KeySet":
         """Keys that are different and in order."""
         lengths = np.diff(keys.ends, prepend=0).astype("<u4")
         return cls(hashes.astype("<u8").tobytes(), lengths.tobytes(), keys.data.tobytes())
@@ -56,7 +44,7 @@ class KeySet(NamedTuple):
         """How many keys it holds."""
         return len(self.hashes) // 8
 
-    def hash_column(self) -> _Hashes:
+    def hash_column(self) -> Hashes:
         """The hashes."""
         return np.frombuffer(self.hashes, "<u8")
 
@@ -115,43 +103,19 @@ def split_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
 
 def merge_events(pieces: Pieces) -> Batch:
     """The different events of the pieces of one partition, in an order of their own, and how many were duplicates."""
-    keys, came = merge_pieces(pieces, PARTITIONS)
+    keys, came = merge_pieces(pieces)
     events = key_events(keys)
     return replace(events, duplicate=came - len(events.codes))
 
 
 def split_hours(batch: Batch, clock: HourClock) -> Iterator[tuple[Place, KeySet]]:
-    """A batch's different events by place."""
-    keys = event_keys(batch)
-    hashes = _hash(keys)
-    first = _first_ones(keys, hashes)
-    hours = clock.numbers(batch.timestamps)[first]
-    keys, hashes = keys.select(first), hashes[first]
-    order = np.lexsort((hashes, hours))
-    keys, hashes, hours = keys.take(order), hashes[order], hours[order]
-    parts = (hashes >> np.uint64(64 - _STREAM_BITS)).astype(np.int64)
-    starts = np.flatnonzero(np.diff(hours, prepend=-(10**9)) | np.diff(parts, prepend=-1)).tolist()
-    begun = clock.starts(hours[starts]).tolist()
-    for hour, (start, stop) in zip(begun, pairwise([*starts, len(hours)]), strict=True):
-        yield (hour, int(parts[start])), KeySet.of(keys.slice(start, stop), hashes[start:stop])
-
-
-def _hash(keys: Ids) -> _Hashes:
-    if worth_compiling("mark_ids", hashing_work(keys), SMALL_SET):
-        return marked(keys, 64)[0]
-    return np.fromiter(map(hash_id, keys.to_list()), np.uint64, len(keys.ends))
-
-
-def _first_ones(keys: Ids, hashes: _Hashes) -> _Mask:
-    """Which keys did not come before. Only those that share their hash are compared."""
-    order = np.argsort(hashes, kind="stable")
-    again = np.flatnonzero(np.diff(hashes[order]) == 0)
-    shared = np.zeros(len(hashes), np.bool_)
-    shared[order[again]] = shared[order[again + 1]] = True
-    seen: dict[bytes, int] = {}
-    first = ~shared
-    first[shared] = [seen.setdefault(key, number) == number for number, key in enumerate(keys.select(shared).to_list())]
-    return first
+    """Yields the different events of a batch by place."""
+    for hour, keys in split_ids(event_keys(batch), batch, clock):
+        found = IdSet.of(keys)
+        stops = [0, *found.hashes.searchsorted(_PART_ENDS, "right").tolist()]
+        for part, (start, stop) in enumerate(pairwise(stops)):
+            if start < stop:
+                yield (hour, part), KeySet.of(found.ids.slice(start, stop), found.hashes[start:stop])
 
 
 def as_one(sets: Sequence[KeySet]) -> KeySet:
@@ -170,7 +134,7 @@ def unseen(piece: KeySet, seen: Iterable[KeySet]) -> KeySet:
     return KeySet.of(keys.select(~held), hashes[~held]) if held.any() else piece
 
 
-def _held(keys: Ids, hashes: _Hashes, other: KeySet) -> _Mask:
+def _held(keys: Ids, hashes: Hashes, other: KeySet) -> _Mask:
     """Which keys a set holds: looked up by hash, so that of a large set few keys are compared."""
     theirs = other.hash_column()
     held: _Mask = np.append(theirs, np.uint64(0))[theirs.searchsorted(hashes)] == hashes

@@ -8,10 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import EventError
-from pipeline.native.loader import invoke, worth_compiling
+from pipeline.native import loader as native
 from pipeline.schema import Event, check_event
-
-_SMALL_TAKE = 20_000  # ids up to which numpy, 60 ns each, is faster than loading compiled code, of which each takes 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +74,9 @@ class Ids(NamedTuple):
         """The ids at these places (0 to n - 1), in this order."""
         lengths = np.diff(self.ends, prepend=0)
         ends = np.cumsum(lengths[order])
-        if worth_compiling("take_ids", len(order), _SMALL_TAKE):
+        if native.worth_compiling("take_ids", ends[-1] if len(ends) else 0):
             out = np.empty(ends[-1], np.uint8)
-            invoke("take_ids", self.data, self.ends, np.ascontiguousarray(order), len(order), out)
+            native.invoke("take_ids", self.data, self.ends, np.ascontiguousarray(order), len(order), out)
             return Ids(ends, out)
         shifts = (self.ends - lengths)[order] - (ends - lengths[order])
         return Ids(ends, self.data[np.arange(ends[-1] if len(ends) else 0) + np.repeat(shifts, lengths[order])])

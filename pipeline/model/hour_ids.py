@@ -43,7 +43,7 @@ def _order(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.argsort(numbers.astype(np.uint16) if numbers.max(initial=0) < 1 << 16 else numbers, kind="stable")
 
 
-def union(pieces: Iterable[bytes], parts: int = 1) -> bytes:
-    """The different ids of a place's pieces as one piece. parts: as ids_by_hour had it."""
+def union(pieces: Iterable[bytes]) -> bytes:
+    """Merges pieces of a place into one."""
     found = list(pieces)
-    return found[0] if len(found) == 1 else joined_pieces(b"".join(found), parts)
+    return found[0] if len(found) == 1 else joined_pieces(b"".join(found))

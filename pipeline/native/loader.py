@@ -27,7 +27,6 @@ _SOURCES = (
     "scanner.py",
     "array_splitter.py",
     "lines.py",
-    "id_bytes.py",
     "id_sets.py",
     "loader.py",
     "object_cache.py",
@@ -39,16 +38,7 @@ _MODULES = {
     "pipeline.native.scanner": ("scan",),
     "pipeline.native.array_splitter": ("last_comma",),
     "pipeline.native.lines": ("count_lines",),
-    "pipeline.native.id_sets": (
-        "mark_ids",
-        "place_ids",
-        "pack_ids",
-        "take_ids",
-        "add_ids",
-        "move_ids",
-        "gather_ids",
-        "join_lines",
-    ),
+    "pipeline.native.id_sets": ("hash_ids", "sort_ids", "take_ids", "join_lines"),
 }
 """What is compiled together, when first one of them is needed: who wants no ids waits 3 s, else 5 s."""
 
@@ -56,39 +46,30 @@ SCRATCH_WORDS = 4224
 """Words (8 bytes) of memory that `scan` works in, its last argument."""
 
 PROBES = 32
-"""Slots that are looked at behind an id's own in a table of `add_ids`: so many more it has than it has places."""
+"""How many slots behind its own `sort_ids` may put an id into."""
 
-SOME = 32
-"""Ids that `add_ids` looks up together, in so many times 4 words of memory, its last argument."""
+SMALL_BYTES = 64 * 1024
+"""Bytes of work that a process leaves to plain Python before it loads a compiled function, which takes 60 ms."""
 
-_LOADING = 20  # how much more than a call of ids' compiled functions it costs to load them
-_loaded: set[str] = set()
-_met: Counter[str] = Counter()
+_TINY_BYTES = 256  # up to which plain Python is faster also once it is loaded
 
-_lock, _trying = threading.Lock(), threading.Lock()
+_work: Counter[str] = Counter()  # bytes so far, by function
+
+_lock = threading.Lock()
 
 
-def worth_compiling(name: str, size: int, small: int, tiny: int | None = None) -> bool:
-    """Whether a compiled function is there and the faster way for work of a size.
-
-    small: the size up to which plain Python is faster than loading it. tiny: the size up to which it is faster once
-    that is done, or 20 times as much was met; by default a 20th of it: a stream's files of 5,000 events over three
-    hours took 1.4 us an event for their ids, and take 0.1.
-    """
-    _met[name] += size
-    known = name in _loaded or _met[name] > _LOADING * small
-    if known:
-        small = small // _LOADING if tiny is None else tiny
-    return size > small and is_available(name)
+def worth_compiling(name: str, size: int) -> bool:
+    """Whether a compiled function is available and the faster way for this much more work, in bytes."""
+    _work[name] += size
+    return size > _TINY_BYTES and _work[name] > SMALL_BYTES and is_available(name)
 
 
 @cache
 def is_available(name: str) -> bool:
     """Whether a compiled function can be had on this machine; where not, a warning tells that Python does its work."""
-    with _trying:
+    with _lock:
         try:
             _function(name)
-            _loaded.add(name)
         except Exception as error:  # of a compiler that is broken, or does not fit Python, numpy or the processor
             _warn(f"{type(error).__name__}: {error}".partition("\n")[0])
             return False
@@ -114,8 +95,7 @@ def invoke(name: str, *arguments: Any) -> int:
 @cache
 def _function(name: str) -> Any:
     module = next(module for module, names in _MODULES.items() if name in names)
-    with _lock:
-        return ctypes.CFUNCTYPE(ctypes.c_int32)(_engine(module).get_function_address(name))
+    return ctypes.CFUNCTYPE(ctypes.c_int32)(_engine(module).get_function_address(name))
 
 
 @cache

@@ -11,6 +11,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from pipeline.native.compiler import compiled
+
 
 def _pointer(builder: Any, args: Any, bits: int) -> Any:
     return builder.inttoptr(builder.add(args[0], args[1]), ir.IntType(bits).as_pointer())
@@ -168,3 +170,17 @@ def ones(typing_context, word):
         return builder.ctpop(args[0])
 
     return types.int64(types.uint64), generate
+
+
+@compiled
+def copy(d, start, stop, out, w):
+    """Copies bytes to out, from w on; returns the new w. Nothing behind that is written."""
+    end = w + stop - start
+    if stop - start < 8:
+        for k in range(stop - start):
+            store_byte(out, w + k, byte(d, start + k))
+        return end
+    for k in range(0, stop - start - 7, 8):
+        store(out, w + k, load(d, start + k))
+    store(out, end - 8, load(d, stop - 8))
+    return end

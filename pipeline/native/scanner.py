@@ -11,7 +11,6 @@ Compiled ahead and called through `loader.py`; importing this module imports num
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.id_bytes import copy
 from pipeline.native.layout import (
     END,
     GAPS_BYTES,
@@ -28,7 +27,7 @@ from pipeline.native.layout import (
 )
 from pipeline.native.lines import count_lines
 from pipeline.native.loader import SCRATCH_WORDS
-from pipeline.native.memory import LANES, byte, load, store, store_byte
+from pipeline.native.memory import LANES, byte, copy, load, store, store_byte
 from pipeline.native.names import TEXT_BYTES, event_at, known
 from pipeline.native.strings import QUOTE, after_string, plain_end, string_end, string_skip, unescape
 from pipeline.native.values import (
@@ -62,15 +61,41 @@ def _next_in_row(d, i, elements):
 
 
 @compiled
+def _take_id(d, i, end, want_ids, ids, w):
+    """(index after the id whose text begins at i, or -1; index after the ids, of which w bytes were there)."""
+    start, escaped = i, False
+    i = plain_end(d, i, end)
+    if byte(d, i) != QUOTE:
+        i, escaped = string_end(d, start, end)
+    if i <= start:
+        return np.int64(-1), w
+    if want_ids:
+        w = unescape(d, start, i, ids, w) if escaped else copy(d, start, i, ids, w)
+    return i + 1, w
+
+
+@compiled
+def _take_value(d, i, end, kind, text, codes, times, n):
+    """Index after the timestamp or event type at i, or -1."""
+    if kind == TIME:
+        i, time = timestamp(d, i, end)
+        store(times, 8 * n, time)
+        return i
+    code, i = known(d, i, end, event_at, text)
+    store_byte(codes, n, code)
+    return i if code >= 0 else np.int64(-1)
+
+
+@compiled
 def _take_events(d, i, end, elements, stop_at, limit, gaps, text, codes, times, want_ids, id_ends, ids, n):
-    """Takes the events from i on, up to one that is fallback_spans or the first that ends behind stop_at.
+    """Takes the events from i on, up to one for the strict decoder, or the first that ends behind stop_at.
 
     limit: the last index where gaps are looked up, in the first record; elsewhere they are parsed.
-    Returns (index after the last one or of the fallback_spans one, the new n, whether one is fallback_spans).
+    Returns (index after the last one or of the one for the strict decoder, the new n, whether there is such a one).
     """
     begin, gap, seen = i, gaps, _ZERO_INDEX
     w = np.int64(load(id_ends, 8 * n - 8)) if want_ids and n > 0 else _ZERO_INDEX
-    while True:
+    while i >= 0:
         before, gap = gap, following(d, i, gaps, gap) if i <= limit else _ZERO_INDEX
         if not gap:
             gap = parsed(d, i, end, elements, gaps, before, text)
@@ -78,19 +103,11 @@ def _take_events(d, i, end, elements, stop_at, limit, gaps, text, codes, times, 
                 break
         i += np.int64(load(gap, SIZE))
         kind = np.int64(load(gap, KIND))
-        if kind == NOTHING:
-            continue
         if kind == STRING:
             i = after_string(d, i, end)
-            if i < 0:
-                break
-            continue
-        if kind == NUMBER:
+        elif kind == NUMBER:
             i = after_number(d, i, end)
-            if i < 0:
-                break
-            continue
-        if kind == END:
+        elif kind == END:
             if not 0 <= seen < 512 or (seen | seen >> 3 | seen >> 6) & 7 != 7:
                 break
             if want_ids:
@@ -100,32 +117,12 @@ def _take_events(d, i, end, elements, stop_at, limit, gaps, text, codes, times, 
             if begin < 0:
                 return i, n, False
             i, limit, gap, seen = begin, end - LANES, gaps, _ZERO_INDEX
-            continue
-        seen = seen << 3 | 1 << kind
-        if kind == TIME:
-            i, time = timestamp(d, i, end)
-            if i < 0:
-                break
-            store(times, 8 * n, time)
-        elif kind == ID:
-            start = i
-            i = plain_end(d, i, end)
-            escaped = False
-            if byte(d, i) != QUOTE:
-                i, escaped = string_end(d, start, end)
-            if i <= start:
-                break
-            if want_ids:
-                if escaped:
-                    w = unescape(d, start, i, ids, w)
-                else:
-                    w = copy(d, start, i, ids, w)
-            i += 1
-        else:
-            code, i = known(d, i, end, event_at, text)
-            if code < 0:
-                break
-            store_byte(codes, n, code)
+        elif kind != NOTHING:
+            seen = seen << 3 | 1 << kind
+            if kind == ID:
+                i, w = _take_id(d, i, end, want_ids, ids, w)
+            else:
+                i = _take_value(d, i, end, kind, text, codes, times, n)
     return begin, n, True
 
 
@@ -161,6 +158,16 @@ def _element_end(d, i, end):
 
 
 @compiled
+def _leave(d, i, end, elements, span, before):
+    """Leaves the record at i to the strict decoder: its span and the number of records before it. Returns its end."""
+    stop = _element_end(d, i, end) if elements else _line_end(d, i)
+    store(span, 0, i)
+    store(span, 8, stop)
+    store(span, 16, before)
+    return stop
+
+
+@compiled
 def _next_record(d, i, end, elements, first):
     """(index of the next record or -1, where the array lacks a comma or an element or -1), from the end of one on."""
     i = spaces(d, i, end, True)
@@ -177,13 +184,11 @@ def _next_record(d, i, end, elements, first):
 def scan(d, size, elements, codes, times, want_ids, id_ends, ids, fallback_spans, found):
     """Scans JSON Lines, or the inside of a JSON array (elements), at d; its last byte is a newline.
 
-    codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events. fallback_spans, int64
-    triples, takes records for the strict decoder: the span, and the number of records before it. Blank lines are no
-    records. found, int64 and SCRATCH_WORDS long, takes the number of fallback_spans, where the array lacks a comma or
-    an element, or -1, and the number of lines (0 of elements), counted apart by going over every byte.
-
-    Returns how many events there are. Room is needed for size // 40 + 1 events, size bytes of ids and size // 2 + 1
-    fallback spans.
+    codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events: size // 40 + 1, and
+    size bytes of ids. fallback_spans, size // 2 + 1 int64 triples, takes records for the strict decoder: the span, and
+    the number of records before it. Blank lines are no records. found, int64 and SCRATCH_WORDS long, takes the number
+    of fallback_spans; where the array lacks a comma or an element, or -1; and the number of lines (0 of elements),
+    counted apart by going over every byte. Returns how many events there are.
     """
     text = found + _FOUND_BYTES
     gaps = text + TEXT_BYTES
@@ -203,13 +208,10 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, fallback_spans
             if not is_unclear:
                 break
         if is_unclear:
-            stop = _element_end(d, i, end) if elements else _line_end(d, i)
+            stop = _leave(d, i, end, elements, fallback_spans + 24 * fallback_count, n + fallback_count)
             if stop <= i:
                 error = i
                 break
-            store(fallback_spans, 24 * fallback_count, i)
-            store(fallback_spans, 24 * fallback_count + 8, stop)
-            store(fallback_spans, 24 * fallback_count + 16, n + fallback_count)
             fallback_count += 1
             i = stop
         if not elements and i > counted:

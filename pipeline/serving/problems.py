@@ -17,7 +17,7 @@ from pipeline.formats.line_numbers import line_numbers
 from pipeline.model.events import Reject
 from pipeline.model.tally import SHOWN, Tally, merge_tallies, tally_batch
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
-from pipeline.transforms.read import open_file
+from pipeline.transforms.opening import open_file
 
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 """Headers of every response."""
@@ -93,7 +93,7 @@ def _tally(body: Path) -> Tally:
     """A body's tally, made anew: from a runner in another process only a message comes back. Empty if that fails."""
     tally = Tally()
     with contextlib.suppress(PipelineError), open_file(InputFile(str(body), SIZE_UNKNOWN, body.name)) as reader:
-        for block in itertools.chain.from_iterable(map(reader.read_part, range(reader.parts))):
+        for block in itertools.chain.from_iterable(map(reader.read_split, range(reader.splits))):
             tally = merge_tallies([tally, tally_batch(block.decode(False, SHOWN))])
             if tally.rejected >= MANY_REJECTS:
                 return tally._replace(partial=True)

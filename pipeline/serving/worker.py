@@ -14,7 +14,8 @@ from typing import Any
 from pipeline.engine.prism import running_prism
 from pipeline.engine.runners import beam_options
 from pipeline.errors import one_line
-from pipeline.formats.decoding import SMALL_BLOCK, Block, decode
+from pipeline.formats.decoding import Block
+from pipeline.native.loader import SMALL_BYTES
 from pipeline.serving.app import ReportApp
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import Settings
@@ -81,7 +82,7 @@ def _limit_arenas() -> None:
 def _warm_up() -> None:
     """Loads or compiles the scanner, which the first large body would have to wait for."""
     try:
-        decode(Block(b" " * SMALL_BLOCK + b"\n"), want_ids=False)
+        Block(b" " * SMALL_BYTES + b"\n").decode(want_ids=False)
     except Exception as error:
         _log.warning("large bodies will be slow, or refused: %s", one_line(error))
     gc.collect()

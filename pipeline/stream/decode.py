@@ -199,7 +199,7 @@ class _ReadLedger(beam.DoFn):  # type: ignore[misc]
             if not self._job.report.deduplicate:
                 yield beam.pvalue.TaggedOutput(EARLIER_IDS, (place, packed))
                 continue
-            keys, events = merge_pieces(packed, self._job.id_parts)
+            keys, events = merge_pieces(packed)
             yield beam.pvalue.TaggedOutput(COUNTS, count(duplicate=events - len(keys.ends)))
             yield key_events(keys)
 

@@ -11,7 +11,6 @@ operators apart by the order of a set, and a savepoint may be restored to the wr
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -87,7 +86,7 @@ class _IdsByHour(ThreadedDoFn):
         held, in_global = self._held, (GlobalWindow(),)
         self._clear()
         for place, sets in held.items():
-            merged = union(sets, self._parts)
+            merged = union(sets)
             yield WindowedValue((place, merged), place[0], in_global)
             number = WindowedValue((place, ids_came(merged)), self._since, in_global)
             yield beam.pvalue.TaggedOutput(_EVENT_COUNTS, number)
@@ -213,7 +212,7 @@ class UniqueIds(beam.PTransform):  # type: ignore[misc]
         split = beam.ParDo(_IdsByHour(job.report.clock, job.id_parts)).with_outputs(_EVENT_COUNTS, main="ids")
         found = batches | "Ids by hour" >> split
         ids, event_counts = typed(found.ids, kind), typed(found[_EVENT_COUNTS], tuple[Place, int])
-        merge = beam.CombinePerKey(partial(union, parts=job.id_parts)).with_output_types(kind)
+        merge = beam.CombinePerKey(union).with_output_types(kind)
         panes = ids | "Hours" >> _windows(job) | "Union" >> merge
         parts = _total_parts(panes, Place, event_counts, self.earlier, ids_came, job.allowed_lateness_seconds)
         written = parts | "Write" >> beam.ParDo(WriteIds(job)).with_outputs(CLOSED)

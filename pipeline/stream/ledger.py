@@ -103,8 +103,8 @@ class Ledger:
       earlier_counts, earlier_tally: of earlier runs: counts of the hours that are not final, and all other records.
     """
 
-    def __init__(self, folder: str, settings: Mapping[str, str], parts: int = 1) -> None:
-        self.database, self._parts = Database(folder), parts
+    def __init__(self, folder: str, settings: Mapping[str, str]) -> None:
+        self.database = Database(folder)
         self.known: dict[bytes, Stamp] = {}
         self.open: dict[str, OpenFile] = {}
         self._writing_rejects = threading.Lock()
@@ -168,7 +168,7 @@ class Ledger:
                 self._counts[hour] = add_counts([row, *filter(None, [self._counts.get(hour)])])
                 self._replace_hour(hour, self._counts[hour])
             for place, packed in new.sets.items():
-                self._add_set(place, union(packed, self._parts))
+                self._add_set(place, union(packed))
             if new.rejects:
                 self.database.run("INSERT INTO rejects (lines) VALUES (?)", b"".join(new.rejects))
 
@@ -208,7 +208,7 @@ class Ledger:
         """Replaces the sets of a place from a number on by one; returns its bytes."""
         rows = "FROM sets WHERE hour = ? AND part = ? AND number > ?"
         found = self.database.rows(f"SELECT packed {rows}", *place, after)
-        packed = union((packed for (packed,) in found), self._parts)
+        packed = union(packed for (packed,) in found)
         self.database.run(f"DELETE {rows}", *place, after)
         self._insert_set(place, packed)
         return len(packed)
@@ -278,19 +278,18 @@ def ledger_of(folder: str) -> Ledger:
 
 
 @contextlib.contextmanager
-def open_ledger(folder: str, settings: Mapping[str, str], parts: int = 1) -> Iterator[Ledger]:
+def open_ledger(folder: str, settings: Mapping[str, str]) -> Iterator[Ledger]:
     """Opens or creates the ledger of a folder of reports while the block runs.
 
     Args:
       settings: options that must be the same in all runs.
-      parts: partitions of the ids of an hour.
 
     Raises:
       UsageError: the ledger belongs to another folder, or to a stream with other settings.
       OutputError: it cannot be opened.
     """
     try:
-        ledger = _ledgers[folder] = Ledger(folder, settings, parts)
+        ledger = _ledgers[folder] = Ledger(folder, settings)
     except sqlite3.Error as error:
         raise OutputError(f"{printable_path(os.path.join(folder, NAME))}: {error}") from None
     try:

@@ -52,7 +52,7 @@ def _open_ledger(job: StreamJob) -> Iterator[Ledger | None]:
     if not job.ledger:
         yield None
         return
-    with open_ledger(job.output, job.settings, job.id_parts) as ledger:
+    with open_ledger(job.output, job.settings) as ledger:
         write_final_marks(job, ledger.final)
         write_kept_rejects(job)
         try:

@@ -204,13 +204,13 @@ class WriteIds(_WriteTotal):
     """Writes the ids of hours: tuple[Place, Part of packed ids] -> tuple[int, int], tagged CLOSED."""
 
     def merge(self, values: list[bytes]) -> bytes:
-        return union(values, self._job.id_parts)
+        return union(values)
 
     def size(self, held: bytes) -> int:
         return ids_came(held)
 
     def write(self, key: Place, held: bytes) -> None:
-        ids, size = merge_pieces(held, self._job.id_parts)
+        ids, size = merge_pieces(held)
         self.put(self._job.ids_output or "", self._name(*key), id_lines(ids), size)
 
     def close(self, key: Place, held: bytes) -> Iterator[Any]:

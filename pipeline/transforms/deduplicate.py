@@ -16,8 +16,9 @@ from pipeline.engine.coders import typed
 from pipeline.engine.metrics import COUNTS, Counted, count, counter
 from pipeline.engine.spill import SpilledValue, read_all_spilled
 from pipeline.engine.threads import ThreadedDoFn
-from pipeline.model.duplicates import KeySet, Place, as_one, key_events, merge_events, split_events, split_hours, unseen
+from pipeline.model.duplicates import KeySet, as_one, key_events, merge_events, split_events, split_hours, unseen
 from pipeline.model.events import Batch
+from pipeline.model.hour_ids import Place
 from pipeline.model.hours import HOUR, HourClock, closing
 from pipeline.transforms.ids import Pieces, by_partition
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import EventError
-from pipeline.formats.decoding import Block, decode
+from pipeline.formats.decoding import Block
 from pipeline.formats.strict_json import WHITE_SPACE, NotJsonError, parse
 from pipeline.model.events import Batch, Ids
 from pipeline.schema import EVENT_TYPES, FIELDS, MAX_TIMESTAMP, Event, check_event
@@ -79,7 +79,7 @@ def _decode_texts(texts: Sequence[str | bytes]) -> tuple[Batch, Iterable[Any]]:
     data = b"\n".join([*lines, b""])
     if data.count(b"\n") > len(lines) or not all(lines):
         data = b"".join(line + b"\n" if line and b"\n" not in line else b"?\n" for line in lines)
-    batch = decode(Block(data))
+    batch = Block(data).decode()
     if not batch.rejects:
         return batch, ()
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))

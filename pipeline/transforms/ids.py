@@ -31,13 +31,9 @@ class _PartitionIds(ThreadedDoFn):
 
 
 class _MergeIds(ThreadedDoFn):
-    def __init__(self, partitions: int) -> None:
-        super().__init__()
-        self._partitions = partitions
-
     def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[Share, Ids]:
         number, pieces = partition
-        merged, events = id_sets.merge_pieces(read_all_spilled(pieces), self._partitions)
+        merged, events = id_sets.merge_pieces(read_all_spilled(pieces))
         return (number, events), merged
 
 
@@ -65,7 +61,7 @@ class DistinctIds(beam.PTransform):  # type: ignore[misc]
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[Share, Ids]]:
         split = partition_ids(batches, self.partitions)
         grouped = by_partition(split, None) | "Group partitions" >> beam.GroupByKey()
-        merged = grouped | "Merge" >> beam.ParDo(_MergeIds(self.partitions))
+        merged = grouped | "Merge" >> beam.ParDo(_MergeIds())
         return typed(merged, tuple[Share, Ids])  # type: ignore[no-any-return]
 
 

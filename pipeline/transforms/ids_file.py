@@ -18,8 +18,8 @@ from pipeline.transforms.ids import by_partition, partition_ids
 
 
 class _Publish(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, path: str, token: str, partitions: int) -> None:
-        self._path, self._token, self._partitions = path, token, partitions
+    def __init__(self, path: str, token: str) -> None:
+        self._path, self._token = path, token
 
     def process(self, _: bytes, pieces: Iterable[tuple[int, SpilledValue]], tables: Iterable[Table]) -> Iterator[str]:
         parts: dict[int, list[SpilledValue]] = defaultdict(list)
@@ -34,7 +34,7 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
         yield printable_path(self._path)
 
     def _lines(self, pieces: Sequence[SpilledValue]) -> tuple[bytes, int]:
-        ids, events = merge_pieces(read_all_spilled(pieces), self._partitions)
+        ids, events = merge_pieces(read_all_spilled(pieces))
         return id_lines(ids), events
 
 
@@ -65,5 +65,5 @@ class WriteIds(beam.PTransform):  # type: ignore[misc]
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[str]:
         pieces = by_partition(partition_ids(batches, self.partitions), (self.spill or self.path, self.token))
         sides = (beam.pvalue.AsIter(pieces), beam.pvalue.AsIter(self.tables))
-        publish = beam.ParDo(_Publish(self.path, self.token, self.partitions), *sides).with_output_types(str)
+        publish = beam.ParDo(_Publish(self.path, self.token), *sides).with_output_types(str)
         return batches.pipeline | "Once" >> beam.Impulse() | "Merge and publish" >> publish

@@ -1,12 +1,10 @@
-"""Sources: from files to blocks, split over workers where the format allows it, small ones read several at once."""
+"""Reads files as blocks: large ones split over workers, small ones several at once."""
 
 import dataclasses
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
@@ -18,97 +16,30 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipeline.engine.coders import typed
 from pipeline.engine.run_state import run_state
 from pipeline.engine.threads import in_threads, read_ahead
-from pipeline.errors import InputError, PipelineError, UnreadableError
+from pipeline.errors import PipelineError, UnreadableError
 from pipeline.formats.blocks import BLOCK_BYTES
-from pipeline.formats.content import form_of_name
-from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
-from pipeline.formats.reader import Reader, Source
-from pipeline.formats.readers import open_plain, open_reader
+from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock
+from pipeline.formats.reader import Reader
+from pipeline.formats.readers import is_compressed
 from pipeline.model.coverage import CoverageChecksum
-from pipeline.storage.files import InputFile, explain, has_changed, is_io_error, is_local, is_transient
-from pipeline.storage.objects import ChangedError, measured, open_object
+from pipeline.storage.files import InputFile, is_local
+from pipeline.storage.objects import measured
+from pipeline.transforms.opening import Opener, open_file, open_stream
 
-_PARTS_A_SPLIT = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
+_SPLITS_A_RESTRICTION = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 _GROUP_FILES, _GROUP_BYTES = 256, 64 * 1024 * 1024
 _AHEAD_BYTES = 16 * 1024 * 1024  # that each thread holds
-LARGE_BYTES = 256 * 1024 * 1024
-"""What is worth a warning if one worker reads it alone: about a second for JSON, several for what is compressed."""
-
 
 FileGroup = tuple[InputFile, ...]
 """Files of up to BLOCK_BYTES each that are read by one worker, several at once, or a single larger file."""
 
-Opener = Callable[[], BinaryIO]
 
-
-@contextmanager
-def open_file(
-    file: InputFile,
-    cell_bytes: int = BLOCK_BYTES,
-    array: bool = True,
-    max_decoded_bytes: int | None = None,
-    opener: Opener | None = None,
-) -> Iterator[Reader]:
-    """Opens a file by its format: JSON Lines and Parquet have one part per 4 MiB, others just one.
-
-    The format is as the name says, else as the first bytes say. A file of one cell or less has one part.
-
-    Args:
-      file: as it was listed.
-      cell_bytes: size of a part.
-      array: whether it may be a JSON array; where it is known not to be one, its first bytes need not be fetched.
-      max_decoded_bytes: as Job has it.
-      opener: returns or raises what _open does.
-
-    Raises:
-      InputError: it cannot be opened, or not read to its end; also while its parts are read.
-    """
-    with _opened(file, opener or partial(_open, file, load=array)) as (source, name):
-        yield open_reader(source, name, cell_bytes, array, max_decoded_bytes)
-
-
-@contextmanager
-def open_lines(file: InputFile) -> Iterator[BinaryIO]:
-    """A file's decompressed bytes, from the first on. Raises InputError as open_file does."""
-    with _opened(file, partial(_open, file)) as (source, name):
-        yield open_plain(source, name)
-
-
-@contextmanager
-def _opened(file: InputFile, opener: Opener) -> Iterator[tuple[Source, str]]:
-    """The open file, and the name that tells its format."""
-    stream: Any = None
-    try:
-        with opener() as stream:
-            size = measured(file).size
-            yield Source(stream, file.name, size), file.path + _encoding_suffix(file, stream)
-            if is_local(file.path) and has_changed(file, stream):
-                raise UnreadableError(f"{file.name}: was replaced, or written to, since the run began")
-    except Exception as error:
-        cause = error if stream is None or is_local(file.path) else stream.raw.error or error
-        if not is_io_error(cause):
-            raise
-        reason = str(cause) if isinstance(cause, ChangedError) else f"cannot be read: {explain(cause)}"
-        kind = UnreadableError if is_transient(cause) else InputError
-        raise kind(f"{file.name}: {reason}") from None
-
-
-def _open(file: InputFile, load: bool = True) -> BinaryIO:
-    return open(file.path, "rb") if is_local(file.path) else open_object(measured(file), load)
-
-
-def _encoding_suffix(file: InputFile, stream: Any) -> str:
-    """The suffix that the name of an object lacks, where the service knows that it is compressed."""
-    encoding = "" if is_local(file.path) else stream.raw.encoding
-    return {"gzip": ".gz", "zstd": ".zst"}.get(encoding, "") if encoding and not _is_compressed(file.path) else ""
-
-
-def group_files(files: Iterable[InputFile], cell_bytes: int = BLOCK_BYTES) -> Iterator[FileGroup]:
-    """Files to be read together: small ones up to _GROUP_FILES and _GROUP_BYTES, large ones alone."""
+def group_files(files: Iterable[InputFile], split_bytes: int = BLOCK_BYTES) -> Iterator[FileGroup]:
+    """Groups files to be read together: small ones up to _GROUP_FILES and _GROUP_BYTES, large ones alone."""
     group: list[InputFile] = []
     size = 0
     for file in files:
-        if not 0 <= file.size <= cell_bytes:
+        if not 0 <= file.size <= split_bytes:
             yield (file,)
             continue
         group.append(file)
@@ -121,57 +52,51 @@ def group_files(files: Iterable[InputFile], cell_bytes: int = BLOCK_BYTES) -> It
 
 
 class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
-    """Restrictions are ranges of a file's parts, so every split falls between records, or of a group's files."""
+    """Restrictions are ranges of a file's splits, so each falls between records, or of a group's files."""
 
-    def __init__(self, cell_bytes: int, keep_broken: bool, max_decoded_bytes: int | None = None) -> None:
-        self._cell_bytes, self._keep_broken, self._max_decoded_bytes = cell_bytes, keep_broken, max_decoded_bytes
+    def __init__(self, split_bytes: int, keep_broken: bool, max_decoded_bytes: int | None = None) -> None:
+        self._split_bytes, self._keep_broken, self._max_decoded_bytes = split_bytes, keep_broken, max_decoded_bytes
 
     def initial_restriction(self, element: InputFile | FileGroup) -> OffsetRange:
         files = _group(element)
-        if len(files) > 1:
-            return OffsetRange(0, len(files))
+        return OffsetRange(0, len(files) if len(files) > 1 else self._splits(files[0]))
+
+    def _splits(self, file: InputFile) -> int:
+        """How many splits a file has. Small ones are not opened for it."""
         try:
-            parts, is_compressed = self._parts(files[0])
+            if 0 <= file.size <= self._split_bytes or is_compressed(file.path):
+                return 1
+            with open_file(file, self._split_bytes) as reader:
+                return reader.splits
         except PipelineError:
             if not self._keep_broken:
                 raise
-            return OffsetRange(0, 1)  # process says what is wrong
-        if parts == 1 and files[0].size > LARGE_BYTES:
-            reason = "it is compressed" if is_compressed else "it is one JSON array, or one row group"
-            logging.getLogger(__name__).warning("%s is read by one worker: %s", files[0].name, reason)
-        return OffsetRange(0, parts)
-
-    def _parts(self, file: InputFile) -> tuple[int, bool]:
-        """How many parts a file has, and whether it is compressed. Small ones are not opened for it."""
-        is_compressed = _is_compressed(file.path)
-        if is_compressed or 0 <= file.size <= self._cell_bytes:
-            return 1, is_compressed
-        with open_file(file, self._cell_bytes) as reader:
-            return reader.parts, reader.is_compressed
+            return 1  # process finds the same error
 
     def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
         return OffsetRestrictionTracker(restriction)
 
     def split(self, element: InputFile | FileGroup, restriction: OffsetRange) -> Iterator[OffsetRange]:
-        return iter([restriction]) if len(_group(element)) > 1 else restriction.split(_PARTS_A_SPLIT)
+        return iter([restriction]) if len(_group(element)) > 1 else restriction.split(_SPLITS_A_RESTRICTION)
 
     def restriction_size(self, element: InputFile | FileGroup, restriction: OffsetRange) -> int:
         files = _group(element)
         if len(files) > 1:
             return sum(file.size for file in files[restriction.start : restriction.stop])
-        return restriction.size() * self._cell_bytes  # type: ignore[no-any-return]
+        return restriction.size() * self._split_bytes  # type: ignore[no-any-return]
 
     def process(
         self,
         element: InputFile | FileGroup,
         tracker: OffsetRestrictionTracker = beam.DoFn.RestrictionParam(),
     ) -> Iterator[AnyBlock]:
-        files, split = _group(element), tracker.current_restriction()
+        files, restriction = _group(element), tracker.current_restriction()
         if len(files) == 1:
             yield from self._read_file(files[0], tracker)
             return
-        openers = read_ahead(_open, files[split.start : split.stop], _size, _is_near)
-        for number, (file, opener) in enumerate(openers, split.start):
+        chosen = files[restriction.start : restriction.stop]
+        openers = read_ahead(open_stream, chosen, lambda file: max(file.size, 0), lambda file: is_local(file.path))
+        for number, (file, opener) in enumerate(openers, restriction.start):
             if not tracker.try_claim(number):
                 return
             yield from self._read_file(file, self.create_tracker(self.initial_restriction(file)), opener)
@@ -179,21 +104,21 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     def _read_file(
         self, file: InputFile, tracker: OffsetRestrictionTracker, opener: Opener | None = None
     ) -> Iterator[AnyBlock]:
-        parts, split, ledger = _claims(tracker), tracker.current_restriction(), CoverageChecksum(file.path)
-        offset = split.start * self._cell_bytes
+        splits, restriction = _claims(tracker), tracker.current_restriction()
+        checksum, offset = CoverageChecksum(file.path), restriction.start * self._split_bytes
         try:
-            with open_file(file, self._cell_bytes, split.stop == 1, self._max_decoded_bytes, opener) as reader:
-                blocks = _read(reader, parts, offset)
-                hold = file.size <= self._cell_bytes
-                yield from _balanced(blocks, file, ledger, hold, lambda: _end(reader, tracker, ledger))
+            with open_file(file, self._split_bytes, restriction.stop == 1, self._max_decoded_bytes, opener) as reader:
+                blocks = _read(reader, splits, offset)
+                hold = file.size <= self._split_bytes
+                yield from _balanced(blocks, file, checksum, hold, lambda: _end(reader, tracker, checksum))
         except PipelineError as error:
             if not self._keep_broken:
                 raise
-            alone = split == OffsetRange(0, 1)
-            balance = ledger.give_up() if alone else 0
+            alone = restriction == OffsetRange(0, 1)
+            balance = checksum.end() if alone else 0
             unreadable = isinstance(error, UnreadableError)
             yield BrokenBlock(file.name, str(error), file.modified, offset, balance, not alone, unreadable)
-            for _ in parts:
+            for _ in splits:
                 pass
 
 
@@ -201,37 +126,29 @@ def _group(element: InputFile | FileGroup) -> FileGroup:
     return (element,) if isinstance(element, InputFile) else element
 
 
-def _size(file: InputFile) -> int:
-    return max(file.size, 0)
-
-
-def _is_near(file: InputFile) -> bool:
-    return is_local(file.path)
-
-
 class _ReadWhole(beam.DoFn):  # type: ignore[misc]
-    """Reads all parts of a file where it came in, with one reader."""
+    """Reads all splits of a file in one call, with one reader."""
 
-    def __init__(self, parts: _ReadBlocks) -> None:
-        self._parts = parts
+    def __init__(self, splits: _ReadBlocks) -> None:
+        self._splits = splits
 
     def process(self, element: InputFile | FileGroup) -> Iterator[AnyBlock]:
         files = tuple(map(measured, _group(element)))
-        yield from self._parts.process(files, self._parts.create_tracker(self._parts.initial_restriction(files)))
+        yield from self._splits.process(files, self._splits.create_tracker(self._splits.initial_restriction(files)))
 
 
-def _read(reader: Reader, parts: Iterator[int], seen: int) -> Iterator[AnyBlock]:
-    begun = partial(_begin_part, reader)
-    for blocks in in_threads(begun, parts) if reader.parts_are_independent else map(reader.read_part, parts):
+def _read(reader: Reader, splits: Iterator[int], seen: int) -> Iterator[AnyBlock]:
+    begun = partial(_begin_split, reader)
+    for blocks in in_threads(begun, splits) if reader.splits_are_independent else map(reader.read_split, splits):
         for block in blocks:
             run_state.add_bytes_read(max(0, reader.position() - seen))
             seen = reader.position()
             yield block
 
 
-def _begin_part(reader: Reader, part: int) -> Iterator[AnyBlock]:
-    """Reads the first blocks of a part, up to _AHEAD_BYTES; the others when they are asked for."""
-    blocks, first, size = reader.read_part(part), [], 0
+def _begin_split(reader: Reader, split: int) -> Iterator[AnyBlock]:
+    """Reads the first blocks of a split, up to _AHEAD_BYTES; the others when they are asked for."""
+    blocks, first, size = reader.read_split(split), [], 0
     for block in blocks:
         first.append(block)
         size += block.nbytes
@@ -240,54 +157,45 @@ def _begin_part(reader: Reader, part: int) -> Iterator[AnyBlock]:
     return itertools.chain(first, blocks)
 
 
-def _end(reader: Reader, tracker: OffsetRestrictionTracker, ledger: CoverageChecksum) -> int:
-    """What the end of a file adds to its balance: only the reader of its last part adds it."""
-    return ledger.end(reader.size()) if tracker.current_restriction().stop == reader.parts else 0
+def _end(reader: Reader, tracker: OffsetRestrictionTracker, checksum: CoverageChecksum) -> int:
+    """What the end of a file adds to its checksum: only the reader of its last split adds it."""
+    return checksum.end(reader.size()) if tracker.current_restriction().stop == reader.splits else 0
 
 
 def _balanced(
-    blocks: Iterator[AnyBlock], file: InputFile, ledger: CoverageChecksum, hold: bool, end: Callable[[], int]
+    blocks: Iterator[AnyBlock], file: InputFile, checksum: CoverageChecksum, hold: bool, end: Callable[[], int]
 ) -> Iterator[AnyBlock]:
-    """The blocks with what they add to the balance of their file; the last one also with what its end adds.
+    """Adds to blocks their shares of the checksum of their file, to the last one also that of the file's end.
 
     hold: each block waits until it is known whether it is the last. Without, an empty block follows, since a block that
     waits has left the processor's cache.
     """
-    held: tuple[AnyBlock, int] | None = None
-
-    def balanced(block: AnyBlock, balance: int) -> AnyBlock:
-        return dataclasses.replace(block, arrived=file.modified, balance=balance)  # type: ignore[type-var]
-
+    held: AnyBlock | None = None
     try:
         for block in blocks:
             if held:
-                yield balanced(*held)
-            held = block, ledger.add(*block.span)
+                yield held
+            balance = checksum.add(*block.span)
+            held = dataclasses.replace(block, arrived=file.modified, balance=balance)  # type: ignore[type-var]
             if not hold:
-                yield balanced(*held)
+                yield held
                 held = None
     except Exception:
         if held:
-            yield balanced(*held)
+            yield held
         raise
     rest = end()
     if rest and not held:
-        held = Block(b"", Shape.LINES, file.name), 0
+        held = Block(b"", source=file.name, arrived=file.modified)
     if held:
-        yield balanced(held[0], held[1] + rest)
-
-
-def _is_compressed(path: str) -> bool:
-    """Whether a name says so."""
-    form = form_of_name(path)
-    return form is not None and form.codec is not None
+        yield dataclasses.replace(held, balance=held.balance + rest)  # type: ignore[type-var]
 
 
 def _claims(tracker: OffsetRestrictionTracker) -> Iterator[int]:
-    part = tracker.current_restriction().start
-    while tracker.try_claim(part):
-        yield part
-        part += 1
+    split = tracker.current_restriction().start
+    while tracker.try_claim(split):
+        yield split
+        split += 1
 
 
 @dataclasses.dataclass
@@ -337,22 +245,14 @@ class GroupFiles(beam.PTransform):  # type: ignore[misc]
 class ReadBlocks(beam.PTransform):  # type: ignore[misc]
     """Reads files: PCollection[InputFile or FileGroup] -> PCollection[AnyBlock].
 
-    Plain JSON Lines are split by cells, Parquet by runs of row groups; compressed files and JSON arrays are read by one
-    worker each. The files of a group are read several at once, where they are in a bucket.
-
-    Args:
-      cell_bytes: size of a part.
-      keep_broken: a source that cannot be read as a whole is a BrokenBlock.
-      spread: over workers; where there is only one, to ask for the parts is no stage of its own.
-      max_decoded_bytes: as Job has it.
-
-    Raises:
-      InputError: a source as a whole cannot be read.
+    Plain JSON Lines and Parquet are split over workers; compressed files and JSON arrays are read by one worker each.
+    The files of a group are read several at once, where they are in a bucket. Raises InputError where a source as a
+    whole cannot be read.
     """
 
     def __init__(
         self,
-        cell_bytes: int = BLOCK_BYTES,
+        split_bytes: int = BLOCK_BYTES,
         keep_broken: bool = False,
         spread: bool = True,
         max_decoded_bytes: int | None = None,
@@ -360,14 +260,14 @@ class ReadBlocks(beam.PTransform):  # type: ignore[misc]
         """Sets how files are read.
 
         Args:
-          cell_bytes: size of the parts of a file that workers share.
+          split_bytes: size of the splits of a file that workers share.
           keep_broken: emit what cannot be read of a source as a BrokenBlock.
-          spread: over workers. Where there is only one, to ask for the parts is no stage of its own.
+          spread: over workers. Where there is only one, to ask for the splits is no stage of its own.
           max_decoded_bytes: as Job has it.
         """
         super().__init__()
-        parts = _ReadBlocks(cell_bytes, keep_broken, max_decoded_bytes)
-        self._do_fn = parts if spread else _ReadWhole(parts)
+        splits = _ReadBlocks(split_bytes, keep_broken, max_decoded_bytes)
+        self._do_fn = splits if spread else _ReadWhole(splits)
 
     def expand(self, files: beam.PCollection[InputFile | FileGroup]) -> beam.PCollection[AnyBlock]:
         return typed(files | "Read blocks" >> beam.ParDo(self._do_fn), AnyBlock)  # type: ignore[no-any-return]

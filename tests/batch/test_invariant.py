@@ -11,8 +11,7 @@ import pytest
 
 from pipeline.batch import graph
 from pipeline.engine import spill
-from pipeline.formats import decoding
-from tests import faults
+from tests import faults, support
 from tests.support import call, event, json_lines
 
 EVENTS = [event(f"id-{k}", "video_25", 1617393003 + 900 * (k % 9)) for k in range(100)]
@@ -155,9 +154,9 @@ def test_what_is_written_of_rejects(
 def test_events_lost_by_compiled_code(
     name: str, shape: str, inputs: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(decoding, "SMALL_BLOCK", 0)
     faults.JSON[name](monkeypatch)
-    run = call(capsys, inputs[shape])
+    with support.decoder("compiled"):
+        run = call(capsys, inputs[shape])
     assert (run.status, MISMATCH in run.err, list(Path().iterdir())) == (1, True, [])
 
 

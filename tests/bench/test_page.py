@@ -10,7 +10,7 @@ from bench.events import batches, write
 from bench.measuring import DUCKDB, OURS, SMALL, STOCK, Case, Usage
 from bench.page import fit, page
 from bench.rows import ROWS, Row
-from pipeline.formats.decoding import Block, decode
+from pipeline.formats.decoding import Block
 
 MB = 1_000_000
 
@@ -81,7 +81,7 @@ def test_labels_of_a_chart_stand_apart() -> None:
 def test_odd_lines_are_the_same_events(tmp_path: Path, form: str) -> None:
     write(tmp_path / "odd", 5000, form)
     data = (tmp_path / "odd").read_bytes()
-    batch = decode(Block(data))
+    batch = Block(data).decode()
     (wanted,) = batches(5000)
     assert not batch.rejected
     assert sorted(batch.timestamps.tolist()) == sorted(wanted.timestamp.tolist())

@@ -38,7 +38,7 @@ REJECTS = [
     (b'{"id":7,"event":"video_25","timestamp":1}', "id must be a string, not a number"),
     (line(timestamp=1617393003000), r"timestamp must be below 253402297200 seconds \(milliseconds\?"),
     (line(timestamp=-1), "timestamp must not be negative"),
-    (b'{"id":"a","event":"video_25","timestamp":1,"event":"video_50"}', "the name 'event' stands twice"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"event":"video_50"}', "duplicate key 'event'"),
     (b'{"id":"a","event":"video_25","timestamp":NaN}', "not JSON: NaN is not JSON"),
     (b'{"id":"\xff","event":"video_25","timestamp":1}', "not JSON: invalid UTF-8 at byte 7"),
     (b'{"id":"\\ud800","event":"video_25","timestamp":1}', "not JSON: a lone surrogate"),

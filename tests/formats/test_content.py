@@ -5,10 +5,8 @@ import gzip
 import io
 import json
 import lzma
-import sqlite3
 import tarfile
 import zipfile
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.feather
@@ -49,12 +47,6 @@ def written(write: object) -> bytes:
     return stream.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
-def database(folder: Path) -> bytes:
-    with sqlite3.connect(folder / "a.db") as connection:
-        connection.execute("create table events (id)")
-    return (folder / "a.db").read_bytes()
-
-
 LOOKS = [
     (SAMPLE.decode().encode("utf-16"), "UTF-16"),
     (SAMPLE.decode().encode("utf-16-be"), "UTF-16"),
@@ -66,8 +58,8 @@ LOOKS = [
     (zipped("[Content_Types].xml", "xl/workbook.xml"), "xlsx"),
     (tarred(), "tar archive"),
     (COMMA, "CSV"),
-    (b"\xef\xbb\xbf" + COMMA.replace(b",", b";"), "CSV, with semicolons"),
-    (COMMA.replace(b",", b"\t").replace(b"\n", b"\r\n"), "CSV, with tabs"),
+    (b"\xef\xbb\xbf" + COMMA.replace(b",", b";"), "CSV"),
+    (COMMA.replace(b",", b"\t").replace(b"\n", b"\r\n"), "CSV"),
     (b'"id","event","timestamp"\n"a","video_25","1"', "CSV"),
     (b"id,event,timestamp", "CSV"),
     (gzip.compress(SAMPLE), "gzip"),
@@ -96,10 +88,6 @@ def test_what_it_looks_like_is_said(data: bytes, what: str) -> None:
 def test_parquet_that_was_compressed_again_is_told_what_to_do() -> None:
     with pytest.raises(InputError, match=r"^a: cannot be read: it is Parquet inside another compression; decompress"):
         check_json("a", b"PAR1" + bytes(8))
-
-
-def test_a_database(tmp_path: Path) -> None:
-    assert looks_like(database(tmp_path)) == "an SQLite database"
 
 
 @pytest.mark.parametrize(
@@ -173,12 +161,10 @@ def test_a_name_that_promises_something_else_is_an_error(name: str) -> None:
         (COMMA, r"CSV; events are JSON, JSON Lines or Parquet; `mlr --icsv --ojsonl cat FILE` converts it"),
         (zipped("xl/workbook.xml"), "xlsx.*`xlsx2csv FILE"),
         (zipped("a.json"), "a zip archive.*`unzip -p FILE`"),
-        (tarred(), "a tar archive.*`tar -xf FILE`"),
+        (tarred(), "a tar archive.*`tar -xOf FILE`"),
         (lzma.compress(SAMPLE), "xz.*`xz -dc FILE`"),
         (b"\x04\x22\x4d\x18" + bytes(20), "lz4.*`lz4 -dc FILE`"),
-        (b"PARE" + bytes(20), "encrypted Parquet; .*; decrypt it"),
-        (b"[1,2]\n[3,4]\n", r"JSON Lines with an array on each line.*jq -c"),
-        (b'\xef\xbb\xbf[{"id":"a"}]\r\n [{"id":"b"}]', "JSON Lines with an array on each line"),
+        (b"PARE" + bytes(20), "encrypted Parquet"),
     ],
 )
 def test_the_reason_names_a_command_that_converts(data: bytes, reason: str) -> None:
@@ -187,23 +173,8 @@ def test_the_reason_names_a_command_that_converts(data: bytes, reason: str) -> N
 
 
 def test_encrypted_parquet_under_its_usual_name() -> None:
-    with pytest.raises(InputError, match=r"^a\.parquet: cannot be read: it looks like encrypted Parquet; decrypt it"):
+    with pytest.raises(InputError, match=r"^a\.parquet: cannot be read: .* it looks like encrypted Parquet"):
         check_form("a.parquet", PARQUET, b"PARE" + bytes(20))
-
-
-@pytest.mark.parametrize(
-    "data", [b"[1,\n[2]]", b"[\n[1],\n[2]\n]", b"[[1]\n,[2]]", b"[1]\n", b"[1]\n\n", b"[" * 10_000]
-)
-def test_arrays_over_several_lines_are_no_lines_of_arrays(data: bytes) -> None:
-    assert looks_like(data) is None
-
-
-def test_zstd_that_needs_a_dictionary() -> None:
-    dictionary = zstandard.train_dictionary(1024, [json_lines([event]) * 3 for event in EXAMPLE_EVENTS] * 50)
-    data = zstandard.ZstdCompressor(dict_data=dictionary).compress(SAMPLE)
-    for promised in (None, form_of_name("a.zst")):
-        with pytest.raises(InputError, match=r"^a: cannot be read: it is compressed with a zstd dictionary; `zstd -dc"):
-            check_form("a", promised, data)
 
 
 @pytest.mark.parametrize(("name", "command"), [("a.json.xz", "xz -dc"), ("a.lz4", "lz4 -dc"), ("a.lzma", "xz -dc")])

@@ -1,23 +1,20 @@
 """The counts that decoding is checked against, by a plain reading."""
 
 import json
-from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.formats import counting
-from pipeline.formats.counting import count_elements, count_lines
-
-WAYS = {"compiled": -1, "plain": 1 << 40}
+from pipeline.formats.decoding import count_elements, count_lines
+from tests import support
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", support.DECODERS)
 @given(text=st.lists(st.sampled_from([b" ", b"\t", b"\r", b"\n", b"\n", b"x", b"\0", b'"', b"\xff", b"y" * 70])))
 def test_lines_that_are_not_blank(text: list[bytes], way: str) -> None:
     data = b"".join(text) + b"\n"
-    with mock.patch.object(counting, "SMALL", WAYS[way]):
+    with support.decoder(way):
         assert count_lines(data) == sum(1 for line in data.split(b"\n") if line.strip(b" \t\r"))
 
 
@@ -27,10 +24,10 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", support.DECODERS)
 @pytest.mark.parametrize("indent", [None, 1])
 @given(values=st.lists(VALUES, min_size=1))
 def test_elements_of_an_array(values: list[object], indent: int | None, way: str) -> None:
     data = json.dumps(values, indent=indent)[1:-1].encode() + b"\n"
-    with mock.patch.object(counting, "SMALL", WAYS[way]):
+    with support.decoder(way):
         assert count_elements(data) == len(values)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.formats import decoding
 from pipeline.formats.blocks import read_blocks
 from pipeline.formats.decoding import Block, Shape
 from pipeline.model.events import Batch, Reject
@@ -28,7 +27,7 @@ def _decoder(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def decode_source(data: bytes) -> Batch:
     blocks = list(read_blocks(io.BytesIO(data), "input"))
-    return Batch.concat([Batch.of([]), *map(decoding.decode, blocks)])
+    return Batch.concat([Batch.of([]), *(block.decode() for block in blocks)])
 
 
 def only_reject(record: bytes) -> Reject:
@@ -129,11 +128,9 @@ def test_timestamps_at_the_edges_are_taken(digits: str) -> None:
     [
         (b"\0\0\0\0", "NUL bytes, as of a file that was not written completely, at character 0"),
         (b'\0\0\0\0{"id":"a"}', "NUL bytes, as of a file that was not written completely, at character 0"),
-        (b"\x1a", "a Ctrl-Z (0x1A), which ends files of DOS, at character 0"),
-        (b'\x1e{"id":"a"}', "a record separator (0x1E) of JSON text sequences at character 0"),
     ],
 )
-def test_marks_of_other_programs_are_named(data: bytes, reason: str) -> None:
+def test_zeros_of_an_incomplete_file_are_named(data: bytes, reason: str) -> None:
     assert reason in only_reject(data).reason
 
 
@@ -172,9 +169,9 @@ NOT_EVENTS = [
     (b'{"id":"a","event":"video_25","timestamp":1617393003000}', "milliseconds"),
     (b'{"id":"a","event":"video_25","timestamp":' + b"9" * 5000 + b"}", "timestamp must be below 253402297200 seconds"),
     (b'{"id":"a","event":"video_25","timestamp":-' + b"9" * 5000 + b"}", "timestamp must not be negative"),
-    (b'{"id":"a","event":"video_25","timestamp":1,"id":"a"}', "the name 'id' stands twice"),
-    (b'{"id":"a","event":"video_25","timestamp":1,"\\u0069d":"a"}', "the name 'id' stands twice"),
-    (b'{"id":"a","event":"video_25","timestamp":1,"timestamp":1,"x":[{}]}', "the name 'timestamp' stands twice"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"id":"a"}', "duplicate key 'id'"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"\\u0069d":"a"}', "duplicate key 'id'"),
+    (b'{"id":"a","event":"video_25","timestamp":1,"timestamp":1,"x":[{}]}', "duplicate key 'timestamp'"),
     (b'{"id":{"id":1,"id":2},"event":"video_25","timestamp":1}', "id must be a string, not an object"),
     (b'[{"id":"a","id":"a","event":"video_25","timestamp":1}]', "not an object but an array"),
 ]
@@ -245,10 +242,10 @@ def test_a_record_at_the_end_of_a_block_is_judged_like_any_other(record: bytes) 
     for before in (b"", GOOD + b"\n"):
         for after in (b"", b"\n", b"\r\n", b"\n" * 4):
             block = Block(before + record + (after or b"\n"))
-            batch = decoding.decode(block)
+            batch = block.decode()
             assert (len(batch.codes), [reject.offset for reject in batch.rejects]) == (len(before) // 40, [len(before)])
     if record in [known for known, _ in NOT_EVENTS]:
-        batch = decoding.decode(Block(GOOD + b"," + record + b"\n", Shape.ELEMENTS))
+        batch = Block(GOOD + b"," + record + b"\n", Shape.ELEMENTS).decode()
         assert (len(batch.codes), batch.rejected) == (1, 1)
 
 
@@ -329,13 +326,13 @@ def test_a_reject_as_text_says_where_and_why() -> None:
 
 def test_max_rejects_bounds_what_is_kept_but_not_what_is_counted() -> None:
     data = (GOOD + b"\nx\n") * 50
-    batch = decoding.decode(Block(data), max_rejects=3)
+    batch = Block(data).decode(max_rejects=3)
     assert (len(batch.codes), batch.rejected, batch.read) == (50, 50, 100)
     assert [reject.offset for reject in batch.rejects] == [44, 90, 136]
 
 
 def test_a_line_that_is_too_long() -> None:
-    batch = decoding.decode(Block(b"x" * 2000, Shape.TOO_LONG, "s", 7))
+    batch = Block(b"x" * 2000, Shape.TOO_LONG, "s", 7).decode()
     assert batch.rejects == (Reject("s", 7, None, "line is too long", "x" * RAW_BYTES),)
     assert batch.read == 1
 

@@ -167,7 +167,7 @@ def test_the_decoders_give_the_same_rejects(seed: int, offset: int) -> None:
     results = []
     for name in DECODERS:
         with support.decoder(name):
-            batch = support.decoding.decode(Block(data, Shape.LINES, "s", offset))
+            batch = Block(data, Shape.LINES, "s", offset).decode()
         results.append((sorted(support.batch_rows(batch)), batch.rejects))
     assert results[0] == results[1]
 
@@ -180,12 +180,12 @@ def test_without_ids_the_same_but_for_the_ids(data: bytes) -> None:
         for name in DECODERS:
             with support.decoder(name):
                 try:
-                    full = support.decoding.decode(block)
+                    full = block.decode()
                 except support.InputError:
                     with pytest.raises(support.InputError):
-                        support.decoding.decode(block, want_ids=False)
+                        block.decode(want_ids=False)
                     continue
-                bare = support.decoding.decode(block, want_ids=False)
+                bare = block.decode(want_ids=False)
             assert bare.rejects == full.rejects
             assert bare.codes.tolist() == full.codes.tolist()
             assert bare.timestamps.tolist() == full.timestamps.tolist()

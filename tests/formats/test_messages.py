@@ -83,7 +83,7 @@ def test_an_object_on_several_lines_is_one_reject() -> None:
     batch = decode(PRETTY.replace(b"impressions", b"impression"), twice)
     assert rejects(batch) == [("message 0", 0, None), ("message 1", 0, None)]
     assert "unknown event" in batch.rejects[0].reason
-    assert "stands twice" in batch.rejects[1].reason
+    assert "duplicate key" in batch.rejects[1].reason
 
 
 def test_a_message_that_breaks_off_does_not_run_into_the_next() -> None:

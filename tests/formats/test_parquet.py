@@ -181,7 +181,7 @@ def test_a_disk_that_fails_is_no_damage(tmp_path: Path) -> None:
     reader = ParquetReader(Source(stream, "a", len(stream.getvalue())))
     stream.fails = True
     with pytest.raises(OSError, match="Input/output error"):
-        list(reader.read_part(0))
+        list(reader.read_split(0))
 
 
 class _Counted(io.BytesIO):
@@ -202,7 +202,9 @@ def test_other_columns_are_not_read(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "a", compression="none", row_group_size=1)
     stream = _Counted((tmp_path / "a").read_bytes())
     reader = ParquetReader(Source(stream, "a", len(stream.getvalue())))
-    assert support.batch_rows(joined([b for part in range(reader.parts) for b in reader.read_part(part)], True)) == SIX
+    assert (
+        support.batch_rows(joined([b for part in range(reader.splits) for b in reader.read_split(part)], True)) == SIX
+    )
     assert stream.count < MIB
 
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.model.events import Batch
 from pipeline.transforms import read as sources
-from pipeline.transforms.read import open_file
+from pipeline.transforms.opening import open_file
 from tests.reading_support import CODECS, EVENTS, ROWS, columns, decode_any, make, parquet, read, rows, zstd
 from tests.support import event, json_lines, line
 
@@ -28,8 +28,8 @@ def test_compressed(suffix: str, shape: str, tmp_path: Path) -> None:
         "nothing": b"",
     }[shape]
     file = make(tmp_path / f"a{suffix}", CODECS[suffix](data))
-    for cell_bytes in (100, 1 << 22):
-        assert rows(read(file, cell_bytes)) == ([] if shape in ("empty", "nothing") else ROWS)
+    for split_bytes in (100, 1 << 22):
+        assert rows(read(file, split_bytes)) == ([] if shape in ("empty", "nothing") else ROWS)
 
 
 @pytest.mark.parametrize("suffix", CODECS)
@@ -52,7 +52,7 @@ def test_what_is_decompressed_of_few_bytes_is_read_block_by_block(suffix: str, t
     file = make(tmp_path / f"a{suffix}", CODECS[suffix](b"\n" * 64_000_000 + line()))
     tracemalloc.start()
     with open_file(file) as reader:
-        assert sum(len(block.decode(True, None).codes) for block in reader.read_part(0)) == 1
+        assert sum(len(block.decode(True, None).codes) for block in reader.read_split(0)) == 1
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40_000_000
@@ -122,23 +122,23 @@ def packed(data: bytes) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["gzip", "bzip2", "zstd", "plain"])
 @pytest.mark.parametrize("name", ["a", "x.jsonl.gzip", "x.jsonl.bgz", "a.txt"])
-@pytest.mark.parametrize("cell_bytes", [100, 1 << 22])
+@pytest.mark.parametrize("split_bytes", [100, 1 << 22])
 def test_a_name_that_says_nothing_leaves_it_to_the_content(
-    kind: str, name: str, cell_bytes: int, tmp_path: Path
+    kind: str, name: str, split_bytes: int, tmp_path: Path
 ) -> None:
     for data in (json_lines(EVENTS), json.dumps(EVENTS).encode()):
         file = make(tmp_path / name, packed(data)[kind])
-        assert rows(read(file, cell_bytes)) == ROWS
-        dofn = sources._ReadBlocks(cell_bytes, keep_broken=False)
+        assert rows(read(file, split_bytes)) == ROWS
+        dofn = sources._ReadBlocks(split_bytes, keep_broken=False)
         parts = list(dofn.split(file, dofn.initial_restriction(file)))
         found = [block for part in reversed(parts) for block in dofn.process(file, dofn.create_tracker(part))]
         assert rows(Batch.concat([decode_any(block) for block in found])) == ROWS
 
 
-@pytest.mark.parametrize("cell_bytes", [100, 1 << 22])
-def test_parquet_under_any_name(cell_bytes: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("split_bytes", [100, 1 << 22])
+def test_parquet_under_any_name(split_bytes: int, tmp_path: Path) -> None:
     for name in ("df.parquet.gzip", "a", "a.pq"):
-        assert rows(read(parquet(tmp_path / name, columns(EVENTS), row_group_size=70), cell_bytes)) == ROWS
+        assert rows(read(parquet(tmp_path / name, columns(EVENTS), row_group_size=70), split_bytes)) == ROWS
 
 
 def test_what_a_compressed_file_holds_is_looked_at_too(tmp_path: Path) -> None:

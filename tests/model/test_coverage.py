@@ -42,8 +42,8 @@ def test_nothing_at_all() -> None:
 
 def test_a_source_that_breaks_off() -> None:
     ledger = CoverageChecksum("a")
-    assert ledger.add(0, 10) + ledger.add(10, 30) + ledger.give_up() == expected_checksum(["a"])
-    assert CoverageChecksum("a").give_up() == expected_checksum(["a"])
+    assert ledger.add(0, 10) + ledger.add(10, 30) + ledger.end() == expected_checksum(["a"])
+    assert CoverageChecksum("a").end() == expected_checksum(["a"])
 
 
 def test_names_that_are_not_utf_8() -> None:

@@ -1,10 +1,8 @@
 """Duplicates: plain functions against a set of Python's."""
 
-import contextlib
 import dataclasses
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +12,6 @@ from pipeline import (
     Batch,
 )
 from pipeline.model import duplicates
-from pipeline.model import ids as id_sets
 from pipeline.model.duplicates import (
     as_one,
     event_keys,
@@ -29,15 +26,9 @@ from tests import oracle, support
 from tests.duplicates_support import EVENTS, Events
 
 
-@pytest.fixture(params=[0, 1 << 60], ids=["compiled", "plain"])
+@pytest.fixture(params=support.DECODERS)
 def _implementation(request: pytest.FixtureRequest) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for module, name in (
-            (id_sets, "SMALL_SET"),
-            (id_sets, "SMALL_MERGE"),
-            (duplicates, "SMALL_SET"),
-        ):
-            stack.enter_context(mock.patch.object(module, name, request.param))
+    with support.decoder(request.param):
         yield
 
 
@@ -95,7 +86,7 @@ def test_any_stream_gives_the_set(parts: list[Events], offset: int, most_sets: i
 
 
 def test_events_of_the_same_hash_are_not_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "hash_id", lambda _: 7 << 60)
+    monkeypatch.setattr("pipeline.model.ids.hash_id", lambda _: 7 << 60)
     parts = [batch_of([(name, "video_25", 0) for name in names]) for names in ("ab", "cbd")]
     first, second = (list(split_hours(part, support.clock())) for part in parts)
     assert support.batch_rows(key_events(unseen(second[0][1], [first[0][1]]).keys())) == [

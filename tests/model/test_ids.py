@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from random import Random
 from unittest import mock
 
@@ -19,26 +18,17 @@ from pipeline.model.ids import (
     id_lines,
     joined_pieces,
     merge_pieces,
-    pack,
     unique_ids,
-    unpack,
 )
-from tests import oracle
+from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, event
 
 ITEMS = st.lists(st.binary(min_size=1, max_size=20) | st.sampled_from((b"a", b"b", b"a" * 8, b"a" * 9, b"\0", b"\0\0")))
 
 
-@contextmanager
-def implementation(small: int) -> Iterator[None]:
-    """The compiled one for 0, the plain one for a large number."""
-    with mock.patch.object(id_sets, "SMALL_SET", small), mock.patch.object(id_sets, "SMALL_MERGE", small):
-        yield
-
-
-@pytest.fixture(params=[0, 1 << 60], ids=["compiled", "plain"])
+@pytest.fixture(params=support.DECODERS)
 def _implementation(request: pytest.FixtureRequest) -> Iterator[None]:
-    with implementation(request.param):
+    with support.decoder(request.param):
         yield
 
 
@@ -52,12 +42,7 @@ def whole(parts: list[Ids], partitions: int = 64) -> list[bytes]:
         for number, piece in counted_pieces(part, partitions):
             pieces.setdefault(number, []).append(piece)
     joined = [b"".join(pieces[number]) for number in sorted(pieces)]
-    return [item for data in joined for item in merge_pieces(data, partitions)[0].to_list()]
-
-
-def packed(piece: bytes) -> bytes:
-    """What is behind the numbers of a piece."""
-    return piece[id_sets._FRAME.size :]
+    return [item for data in joined for item in merge_pieces(data)[0].to_list()]
 
 
 def in_order(items: Iterable[bytes]) -> list[bytes]:
@@ -107,14 +92,16 @@ def test_the_hash_of_known_ids_never_changes() -> None:
 
 
 @settings(max_examples=300)
-@given(ITEMS, st.integers(1, 5), st.integers(0, 8), st.sampled_from((0, 1 << 60)), st.randoms(use_true_random=False))
+@given(
+    ITEMS, st.integers(1, 5), st.integers(0, 8), st.sampled_from(support.DECODERS), st.randoms(use_true_random=False)
+)
 def test_any_split_and_number_of_partitions_gives_the_same_list(
-    items: list[bytes], workers: int, bits: int, small: int, random: Random
+    items: list[bytes], workers: int, bits: int, name: str, random: Random
 ) -> None:
     wanted = in_order(items)
     random.shuffle(items)
     parts = [Ids.of(items[k::workers]) for k in range(workers)]
-    with implementation(small):
+    with support.decoder(name):
         assert whole(parts, 2**bits) == wanted
 
 
@@ -140,7 +127,7 @@ def test_a_few_crafted_ids_do_not_slow_down_all_others(count: int) -> None:
     Random(7).shuffle(items)
     pieces = list(counted_pieces(Ids.of(items), 1)) * 2
     data = b"".join(piece for _, piece in pieces)
-    with implementation(0), mock.patch.object(id_sets, "hash_id", side_effect=hash_id) as hashed:
+    with support.decoder("compiled"), mock.patch.object(id_sets, "hash_id", side_effect=hash_id) as hashed:
         merged, came = merge_pieces(data)
     assert hashed.call_count <= count
     assert (merged.to_list(), came) == (in_order(items), 2 * len(items))
@@ -148,20 +135,16 @@ def test_a_few_crafted_ids_do_not_slow_down_all_others(count: int) -> None:
 
 def test_an_id_that_comes_again_is_shuffled_once() -> None:
     pieces = [piece for _, piece in counted_pieces(Ids.of([b"id-%d" % (k % 5000) for k in range(50_000)]))]
-    assert sum(len(packed(piece)) for piece in pieces) == sum(1 + len(b"id-%d" % k) for k in range(5000))
+    assert sum(map(len, pieces)) < 128 * 32 + sum(1 + len(b"id-%d" % k) for k in range(5000))
 
 
 def test_ids_are_in_the_partition_of_their_first_bits() -> None:
     items, bits = [b"id-%d" % k for k in range(5000)], id_sets.PARTITIONS.bit_length() - 1
-    for small in (0, 1 << 60):
-        with implementation(small):
-            found = {number: sorted(unpack(packed(piece))) for number, piece in counted_pieces(Ids.of(items))}
+    for name in support.DECODERS:
+        with support.decoder(name):
+            pieces = counted_pieces(Ids.of(items))
+            found = {number: sorted(merge_pieces(piece)[0].to_list()) for number, piece in pieces}
         assert found == {k: sorted(i for i in items if hash_id(i) >> 64 - bits == k) for k in range(1 << bits)}
-
-
-@given(ITEMS)
-def test_pack_and_unpack(items: list[bytes]) -> None:
-    assert list(unpack(pack(items))) == items
 
 
 @given(st.lists(ITEMS, max_size=4))
@@ -184,9 +167,9 @@ def test_lines_of_no_ids() -> None:
 IDS = st.text(min_size=1) | st.text(st.sampled_from('"\\a\n\r\u2028'), min_size=1, max_size=4)
 
 
-@given(st.lists(IDS), st.sampled_from((0, 1 << 60)))
-def test_lines(items: list[str], small: int) -> None:
-    with implementation(small):
+@given(st.lists(IDS), st.sampled_from(support.DECODERS))
+def test_lines(items: list[str], name: str) -> None:
+    with support.decoder(name):
         lines = id_lines(Ids.of(item.encode() for item in items)).decode()
     assert lines == "".join(map(oracle.id_line, items))
     assert oracle.ids_of_lines(lines.encode()) == items
@@ -213,9 +196,7 @@ def test_pieces_say_how_many_ids_came(parts: list[list[bytes]], partitions: int)
     for part in parts:
         for number, piece in counted_pieces(Ids.of(part), partitions):
             pieces[number] = pieces.get(number, b"") + piece
-    merged = {number: merge_pieces(data, partitions) for number, data in pieces.items()}
-    assert all(
-        merge_pieces(joined_pieces(data, partitions), partitions)[1] == merged[k][1] for k, data in pieces.items()
-    )
+    merged = {number: merge_pieces(data) for number, data in pieces.items()}
+    assert all(merge_pieces(joined_pieces(data))[1] == merged[k][1] for k, data in pieces.items())
     assert sum(came for _, came in merged.values()) == sum(map(len, parts))
     assert sorted(item for ids, _ in merged.values() for item in ids.to_list()) == sorted({i for p in parts for i in p})

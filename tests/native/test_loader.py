@@ -18,11 +18,11 @@ import pytest
 
 from bench.events import pieces
 from pipeline.formats.blocks import read_blocks
-from pipeline.formats.decoding import Block, decode
+from pipeline.formats.decoding import Block
 from pipeline.model.duplicates import merge_events, split_events, split_hours
 from pipeline.model.events import Batch
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import SMALL_SET, counted_pieces, id_lines, merge_pieces
+from pipeline.model.ids import counted_pieces, id_lines, merge_pieces
 from pipeline.native import loader as native
 from tests import oracle, support
 
@@ -192,14 +192,11 @@ def test_arguments_are_numbers_or_arrays() -> None:
 
 
 def test_what_is_loaded_is_called_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_loaded", set())
-    monkeypatch.setattr(native, "_met", Counter())
-    native.is_available.cache_clear()
-    assert not native.worth_compiling("pack_ids", 2000, 2000)
-    assert native.worth_compiling("pack_ids", 2001, 2000)
-    assert [native.worth_compiling("pack_ids", size, 2000) for size in (100, 101, 2000)] == [False, True, True]
-    assert [native.worth_compiling("join_lines", 2000, 2000) for _ in range(22)] == [False] * 20 + [True] * 2
-    assert not native.worth_compiling("join_lines", 100, 2000)
+    monkeypatch.setattr(native, "_work", Counter())
+    assert not native.worth_compiling("sort_ids", native.SMALL_BYTES)
+    assert native.worth_compiling("sort_ids", 2000)
+    assert [native.worth_compiling("sort_ids", size) for size in (256, 257)] == [False, True]
+    assert native.worth_compiling("take_ids", native.SMALL_BYTES + 1)
 
 
 BROKEN = "raise ImportError('Numba needs NumPy 2.2 or less')\n"
@@ -219,19 +216,19 @@ def broken_compiler(monkeypatch: pytest.MonkeyPatch, builder: mock.Mock) -> Iter
 @pytest.mark.usefixtures("broken_compiler")
 def test_where_nothing_can_be_compiled_plain_python_does_it_all(caplog: pytest.LogCaptureFixture) -> None:
     text = b"".join(pieces(5000, "odd"))
-    batch = decode(Block(text))
+    batch = Block(text).decode()
     assert Counter(support.batch_rows(batch)) == Counter(oracle.read(text).events)
     array = b"[" + text.strip().replace(b"\n", b",") + b"]"
-    parts = [decode(block) for block in read_blocks(io.BytesIO(array), "array", 100_000)]
+    parts = [block.decode() for block in read_blocks(io.BytesIO(array), "array", 100_000)]
     assert len(parts) > 2
     assert support.batch_rows(Batch.concat(parts)) == support.batch_rows(batch)
     ids, came = merge_pieces(b"".join(piece for _, piece in counted_pieces(batch.ids)))
     assert came == len(batch.codes)
     assert set(ids.to_list()) == {item.encode() for item in oracle.unique_ids(support.batch_rows(batch))}
-    assert id_lines(ids).count(b"\n") == len(ids.ends) > SMALL_SET
+    assert id_lines(ids).count(b"\n") == len(ids.ends) > 2000
     stays, pieces_of_keys = split_events(batch)
     moved = [merge_events(piece) for _, piece in pieces_of_keys]
-    assert sum(len(part.codes) + part.duplicate for part in moved) == len(batch.codes) > SMALL_SET
+    assert sum(len(part.codes) + part.duplicate for part in moved) == len(batch.codes) > 2000
     assert (len(stays.codes), stays.read) == (0, batch.read)
     assert len(list(split_hours(batch, HourClock()))) > 1
     assert len(caplog.messages) == 1

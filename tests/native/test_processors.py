@@ -11,7 +11,7 @@ from bench.events import pieces
 from pipeline.formats import decoding
 from pipeline.formats.decoding import Block
 from pipeline.model.events import Ids
-from pipeline.model.ids import counted_pieces, hash_id, merge_pieces, pack, unpack
+from pipeline.model.ids import counted_pieces, hash_id, merge_pieces
 from pipeline.native import loader as native
 from tests.documents import ARRAYS, DAMAGED_ARRAYS, DAMAGED_LINES, LINES
 from tests.support import decode_block, decode_source, decoder, expected
@@ -25,7 +25,7 @@ def _least_processor() -> Iterator[None]:
         for function in CACHED:
             function.cache_clear()
         assert native.is_available("scan")
-        assert native.is_available("mark_ids")
+        assert native.is_available("sort_ids")
         assert processor.called
         yield
     for function in CACHED:
@@ -41,15 +41,14 @@ def test_documents(data: bytes, block_bytes: int) -> None:
 @pytest.mark.parametrize("form", ["jsonl", "odd"])
 def test_many_events(form: str) -> None:
     block = Block(b"".join(pieces(3000, form)))
-    with mock.patch.object(decoding, "_decode_spans", side_effect=AssertionError), decoder("compiled"):
-        assert len(decoding.decode(block).codes) == 3000
+    with mock.patch.object(decoding, "_parse", side_effect=AssertionError), decoder("compiled"):
+        assert len(block.decode().codes) == 3000
     assert decode_block(block, "compiled") == decode_block(block, "strict")
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40)))
 def test_ids(items: list[bytes]) -> None:
-    with mock.patch("pipeline.model.ids.SMALL_MERGE", 0), mock.patch("pipeline.model.ids.SMALL_SET", 0):
+    with decoder("compiled"):
         merged, came = merge_pieces(b"".join(piece for _, piece in counted_pieces(Ids.of(items * 2))))
     assert came == 2 * len(items)
     assert merged.to_list() == sorted(set(items), key=lambda item: (hash_id(item), item))
-    assert Ids.of(unpack(pack(items))).to_list() == items

@@ -20,7 +20,7 @@ BAD_RECORDS = {
     "null": ('{"id": null, "event": "video_25", "timestamp": 1}', "not null"),
     "milliseconds": ('{"id": "a", "event": "video_25", "timestamp": 1617393003000}', "milliseconds?"),
     "huge": ('{"id": "a", "event": "video_25", "timestamp": %s}' % ("9" * 5000), "must be below"),
-    "twice": ('{"id": "a", "id": "b", "event": "video_25", "timestamp": 1}', "the name 'id' stands twice"),
+    "twice": ('{"id": "a", "id": "b", "event": "video_25", "timestamp": 1}', "duplicate key 'id'"),
     "not an object": ("[1]", "not an object but an array"),
 }
 

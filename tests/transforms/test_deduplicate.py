@@ -35,6 +35,7 @@ from pipeline.formats.messages import Message, group_messages
 from pipeline.model.duplicates import (
     merge_events,
 )
+from pipeline.model.ids import _HEADER
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.stream.graph import DecodeStream, HourlyStream
@@ -82,7 +83,8 @@ def test_no_events(runner: str) -> None:
 
 def test_what_the_shuffle_loses_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     def first_only(pieces: bytes) -> Batch:
-        return merge_events(pieces[: 16 + int.from_bytes(pieces[8:16], "little")])
+        _, count, size, width = _HEADER.unpack_from(pieces)
+        return merge_events(pieces[: _HEADER.size + count * width + size])
 
     monkeypatch.setattr("pipeline.transforms.deduplicate.merge_events", first_only)
     blocks = [support.json_lines(EXAMPLE_EVENTS)] * 2

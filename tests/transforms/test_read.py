@@ -13,17 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.restriction_trackers import OffsetRange
+from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
+from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Batch
 from pipeline.storage.files import InputFile
 from pipeline.storage.matching import find_files
 from pipeline.transforms import read as sources
-from pipeline.transforms.read import ReadBlocks, open_file
+from pipeline.transforms.opening import open_file
+from pipeline.transforms.read import ReadBlocks
 from tests import oracle, support
 from tests.reading_support import EVENTS, ROWS, columns, decode_any, make, parquet, read, rows, zstd
 from tests.support import event, json_lines, line
@@ -60,17 +63,17 @@ def test_a_file_that_changes_is_not_read_half(name: str, change: str, opened: bo
     if not opened:
         CHANGES[change](path, path.read_bytes())
 
-    def read_parts() -> Batch:
+    def read_splits() -> Batch:
         with open_file(file, 300) as reader:
             if opened:
                 CHANGES[change](path, path.read_bytes())
-            return Batch.concat([decode_any(b) for part in range(reader.parts) for b in reader.read_part(part)])
+            return Batch.concat([decode_any(b) for part in range(reader.splits) for b in reader.read_split(part)])
 
     if opened and CHANGES[change] is not _write:
-        assert rows(read_parts()) == ROWS
+        assert rows(read_splits()) == ROWS
     else:
         with pytest.raises(InputError, match=f"{name}: was replaced, or written to, since the run began"):
-            read_parts()
+            read_splits()
 
 
 def test_a_file_that_grows_is_read_as_far_as_it_was(tmp_path: Path) -> None:
@@ -88,12 +91,14 @@ def test_a_file_that_grows_is_read_as_far_as_it_was(tmp_path: Path) -> None:
 
 @settings(max_examples=60)
 @given(st.integers(1, 400), st.sampled_from((b"\n", b"\r\n", b"\n\n")), st.booleans())
-def test_parts_of_any_size_give_each_event_once(tmp_path_factory: Any, cell_bytes: int, end: bytes, last: bool) -> None:
+def test_parts_of_any_size_give_each_event_once(
+    tmp_path_factory: Any, split_bytes: int, end: bytes, last: bool
+) -> None:
     path = tmp_path_factory.mktemp("parts") / "a.jsonl"
     file = make(path, end.join(json.dumps(item).encode() for item in EVENTS) + end * last)
-    assert rows(read(file, cell_bytes)) == ROWS
-    with open_file(file, cell_bytes) as reader:
-        assert reader.parts == -(-file.size // cell_bytes)
+    assert rows(read(file, split_bytes)) == ROWS
+    with open_file(file, split_bytes) as reader:
+        assert reader.splits == -(-file.size // split_bytes)
 
 
 def test_parts_can_be_claimed_and_split_off_while_they_are_read(tmp_path: Path) -> None:
@@ -132,8 +137,8 @@ def test_first_splits_cover_all_parts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spread", [True, False])
-@pytest.mark.parametrize("cell_bytes", [1, 17, 1000])
-def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, spread: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("split_bytes", [1, 17, 1000])
+def test_in_a_pipeline_with_tiny_cells(split_bytes: int, spread: bool, tmp_path: Path) -> None:
     files = [
         make(tmp_path / "a.jsonl", json_lines(EVENTS[:50])),
         make(tmp_path / "b.jsonl", json_lines(EVENTS[50:100])[:-1].replace(b"\n", b"\r\n")),
@@ -146,26 +151,7 @@ def test_in_a_pipeline_with_tiny_cells(cell_bytes: int, spread: bool, tmp_path: 
         assert rows(Batch.concat([decode_any(block) for block in blocks])) == ROWS
 
     with support.beam_pipeline() as pipeline:
-        assert_that(pipeline | beam.Create(files) | ReadBlocks(cell_bytes, spread=spread), check)
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "said"),
-    [
-        ("a.jsonl.gz", sources.LARGE_BYTES + 1, "a.jsonl.gz is read by one worker: it is compressed"),
-        ("a.jsonl.gz", sources.LARGE_BYTES, ""),
-        ("a.gzip", sources.LARGE_BYTES + 1, "a.gzip is read by one worker: it is compressed"),
-        ("a.json", sources.LARGE_BYTES + 1, "a.json is read by one worker: it is one JSON array, or one row group"),
-        ("a.jsonl", sources.LARGE_BYTES + 1, ""),
-    ],
-)
-def test_a_warning_names_a_large_file_that_is_not_split(
-    name: str, size: int, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    data = {"a.json": b"[", "a.gzip": gzip.compress(line())}
-    (tmp_path / name).write_bytes(data.get(name, line()))
-    sources.ReadBlocks()._do_fn.initial_restriction(InputFile(str(tmp_path / name), size, name))
-    assert [(r.levelname, r.getMessage()) for r in caplog.records] == ([("WARNING", said)] if said else [])
+        assert_that(pipeline | beam.Create(files) | ReadBlocks(split_bytes, spread=spread), check)
 
 
 def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
@@ -188,8 +174,8 @@ def test_parquet_of_any_row_groups(group: int, dictionary: bool, compression: st
     options = {"row_group_size": group, "use_dictionary": dictionary, "compression": compression}
     file = parquet(tmp_path / "a.parquet", columns(EVENTS), **options)
     assert rows(read(file)) == rows(read(file, 1)) == ROWS
-    with open_file(file) as small, open_file(file, cell_bytes=1) as large, open_file(file, file.size // 3 + 1) as some:
-        assert (small.parts, large.parts, some.parts) == (1, -(-200 // group), min(-(-200 // group), 3))
+    with open_file(file) as small, open_file(file, split_bytes=1) as large, open_file(file, file.size // 3 + 1) as some:
+        assert (small.splits, large.splits, some.splits) == (1, -(-200 // group), min(-(-200 // group), 3))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +234,7 @@ def kept(folder: Path, name: str, data: bytes | None, listed: int | None = None)
     file = InputFile(str(folder / name), len(data or b"") if listed is None else listed, name, modified=77)
     found: list[Any] = []
     with support.beam_pipeline() as pipeline:
-        blocks = pipeline | beam.Create([file]) | ReadBlocks(cell_bytes=256, keep_broken=True)
+        blocks = pipeline | beam.Create([file]) | ReadBlocks(split_bytes=256, keep_broken=True)
         _ = blocks | beam.Map(support.Collect(found))
     return [decode_as_streams_do(block) for block in found if block.arrived == 77]
 
@@ -280,7 +266,7 @@ def damaged_parquet() -> bytes:
     [
         ("mid.json", MANY[: len(MANY) // 2], range(1, 5000), "breaks off"),
         ("head.json", b"[", range(1), "breaks off"),
-        ("tail.json", ARRAY + b"x", range(200), "something stands after it"),
+        ("tail.json", ARRAY + b"x", range(200), "something follows it"),
         ("cut.jsonl.gz", gzip.compress(os.urandom(50) + LINES, mtime=0)[:-9], range(201), "cannot be read"),
         ("cut.jsonl.bz2", bz2.compress(LINES)[:-9], range(201), "cannot be read"),
         ("cut.jsonl.zst", zstd(LINES)[:-9], range(201), "cannot be read"),
@@ -320,6 +306,41 @@ def test_a_whole_source_is_read_as_ever_where_broken_ones_are_kept(tmp_path: Pat
         assert sorted(row for b in batches for row in support.batch_rows(b)) == (ROWS if data else [])
 
 
+@pytest.mark.parametrize("split_bytes", [300, 1 << 22])
+def test_a_source_that_breaks_after_its_last_whole_block_keeps_its_events(tmp_path: Path, split_bytes: int) -> None:
+    """The rest is a reject, and the blocks add up to the source, as far as it was read."""
+    make(tmp_path / "a.jsonl", LINES)
+    file = InputFile(str(tmp_path / "a.jsonl"), len(LINES) + 5, "a.jsonl")
+    dofn = sources._ReadWhole(sources._ReadBlocks(split_bytes, keep_broken=True))
+    blocks = list(dofn.process(file))
+    batches = [decode_any(block) for block in blocks]
+    assert sorted(row for batch in batches for row in support.batch_rows(batch)) == ROWS
+    assert [type(block) for block in blocks].count(BrokenBlock) == sum(batch.rejected for batch in batches) == 1
+    assert blocks[-1].arrived == file.modified
+    if len(blocks) == 2:  # of a file of several splits nobody knows whether all was read
+        assert sum(block.balance for block in blocks) == expected_checksum([file.path])
+
+
+def test_large_files_are_spread_over_workers(tmp_path: Path) -> None:
+    """In ranges of splits that workers take apart; without spreading one worker reads a file at once."""
+    file = make(tmp_path / "a.jsonl", LINES * 10)
+    with Path(file.path).open("r+b") as stream:
+        stream.truncate(192 << 20)
+    dofn = sources._ReadBlocks(sources.BLOCK_BYTES, keep_broken=False)
+    large = InputFile(file.path, 192 << 20, file.name)
+    whole = dofn.initial_restriction(large)
+    assert whole == OffsetRange(0, 48)
+    assert list(dofn.split(large, whole)) == [OffsetRange(k, k + 16) for k in range(0, 48, 16)]
+    for spread, files in ((True, 1), (False, 1), (True, 300)):
+        pipeline = beam.Pipeline()
+        _ = pipeline | sources.ListFiles((large,) * files) | ReadBlocks(spread=spread)
+        transforms = pipeline.to_runner_api().components.transforms.values()
+        payloads = [t.spec.payload for t in transforms if t.spec.urn == "beam:transform:pardo:v1"]
+        splittable = [p for p in payloads if beam_runner_api_pb2.ParDoPayload.FromString(p).restriction_coder_id]
+        assert len(splittable) == spread
+        assert any("Spread" in t.unique_name for t in transforms) == (files > 1)
+
+
 _bundles: list[int] = []  # of _Read; workers are threads of this process
 
 
@@ -345,7 +366,7 @@ def test_thousands_of_small_files_are_no_bundle_each(runner: str, tmp_path: Path
     assert len(_bundles) < 100
 
 
-@pytest.mark.parametrize("cell_bytes", [100, 1 << 22])
+@pytest.mark.parametrize("split_bytes", [100, 1 << 22])
 @pytest.mark.parametrize(
     ("name", "encode"),
     [
@@ -355,18 +376,18 @@ def test_thousands_of_small_files_are_no_bundle_each(runner: str, tmp_path: Path
     ],
 )
 def test_a_file_whose_size_reads_as_0_is_read_to_its_end(
-    name: str, encode: Callable[[Any], bytes], cell_bytes: int, tmp_path: Path
+    name: str, encode: Callable[[Any], bytes], split_bytes: int, tmp_path: Path
 ) -> None:
-    is_read_without_a_size(make(tmp_path / name, encode(EVENTS)), cell_bytes)
+    is_read_without_a_size(make(tmp_path / name, encode(EVENTS)), split_bytes)
 
 
 def test_parquet_whose_size_reads_as_0(tmp_path: Path) -> None:
     is_read_without_a_size(parquet(tmp_path / "a.parquet", columns(EVENTS), row_group_size=70), 100)
 
 
-def is_read_without_a_size(file: InputFile, cell_bytes: int) -> None:
+def is_read_without_a_size(file: InputFile, split_bytes: int) -> None:
     file = file._replace(size=0)
-    assert rows(read(file, cell_bytes)) == ROWS
-    dofn = sources._ReadBlocks(cell_bytes, keep_broken=False)
+    assert rows(read(file, split_bytes)) == ROWS
+    dofn = sources._ReadBlocks(split_bytes, keep_broken=False)
     blocks = list(dofn.process(file, dofn.create_tracker(dofn.initial_restriction(file))))
     assert rows(Batch.concat([decode_any(block) for block in blocks])) == ROWS
