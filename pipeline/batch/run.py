@@ -31,8 +31,9 @@ def run_job(job: Job, options: PipelineOptions) -> Summary:
     """
     job = _placed(job, options)
     folders = {os.path.dirname(os.path.realpath(path)) for path in filter(is_local, job.spill_paths)}
-    with run_lock(folders, job.token):
-        return _finish(job, lambda: build_job(job, options).run())
+    started: list[Any] = []
+    with run_lock(folders, job.token, keep=lambda: any(map(is_running_remotely, started))):
+        return _finish(job, lambda: build_job(job, options).run(), started)
 
 
 def build_job(job: Job, options: PipelineOptions, one_worker: bool = False) -> beam.Pipeline:
@@ -60,17 +61,18 @@ class PreparedJob:
 
     def run(self) -> Summary:
         """As run_job."""
-        return _finish(self._job, self._runner.run)
+        return _finish(self._job, self._runner.run, [])
 
     def close(self) -> None:
         """Gives back what it holds; another run would set it up again."""
         self._runner.close()
 
 
-def _finish(job: Job, start: Callable[[], Any]) -> Summary:
+def _finish(job: Job, start: Callable[[], Any], started: list[Any]) -> Summary:
     result: Any = None
     try:
         result = start()
+        started.append(result)
         result.wait_until_finish()
         summary = summarize(result, TOTALS)
     except KeyboardInterrupt:

@@ -49,10 +49,15 @@ def open_private(path: str) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def run_lock(folders: Iterable[str], token: str) -> Iterator[None]:
+def run_lock(folders: Iterable[str], token: str, keep: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Protects a run's temporary files in folders of this machine while the block runs, and removes them at its end.
 
     First removes those that killed runs left there.
+
+    Args:
+      folders: of the outputs.
+      token: names the run.
+      keep: whether the files are still needed at the end, by a job that is running elsewhere.
     """
     folders = sorted({os.path.realpath(folder) for folder in folders})
     descriptors: list[int] = []
@@ -65,7 +70,8 @@ def run_lock(folders: Iterable[str], token: str) -> Iterator[None]:
     finally:
         for folder in folders:  # also where a signal came before the new lock was in the list
             with contextlib.suppress(OSError):
-                remove_temporary(folder, token)
+                if not keep():
+                    remove_temporary(folder, token)
                 os.remove(_lock_path(folder, token))
         for descriptor in descriptors:
             os.close(descriptor)

@@ -24,7 +24,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import hourly_table, scale_impressions
-from pipeline.formats.decoding import Block, BrokenBlock
+from pipeline.formats.decoding import Block, BrokenBlock, Shape
 from pipeline.formats.messages import Message, group_messages
 from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Batch
@@ -124,7 +124,7 @@ def test_equal_late_events_of_two_blocks_are_kept_both(tmp_path: Path) -> None:
 
 def test_nothing_that_comes_in_stops_the_stream(tmp_path: Path) -> None:
     broken = BrokenBlock("gone.jsonl", "gone.jsonl: cannot be read: no such file")
-    no_array = Block(b'{"id": "a"} {"id": "b"}\n', support.decoding.Shape.ELEMENTS, "array.json")
+    no_array = Block(b'{"id": "a"} {"id": "b"}\n', Shape.ELEMENTS, "array.json")
     lines = Block(b"x\n" + support.line(timestamp=HOUR) + b"\n{}\n", source="lines.jsonl")
     data = {"m1": support.line("b", timestamp=HOUR), "m2": b"[", "m3": b"[]"}
     messages = [Message(name, message, HOUR) for name, message in data.items()]
