@@ -1,4 +1,4 @@
-"""A report with its chart as one file that works offline: the page's own part, style and scripts around the CSV."""
+"""A report with its chart in one HTML file that works offline: the CSV, the report section, styles and scripts."""
 
 import html
 import json
@@ -37,15 +37,15 @@ showReport(find("data").textContent, {name});
 
 
 def report_page(name: str) -> tuple[str, str]:
-    """Returns the page before and after the report's CSV; its table is left for `fill_table`.
+    """Returns the HTML before and after the report's CSV; `fill_table` adds the table.
 
     Args:
-      name: of the input, for the title.
+      name: name of the input, shown as the title.
     """
     page = _text("index.html")
     (part,) = re.findall(r" *<!-- report:.*?-->\n(.*?) *<!-- end of report -->", page, re.DOTALL)
     part = part.replace('id="report" hidden', 'id="report"').replace(
-        ">Report</h2>", f">Report of {html.escape(name)}</h2>"
+        ">Report</h2>", f">Report for {html.escape(name)}</h2>"
     )
     scripts = "".join(_text(f"{script}.js") for script in REPORT_SCRIPTS)
     before = _BEFORE.format(policy=_POLICY, name=html.escape(name), style=_text("style.css"))

@@ -136,7 +136,7 @@ def _content(name: str, settings: Settings) -> bytes:
     if name.endswith(".html"):
         content = content.replace("{server}", html.escape(json.dumps(known)))
         content = content.replace("{scripts}", SCRIPT_TAGS)
-        content = content.replace("{limit}", f", up to {_size(settings.max_body_bytes)} (also when unpacked)")
+        content = content.replace("{limit}", f", up to {_size(settings.max_body_bytes)} (also after decompression)")
     return content.encode()
 
 

@@ -1,18 +1,15 @@
-"""Help for the tests of the page: events and reports, what the page is given, and what it shows."""
+"""Input, steps and readings shared by the tests of the page."""
 
 import datetime
-import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "examples" / "events.json"
@@ -20,15 +17,15 @@ REPORT = ROOT / "tests" / "files" / "report.csv"
 EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
 HEADER = REPORT.read_text().splitlines()[0]
 APRIL = 1617231600  # 2021-04-01T00:00+01:00
-STEPS = (10, 8, 6, 4, 3, 2), (50, 42, 42, 42, 31, 31), (0, 0, 0, 0, 0, 1)
+FUNNEL_COUNTS = (10, 8, 6, 4, 3, 2), (50, 42, 42, 42, 31, 31), (0, 0, 0, 0, 0, 1)
 
 
 def event(kind: str, timestamp: int) -> bytes:
     return json.dumps({"id": str(timestamp), "event": kind, "timestamp": timestamp}).encode() + b"\n"
 
 
-def month(hours: int = 720) -> bytes:
-    """JSON Lines with some events in each hour."""
+def events_of(hours: int) -> bytes:
+    """JSON Lines with events in each of so many hours."""
     return b"".join(
         event(EVENT_TYPES[number % 6], APRIL + 3600 * hour + number)
         for hour in range(hours)
@@ -36,35 +33,35 @@ def month(hours: int = 720) -> bytes:
     )
 
 
-def report(hours: Iterator[str] | Sequence[str], counts: Callable[[int], Sequence[int]]) -> str:
-    """A report of these hours; counts: of the hour with this number."""
+def report(hours: Sequence[str], counts: Callable[[int], Sequence[int]]) -> str:
+    """A report as CSV; counts: the six counts by row number."""
     lines = (f"{hour},{','.join(map(str, counts(number)))},0.0" for number, hour in enumerate(hours))
     return "\n".join([HEADER, *lines, ""])
 
 
-def hours_of(day: str, count: int, offset: str = "+01:00") -> list[str]:
-    first = datetime.datetime.fromisoformat(day)
+def hours_from(start: str, count: int, offset: str = "+01:00") -> list[str]:
+    first = datetime.datetime.fromisoformat(start)
     return [(first + datetime.timedelta(hours=hour)).isoformat() + offset for hour in range(count)]
 
 
-def upload(page: Page, *files: bytes | str, name: str = "events.jsonl") -> None:
+def upload(page: Page, *files: bytes | str, name: str = "events.jsonl", field: str = "Choose event files") -> None:
     contents = [file.encode() if isinstance(file, str) else file for file in files]
     buffers: list[Any] = [
         {"name": f"{number or ''}{name}", "mimeType": "text/plain", "buffer": data}
         for number, data in enumerate(contents)
     ]
-    page.locator("#file").set_input_files(buffers)
+    page.get_by_label(field).set_input_files(buffers)
 
 
 def show(page: Page, text: str, name: str = "shown.csv") -> None:
-    """Shows a report without a server's help."""
+    """Shows a report as it is; the server is not involved."""
     upload(page, text, name=name)
-    expect(page.get_by_role("heading", name=f"Report of {name}")).to_be_visible()
+    expect(page.get_by_role("heading", name=f"Report for {name}")).to_be_visible()
 
 
 def expect_report(page: Page, read: str, hours: str) -> None:
-    expect(page.locator("#status")).to_have_text("The report is ready.", timeout=240_000)  # a first one compiles
-    expect(page.get_by_role("heading", name=re.compile("^Report of "))).to_be_focused()
+    expect(page.locator("#status")).to_have_text("The report is ready.", timeout=240_000)  # the first one compiles
+    expect(page.get_by_role("heading", name=re.compile("^Report for "))).to_be_focused()
     for key, value in (("read", read), ("counted", read), ("rejected", "0"), ("hours", hours)):
         expect(page.locator(f"[data-key={key}]")).to_have_text(value)
     expect(page.get_by_role("alert").get_by_role("heading")).to_have_count(0)
@@ -72,7 +69,7 @@ def expect_report(page: Page, read: str, hours: str) -> None:
 
 def expect_problem(page: Page, title: str) -> None:
     expect(page.get_by_role("alert").get_by_role("heading")).to_have_text(title, timeout=60_000)
-    expect(page.get_by_role("heading", name=re.compile("^Report of "))).to_have_count(0)
+    expect(page.get_by_role("heading", name=re.compile("^Report for "))).to_have_count(0)
 
 
 def make_sample(page: Page) -> None:
@@ -80,20 +77,22 @@ def make_sample(page: Page) -> None:
     expect_report(page, "4,425", "24")
 
 
+def write_hour(folder: Path, hour: str, impressions: int) -> None:
+    """Writes the report of an hour as a stream does."""
+    (folder / ".new").write_text(report([hour], lambda _: [impressions, 0, 0, 0, 0, 0]))
+    os.replace(folder / ".new", folder / f"{hour[:13]}+0100.csv")
+
+
 def table(page: Page) -> str:
-    """The table's counts as CSV, without rates and totals."""
+    """The counts in the table as CSV, without rates and totals."""
     rows = page.locator("#columns, #rows tr")
     cells = rows.evaluate_all("rows => rows.map(row => [...row.cells].slice(0, 8).map(cell => cell.textContent))")
     return "".join(",".join(cell.replace(",", "") for cell in row) + "\n" for row in cells)
 
 
-def as_shown(report: str) -> str:
-    return re.sub(r"(?m)^(\S+)T(\d\d:\d\d):00\+01:00", r"\1 \2", report)
-
-
-def texts(page: Page, selector: str) -> list[str]:
-    found: list[str] = page.locator(selector).evaluate_all("all => all.map(each => each.innerText.trim())")
-    return found
+def displayed_hours(csv: str) -> str:
+    """A report as CSV with hours as the table displays them."""
+    return re.sub(r"(?m)^(\S+)T(\d\d:\d\d):00\+01:00", r"\1 \2", csv)
 
 
 def figures(page: Page) -> dict[str, str]:
@@ -104,35 +103,13 @@ def figures(page: Page) -> dict[str, str]:
 
 
 def funnel(page: Page) -> list[str]:
-    return [" ".join(text.split()) for text in texts(page, "#funnel li")]
+    return [" ".join(text.split()) for text in page.locator("#funnel li").all_inner_texts()]
 
 
 def points(page: Page, selector: str) -> list[list[float]]:
-    """Where the points of a line are, in pixels; its falls to zero are not among them."""
+    """Positions of a line's points in pixels, without its falls to zero."""
     path = page.locator(selector).get_attribute("d") or ""
     return [[float(x), float(y)] for x, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", path)]
-
-
-def answer(page: Page, status: int, body: str = "", **headers: str) -> None:
-    """From now on posts get this answer."""
-
-    def fulfill(route: Route) -> None:
-        if route.request.method != "POST":
-            return route.continue_()
-        return route.fulfill(status=status, body=body, headers={"Content-Type": "application/problem+json", **headers})
-
-    page.route("**/", fulfill)
-
-
-def parquet() -> bytes:
-    data = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(json.loads(SAMPLE.read_text())["mock_for_test"]), data)
-    return data.getvalue()
-
-
-def write_hour(folder: Path, hour: str, impressions: int) -> None:
-    (folder / ".new").write_text(report([hour], lambda _: [impressions, 0, 0, 0, 0, 0]))
-    os.replace(folder / ".new", folder / f"{hour[:13]}+0100.csv")
 
 
 def violations(page: Page) -> list[str]:
@@ -140,6 +117,6 @@ def violations(page: Page) -> list[str]:
     return [f"{each['id']} ({each['impact']}): {node['html']}" for each in found for node in each["nodes"]]
 
 
-def colour(page: Page, selector: str, name: str) -> list[float]:
-    value = page.locator(selector).first.evaluate(f"node => getComputedStyle(node).{name}")
-    return [int(part) / 255 for part in re.findall(r"\d+", value)[:3]]
+def background(page: Page, selector: str) -> str:
+    colour: str = page.locator(selector).first.evaluate("node => getComputedStyle(node).backgroundColor")
+    return colour

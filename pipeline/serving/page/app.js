@@ -1,28 +1,28 @@
-// Connects the page's parts: what a press, a key, a drop or a change of the address does.
+// Event handlers of the page: buttons, keys, drops and changes of the address.
 
-function make() {
-  if (chosen) return void run(chosen, showMade);
-  say("Paste some events first, or choose a file.");
+function makeChosen() {
+  if (chosen) return void run(chosen, showNewReport);
+  setStatus("Choose a file or paste events first.");
   find("text").focus();
 }
 
-function showMade(text, name, summary) {
-  const made = "read" in summary ? options() : null; // a report that was read as it is has none of them
+function showNewReport(text, name, summary) {
+  const usedOptions = "read" in summary ? options() : null; // unknown for a report that was uploaded as CSV
   live = null;
   find("live-note").textContent = "";
   find("problem").hidden = true;
   showReport(text, name, summary);
-  report.made = made;
-  markOptions(made);
-  remember(true);
-  say(report.rows.length ? "The report is ready." : "The report is ready: it has no events.");
+  report.usedOptions = usedOptions;
+  markOptions(usedOptions);
+  saveState(true);
+  setStatus(report.rows.length ? "The report is ready." : "The report is ready. It contains no events.");
   reveal("summary", "report-title");
 }
 
 function showCompared(text, name) {
   find("problem").hidden = true;
   compareWith(name, text);
-  say(`Compared with ${name}.`);
+  setStatus(`Compared with ${name}.`);
 }
 
 function reveal(section, focused) {
@@ -32,9 +32,9 @@ function reveal(section, focused) {
 
 find("file").onchange = ({ target }) => {
   chooseFiles([...target.files]);
-  target.value = ""; // so that the same file can be chosen again after a correction
+  target.value = ""; // allows choosing the same file again after a correction
 };
-find("other").onchange = ({ target }) => {
+find("compare-file").onchange = ({ target }) => {
   const [file] = target.files;
   target.value = "";
   if (file) run({ name: file.name, files: [{ name: file.name, blob: file }] }, showCompared);
@@ -44,19 +44,19 @@ find("sample").onclick = chooseSample;
 find("cancel").onclick = cancel;
 find("form").onsubmit = (event) => {
   event.preventDefault();
-  if (!running) make();
+  if (!running) makeChosen();
 };
 find("options").oninput = () => {
-  markOptions(report?.made);
-  remember();
+  markOptions(report?.usedOptions);
+  saveState();
 };
 find("again").onsubmit = (event) => {
   event.preventDefault();
   token = find("token").value.trim();
-  failed.again ? failed.again() : run(failed.source, failed.use);
+  failedJob.again ? failedJob.again() : run(failedJob.source, failedJob.use);
 };
-document.addEventListener("viewchange", () => remember());
-addEventListener("popstate", restore);
+document.addEventListener("viewchange", () => saveState());
+addEventListener("popstate", restoreState);
 document.onkeydown = (event) => {
   if (event.key === "Escape" && running) cancel();
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target === find("text")) find("form").requestSubmit();
@@ -70,5 +70,5 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   });
 }
 offerZones();
-restore();
+restoreState();
 if (server.live) startLive();

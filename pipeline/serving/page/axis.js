@@ -1,9 +1,9 @@
-// Axes of the chart: scale and ticks of values, and ticks of time.
+// Axes of the chart: value scale, value ticks and time ticks.
 
 const MARGIN = { top: 28, right: 12, bottom: 44, left: 48 };
-const TICK_ROOM = 58; // pixels that a tick's label takes
+const TICK_WIDTH = 58; // width of a tick label in pixels
 
-// y: of a value, in pixels. The highest value ends just below the panel's top.
+// y converts a value to pixels. The highest value is just below the top of the panel.
 function scaleFor(series, height) {
   const all = [...chart.bars, ...chart.before];
   const highest = (counts) => {
@@ -16,7 +16,7 @@ function scaleFor(series, height) {
   return { step, top, height, y: (value) => (height * (1 - value / top)).toFixed(1) };
 }
 
-// The smallest of 1, 2, 2.5, 5, 10, 20, 25 ... that is at least this and a multiple of the smallest.
+// The first of 1, 2, 2.5, 5, 10, 20, 25 ... that is at least `least` and a multiple of `smallest`.
 function roundStep(least, smallest = 1) {
   const power = 10 ** Math.floor(Math.log10(Math.max(least, smallest)) + 1e-9);
   return [1, 2, 2.5, 5, 10].map((digit) => digit * power).find((step) => step >= least - 1e-9 && Number.isInteger(+(step / smallest).toFixed(9)));
@@ -24,12 +24,12 @@ function roundStep(least, smallest = 1) {
 
 function valueAxis(series, { step, top, y }) {
   const panels = view.chart === "panels";
-  const title = panels ? series[0].label : isRates() ? "Share of starts; view rate: of impressions" : `Events per ${chart.cut && chart.unit > 1 ? "point" : unitName(chart.unit)}`;
+  const title = panels ? series[0].label : isRates() ? "Share of starts (view rate: of impressions)" : `Events per ${chart.cut && chart.unit > 1 ? "point" : unitName(chart.unit)}`;
   const marks = [svg("text", { x: -MARGIN.left, y: -10, class: panels ? "title" : "" }, title)];
   for (let index = 0; index * step <= top; index++) {
     const line = Math.round(y(index * step));
     marks.push(svg("line", { class: index ? "grid" : "base", x2: chart.size.width, y1: line, y2: line }));
-    marks.push(svg("text", { x: -8, y: line + 4, "text-anchor": "end" }, isRates() ? percent.format(index * step) : short.format(index * step)));
+    marks.push(svg("text", { x: -8, y: line + 4, "text-anchor": "end" }, isRates() ? percent.format(index * step) : compact.format(index * step)));
   }
   return marks;
 }
@@ -49,26 +49,26 @@ function timeAxis() {
   return [svg("line", { class: "base", x2: width, y1: height, y2: height }), ...marks];
 }
 
-// On a cut axis, whatever bars have room for a label; else round hours, days, weeks or months.
+// Ticks at round hours, days, weeks or months; on a shortened axis, at bars with room for a label.
 function timeTicks() {
   const { bars, slot, slots, unit, size, cut, first } = chart;
   if (cut) {
     let last = -Infinity;
     const centres = bars.map((bar) => ({ x: (bar.place + 0.5) * slot, local: bar.rows[0].local }));
-    return { step: DAY, ticks: centres.filter(({ x }) => x - last >= TICK_ROOM && (last = x, true)) };
+    return { step: DAY, ticks: centres.filter(({ x }) => x - last >= TICK_WIDTH && (last = x, true)) };
   }
-  const hours = (slots * unit * TICK_ROOM) / size.width;
+  const hours = (slots * unit * TICK_WIDTH) / size.width;
   const step = [1, 2, 3, 6, 12, DAY, 48, 96, WEEK, 2 * WEEK].find((each) => each >= hours && each >= unit);
   const [start, end] = [first * unit - originOf(unit), (first + slots) * unit - originOf(unit)];
   const locals = step ? roundHours(start, end + 1, step) : roundMonths(start, end, Math.ceil(hours / 720));
-  const ticks = locals.map((local) => ({ local, x: (placeOf(local) + 0.5) * slot }));
+  const ticks = locals.map((local) => ({ local, x: (slotOf(local) + 0.5) * slot }));
   return { step: step ?? 720, ticks: ticks.filter(({ x }, index) => x >= 0 && x <= size.width && x !== ticks[index - 1]?.x) };
 }
 
-// The slot that a time on the clock of its day lies in.
-const placeOf = (local) => bucketOf({ local, time: local - shiftAt(local) }, chart.unit) - chart.first;
+// The slot of a local time.
+const slotOf = (local) => bucketOf({ local, time: local - shiftAt(local) }, chart.unit) - chart.first;
 
-// By how many hours clocks then differ from those of the report's first hour.
+// The UTC offset at a local time relative to that of the first row, in hours.
 function shiftAt(local) {
   const { rows } = chart.bars.findLast((bar) => bar.rows[0].local <= local) ?? chart.bars[0];
   const row = rows.findLast((each) => each.local <= local) ?? rows[0];

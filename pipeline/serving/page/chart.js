@@ -1,21 +1,21 @@
-// Draws the report as SVG: lines, one panel for each event type, a stack, or rates; and the legend of what is drawn.
+// Draws the report as SVG (lines, one panel per event type, stacked bars, or rates) with its legend.
 
-const DOTS = 48; // bars up to which each point has a dot
+const MAX_DOTS = 48; // points have dots up to this number of bars
 const COUNT_SERIES = EVENTS.map((name, order) => ({ name, order, label: name, value: (counts) => counts[order], text: (counts) => integer.format(counts[order]) }));
 const RATE_SERIES = RATES.map((rate) => ({ ...rate, order: EVENTS.indexOf(rate.name), value: (counts) => rateOf(counts, rate), text: (counts) => rateText(rateOf(counts, rate)) }));
-const view = { chart: "", step: "auto", zoom: null, compare: "", hidden: new Set() }; // zoom: first and last row shown
-let chart = null; // bars as drawn, and the one whose values are shown
+const view = { chart: "", step: "auto", zoom: null, compare: "", hidden: new Set() }; // zoom: indexes of the first and last row
+let chart = null; // the current layout and the selected bar
 
 const isRates = () => view.chart === "rates";
 const seriesOfMode = () => (isRates() ? RATE_SERIES : COUNT_SERIES);
-const seriesSeen = () => seriesOfMode().filter(({ name }) => !view.hidden.has(name));
+const visibleSeries = () => seriesOfMode().filter(({ name }) => !view.hidden.has(name));
 
-function shownRows() {
+function visibleRows() {
   const [from, to] = view.zoom ?? [0, report.rows.length - 1];
   return report.rows.slice(from, to + 1);
 }
 
-// Draws after a change of the view, and tells the page about it.
+// Redraws after a change of the view and notifies the page.
 function changeView(changes) {
   Object.assign(view, changes);
   showView();
@@ -27,7 +27,7 @@ function showView() {
   document.querySelector(`[name=mode][value=${view.chart}]`).checked = true;
   find("step").value = view.step;
   showComparison();
-  showFigures(shownRows(), comparison()?.rows);
+  showFigures(visibleRows(), comparison()?.rows);
   showLegend();
   draw();
   showHeat();
@@ -41,31 +41,31 @@ function showLegend() {
 function legendItem({ name, label, order }) {
   const toggle = element("button", { type: "button", class: `toggle s${order}` }, element("i"), label, element("b"));
   const only = element("button", { type: "button", class: "only", "aria-label": `Only ${label}` }, "only");
-  toggle.onclick = () => hide(view.hidden.has(name) ? [...view.hidden].filter((other) => other !== name) : [...view.hidden, name]);
-  only.onclick = () => hide(isAlone(name) ? [] : namesOfMode().filter((other) => other !== name));
+  toggle.onclick = () => setHidden(view.hidden.has(name) ? [...view.hidden].filter((other) => other !== name) : [...view.hidden, name]);
+  only.onclick = () => setHidden(isOnlyVisible(name) ? [] : namesOfMode().filter((other) => other !== name));
   return element("div", {}, toggle, only);
 }
 
-function hide(names) {
+function setHidden(names) {
   view.hidden = new Set(names);
   draw();
   document.dispatchEvent(new Event("viewchange"));
 }
 
 const namesOfMode = () => seriesOfMode().map(({ name }) => name);
-const isAlone = (name) => namesOfMode().every((other) => view.hidden.has(other) === (other !== name));
+const isOnlyVisible = (name) => namesOfMode().every((other) => view.hidden.has(other) === (other !== name));
 
 function draw(room = find("chart").clientWidth) {
   if (!report?.rows.length || find("report").hidden) return;
   const width = Math.max(80 + MARGIN.left + MARGIN.right, room);
   const inner = width - MARGIN.left - MARGIN.right;
-  const seen = seriesSeen();
+  const visible = visibleSeries();
   const panels = view.chart === "panels";
-  const groups = panels ? seen.map((series) => [series]) : [seen];
+  const groups = panels ? visible.map((series) => [series]) : [visible];
   const high = panels ? 64 : Math.min(300, Math.max(200, width * 0.3));
   const step = high + MARGIN.top;
-  chart = view.step === "auto" ? automaticLayout(shownRows(), inner) : layOut(shownRows(), Number(view.step), inner);
-  Object.assign(chart, { seen, selected: null, size: { width: inner, height: Math.max(1, groups.length) * step - MARGIN.top } });
+  chart = view.step === "auto" ? automaticLayout(visibleRows(), inner) : layOutBars(visibleRows(), Number(view.step), inner);
+  Object.assign(chart, { visible, selected: null, size: { width: inner, height: Math.max(1, groups.length) * step - MARGIN.top } });
   chart.before = barsBefore();
   const marks = ["band", "brush"].map((name) => svg("rect", { class: name, height: chart.size.height }));
   const drawn = [...marks, ...groups.map((series, index) => panel(series, index * step, high)), ...breakMarks(), ...timeAxis()];
@@ -77,7 +77,7 @@ function draw(room = find("chart").clientWidth) {
   find("axis-note").textContent = axisNote();
   find("zone").textContent = `Time in ${zoneText()}`;
   find("zoom-all").disabled = find("zoom-out").disabled = !view.zoom;
-  find("zoom-in").disabled = shownRows().length <= 2;
+  find("zoom-in").disabled = visibleRows().length <= 2;
   select(null);
 }
 
@@ -89,7 +89,7 @@ function panel(series, top, height) {
 
 const middle = (place) => ((place + 0.5) * chart.slot).toFixed(1);
 
-// Hours that the report leaves out had no events: there a line of counts goes down to 0, and one of rates breaks off.
+// Hours missing from the report had no events: lines of counts fall to 0, lines of rates are interrupted.
 function linePath(bars, valueOf, y) {
   let path = "";
   let before = null;
@@ -105,19 +105,19 @@ function linePath(bars, valueOf, y) {
   return path;
 }
 
-// Those that are compared with are drawn first, below.
+// Draws the comparison first, so that it is in the background.
 function linePaths(series, { y }) {
   const kinds = [["line before", chart.before], ["line", chart.bars]].filter(([, bars]) => bars.length);
   return kinds.flatMap(([kind, bars]) => series.map(({ order, value }) => svg("path", { class: `${kind} s${order}`, d: linePath(bars, value, y) })));
 }
 
 function dots(series, { y }) {
-  if (chart.bars.length > DOTS) return [];
+  if (chart.bars.length > MAX_DOTS) return [];
   const points = series.flatMap(({ order, value }) => chart.bars.map((bar) => [order, bar.place, value(bar.counts)]));
   return points.filter(([, , value]) => value !== null).map(([order, place, value]) => svg("circle", { class: `dot s${order}`, cx: middle(place), cy: y(value), r: 3 }));
 }
 
-// Each series reaches down to the base line and the higher ones are drawn first: no seams between thin bars.
+// Each series reaches down to the base line and higher ones are drawn first, which avoids seams between thin bars.
 function stackPaths(series, { y, height }) {
   const { bars, slot } = chart;
   const wide = slot < 6 ? slot : Math.min(slot * 0.8, 64);
@@ -143,7 +143,7 @@ function breakMarks() {
 
 function axisNote() {
   const { unit, cut, bars } = chart;
-  const sparse = isRates() && bars.some(({ counts }) => counts[1] < FEW) ? ` Rates of fewer than ${FEW} starts jump about.` : "";
+  const sparse = isRates() && bars.some(({ counts }) => counts[1] < MIN_BASE) ? ` Rates based on fewer than ${MIN_BASE} starts are unreliable.` : "";
   const shared = unit === 1 ? "" : `Each ${view.chart === "stack" ? "bar" : "point"} is ${unit === DAY || unit === WEEK ? "a " : ""}${unitName(unit)}.`;
-  return (cut ? `Not to scale: long times without events are cut short. ${shared}` : shared) + sparse;
+  return (cut ? `Not to scale: long gaps without events are shortened. ${shared}` : shared) + sparse;
 }

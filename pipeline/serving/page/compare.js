@@ -1,18 +1,18 @@
-// Compares what is shown with the period before it, or with a second report.
+// Compares the visible range with the previous period or with a second report.
 
-let other = null; // { name, text, rows } of a second report
+let secondReport = null; // { name, text, rows } of a second report
 
-// The rows to compare with, and how many hours later they are drawn; null where there are none.
+// The rows to compare with and the number of hours by which they are shifted, or null.
 function comparison() {
   if (!report.rows.length) return null;
-  const found = view.compare === "previous" ? periodBefore() : view.compare === "file" && other ? otherPeriod() : null;
+  const found = view.compare === "previous" ? periodBefore() : view.compare === "file" && secondReport ? otherPeriod() : null;
   return found?.rows.length ? found : null;
 }
 
-// As long as what is shown, whole days where it is a day or more: a night is never compared with a day. None where more
-// than a tenth of it came before the report.
+// The previous period is as long as the visible range, rounded up to whole days so that nights are never compared with
+// days. null if more than a tenth of it is before the report.
 function periodBefore() {
-  const shown = shownRows();
+  const shown = visibleRows();
   const [first, last] = [shown[0].local, shown.at(-1).local];
   const length = last - first + 1;
   const later = length < DAY ? length : Math.ceil(length / DAY) * DAY;
@@ -20,25 +20,25 @@ function periodBefore() {
   return { later, rows: report.rows.filter(({ local }) => first <= local + later && local + later <= last) };
 }
 
-// Where the two overlap, hour by hour; else the first days, or the first weeks, of both are laid over each other.
+// Overlapping reports are compared hour by hour; otherwise their first days or weeks are aligned.
 function otherPeriod() {
-  const [mine, theirs] = [report.rows, other.rows];
+  const [mine, theirs] = [report.rows, secondReport.rows];
   const apart = mine[0].local - theirs[0].local;
   const unit = theirs.at(-1).local - theirs[0].local < WEEK ? DAY : WEEK;
   const overlap = mine[0].local <= theirs.at(-1).local && theirs[0].local <= mine.at(-1).local;
   const later = overlap ? 0 : Math.round(apart / unit) * unit;
   if (!view.zoom) return { later, rows: theirs };
-  const shown = shownRows();
+  const shown = visibleRows();
   return { later, rows: theirs.filter(({ local }) => shown[0].local <= local + later && local + later <= shown.at(-1).local) };
 }
 
-// Bars of the compared rows in the slots of the chart.
+// The compared rows as bars in the slots of the chart.
 function barsBefore() {
   const found = comparison();
   if (!found || chart.cut) return [];
   const bars = new Map();
   for (const row of found.rows) {
-    const place = placeOf(row.local + found.later);
+    const place = slotOf(row.local + found.later);
     const bar = bars.get(place) ?? { place, counts: EVENTS.map(() => 0) };
     row.counts.forEach((count, order) => (bar.counts[order] += count));
     if (place >= 0 && place < chart.slots) bars.set(place, bar);
@@ -48,19 +48,19 @@ function barsBefore() {
 
 function showComparison() {
   find("compare").value = view.compare;
-  find("compare").querySelector("[value=file]").textContent = other ? other.name : "a file …";
+  find("compare").querySelector("[value=file]").textContent = secondReport ? secondReport.name : "a file …";
   const found = comparison();
-  const lost = view.compare === "previous" ? "The report does not have the whole period before these hours: zoom in to a shorter one." : "The file has no hours to compare with.";
-  find("compared").textContent = found ? `Faint: ${FORMATS.hour.formatRange(found.rows[0].local * HOUR, found.rows.at(-1).local * HOUR)}${view.compare === "file" ? ` of ${other.name}` : ""}.` : view.compare ? lost : "";
+  const missing = view.compare === "previous" ? "The report does not contain the whole previous period. Zoom in to compare a shorter one." : "The file has no hours in this period.";
+  find("compared").textContent = found ? `Faint lines: ${FORMATS.hour.formatRange(found.rows[0].local * HOUR, found.rows.at(-1).local * HOUR)}${view.compare === "file" ? ` of ${secondReport.name}` : ""}.` : view.compare ? missing : "";
 }
 
 function compareWith(name, text) {
-  other = { name, text, rows: parseReport(text).rows };
+  secondReport = { name, text, rows: parseReport(text).rows };
   changeView({ compare: "file" });
 }
 
 find("compare").onchange = ({ target }) => {
-  if (target.value === "file") return (target.value = view.compare), find("other").click();
-  other = null;
+  if (target.value === "file") return (target.value = view.compare), find("compare-file").click();
+  secondReport = null;
   changeView({ compare: target.value });
 };

@@ -1,15 +1,15 @@
-// Helpers that build nodes and write numbers.
+// Builds nodes and formats numbers.
 "use strict";
 
 const find = (id) => document.getElementById(id);
 const integer = new Intl.NumberFormat("en");
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
-const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const signed = new Intl.NumberFormat("en", { maximumFractionDigits: 1, signDisplay: "exceptZero" });
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
-// Groups the whole digits of a decimal without a float, so that the number stays exact.
+// Adds thousands separators to a decimal without converting it to a float, so that it stays exact.
 const grouped = (text) => text.replace(/^\d+/, (digits) => integer.format(BigInt(digits)));
 
 const maker = (space) => (tag, attributes = {}, ...children) => {

@@ -1,8 +1,8 @@
-// How the campaign did: key figures, and the funnel from impressions to completed views.
+// Key figures, and the funnel from impressions to completed views.
 
 const STEPS = ["Impressions", "Started", "Reached 25%", "Reached 50%", "Reached 75%", "Completed"]; // in the order of EVENTS
 
-// rows: those that the chart shows. before: those to compare with, or null.
+// rows: of the visible range. before: rows to compare with, or null.
 function showFigures(rows, before) {
   const [counts, old] = [totals(rows), before && totals(before)];
   const scaled = decimalSum(rows.map((row) => row.scaled));
@@ -10,7 +10,7 @@ function showFigures(rows, before) {
   const figures = [
     ["Impressions", integer.format(counts[0]), countChange(counts[0], old?.[0])],
     ...RATES.map((rate) => [rate.label, rateText(rateOf(counts, rate)), rateChange(rate, counts, old), caution(counts, rate) || `of ${rate.noun}`, caution(counts, rate)]),
-    ["Impressions scaled", grouped(scaled), old && countChange(Number(scaled), Number(decimalSum(before.map((row) => row.scaled))))],
+    ["Scaled impressions", grouped(scaled), old && countChange(Number(scaled), Number(decimalSum(before.map((row) => row.scaled))))],
     ["First hour", first],
     ["Last hour", last],
   ];
@@ -23,7 +23,7 @@ const figure = ([label, value, change, note = "", few = ""]) =>
 
 function countChange(now, old) {
   if (old === undefined || old === null) return "";
-  return old ? `${signed.format((100 * (now - old)) / old)}% from ${short.format(old)}` : "from 0";
+  return old ? `${signed.format((100 * (now - old)) / old)}% from ${compact.format(old)}` : "from 0";
 }
 
 function rateChange(rate, counts, old) {
@@ -33,10 +33,10 @@ function rateChange(rate, counts, old) {
 }
 
 function showFunnel(counts, old) {
-  const base = counts[0] ? 0 : 1; // a report without impressions begins with what was started
+  const base = counts[0] ? 0 : 1; // without impressions, starts are the base
   const most = Math.max(...counts);
   find("funnel-card").hidden = !most;
-  find("funnel-note").textContent = base ? "There are no impressions here: shares are of started views." : "";
+  find("funnel-note").textContent = base ? "There are no impressions: shares are relative to starts." : "";
   find("funnel").replaceChildren(...counts.map((count, order) => funnelStep(counts, order, base)));
   [...find("funnel").children].forEach((step, order) => {
     step.querySelector("i").style.inlineSize = `${(100 * counts[order]) / (most || 1)}%`;
@@ -54,15 +54,15 @@ function funnelStep(counts, order, base) {
 
 function shareText(counts, order, base) {
   if (!counts[base]) return ["–", true];
-  return [`${percent.format(counts[order] / counts[base])} of ${base ? "starts" : "impressions"}`, counts[base] < FEW];
+  return [`${percent.format(counts[order] / counts[base])} of ${base ? "starts" : "impressions"}`, counts[base] < MIN_BASE];
 }
 
-// What is lost from the step before, and why the figure is to be read with care, if it is.
+// Loss from the previous step, and why it is unreliable, or "".
 function lossText(counts, order) {
   const [before, now] = [counts[order - 1], counts[order]];
-  if (!before) return ["–", now ? "Nothing to compare with: the step before has none." : ""];
+  if (!before) return ["–", now ? "No rate: the previous step has no events." : ""];
   const text = now > before ? `${percent.format(now / before - 1)} more` : `${percent.format(1 - now / before)} lost`;
-  const few = before < FEW ? `Too few to judge: only ${before} in the step before.` : "";
-  const more = now > before ? "More than in the step before: its events are missing or came before these hours." : "";
+  const few = before < MIN_BASE ? `Based on only ${before} ${before === 1 ? "event" : "events"} in the previous step.` : "";
+  const more = now > before ? "More than in the previous step: some of its events are missing or happened before these hours." : "";
   return [text, [few, more].filter(Boolean).join(" ")];
 }

@@ -1,9 +1,9 @@
-// When viewers watch: events by weekday and hour of the day, as a table whose cells are shaded.
+// Heat map of events by weekday and hour of day, as a table with shaded cells.
 
 const WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const HOURS = Array.from({ length: DAY }, (_, hour) => String(hour).padStart(2, "0"));
 
-// Mean events of one such hour. Hours without events between the first and the last one count as 0.
+// Mean number of events for each hour of the week. Hours without events between the first and last row count as 0.
 function heatValues(rows, order) {
   const [first, last] = [rows[0].local + MONDAY, rows.at(-1).local + MONDAY];
   const sums = Array(WEEK).fill(0);
@@ -13,7 +13,7 @@ function heatValues(rows, order) {
 }
 
 function showHeat() {
-  const rows = shownRows();
+  const rows = visibleRows();
   if (!rows.length) return;
   const order = Number(find("heat-of").value);
   const values = heatValues(rows, order);
@@ -23,17 +23,17 @@ function showHeat() {
   const row = (day) => element("tr", {}, name(day), ...HOURS.map((_, hour) => heatCell(values[day * DAY + hour], most)));
   find("heat-head").replaceChildren(element("td"), ...HOURS.map((hour) => element("th", { scope: "col" }, hour)));
   find("heat-body").replaceChildren(...days.map(row));
-  find("heat-caption").textContent = `Mean ${EVENTS[order]} an hour, by weekday and hour of the day`;
+  find("heat-caption").textContent = `Mean ${EVENTS[order]} per hour, by weekday and hour of day`;
   const slot = values.indexOf(most);
-  find("heat-note").textContent = slot < 0 ? "" : `Busiest: ${WEEKDAYS[Math.floor(slot / DAY)]}, ${HOURS[slot % DAY]}:00, with ${short.format(most)} an hour on average. Time in ${zoneText()}.`;
+  find("heat-note").textContent = slot < 0 ? "" : `Busiest: ${WEEKDAYS[Math.floor(slot / DAY)]}, ${HOURS[slot % DAY]}:00, with ${compact.format(most)} per hour on average. Time in ${zoneText()}.`;
 }
 
 function heatCell(value, most) {
-  const cell = element("td", {}, value === null ? "–" : short.format(value < 10 ? Number(value.toFixed(1)) : Math.round(value)));
+  const cell = element("td", {}, value === null ? "–" : compact.format(value < 10 ? Number(value.toFixed(1)) : Math.round(value)));
   cell.style.setProperty("--share", `${Math.round((100 * (value ?? 0)) / most)}%`);
   return cell;
 }
 
 find("heat-of").append(...EVENTS.map((name, order) => element("option", { value: order }, name)));
-find("heat-of").value = 1; // started views
+find("heat-of").value = 1; // video_start
 find("heat-of").onchange = showHeat;

@@ -1,10 +1,10 @@
-// The report as data: parsing, adding up, sums and rates. Nothing here touches the document.
+// The report as data: parsing, adding up, totals and rates. Independent of the document.
 
 const EVENTS = ["impressions", "video_start", "video_25", "video_50", "video_75", "video_completed"];
 const HEADER = `hour,${EVENTS.join()},impressions_scaled`;
 const LINE = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d(,\d+){6},\d+(\.\d+)?$/;
 const HOUR = 3600000; // milliseconds
-const FEW = 30; // a rate of fewer events says little: one more viewer moves it by over 3 points
+const MIN_BASE = 30; // rates with a smaller base are greyed: one more viewer changes them by over 3 points
 const RATES = [
   { name: "video_start", of: "impressions", label: "View rate", noun: "impressions" },
   { name: "video_25", of: "video_start", label: "Reached 25%", noun: "starts" },
@@ -13,18 +13,18 @@ const RATES = [
   { name: "video_completed", of: "video_start", label: "Completion rate", noun: "starts" },
 ];
 
-// Rows have two clocks in hours since 1970: `local` is that of their own offset, on which days begin; `time` keeps the
-// offset of the first row, so that it never jumps when clocks change. Throws an Error that tells what is wrong.
+// Rows have two times in hours since 1970: `local` at their own UTC offset, which determines days, and `time` at the
+// offset of the first row, which is continuous across summer time. Throws an Error with the reason.
 function parseReport(text) {
   const [header, ...lines] = text.replaceAll("\r", "").trimEnd().split("\n");
-  if (header !== HEADER) throw new Error(`Its first line is not ${HEADER}.`);
+  if (header !== HEADER) throw new Error(`The first line is not ${HEADER}.`);
   return reportOf(lines.map(parseLine));
 }
 
 function parseLine(line, index) {
   const [hour, ...numbers] = line.split(",");
   const instant = Date.parse(hour) / HOUR;
-  if (!LINE.test(line) || Number.isNaN(instant)) throw new Error(`Line ${index + 2} is not an hour of a report.`);
+  if (!LINE.test(line) || Number.isNaN(instant)) throw new Error(`Line ${index + 2} is not a row of a report.`);
   return { hour, instant, counts: numbers.slice(0, -1).map(Number), scaled: numbers.at(-1) };
 }
 
@@ -42,14 +42,14 @@ function offsetOf({ hour }) {
 
 const isReport = (text) => text.startsWith("hour,impressions,");
 
-// The CSV of several, hours added up. Throws an Error where one is no report, or they are in different time zones.
+// Adds up reports hour by hour. Throws an Error if one is not a report or their time zones differ.
 function addReports(texts) {
   const parsed = texts.map((text) => parseReport(text).rows);
   if (texts.length === 1) return texts[0];
   const hours = new Map();
   for (const row of parsed.flat()) {
     const found = hours.get(row.instant);
-    if (found && found.hour !== row.hour) throw new Error("These reports are in different time zones, so that their hours cannot be added up.");
+    if (found && found.hour !== row.hour) throw new Error("These reports are in different time zones, so their hours cannot be added up.");
     if (!found) hours.set(row.instant, { ...row });
     else Object.assign(found, { counts: row.counts.map((count, order) => count + found.counts[order]), scaled: decimalSum([row.scaled, found.scaled]) });
   }
@@ -60,7 +60,7 @@ function addReports(texts) {
 
 const totals = (rows) => EVENTS.map((_, order) => sum(rows.map(({ counts }) => counts[order])));
 
-// Decimals as text, added exactly.
+// Adds decimals exactly, as text.
 function decimalSum(texts) {
   const places = Math.max(1, ...new Set(texts.map((text) => text.split(".")[1]?.length ?? 0)));
   const total = texts.reduce((all, text) => {
@@ -73,17 +73,17 @@ function decimalSum(texts) {
 
 const countOf = (counts, name) => counts[EVENTS.indexOf(name)];
 
-// null where there is nothing to divide by.
+// null if the base is zero.
 const rateOf = (counts, { name, of }) => (countOf(counts, of) ? countOf(counts, name) / countOf(counts, of) : null);
 
 const rateText = (value) => (value === null ? "–" : percent.format(value));
 
-const isFew = (counts, { of }) => countOf(counts, of) < FEW;
+const isFew = (counts, { of }) => countOf(counts, of) < MIN_BASE;
 
-// Why a rate is to be read with care, or "".
+// Why a rate is unreliable, or "".
 function caution(counts, rate) {
   const [value, base] = [rateOf(counts, rate), countOf(counts, rate.of)];
   if (value === null) return `no ${rate.noun}`;
-  const few = isFew(counts, rate) ? `too few to judge: only ${integer.format(base)} ${base === 1 ? rate.noun.slice(0, -1) : rate.noun}` : "";
-  return [few, value > 1 ? `over 100%: some ${rate.noun} are missing or came before these hours` : ""].filter(Boolean).join("; ");
+  const few = isFew(counts, rate) ? `based on only ${integer.format(base)} ${base === 1 ? rate.noun.slice(0, -1) : rate.noun}` : "";
+  return [few, value > 1 ? `over 100%: some ${rate.noun} are missing or happened before these hours` : ""].filter(Boolean).join("; ");
 }

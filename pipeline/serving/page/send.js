@@ -1,18 +1,18 @@
-// Makes reports: sends files to the server one after another, compressed, and adds the answers up.
+// Makes reports: compresses files, sends them to the server one at a time and adds up the responses.
 
-const SMALL = 1400; // bytes that fit into one packet: nothing is gained by compressing them
+const MIN_COMPRESSIBLE = 1400; // bytes; a body that fits into one packet is not worth compressing
 let running = null; // the job under way: { source, use, request }
 let token = "";
 
-// What prevents a report, in words: title, advice, the server's problem document, status.
-class Refusal extends Error {
+// Why there is no report: title, advice, the server's problem document and status.
+class ReportError extends Error {
   constructor(title, advice, problem = {}, status = 0) {
     super(title);
     Object.assign(this, { title, advice, problem, status });
   }
 }
 
-// use: is given the report's text, name and summary. Resolves when the report is used or the reason is shown.
+// Calls use(text, name, summary) with the report, or shows the error.
 async function run(source, use) {
   cancelRequest();
   const job = (running = { source, use });
@@ -22,15 +22,15 @@ async function run(source, use) {
     const { text, summary } = await makeReport(job);
     show = () => use(text, source.name, summary);
   } catch (error) {
-    show = () => showProblem(error instanceof Refusal ? error : new Refusal("The page failed", String(error)), job);
+    show = () => showProblem(error instanceof ReportError ? error : new ReportError("Unexpected error in this page", String(error)), job);
   }
   if (running === job) finish(show);
 }
 
 async function makeReport(job) {
   const { files } = job.source;
-  const refused = refusalOf(job.source);
-  if (refused) throw new Refusal("Use the command line for these files", "It reads them together:", { detail: refused, command: commandLine() });
+  const refused = multiFileProblem(job.source);
+  if (refused) throw new ReportError("Use the command line for these files", "It reads all files together:", { detail: refused, command: commandLine() });
   const answers = [];
   for (const [index, file] of files.entries()) {
     const place = files.length > 1 ? ` (${index + 1} of ${files.length})` : "";
@@ -41,7 +41,7 @@ async function makeReport(job) {
     const text = addReports(answers.map((answer) => answer.text));
     return { text, summary: addSummaries(answers.map((answer) => answer.summary), text) };
   } catch (error) {
-    throw new Refusal("This cannot be shown as a report", error.message);
+    throw new ReportError("This report cannot be shown", error.message);
   }
 }
 
@@ -57,7 +57,7 @@ function addSummaries(summaries, text) {
   return { ...added, hours: text.trimEnd().split("\n").length - 1 };
 }
 
-// A report is read as it is; events become one on the server.
+// Reads a report as it is; sends events to the server.
 async function reportOfFile({ name, blob }, place, job) {
   showProgress(`Reading ${name}${place} …`);
   const start = new Uint8Array(await readable(blob.slice(0, 64).arrayBuffer()));
@@ -68,13 +68,13 @@ async function reportOfFile({ name, blob }, place, job) {
     return { text, summary: {} };
   }
   if (blob.size > server.limit) throw tooLarge(blob.size);
-  if (kind || blob.size < SMALL || !globalThis.CompressionStream) return post(blob, kind, `${name}${place}`, job);
+  if (kind || blob.size < MIN_COMPRESSIBLE || !globalThis.CompressionStream) return post(blob, kind, `${name}${place}`, job);
   showProgress(`Compressing ${name}${place} …`);
   const packed = await readable(new Response(blob.stream().pipeThrough(new CompressionStream("gzip"))).blob());
   return post(packed, "gzip", `${name}${place}`, job);
 }
 
-const readable = (promise) => promise.catch(() => Promise.reject(new Refusal("This file could not be read", "It may have been moved, changed or damaged since it was chosen.")));
+const readable = (promise) => promise.catch(() => Promise.reject(new ReportError("This file could not be read", "It may have been moved, changed or damaged since it was chosen.")));
 
 // What a file is compressed with by its first bytes: a Content-Encoding, or "stored" for formats that the server finds itself.
 function kindOf(bytes) {
@@ -86,20 +86,20 @@ function kindOf(bytes) {
 function post(body, encoding, name, job) {
   if (running !== job) return new Promise(() => {}); // cancelled
   const request = (job.request = new XMLHttpRequest());
-  const asked = parameters();
+  const query = parameters();
   return new Promise((resolve, reject) => {
-    request.open("POST", asked.size ? `./?${asked}` : "./");
+    request.open("POST", query.size ? `./?${query}` : "./");
     request.responseType = "blob";
     if (encoding && encoding !== "stored") request.setRequestHeader("Content-Encoding", encoding);
-    if (/[^\x21-\x7e]/.test(token)) return reject(new Refusal("This token cannot be sent", "It holds characters that no token has. Enter it once more.", {}, 401));
+    if (/[^\x21-\x7e]/.test(token)) return reject(new ReportError("This token is not valid", "It contains characters that are not allowed in a token. Enter it again.", {}, 401));
     if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
     showProgress(`Sending ${name} …`, 0);
     request.upload.onprogress = ({ loaded, total }) => showProgress(`Sending ${name} …`, loaded / total, `${percent.format(Math.round((100 * loaded) / total) / 100)} of ${mebibytes(total)}`);
     request.upload.onload = () => showProgress("Making the report …");
-    request.onerror = () => reject(explain("network", ""));
+    request.onerror = () => reject(responseError("network", ""));
     request.onload = async () => {
       const text = await request.response.text();
-      if (request.status !== 200 || !isReport(text)) return reject(explain(request.status, text, request.getResponseHeader("Retry-After")));
+      if (request.status !== 200 || !isReport(text)) return reject(responseError(request.status, text, request.getResponseHeader("Retry-After")));
       resolve({ text, summary: JSON.parse(request.getResponseHeader("X-Report-Summary") ?? "{}") });
     };
     request.send(body);
@@ -116,7 +116,7 @@ const cancelRequest = () => running?.request?.abort();
 
 function cancel() {
   cancelRequest();
-  finish(() => say("Cancelled."));
+  finish(() => setStatus("Cancelled."));
 }
 
 function showRunning(on) {
@@ -128,13 +128,13 @@ function showRunning(on) {
 }
 
 function showProgress(phase, share, words) {
-  say(phase, words);
+  setStatus(phase, words);
   if (share === undefined) find("progress").removeAttribute("value");
   else find("progress").value = share;
 }
 
-// Only the first part is announced: a screen reader need not read every percent.
-function say(phase, share = "") {
+// Screen readers announce the phase, not each percent.
+function setStatus(phase, share = "") {
   if (find("status").textContent !== phase) find("status").textContent = phase;
   find("share").textContent = share;
 }

@@ -1,17 +1,17 @@
-// Shows a report: the last of the scripts that a report with its chart in one file needs.
+// Shows a report; the last script that --chart_output needs.
 
-const COUNTERS = { read: "Events read", counted: "Counted", rejected: "Rejected", duplicate: "Duplicates", hours: "Hours" };
-let report = null; // what parseReport makes, with the report's name, text and summary
+const COUNTERS = { read: "Records read", counted: "Counted", rejected: "Rejected", duplicate: "Duplicates", hours: "Hours" };
+let report = null; // the parsed report with its name, text and summary
 
-// Throws an Error where the text is no report.
+// Throws an Error if the text is not a report.
 function showReport(text, name, summary = {}, finals = null) {
-  if (!finals || !report?.finals) order = { column: 0, down: Boolean(finals) }; // live, the newest hours are first
+  if (!finals || !report?.finals) sortOrder = { column: 0, down: Boolean(finals) }; // live reports start with the newest hours
   report = { ...parseReport(text), text, name, summary, finals };
-  Object.assign(view, { zoom: null, compare: view.compare === "file" && !other ? "" : view.compare });
+  Object.assign(view, { zoom: null, compare: view.compare === "file" && !secondReport ? "" : view.compare });
   URL.revokeObjectURL(find("download").href);
   find("download").href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   find("download").download = `${stem(name)}.csv`;
-  find("report-title").textContent = `Report of ${name}`;
+  find("report-title").textContent = `Report for ${name}`;
   document.title = `${name} – Hourly report`;
   const counters = Object.entries(COUNTERS).filter(([key]) => key in summary);
   find("counters").replaceChildren(...counters.map(([key, label]) => element("div", {}, element("dt", {}, label), element("dd", { "data-key": key }, grouped(String(summary[key]))))));
@@ -22,5 +22,5 @@ function showReport(text, name, summary = {}, finals = null) {
   showTable();
 }
 
-// A name without what says how its events are stored.
+// A file name without its format and compression suffixes.
 const stem = (name) => name.replace(/^the /, "").replace(/ /g, "-").replace(/(\.(gz|gzip|zst|zstd|bz2|jsonl?|ndjson|parquet|csv))+$/i, "") || "report";

@@ -1,8 +1,8 @@
-// Time steps: which hours share a bar, and how bars and ranges are titled. Days and weeks are those of the report's zone.
+// Groups hours into bars of a time step, and titles of bars and ranges. Days and weeks follow the report's time zone.
 
 const [DAY, WEEK] = [24, 168];
-const MONDAY = 72; // hours that 1970-01-01, a Thursday, began after a Monday
-const LEAST = 1.5; // pixels between points that the automatic step leaves
+const MONDAY = 72; // hours from a Monday to 1970-01-01, a Thursday
+const MIN_SPACING = 1.5; // pixels between points, at least, for the automatic time step
 const dateFormat = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", ...options });
 const FORMATS = {
   hour: dateFormat({ dateStyle: "medium", timeStyle: "short" }),
@@ -15,11 +15,11 @@ const FORMATS = {
 
 const originOf = (unit) => (unit % WEEK ? 0 : MONDAY);
 
-// Hours keep their true distance, so a repeated or skipped hour is one more or less; longer steps follow the calendar.
+// Hours are elapsed time, so that days with a repeated or skipped hour have 25 or 23; longer steps follow the calendar.
 const bucketOf = (row, unit) => Math.floor(unit === 1 ? row.time : (row.local + originOf(unit)) / unit);
 
-// Rows as bars of `unit` hours. Where nearly all of a range is empty (1970 and 9999 in one report), long gaps are cut short.
-function layOut(rows, unit, width) {
+// Groups rows into bars of `unit` hours. Shortens long gaps if nearly all of the range is empty (1970 and 9999 in one report).
+function layOutBars(rows, unit, width) {
   const bars = [];
   for (const row of rows) {
     const number = bucketOf(row, unit);
@@ -29,7 +29,7 @@ function layOut(rows, unit, width) {
   }
   const span = bars.at(-1).number - bars[0].number + 1;
   const steps = bars.slice(1).map(({ number }, index) => number - bars[index].number);
-  const isCut = span * LEAST > width && bars.length * 20 < span;
+  const isCut = span * MIN_SPACING > width && bars.length * 20 < span;
   const longest = isCut ? Math.max(3, Math.ceil(bars.length / 30 / steps.filter((step) => step > 3).length)) : Infinity;
   const gaps = [];
   bars[0].place = 0;
@@ -41,13 +41,13 @@ function layOut(rows, unit, width) {
   return { bars, unit, gaps, slots, slot: width / slots, cut: isCut, first: bars[0].number };
 }
 
-// The finest step that fits and does not mix day and night: hours below three weeks, then days, then weeks.
+// The finest time step that fits and does not mix day and night: hours below three weeks, then days, then weeks.
 function automaticLayout(rows, width) {
   const hours = rows.at(-1).time - rows[0].time + 1;
   const units = hours < 3 * WEEK ? [1, 3, 6] : [DAY, WEEK, 4 * WEEK, 16 * WEEK, 64 * WEEK];
   for (const unit of units) {
-    const found = layOut(rows, unit, width);
-    if (found.slots * LEAST <= width || unit === units.at(-1)) return found;
+    const found = layOutBars(rows, unit, width);
+    if (found.slots * MIN_SPACING <= width || unit === units.at(-1)) return found;
   }
 }
 

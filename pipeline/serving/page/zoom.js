@@ -1,24 +1,24 @@
-// The values of a bar, and zoom: by pointer, by touch and by keyboard.
+// Selects bars and zooms, with a pointer, by touch or from the keyboard.
 
-const DRAG = 8; // pixels from where a press is a drag
-let drag = null; // where a press began and is now
+const MIN_DRAG = 8; // pixels; a longer movement is a drag
+let drag = null; // start and current position of the pointer
 
-// Shows the values of one bar, or of all that is shown. at: where the pointer is, in pixels from the chart's top.
+// Shows the values of one bar or of the visible range. at: height of the pointer in pixels from the top of the chart.
 function select(index, at = 0) {
   const bar = chart.bars[index];
   chart.selected = bar ? index : null;
-  const counts = bar?.counts ?? totals(shownRows());
-  const title = bar ? barTitle(bar, chart.unit) : view.zoom ? rangeTitle(shownRows(), chart.unit) : "Whole report";
+  const counts = bar?.counts ?? totals(visibleRows());
+  const title = bar ? barTitle(bar, chart.unit) : view.zoom ? rangeTitle(visibleRows(), chart.unit) : "Whole report";
   const completion = `completion rate ${rateText(rateOf(counts, RATES.at(-1)))}`;
   find("readout").textContent = `${title}: ${completion}`;
   seriesOfMode().forEach(({ name, text }, place) => {
     const [toggle, only] = find("legend").children[place].children;
     toggle.setAttribute("aria-pressed", !view.hidden.has(name));
-    only.setAttribute("aria-pressed", isAlone(name));
+    only.setAttribute("aria-pressed", isOnlyVisible(name));
     toggle.lastChild.textContent = text(counts);
   });
   mark("band", bar ? (bar.place + 0.5) * chart.slot : 0, bar ? Math.max(chart.slot, 3) : 0);
-  const parts = chart.seen.map(({ label, text }) => `${label} ${text(counts)}`);
+  const parts = chart.visible.map(({ label, text }) => `${label} ${text(counts)}`);
   find("chart").setAttribute("aria-valuenow", (chart.selected ?? 0) + 1);
   find("chart").setAttribute("aria-valuetext", `${title}: ${[...parts, ...(isRates() ? [] : [completion])].join(", ")}`);
   showTip(bar, title, at);
@@ -59,7 +59,7 @@ function zoomTo(from, to) {
 }
 
 function showZoom() {
-  const [shown, all] = [shownRows(), report.rows.length];
+  const [shown, all] = [visibleRows(), report.rows.length];
   find("zoomed").textContent = view.zoom
     ? `The chart and the figures show ${integer.format(shown.length)} of ${integer.format(all)} hours: ${rangeTitle(shown, 1)}.`
     : "All hours are shown.";
@@ -67,7 +67,7 @@ function showZoom() {
 
 const zoomedHours = () => view.zoom?.map((index) => report.rows[index].hour);
 
-// hours: the first and the last one to show; whatever does not fit the report is ignored.
+// hours: first and last visible hour; ignored if they are not in the report.
 function restoreZoom(hours) {
   const [from, to] = (hours ?? []).map((hour) => report?.rows.findIndex((row) => row.hour === hour) ?? -1);
   if (from >= 0 && to > from) zoomTo(from, to);
@@ -78,16 +78,16 @@ function selectRow(index) {
   if (bar >= 0) select(bar);
 }
 
-// Around the hour whose values are shown, else around the middle. factor: of the number of hours.
+// Zooms around the selected hour or the middle. factor: scales the number of visible hours.
 function zoomBy(factor) {
-  const rows = shownRows();
+  const rows = visibleRows();
   const centre = chart.bars[chart.selected]?.rows[0].index ?? rows[rows.length >> 1].index;
   const count = Math.min(report.rows.length, Math.max(2, Math.round(rows.length * factor)));
   const from = Math.max(0, Math.min(report.rows.length - count, centre - (count >> 1)));
   zoomTo(from, from + count - 1);
 }
 
-// To hours beside those shown; false where there are none.
+// Moves to earlier or later hours; false at the end of the report.
 function shiftView(direction) {
   const [from, to] = view.zoom ?? [0, report.rows.length - 1];
   const step = direction * Math.max(1, (to - from) >> 1);
@@ -131,7 +131,7 @@ function moveDrag(event) {
   mark("brush", (left + right) / 2, right - left);
 }
 
-const isDragged = () => drag && Math.abs(drag.to - drag.from) >= DRAG;
+const isDragged = () => drag && Math.abs(drag.to - drag.from) >= MIN_DRAG;
 
 function endDrag() {
   const [from, to] = isDragged() ? [drag.from, drag.to].sort((a, b) => a - b).map(barAt) : [];
@@ -152,12 +152,12 @@ for (const [id, act] of [["zoom-in", () => zoomBy(0.5)], ["zoom-out", () => zoom
 {
   const area = find("chart");
   Object.assign(area, { onpointerdown: startDrag, onpointermove: moveDrag, onpointerup: endDrag, onpointercancel: stopDrag, onkeydown: moveByKey });
-  area.onpointerleave = ({ pointerType }) => pointerType === "mouse" && !drag && select(null); // what a finger chose stays
+  area.onpointerleave = ({ pointerType }) => pointerType === "mouse" && !drag && select(null); // a selection by touch stays
   area.onfocus = () => select(chart.selected ?? 0);
   area.onblur = () => select(null);
   let width = 0;
   new ResizeObserver(() => {
-    if (area.clientWidth !== width) draw(); // its height is the drawing's own
+    if (area.clientWidth !== width) draw(); // the height follows from the drawing
     width = area.clientWidth;
   }).observe(area);
 }
