@@ -117,6 +117,7 @@ def violations(page: Page) -> list[str]:
     return [f"{each['id']} ({each['impact']}): {node['html']}" for each in found for node in each["nodes"]]
 
 
-def background(page: Page, selector: str) -> str:
-    colour: str = page.locator(selector).first.evaluate("node => getComputedStyle(node).backgroundColor")
-    return colour
+def background(page: Page, selector: str) -> list[int]:
+    """Red, green and blue, without alpha: forced colours keep the alpha of the page's own colour."""
+    colour = page.locator(selector).first.evaluate("node => getComputedStyle(node).backgroundColor")
+    return [int(number) for number in re.findall(r"\d+", colour)[:3]]

@@ -156,7 +156,7 @@ def test_several_files_are_compressed_and_added_up(page: Page, address: str) -> 
 
 
 def test_a_dropped_folder(page: Page, tmp_path: Path) -> None:
-    files = {"a.jsonl": events_of(3), "deep/b.jsonl": events_of(5), "_SUCCESS": b"", ".hidden/c.jsonl": b"x"}
+    files = {"a.jsonl": events_of(3), "deep/b.jsonl": events_of(5), "_SUCCESS": b"x", ".hidden/c.jsonl": b"x"}
     for name, data in files.items():
         (tmp_path / "events" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "events" / name).write_bytes(data)
@@ -531,7 +531,7 @@ def test_accessibility(open_page: OpenPage, scheme: str, width: int) -> None:
         page.get_by_text(chart, exact=True).click()
         assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert background(page, ".card") == ("rgb(25, 28, 33)" if scheme == "dark" else "rgb(255, 255, 255)")
+    assert background(page, ".card") == ([25, 28, 33] if scheme == "dark" else [255, 255, 255])
     page.emulate_media(forced_colors="active")
     assert background(page, "label:has([value=lines])") != background(page, "label:has([value=stack])")
     assert background(page, "#funnel .s0 i") != background(page, "#funnel .s1 i")
