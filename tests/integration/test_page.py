@@ -375,6 +375,7 @@ def test_chart_types_values_and_legend(page: Page) -> None:
     expect(page.locator("#chart .title")).to_have_text([*EVENT_TYPES])
     page.get_by_role("button", name="Only video_75").click()
     expect(page.locator("path.line")).to_have_class(["line s4"])
+    expect(page.get_by_role("button", name="Only video_75", pressed=True)).to_be_visible()
 
 
 def test_zoom(page: Page) -> None:
