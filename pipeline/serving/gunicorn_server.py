@@ -31,7 +31,7 @@ _CONNECTIONS = 1000  # of a worker; others wait to be accepted
 _THREADS = 64  # of a worker: requests that arrive or wait for a workspace; others wait for a thread
 _FILES = 160  # of a worker: about 70 for Beam, and room for more
 _FILES_A_THREAD = 3  # besides its connection
-_REQUESTS_A_CONNECTION = 99999999
+_REQUESTS_A_CONNECTION = 20
 _HANG_SECONDS = 120  # after which a worker that does not even look at its connections is replaced
 _KEEPALIVE_SECONDS = 75  # longer than nginx keeps its connections, so that it does not use one that is being closed
 
