@@ -1,4 +1,4 @@
-"""The errors a user can cause. Each message is one line that says where and why."""
+"""Errors that a user can cause. Each message is one line with the place and the reason."""
 
 import re
 from collections.abc import Callable
@@ -8,16 +8,16 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line."""
+    """Returns an error's message on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def printable(text: str, but: str = "") -> str:
-    """A text whose control characters, which would command a terminal, and bytes of no UTF-8 are as `\\x1b`, `\\xe9`.
+def printable(text: str, keep: str = "") -> str:
+    """Escapes control characters, which a terminal would interpret, and undecodable bytes as `\\x1b`, `\\xe9`.
 
-    but: characters to keep.
+    keep: characters that are not escaped.
     """
-    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in but else _escaped(ord(found[0])), text)
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _escaped(ord(found[0])), text)
 
 
 def _escaped(code: int) -> str:
@@ -29,32 +29,32 @@ class PipelineError(Exception):
 
 
 class UsageError(PipelineError):
-    """The request itself is wrong (no match for an input, a bad offset, an unwritable output)."""
+    """The request itself is invalid (no match for an input, a bad offset, an unwritable output)."""
 
 
 class OptionError(UsageError):
-    """An option is missing or has a bad value. Its name begins the message; the command line puts the dashes before."""
+    """An option is missing or invalid. The message begins with its name, to which the command line adds the dashes."""
 
 
 class StartOverError(UsageError):
-    """A stream cannot continue from what its folder holds, but can start from nothing."""
+    """A stream cannot resume from its output folder, but can start over."""
 
 
 class ChangedOptionError(OptionError, StartOverError):
-    """An option differs from that of the runs that a stream continues."""
+    """An option differs from that of the earlier runs of a stream."""
 
 
 class ZoneError(UsageError):
-    """A time zone or UTC offset cannot be used, but another value can.
+    """A time zone or UTC offset is invalid, and the message suggests another value.
 
     Args:
-      problem: what is wrong with the given value.
+      problem: why the given value is invalid.
       parameter: name of the parameter to use instead, "utc_offset" or "time_zone".
       value: its value.
     """
 
     def spelled(self, spell: Callable[[str, str], str]) -> UsageError:
-        """Returns the error with its advice as the user types it; spell: of a parameter's name and value."""
+        """Returns the error with a suggestion as the user types it; spell: formats a parameter's name and value."""
         problem, parameter, value = self.args
         return UsageError(f"{problem}: use {spell(parameter, value)}")
 
@@ -63,15 +63,15 @@ class ZoneError(UsageError):
 
 
 class InputError(PipelineError):
-    """A source as a whole cannot be read: an array that breaks off or is not JSON, damaged compression."""
+    """A source as a whole cannot be read: an array that is truncated or not JSON, damaged compression."""
 
 
 class TooLargeError(InputError):
     """A source is larger, after decompression and decoding, than the caller allows."""
 
 
-class UnreadableError(InputError):
-    """A file cannot be opened or read now, or has changed meanwhile; another attempt may succeed."""
+class TransientReadError(InputError):
+    """A file cannot be opened or read now, or was modified meanwhile; a retry may succeed."""
 
 
 class OutputError(PipelineError):
@@ -79,15 +79,15 @@ class OutputError(PipelineError):
 
 
 class EventError(PipelineError, ValueError):
-    """An object is not an event; the message is the reason."""
+    """A record is not a valid event; the message is the reason."""
 
 
 class RejectsError(PipelineError):
-    """The input has rejects and nobody asked to keep them. args[1]: the Tally, where the engine kept it."""
+    """The input has rejects, which the job does not accept. args[1]: the Tally, if the runner passed it on."""
 
     @property
     def tally(self) -> Any:
-        """The run's Tally, or None: an engine in another process passes on nothing but the message."""
+        """The run's Tally, or None: a runner in another process passes on only the message."""
         return self.args[1] if len(self.args) > 1 else None
 
     def __str__(self) -> str:
@@ -95,8 +95,8 @@ class RejectsError(PipelineError):
 
 
 class MismatchError(PipelineError):
-    """The invariant read == counted + rejected does not hold: a defect of this program."""
+    """The invariant read == counted + rejected is violated: a defect of this program."""
 
 
 class StoppedError(PipelineError):
-    """The user ended a run before it was through."""
+    """The user interrupted a run."""

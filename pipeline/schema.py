@@ -1,4 +1,4 @@
-"""What an event is: its fields, their values, and the reasons for which a record is refused."""
+"""The schema of an event, and the reasons for which a record is rejected."""
 
 import numbers
 import operator
@@ -16,11 +16,11 @@ FIELDS = ("id", "event", "timestamp")
 
 
 MAX_TIMESTAMP = 253402297200
-"""Timestamps are whole Unix seconds (UTC), 0 <= t < this: where the year 9999 ends at +01:00."""
+"""Timestamps are whole Unix seconds (UTC), 0 <= t < this: the end of the year 9999 at +01:00."""
 
 
 RAW_BYTES = 1024
-"""How many bytes of a rejected record are kept."""
+"""Maximum number of bytes of a rejected record that are kept."""
 
 
 _CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
@@ -35,13 +35,18 @@ class Event(NamedTuple):
 
 
 def check_event(record: Any) -> Event:
-    """The event in a decoded JSON value; EventError with the reason where it is none."""
+    """Returns the event of a decoded JSON value; raises EventError with the reason if it is invalid."""
     if not isinstance(record, Mapping):
         raise EventError(f"not an object but {_kind(record)}")
     missing = [field for field in FIELDS if field not in record]
     if missing:
-        raise EventError(f"missing {' and '.join(missing)}{_other_case(record, missing)}")
+        raise EventError(f"missing {_listed(missing)}{_other_case(record, missing)}")
     return Event(_id(record["id"]), _code(record["event"]), _timestamp(record["timestamp"]))
+
+
+def _listed(names: list[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _other_case(record: Mapping[Any, Any], missing: list[str]) -> str:
@@ -65,26 +70,27 @@ def _code(value: Any) -> int:
     if not isinstance(value, str):
         raise EventError(f"event must be a string, not {_kind(value)}")
     if value not in _CODES:
-        raise EventError(f"unknown event {_shown(value)}, must be one of {', '.join(EVENT_TYPES)}")
+        raise EventError(f"unknown event {_shortened(value)}, must be one of {', '.join(EVENT_TYPES)}")
     return _CODES[value]
 
 
 def _timestamp(value: Any) -> int:
-    # numpy 2.2, the last for Python 3.10, still lets its booleans be an index.
+    # numpy 2.2, the last for Python 3.10, still accepts its booleans as an index.
     whole: Any = None if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_") else value
     try:
-        seconds = operator.index(whole)  # numpy's whole numbers are no int
+        seconds = operator.index(whole)  # numpy integers are not int
     except TypeError:
         raise EventError(f"timestamp must be whole Unix seconds, not {_kind(value)}") from None
     if seconds < 0:
         raise EventError("timestamp must not be negative")
     if seconds >= MAX_TIMESTAMP:
-        hint = " (milliseconds? seconds are wanted)" if 10**12 <= seconds < 10**13 else ""
-        raise EventError(f"timestamp must be below {MAX_TIMESTAMP} seconds{hint}")
+        if 10**12 <= seconds < 10**13:
+            raise EventError(f"timestamp {seconds} looks like milliseconds; must be seconds")
+        raise EventError(f"timestamp must be below {MAX_TIMESTAMP} seconds")
     return seconds
 
 
-def _shown(value: str) -> str:
+def _shortened(value: str) -> str:
     text = value if len(value) <= 40 else value[:40] + "..."
     return ascii(text)
 
@@ -101,5 +107,5 @@ _KINDS: tuple[tuple[type, str], ...] = (
 
 
 def _kind(value: Any) -> str:
-    """A value's type, in JSON's words."""
+    """Returns the JSON name of a value's type."""
     return next((name for kind, name in _KINDS if isinstance(value, kind)), "another type")

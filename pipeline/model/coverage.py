@@ -1,41 +1,43 @@
-"""Whether the blocks of sources add up to the sources: each byte (or row) in exactly one block.
+"""A checksum that proves that the blocks of a source cover each byte (or row) exactly once.
 
-A block adds the mark of the place where it stops, and takes away that of the place where it begins. Of blocks that lie
-side by side, in whatever order they are added, what is left is the source's end less its beginning. The reader of the
-end adds what the source as a whole counts as, less the mark of its size: so a source of which nothing was read is
-missed too.
+Each block contributes hash(stop) - hash(start), so contiguous blocks telescope in any order. The reader of the last
+block also contributes hash(whole source) - hash(size), so the sum matches only if the source was read to its end.
 """
 
 import hashlib
 from collections.abc import Iterable
 
-_MARK_BYTES = 5  # so that a runner's 64-bit counter holds the sum of some millions of marks
+_HASH_BYTES = 5  # a runner's 64-bit counter can sum millions of them
 
-_WHOLE = -1  # no place of a source
+_WHOLE = -1  # stands for the source as a whole, among offsets
 
 
-def _mark(source: str, place: int) -> int:
-    """A number for a place in a source: two places have different ones, except once in 2**40."""
-    text = f"{source}\0{place}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=_MARK_BYTES).digest(), "little")
+def _hash(source: str, offset: int) -> int:
+    """Hashes an offset in a source; collisions have a probability of 2**-40."""
+    text = f"{source}\0{offset}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=_HASH_BYTES).digest(), "little")
 
 
 def expected_checksum(sources: Iterable[str]) -> int:
-    """What the blocks of these sources add up to."""
-    return sum(_mark(source, _WHOLE) - _mark(source, 0) for source in sources)
+    """Returns the sum of the contributions of all blocks of these sources."""
+    return sum(_hash(source, _WHOLE) - _hash(source, 0) for source in sources)
 
 
 class CoverageChecksum:
-    """What the blocks add that one reader makes of a source."""
+    """Computes the contributions of one reader's blocks of a source."""
 
     def __init__(self, source: str) -> None:
-        self._source, self._stop = source, 0
+        self._source, self._last_stop = source, 0
 
-    def add(self, start: int, stop: int) -> int:
-        """A block of the bytes (or rows) from start to stop (not included)."""
-        self._stop = stop
-        return _mark(self._source, stop) - _mark(self._source, start)
+    def block_delta(self, start: int, stop: int) -> int:
+        """Returns the contribution of a block from start to stop (exclusive), in bytes or rows."""
+        self._last_stop = stop
+        return _hash(self._source, stop) - _hash(self._source, start)
 
-    def end(self, size: int | None = None) -> int:
-        """The end of the source, by its reader. size: the source's own; None where it breaks off after a block."""
-        return _mark(self._source, _WHOLE) - _mark(self._source, self._stop if size is None else size)
+    def end_delta(self, size: int | None = None) -> int:
+        """Returns the contribution of the source's end, added by whoever reads its last split.
+
+        Args:
+          size: of the source, in bytes or rows; None: where the last block stopped, for a source that is truncated.
+        """
+        return _hash(self._source, _WHOLE) - _hash(self._source, self._last_stop if size is None else size)

@@ -1,7 +1,7 @@
 """Duplicates: events equal in id, event and timestamp.
 
-An event is made one string of bytes, its key, so that the sets of ids.py find duplicates. A stream remembers keys as
-columns, which are searched without being unpacked.
+Each event is encoded as a byte string (its key), which the sets of ids.py deduplicate. A stream keeps keys as columns,
+which are searched without being unpacked.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,21 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.model.events import NO_IDS, Batch, Ids
-from pipeline.model.hour_ids import Place, split_ids
+from pipeline.model.hour_ids import HourShard, split_ids_by_hour
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import Hashes, IdSet, Pieces, counted_pieces, merge_pieces
+from pipeline.model.ids import Hashes, IdSet, PackedIds, merge_packed, pack_partitions
 from pipeline.model.tally import first_rejects
 from pipeline.schema import EVENT_TYPES
 
-_TAIL = 6  # bytes of a key behind its id: timestamp x 6 + event code, which is below 2**41
-_PART_ENDS = np.array([k * 2**62 - 1 for k in (1, 2, 3, 4)], np.uint64)
-"""A stream remembers an hour in 4 parts, by the first bits of hashes: each costs a local engine 0.8 ms a batch."""
+_TAIL = 6  # bytes of a key after its id: timestamp x 6 + event code, which is below 2**41
+_SHARD_ENDS = np.array([k * 2**62 - 1 for k in (1, 2, 3, 4)], np.uint64)
+"""The last hash of each of the 4 shards of an hour in a stream; a shard costs a local engine 0.8 ms a batch."""
 
 _Mask = npt.NDArray[np.bool_]
 
 
 class KeySet(NamedTuple):
-    """Different keys by ascending hash, as columns. hashes: uint64 each; lengths: uint32 each; data: all bytes."""
+    """Distinct keys sorted by hash, as columns. hashes: uint64 each; lengths: uint32 each; data: all bytes."""
 
     hashes: bytes
     lengths: bytes
@@ -35,27 +35,27 @@ class KeySet(NamedTuple):
 
     @classmethod
     def of(cls, keys: Ids, hashes: Hashes) -> "KeySet":
-        """Keys that are different and in order."""
+        """Packs distinct keys that are sorted by hash."""
         lengths = np.diff(keys.ends, prepend=0).astype("<u4")
         return cls(hashes.astype("<u8").tobytes(), lengths.tobytes(), keys.data.tobytes())
 
     @property
     def size(self) -> int:
-        """How many keys it holds."""
+        """Number of keys."""
         return len(self.hashes) // 8
 
     def hash_column(self) -> Hashes:
-        """The hashes."""
+        """Returns the hashes, uint64."""
         return np.frombuffer(self.hashes, "<u8")
 
     def keys(self) -> Ids:
-        """The keys."""
+        """Returns the keys as byte strings."""
         lengths = np.frombuffer(self.lengths, "<u4")
         return Ids(np.cumsum(lengths, dtype=np.int64), np.frombuffer(self.data, np.uint8))
 
 
 def event_keys(batch: Batch) -> Ids:
-    """A batch's events, each as its id and 6 bytes for event and timestamp."""
+    """Encodes each event of a batch as its id and 6 bytes for event type and timestamp."""
     ids, count = batch.ids, len(batch.codes)
     numbers = (batch.timestamps * len(EVENT_TYPES) + batch.codes).astype("<i8")
     tails = numbers.view(np.uint8).reshape(count, 8)[:, :_TAIL]
@@ -68,7 +68,7 @@ def event_keys(batch: Batch) -> Ids:
 
 
 def key_events(keys: Ids) -> Batch:
-    """The inverse of `event_keys`."""
+    """Decodes keys of `event_keys`."""
     count = len(keys.ends)
     is_id = _is_id(keys.ends, len(keys.data))
     numbers = np.zeros((count, 8), np.uint8)
@@ -79,7 +79,7 @@ def key_events(keys: Ids) -> Batch:
 
 
 def _is_id(ends: npt.NDArray[np.int64], size: int) -> _Mask:
-    """Which bytes of keys belong to their ids."""
+    """Returns a mask of the bytes that belong to ids, not to tails. size: of all keys, in bytes."""
     is_id = np.ones(size, np.bool_)
     for back in range(1, _TAIL + 1):
         is_id[ends - back] = False
@@ -87,8 +87,8 @@ def _is_id(ends: npt.NDArray[np.int64], size: int) -> _Mask:
 
 
 def split_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
-    """A batch without its events (its counts, its first rejects), and their keys as (partition, piece)."""
-    stays = Batch(
+    """Separates a batch's counts and first rejects from its event keys, packed as (partition, packed keys)."""
+    remainder = Batch(
         batch.codes[:0],
         batch.timestamps[:0],
         NO_IDS,
@@ -96,49 +96,49 @@ def split_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
         batch.rejected,
         batch.duplicate,
         batch.read,
-        batch.balance,
+        batch.coverage_delta,
     )
-    return stays, list(counted_pieces(event_keys(batch)))
+    return remainder, list(pack_partitions(event_keys(batch)))
 
 
-def merge_events(pieces: Pieces) -> Batch:
-    """The different events of the pieces of one partition, in an order of their own, and how many were duplicates."""
-    keys, came = merge_pieces(pieces)
+def merge_events(packed: PackedIds) -> Batch:
+    """Returns the distinct events of a partition, sorted by (hash, key), and the number of duplicates."""
+    keys, count = merge_packed(packed)
     events = key_events(keys)
-    return replace(events, duplicate=came - len(events.codes))
+    return replace(events, duplicate=count - len(events.codes))
 
 
-def split_hours(batch: Batch, clock: HourClock) -> Iterator[tuple[Place, KeySet]]:
-    """Yields the different events of a batch by place."""
-    for hour, keys in split_ids(event_keys(batch), batch, clock):
-        found = IdSet.of(keys)
-        stops = [0, *found.hashes.searchsorted(_PART_ENDS, "right").tolist()]
-        for part, (start, stop) in enumerate(pairwise(stops)):
+def split_keys_by_hour(batch: Batch, clock: HourClock) -> Iterator[tuple[HourShard, KeySet]]:
+    """Yields the distinct event keys of a batch by hour and shard."""
+    for hour, keys in split_ids_by_hour(event_keys(batch), batch, clock):
+        distinct = IdSet.of(keys)
+        stops = [0, *distinct.hashes.searchsorted(_SHARD_ENDS, "right").tolist()]
+        for shard, (start, stop) in enumerate(pairwise(stops)):
             if start < stop:
-                yield (hour, part), KeySet.of(found.ids.slice(start, stop), found.hashes[start:stop])
+                yield (hour, shard), KeySet.of(distinct.ids.slice(start, stop), distinct.hashes[start:stop])
 
 
-def as_one(sets: Sequence[KeySet]) -> KeySet:
-    """Sets without a key in common as one."""
+def merge_disjoint(sets: Sequence[KeySet]) -> KeySet:
+    """Merges sets that have no key in common."""
     hashes = np.concatenate([one.hash_column() for one in sets])
     order = np.argsort(hashes)
     return KeySet.of(Ids.concat([one.keys() for one in sets]).take(order), hashes[order])
 
 
-def unseen(piece: KeySet, seen: Iterable[KeySet]) -> KeySet:
-    """The keys of a piece that none of the sets holds."""
-    keys, hashes = piece.keys(), piece.hash_column()
-    held = np.zeros(len(hashes), np.bool_)
+def unseen(new: KeySet, seen: Iterable[KeySet]) -> KeySet:
+    """Returns the keys that none of the seen sets contains."""
+    keys, hashes = new.keys(), new.hash_column()
+    known = np.zeros(len(hashes), np.bool_)
     for other in seen:
-        held |= _held(keys, hashes, other)
-    return KeySet.of(keys.select(~held), hashes[~held]) if held.any() else piece
+        known |= _contains(other, keys, hashes)
+    return KeySet.of(keys.select(~known), hashes[~known]) if known.any() else new
 
 
-def _held(keys: Ids, hashes: Hashes, other: KeySet) -> _Mask:
-    """Which keys a set holds: looked up by hash, so that of a large set few keys are compared."""
+def _contains(other: KeySet, keys: Ids, hashes: Hashes) -> _Mask:
+    """Returns a mask of the keys that a set contains; compares only keys whose hash it contains."""
     theirs = other.hash_column()
-    held: _Mask = np.append(theirs, np.uint64(0))[theirs.searchsorted(hashes)] == hashes
-    if held.any():
-        same = set(other.keys().select(np.isin(theirs, hashes[held])).to_list())
-        held[held] = [key in same for key in keys.select(held).to_list()]
-    return held
+    found: _Mask = np.append(theirs, np.uint64(0))[theirs.searchsorted(hashes)] == hashes
+    if found.any():
+        same = set(other.keys().select(np.isin(theirs, hashes[found])).to_list())
+        found[found] = [key in same for key in keys.select(found).to_list()]
+    return found

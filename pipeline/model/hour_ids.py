@@ -1,6 +1,6 @@
-"""Unique ids per hour: the sets of ids.py, split by the hour of their events, and by parts where an hour has many."""
+"""Unique ids per hour: the sets of ids.py, keyed by the hour of their events and, where an hour has many, by shard."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -8,25 +8,25 @@ import numpy.typing as npt
 
 from pipeline.model.events import Batch, Ids
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import counted_pieces, joined_pieces
+from pipeline.model.ids import pack_partitions
 
-Place = tuple[int, int]
-"""The start of an hour (Unix seconds), and a part by the hash of an id."""
+HourShard = tuple[int, int]
+"""The start of an hour (Unix seconds), and the number of a shard of its ids, by hash."""
 
 
-def ids_by_hour(batch: Batch, clock: HourClock, parts: int = 1) -> Iterator[tuple[Place, bytes]]:
-    """A batch's different ids by place, ascending, as pieces that say how many came; see merge_pieces.
+def ids_by_hour(batch: Batch, clock: HourClock, shards: int = 1) -> Iterator[tuple[HourShard, bytes]]:
+    """Packs a batch's distinct ids by hour and shard, ascending; see pack_partitions.
 
-    parts: of each hour, 1 or a power of two to MAX_PARTITIONS.
+    shards: of each hour, 1 or a power of two up to MAX_PARTITIONS.
     """
-    for start, ids in split_ids(batch.ids, batch, clock):
-        yield from (((start, part), piece) for part, piece in counted_pieces(ids, parts))
+    for start, ids in split_ids_by_hour(batch.ids, batch, clock):
+        yield from (((start, shard), packed) for shard, packed in pack_partitions(ids, shards))
 
 
-def split_ids(ids: Ids, batch: Batch, clock: HourClock) -> Iterator[tuple[int, Ids]]:
-    """The ids of a batch's events, or other keys of them, by the start of their hour, ascending.
+def split_ids_by_hour(ids: Ids, batch: Batch, clock: HourClock) -> Iterator[tuple[int, Ids]]:
+    """Splits the ids of a batch's events, or other keys of them, by the start of their hour, ascending.
 
-    They are sorted once: a pass for each hour took ten times as long where a batch spans a month.
+    Sorts once: a pass for each hour took ten times as long where a batch spans a month.
     """
     numbers = clock.numbers(batch.timestamps)
     order = _order(numbers)
@@ -38,12 +38,6 @@ def split_ids(ids: Ids, batch: Batch, clock: HourClock) -> Iterator[tuple[int, I
 
 
 def _order(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """What sorts them. Of 16 bits numpy sorts without comparing, in a third of the time."""
+    """Returns the indices that sort hour numbers; numpy radix-sorts 16-bit integers, in a third of the time."""
     numbers = numbers - numbers.min(initial=2**62)
     return np.argsort(numbers.astype(np.uint16) if numbers.max(initial=0) < 1 << 16 else numbers, kind="stable")
-
-
-def union(pieces: Iterable[bytes]) -> bytes:
-    """Merges pieces of a place into one."""
-    found = list(pieces)
-    return found[0] if len(found) == 1 else joined_pieces(b"".join(found))

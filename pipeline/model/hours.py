@@ -1,7 +1,7 @@
-"""Hours of local clocks: at a fixed offset from UTC, or in a time zone with its summer time.
+"""Hours of local clocks: at a fixed offset from UTC, or in a time zone with daylight saving time.
 
-A zone's offsets differ by whole hours (or it is refused), so its hours begin at one minute past each hour of UTC,
-whatever the season; only their names change.
+The offsets of a zone differ by whole hours (other zones are refused), so its hours always begin at the same minute of a
+UTC hour; only their labels change.
 """
 
 import datetime
@@ -23,19 +23,22 @@ _Seconds = npt.NDArray[np.int64]
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _DAY = 86400
-_CYCLE = 146097 * _DAY  # 400 years, after which the calendar and all rules of summer time come again
+_CYCLE = 146097 * _DAY  # 400 years, after which the calendar and all rules of daylight saving time repeat
 _LATE = 17 * _CYCLE // 4  # the year 3670: datetime ends with 9999, and some offsets lead to 10000
-_RULED = 43099 * _DAY  # the year 2088: up to here tzdata lists single changes, from here on it has yearly rules
-_NEVER = 100_000 * 366 * _DAY  # what is later is no time of Beam's, which ends in 294247
-_END = 20 * _CYCLE + 31 * _CYCLE // 400  # beyond the last timestamp
+_RULED = 43099 * _DAY  # the year 2088: up to here tzdata lists single transitions, from here on it has yearly rules
+_NEVER = 100_000 * 366 * _DAY  # Beam's time ends in 294247
+_END = 20 * _CYCLE + 31 * _CYCLE // 400  # after the last timestamp
 
 
 class HourClock:
-    """What hour a moment belongs to, and what that hour is called. Equal to one of the same zone; small when pickled.
+    """Assigns timestamps to local hours, and labels these.
 
-    zone: an offset as "+01:00", or a name as "Europe/Paris". phase: seconds past a full hour of UTC at which hours
-    end. An hour is known by its start in Unix seconds, or by its number: hours in a row have numbers in a row.
+    An hour is identified by its start in Unix seconds, or by its number: consecutive hours have consecutive numbers.
     Where clocks change within an hour (in Newfoundland at one minute past midnight), the change begins another hour.
+
+    Attributes:
+      zone: an offset such as "+01:00", or a name such as "Europe/Paris".
+      phase: seconds past a full hour of UTC at which hours end.
     """
 
     def __init__(self, zone: str = DEFAULT_UTC_OFFSET) -> None:
@@ -45,22 +48,22 @@ class HourClock:
 
     @classmethod
     def parse(cls, utc_offset: str | None = None, time_zone: str | None = None) -> "HourClock":
-        """Returns the clock of a fixed offset or of a time zone; without either, that of +01:00.
+        """Returns the clock of a fixed offset or a time zone, by default of +01:00.
 
         Args:
-          utc_offset: as "+01:00", up to 18 hours.
-          time_zone: a name of the IANA database, as "Europe/Paris".
+          utc_offset: such as "+01:00", up to 18 hours.
+          time_zone: a name of the IANA database, such as "Europe/Paris".
 
         Raises:
           UsageError: both are given, the offset is malformed, or the zone is unknown or has offsets since 1970 that
-            are not whole hours apart. ZoneError where another value would do.
+            are not whole hours apart. ZoneError if another value is suggested.
         """
         if time_zone is None:
             text = DEFAULT_UTC_OFFSET if utc_offset is None else utc_offset
             parse_utc_offset(text)
             return cls(text)
         if utc_offset is not None:
-            raise UsageError(f"a UTC offset ({utc_offset}) and a time zone ({time_zone}): only one of them sets hours")
+            raise UsageError("utc_offset and time_zone are mutually exclusive")
         check_time_zone(time_zone)
         return cls(time_zone)
 
@@ -77,7 +80,7 @@ class HourClock:
         return f"HourClock({self.zone!r})"
 
     def numbers(self, timestamps: _Seconds) -> _Seconds:
-        """The number of each moment's hour."""
+        """Returns the number of the hour of each timestamp."""
         numbers = timestamps + self.phase
         numbers //= HOUR
         if self._cuts is not None:
@@ -85,7 +88,7 @@ class HourClock:
         return numbers
 
     def starts(self, numbers: _Seconds) -> _Seconds:
-        """The start of each hour (Unix seconds)."""
+        """Returns the start of each hour (Unix seconds)."""
         if self._cuts is None:
             return numbers * HOUR - self.phase
         before = np.searchsorted(self.numbers(self._cuts), numbers, "right")
@@ -93,20 +96,22 @@ class HourClock:
         return np.asarray(np.maximum((numbers - before) * HOUR - self.phase, last_cut), np.int64)
 
     def ends(self, timestamps: _Seconds) -> _Seconds:
-        """Where the window of each moment's hour ends: at the next full hour, also if clocks change before."""
+        """Returns the end of each timestamp's window: the next full hour, even if clocks change before."""
         return ((timestamps + self.phase) // HOUR + 1) * HOUR - self.phase
 
     def label(self, start: int) -> str:
-        """An hour's local start with its offset, ISO 8601: "2021-10-31T02:00:00+01:00"."""
+        """Returns an hour's local start with its offset, ISO 8601: "2021-10-31T02:00:00+01:00"."""
         return _label(self.zone, start)
 
 
-def closing(ends: Any, allowed: int) -> Any:
-    """When hours close that end so, in Unix seconds, a number or an array; allowed: seconds after their end.
+def closing_time(ends: Any, allowed_lateness: int) -> Any:
+    """Returns when hours close, in Unix seconds: later events are late, and state is released.
 
-    What is found later is late, everywhere: this is the one clock by which events are refused and state is released.
+    Args:
+      ends: of the hours, a number or an array.
+      allowed_lateness: in seconds.
     """
-    return np.minimum(ends + allowed, _NEVER)
+    return np.minimum(ends + allowed_lateness, _NEVER)
 
 
 @functools.lru_cache(1 << 16)
@@ -118,7 +123,7 @@ def _label(zone: str, start: int) -> str:
 
 @functools.lru_cache(64)
 def _shape(zone: str) -> tuple[int, _Seconds | None]:
-    """A zone's phase, and the changes of its clocks that are not at full hours; UsageError if phases differ."""
+    """Returns a zone's phase and its transitions that are not at full hours; raises ZoneError if phases differ."""
     tz = tzinfo_of(zone)
     changes = list(_changes(tz, -HOUR, _RULED))
     offsets = {_offset(tz, 0), *(_offset(tz, change) for change in changes if change > 0)}
@@ -130,24 +135,24 @@ def _shape(zone: str) -> tuple[int, _Seconds | None]:
         raise ZoneError(problem, "utc_offset", today)
     (phase,) = phases
     cuts = [change for change in changes if (change + phase) % HOUR]
-    if cuts and cuts[-1] > _RULED - 366 * _DAY:  # the rule changes clocks so
+    if cuts and cuts[-1] > _RULED - 366 * _DAY:  # the yearly rule has such transitions
         cycle = [*_changes(tz, _RULED, _RULED + _CYCLE)]
         cuts += [change + back for back in range(0, _END - _RULED, _CYCLE) for change in cycle]
     return phase, np.array(cuts, np.int64) if cuts else None
 
 
 def _changes(tz: datetime.tzinfo, start: int, stop: int) -> Iterator[int]:
-    """Where a zone's offset changes. Looks once a day: no zone changed its clocks and changed them back sooner."""
+    """Yields the transitions of a zone. Checks one moment a day: no zone reverted a change sooner."""
     before = _offset(tz, start)
     for high in range(start + _DAY, stop + _DAY, _DAY):
         after = _offset(tz, high)
         if after != before:
-            yield _first(tz, high - _DAY, high)
+            yield _bisect(tz, high - _DAY, high)
         before = after
 
 
-def _first(tz: datetime.tzinfo, low: int, high: int) -> int:
-    """The first second from which the offset is that of high, not that of low."""
+def _bisect(tz: datetime.tzinfo, low: int, high: int) -> int:
+    """Returns the first second with the offset of high instead of that of low."""
     after = _offset(tz, high)
     while high - low > 1:
         middle = (low + high) // 2

@@ -10,19 +10,19 @@ from pipeline.model.table import DEFAULT_FACTOR, parse_factor
 from pipeline.model.zones import DEFAULT_UTC_OFFSET
 
 PARAMETERS = ("utc_offset", "time_zone", "impressions_factor", "deduplicate", "rejects")
-"""Names under which `ReportSettings.replace` takes texts: query parameters, and options of the server."""
+"""Names that `ReportSettings.replace` accepts: query parameters and server options."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportSettings:
-    """What a report counts, and how it shows it; checked when it is built.
+    """What a report counts, and in which form; validated on construction.
 
     Attributes:
       utc_offset: a fixed offset such as "+05:30", or None with a time_zone. Default: +01:00.
       time_zone: an IANA name such as "Europe/Paris", instead of utc_offset.
-      impressions_factor: a plain decimal number; its digits decide how impressions_scaled is written.
+      impressions_factor: a plain decimal number; its number of decimals is that of impressions_scaled.
       deduplicate: count events equal in id, event and timestamp once.
-      skip_rejects: leave invalid records out; otherwise a batch with any has no report, unless a file takes them.
+      skip_rejects: drop invalid records; otherwise a batch job fails on them, unless they are written to a file.
 
     Raises:
       UsageError: a value is invalid, or both utc_offset and time_zone are given.
@@ -56,7 +56,7 @@ class ReportSettings:
         """
         unknown = sorted(texts.keys() - PARAMETERS)
         if unknown:
-            raise UsageError(f"unknown parameter {unknown[0][:40]!r}: there are {', '.join(PARAMETERS)}")
+            raise UsageError(f"unknown parameter {unknown[0][:40]!r}: must be one of {', '.join(PARAMETERS)}")
         changes: dict[str, Any] = {name: texts[name] for name in PARAMETERS[:3] if name in texts}
         if "deduplicate" in texts:
             changes["deduplicate"] = _one_of("deduplicate", texts["deduplicate"], "false", "true")
@@ -74,4 +74,4 @@ def _one_of(name: str, value: str, no: str, yes: str) -> bool:
 
 
 DEFAULT_REPORT = ReportSettings()
-"""The settings where nothing else is asked for."""
+"""The default settings."""

@@ -1,4 +1,4 @@
-"""The report's table: counts per hour and event type, as plain functions from batches to CSV text.
+"""The report's table: counts per hour and event type, from batches to CSV text.
 
 A table is a list of rows in ascending order of hours; a row is a dict with `hour` ("2021-04-02T18:00:00+01:00"), a
 count for each event type, and, once scaled, `impressions_scaled` (Decimal).
@@ -22,7 +22,7 @@ from pipeline.storage.local import atomic_write
 
 Row = dict[str, Any]
 Table = list[Row]
-HourCounts = tuple[int, ...]  # how many events of each type, in the order of EVENT_TYPES
+HourCounts = tuple[int, ...]  # number of events of each type, in the order of EVENT_TYPES
 
 _NO_COUNTS = (0,) * len(EVENT_TYPES)
 DEFAULT_FACTOR = "0.1"
@@ -31,7 +31,7 @@ COLUMNS = ("hour", *EVENT_TYPES)
 
 
 class HourlyRow(NamedTuple):
-    """A row of the report, for Beam: its fields are the schema of HourlyRows."""
+    """A row of the report: the schema of HourlyRows."""
 
     hour: str
     impressions: int
@@ -44,14 +44,14 @@ class HourlyRow(NamedTuple):
 
 
 MAX_HOURS = 200_000
-"""Hours that a report may have, 22 years: each costs 35 microseconds and 2 KB, however small the input."""
+"""Maximum number of hours in a report, 22 years: each costs 35 microseconds and 2 KB."""
 
 _DENSE_KEYS = 24 * 366 * 20 * 6  # 20 years; up to here counting by index takes less than 10 MB
 _DEFAULT = HourClock()
 
 
 def parse_factor(text: str) -> Decimal:
-    """A plain decimal number as "0.1", up to 30 digits; UsageError for anything else."""
+    """Parses a plain decimal number such as "0.1", of up to 30 digits; raises UsageError for anything else."""
     if not re.fullmatch(r"\d{1,15}(\.\d{1,15})?", text, re.ASCII):
         raise UsageError(
             f"factor {text[:50]!r} is not a plain decimal number such as 0.1, of up to 15 digits on each side"
@@ -60,13 +60,13 @@ def parse_factor(text: str) -> Decimal:
 
 
 Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-"""Different keys in ascending order, hour number x 6 + event code, and how many events each has."""
+"""Distinct sorted keys, hour number x 6 + event code, and the number of events of each."""
 
 
 def count_batch(batch: Batch, clock: HourClock = _DEFAULT) -> Counts:
-    """A batch's partial counts by the clock's hours."""
+    """Counts the events of a batch by hour and event type."""
     keys = clock.numbers(batch.timestamps)
-    keys *= len(EVENT_TYPES)  # in place, as all below: with a new array for each step it takes twice as long
+    keys *= len(EVENT_TYPES)  # in place, as all below: twice as fast as a new array for each step
     keys += batch.codes
     first, last = (int(keys.min()), int(keys.max())) if len(keys) else (0, 0)
     if last - first > _DENSE_KEYS:
@@ -76,7 +76,7 @@ def count_batch(batch: Batch, clock: HourClock = _DEFAULT) -> Counts:
 
 
 def merge_counts(parts: list[Counts]) -> Counts:
-    """The sum of partial counts."""
+    """Adds up partial counts."""
     parts = [part for part in parts if len(part[0])]
     first, last = min((int(p[0][0]) for p in parts), default=0), max((int(p[0][-1]) for p in parts), default=-1)
     if last - first <= _DENSE_KEYS:  # a tenth of the time
@@ -91,25 +91,25 @@ def merge_counts(parts: list[Counts]) -> Counts:
 
 
 def _present(dense: npt.NDArray[np.int64], first: int) -> Counts:
-    """The counts that are not 0 of keys in a row from first on."""
+    """Returns the nonzero counts of consecutive keys from first on."""
     present = np.flatnonzero(dense)
     return present + first, dense[present]
 
 
 def check_hours(hours: int) -> None:
-    """Raises InputError where a report would have too many."""
+    """Raises InputError if a report would have more than MAX_HOURS."""
     if hours > MAX_HOURS:
-        raise InputError(f"the events lie in more than {MAX_HOURS} different hours, the most that a report may have")
+        raise InputError(f"the events fall into more than {MAX_HOURS} different hours, the limit for a report")
 
 
 def count_hours(counts: Counts) -> int:
-    """How many hours counts are of."""
+    """Returns the number of distinct hours."""
     hours = counts[0] // len(EVENT_TYPES)
     return int(np.count_nonzero(np.diff(hours, prepend=-(10**9))))
 
 
 def split_hours(counts: Counts, clock: HourClock = _DEFAULT) -> Iterator[tuple[int, HourCounts]]:
-    """Counts by the start of their hour (Unix seconds, UTC), ascending."""
+    """Yields the counts of each hour with its start (Unix seconds, UTC), ascending."""
     hours, events = np.divmod(counts[0], len(EVENT_TYPES))
     starts = np.flatnonzero(np.diff(hours, prepend=-(10**9)))
     dense = np.zeros((len(starts), len(EVENT_TYPES)), np.int64)
@@ -118,24 +118,24 @@ def split_hours(counts: Counts, clock: HourClock = _DEFAULT) -> Iterator[tuple[i
 
 
 def add_counts(parts: Iterable[HourCounts]) -> HourCounts:
-    """The sum of an hour's partial counts."""
+    """Adds up partial counts of an hour."""
     return tuple(map(sum, zip(_NO_COUNTS, *parts, strict=True)))
 
 
 def pivot(counts: Iterable[tuple[int, HourCounts]], clock: HourClock = _DEFAULT) -> Table:
-    """The counts of hours (their starts, each once) as a table."""
+    """Returns the counts of distinct hours, given by their starts, as a table."""
     return [{"hour": clock.label(hour), **dict(zip(EVENT_TYPES, row, strict=True))} for hour, row in sorted(counts)]
 
 
 def count_table(table: Table) -> int:
-    """How many events a table counts."""
+    """Returns the number of events that a table counts."""
     return sum(row[event] for row in table for event in EVENT_TYPES)
 
 
 def scale_impressions(table: Table, factor: str | Decimal | float = DEFAULT_FACTOR) -> Table:
-    """The table with one more column, impressions x factor, in exact decimal arithmetic.
+    """Adds the column impressions_scaled = impressions x factor, in exact decimal arithmetic.
 
-    factor: a float counts as the decimal number that it is written as: 0.1 is 1/10. UsageError: it is no such number.
+    factor: a float stands for its decimal representation: 0.1 is 1/10. Raises UsageError if it is not a plain decimal.
     """
     exact = decimal.Context(prec=100)
     scale = parse_factor(str(factor))
@@ -143,7 +143,7 @@ def scale_impressions(table: Table, factor: str | Decimal | float = DEFAULT_FACT
 
 
 def csv_text(table: Table) -> str:
-    """A table as CSV: header always, LF line ends."""
+    """Formats a table as CSV, always with a header, with LF line ends."""
     names = (*COLUMNS, SCALED) if not table or SCALED in table[0] else COLUMNS
     lines = [",".join(names)]
     lines.extend(",".join(_cell(row[name]) for name in names) for row in table)
@@ -155,9 +155,9 @@ def _cell(value: Any) -> str:
 
 
 def hourly_table(events: Iterable[Any], utc_offset: str | None = None, time_zone: str | None = None) -> Table:
-    """Events (dicts with id, event, timestamp) -> table of counts; EventError names the first that is not valid.
+    """Counts events (dicts with id, event, timestamp); EventError names the first invalid one.
 
-    utc_offset, time_zone: one of them, as HourClock.parse takes it. Raises InputError for more than MAX_HOURS.
+    utc_offset, time_zone: as for HourClock.parse. Raises InputError for more than MAX_HOURS.
     """
     clock = HourClock.parse(utc_offset, time_zone)
     counts = count_batch(batch_events(events), clock)
@@ -166,13 +166,11 @@ def hourly_table(events: Iterable[Any], utc_offset: str | None = None, time_zone
 
 
 def write_csv(table: Table, path: str) -> None:
-    """Writes a table as a .csv file on this machine: whole or not at all, over an earlier one.
-
-    Names in .csv.gz and .csv.zst compress it.
+    """Writes a table to a local .csv, .csv.gz or .csv.zst file, atomically replacing an earlier one.
 
     Raises:
       OSError: it cannot be written.
-      UsageError: the name promises another format.
+      UsageError: the suffix is that of another format.
     """
     check_suffix(path, "CSV")
     with atomic_write(path) as stream:

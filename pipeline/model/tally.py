@@ -9,13 +9,16 @@ from pipeline.errors import MismatchError, RejectsError
 from pipeline.model.events import Batch, Reject
 
 SHOWN = 10
-"""How many rejects an error shows."""
+"""Number of rejects that an error shows."""
 
 
 class Tally(NamedTuple):
-    """read, rejected and duplicate count records; first holds the first SHOWN rejects by source and offset.
+    """Number of records read, rejected and dropped as duplicates.
 
-    partial: reading was given up, so there may be more of all. balance: of the blocks, as coverage.py has it.
+    Attributes:
+      first: the first SHOWN rejects by source and offset.
+      partial: reading stopped early, so there may be more of all.
+      coverage: sum of the blocks' contributions to the coverage checksum.
     """
 
     read: int = 0
@@ -23,17 +26,17 @@ class Tally(NamedTuple):
     first: tuple[Reject, ...] = ()
     partial: bool = False
     duplicate: int = 0
-    balance: int = 0
+    coverage: int = 0
 
 
 def tally_batch(batch: Batch) -> Tally:
-    """A batch's tally."""
+    """Returns the tally of a batch."""
     first = first_rejects(batch.rejects)
-    return Tally(batch.read, batch.rejected, first, duplicate=batch.duplicate, balance=batch.balance)
+    return Tally(batch.read, batch.rejected, first, duplicate=batch.duplicate, coverage=batch.coverage_delta)
 
 
 def merge_tallies(tallies: Iterable[Tally]) -> Tally:
-    """The sum of tallies."""
+    """Adds up tallies."""
     items = list(tallies)
     rejects = (reject for item in items for reject in item.first)
     return Tally(
@@ -42,12 +45,12 @@ def merge_tallies(tallies: Iterable[Tally]) -> Tally:
         first_rejects(rejects),
         any(t.partial for t in items),
         sum(t.duplicate for t in items),
-        sum(t.balance for t in items),
+        sum(t.coverage for t in items),
     )
 
 
 def first_rejects(rejects: Iterable[Reject]) -> tuple[Reject, ...]:
-    """The first SHOWN rejects by source and place."""
+    """Returns the first SHOWN rejects by source, offset and index."""
     return tuple(heapq.nsmallest(SHOWN, rejects, key=lambda r: (r.source, r.offset or 0, r.index or 0)))
 
 
@@ -58,7 +61,7 @@ def refuse_rejects(tally: Tally) -> None:
 
 
 def explain_rejects(tally: Tally) -> str:
-    """One line that says how many records were rejected, and shows the first of them, if any were kept."""
+    """Returns one line with the number of rejected records and the first of them, if any were kept."""
     if not tally.first:
         return count_rejects(tally)
     more = f"; and {tally.rejected - len(tally.first)} more" if tally.rejected > len(tally.first) else ""
@@ -67,12 +70,12 @@ def explain_rejects(tally: Tally) -> str:
 
 
 def count_rejects(tally: Tally) -> str:
-    """How many records were rejected, of how many."""
+    """Returns the number of rejected and of all records as text."""
     return f"{'at least ' if tally.partial else ''}{tally.rejected} of {tally.read} records rejected"
 
 
 def check_counts(read: int, counted: int, rejected: int, duplicate: int = 0) -> None:
-    """Raises MismatchError where records were lost or counted twice."""
+    """Raises MismatchError if records were lost or counted twice."""
     if read != counted + rejected + duplicate:
         dropped = f" and dropped {duplicate} duplicates" if duplicate else ""
         raise MismatchError(
@@ -80,18 +83,15 @@ def check_counts(read: int, counted: int, rejected: int, duplicate: int = 0) -> 
         )
 
 
-def check_balance(found: int, expected: int) -> None:
-    """Raises MismatchError where the blocks that were read do not add up to the inputs."""
+def check_coverage(found: int, expected: int) -> None:
+    """Raises MismatchError if the blocks that were read do not cover the inputs exactly once."""
     if found != expected:
-        raise MismatchError(
-            "the blocks that were read do not add up to the inputs: something was left out or read twice; "
-            "please report this"
-        )
+        raise MismatchError("part of the inputs was skipped or read twice: please report this")
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """The counters of a finished run: records read, counted, rejected, late and dropped as duplicates; hours: rows."""
+    """Counters of a finished run: records read, counted, rejected, late and dropped as duplicates; rows (hours)."""
 
     read: int
     counted: int

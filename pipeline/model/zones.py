@@ -1,6 +1,6 @@
-"""UTC offsets and time zone names as users give them, with advice for those that cannot be used.
+"""Parses UTC offsets and time zone names, with suggestions for invalid ones.
 
-Rules are those of package tzdata, not of the machine, so that all workers agree.
+Uses package tzdata, not the time zones of the machine, so that all workers agree.
 """
 
 import datetime
@@ -17,14 +17,14 @@ DEFAULT_UTC_OFFSET = "+01:00"
 _MAX_SECONDS = 18 * 3600
 _LOOSE_OFFSET = re.compile(r"(?:utc|gmt|z)? ?([-+\N{MINUS SIGN}]?) ?(\d{1,2})(?::?([0-5]\d))?|z", re.I | re.A)
 _INVERTED = re.compile(r"Etc/GMT([+-]\d+)")
-_ABBREVIATION = 4  # letters at most: CEST resembles EST, seven hours away
+_ABBREVIATION = 4  # maximum length: CEST resembles EST, seven hours away
 
 
 def parse_utc_offset(text: str) -> int:
-    """Returns the seconds east of UTC of an offset such as "+01:00".
+    """Parses an offset such as "+01:00" to seconds east of UTC.
 
     Raises:
-      UsageError: it has another form, or is beyond 18 hours. ZoneError where another value would do.
+      UsageError: it has another form, or exceeds 18 hours. ZoneError if another value is suggested.
     """
     match = re.fullmatch(r"([+-])(\d\d):([0-5]\d)", text, re.ASCII)
     seconds = int(match[2]) * 3600 + int(match[3]) * 60 if match else 0
@@ -37,7 +37,7 @@ def parse_utc_offset(text: str) -> int:
 
 
 def check_time_zone(name: str) -> None:
-    """Raises UsageError if a name is not in the IANA database; ZoneError where another value would do."""
+    """Raises UsageError if a name is not in the IANA database; ZoneError if another value is suggested."""
     if name not in zone_names():
         raise _with_offset(_unknown(name), name)
 
@@ -59,7 +59,7 @@ def offset_text(offset: int) -> str:
 
 @functools.lru_cache(64)
 def tzinfo_of(zone: str) -> datetime.tzinfo:
-    """Returns the rules of an offset such as "+01:00" or of a zone of zone_names()."""
+    """Returns the tzinfo of an offset such as "+01:00" or of a zone of zone_names()."""
     if zone[:1] in ("+", "-"):
         return datetime.timezone(datetime.timedelta(seconds=parse_utc_offset(zone)))
     with importlib.resources.files("tzdata").joinpath("zoneinfo", *zone.split("/")).open("rb") as file:
@@ -73,7 +73,7 @@ def zone_names() -> frozenset[str]:
 
 
 def _with_offset(problem: str, text: str) -> UsageError:
-    """Returns the error with the UTC offset that a text such as "GMT+1" or "+0100" stands for, if it is one."""
+    """Returns an error that suggests the UTC offset that a text such as "GMT+1" or "+0100" means, if any."""
     match = _LOOSE_OFFSET.fullmatch(text.strip())
     seconds = int(match[2] or 0) * 3600 + int(match[3] or 0) * 60 if match else _MAX_SECONDS + 1
     if not match or seconds > _MAX_SECONDS:
@@ -85,11 +85,11 @@ def _unknown(name: str) -> str:
     problem = f"unknown time zone {name[:50]!r}"
     if _LOOSE_OFFSET.fullmatch(name.strip()):
         return problem
-    # Etc/GMT+1 is UTC-01:00, the opposite of what GMT+1 means elsewhere, so these are never suggested.
+    # Never suggest Etc/GMT+1: it is UTC-01:00, the opposite of what GMT+1 means elsewhere.
     zones = sorted(zone for zone in zone_names() if not re.search(r"Etc/|GMT.?0", zone))
     known = {alias.lower(): zone for zone in zones for alias in (zone.rsplit("/")[-1], zone)}
     cutoff = 1.0 if len(name) <= _ABBREVIATION else 0.7
     close = difflib.get_close_matches(name.lower()[:50], known, 1, cutoff)
     return problem + (
-        f"; was {known[close[0]]} meant?" if close else ": names are those of the IANA database, as Europe/Paris"
+        f"; did you mean {known[close[0]]}?" if close else "; use a name of the IANA database such as Europe/Paris"
     )

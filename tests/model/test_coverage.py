@@ -12,8 +12,8 @@ CUTS = st.sets(st.integers(1, 99), max_size=9).map(lambda cuts: list(itertools.p
 
 def added(spans: list[tuple[int, int]], source: str = "a", end: bool = True) -> int:
     """What spans of a source of 100 bytes add up to."""
-    ledger = CoverageChecksum(source)
-    return sum(ledger.add(*span) for span in spans) + (ledger.end(100) if end else 0)
+    checksum = CoverageChecksum(source)
+    return sum(checksum.block_delta(*span) for span in spans) + (checksum.end_delta(100) if end else 0)
 
 
 @given(CUTS, st.randoms())
@@ -37,13 +37,13 @@ def test_one_less_or_one_twice(spans: list[tuple[int, int]], place: int) -> None
 def test_nothing_at_all() -> None:
     assert expected_checksum([]) == 0
     assert expected_checksum(["a"]) != 0
-    assert CoverageChecksum("a").end(0) == expected_checksum(["a"])
+    assert CoverageChecksum("a").end_delta(0) == expected_checksum(["a"])
 
 
 def test_a_source_that_breaks_off() -> None:
-    ledger = CoverageChecksum("a")
-    assert ledger.add(0, 10) + ledger.add(10, 30) + ledger.end() == expected_checksum(["a"])
-    assert CoverageChecksum("a").end() == expected_checksum(["a"])
+    checksum = CoverageChecksum("a")
+    assert checksum.block_delta(0, 10) + checksum.block_delta(10, 30) + checksum.end_delta() == expected_checksum(["a"])
+    assert CoverageChecksum("a").end_delta() == expected_checksum(["a"])
 
 
 def test_names_that_are_not_utf_8() -> None:

@@ -13,12 +13,12 @@ from pipeline import (
 )
 from pipeline.model import duplicates
 from pipeline.model.duplicates import (
-    as_one,
     event_keys,
     key_events,
+    merge_disjoint,
     merge_events,
     split_events,
-    split_hours,
+    split_keys_by_hour,
     unseen,
 )
 from pipeline.schema import Event
@@ -72,13 +72,13 @@ def test_any_stream_gives_the_set(parts: list[Events], offset: int, most_sets: i
     state: dict[Any, list[duplicates.KeySet]] = {}
     passed: Events = []
     for part in parts:
-        for place, piece in split_hours(batch_of(part), support.clock(offset)):
+        for place, piece in split_keys_by_hour(batch_of(part), support.clock(offset)):
             assert {(t + offset) // 3600 * 3600 - offset for *_, t in support.batch_rows(key_events(piece.keys()))} == {
                 place[0]
             }
             sets = state.setdefault(place, [])
             new = unseen(piece, sets)
-            state[place] = [as_one([*sets, new])] if len(sets) >= most_sets else [*sets, new]
+            state[place] = [merge_disjoint([*sets, new])] if len(sets) >= most_sets else [*sets, new]
             found = support.batch_rows(key_events(new.keys()))
             assert new.size == len(found)
             passed += found
@@ -88,7 +88,7 @@ def test_any_stream_gives_the_set(parts: list[Events], offset: int, most_sets: i
 def test_events_of_the_same_hash_are_not_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.model.ids.hash_id", lambda _: 7 << 60)
     parts = [batch_of([(name, "video_25", 0) for name in names]) for names in ("ab", "cbd")]
-    first, second = (list(split_hours(part, support.clock())) for part in parts)
+    first, second = (list(split_keys_by_hour(part, support.clock())) for part in parts)
     assert support.batch_rows(key_events(unseen(second[0][1], [first[0][1]]).keys())) == [
         ("c", "video_25", 0),
         ("d", "video_25", 0),

@@ -44,12 +44,12 @@ def test_parts_of_ids_are_joined_in_order(parts: list[list[bytes]]) -> None:
 
 def test_batches_are_joined_with_all_that_they_account_for() -> None:
     rejects = [Reject("s", 5, None, "not JSON", "x"), Reject("t", None, 7, "no event", "{}")]
-    first = Batch(*_columns(EXAMPLE_EVENTS[:2]), (rejects[0],), rejected=3, duplicate=1, read=6, balance=10)
-    second = Batch(*_columns(EXAMPLE_EVENTS[2:]), (rejects[1],), rejected=1, duplicate=2, read=7, balance=-4)
+    first = Batch(*_columns(EXAMPLE_EVENTS[:2]), (rejects[0],), rejected=3, duplicate=1, read=6, coverage_delta=10)
+    second = Batch(*_columns(EXAMPLE_EVENTS[2:]), (rejects[1],), rejected=1, duplicate=2, read=7, coverage_delta=-4)
     joined = Batch.concat([first, second])
     assert support.batch_rows(joined) == support.batch_rows(batch_events(EXAMPLE_EVENTS))
     assert joined.rejects == tuple(rejects)
-    assert (joined.rejected, joined.duplicate, joined.read, joined.balance) == (4, 3, 13, 6)
+    assert (joined.rejected, joined.duplicate, joined.read, joined.coverage_delta) == (4, 3, 13, 6)
 
 
 def _columns(events: list[dict[str, Any]]) -> tuple[Any, Any, Ids]:

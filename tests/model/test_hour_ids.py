@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.events import Batch
-from pipeline.model.hour_ids import ids_by_hour, union
-from pipeline.model.ids import merge_pieces
+from pipeline.model.hour_ids import ids_by_hour
+from pipeline.model.ids import merge_packed, union
 from pipeline.schema import Event
 from tests import support
 
@@ -21,7 +21,7 @@ def batch(events: list[tuple[str, int]]) -> Batch:
 
 def ids_of(piece: bytes) -> set[bytes]:
     """The ids of a piece, which has each once."""
-    ids = merge_pieces(piece)[0].to_list()
+    ids = merge_packed(piece)[0].to_list()
     assert len(ids) == len(set(ids))
     return set(ids)
 
@@ -35,7 +35,7 @@ def test_ids_by_hour(events: list[tuple[str, int]], offset: int) -> None:
     found = list(ids_by_hour(batch(events), support.clock(offset)))
     assert [hour for (hour, _), _ in found] == sorted(wanted)
     assert {hour: ids_of(piece) for (hour, _), piece in found} == wanted
-    assert sum(merge_pieces(piece)[1] for _, piece in found) == len(events)
+    assert sum(merge_packed(piece)[1] for _, piece in found) == len(events)
 
 
 def test_ids_by_hour_of_many_events() -> None:
@@ -50,4 +50,4 @@ def test_ids_by_hour_of_many_events() -> None:
 def test_the_union_of_sets(parts: list[list[tuple[str, int]]]) -> None:
     pieces = [piece for part in parts for _, piece in ids_by_hour(batch(part), support.clock(0))]
     assert ids_of(union(pieces)) == {name.encode() for part in parts for name, _ in part}
-    assert merge_pieces(union(pieces))[1] == sum(map(len, parts))
+    assert merge_packed(union(pieces))[1] == sum(map(len, parts))

@@ -13,11 +13,11 @@ from pipeline.errors import EventError
 from pipeline.model import ids as id_sets
 from pipeline.model.events import NO_IDS, Ids
 from pipeline.model.ids import (
-    counted_pieces,
     hash_id,
     id_lines,
-    joined_pieces,
-    merge_pieces,
+    merge_packed,
+    pack_partitions,
+    union,
     unique_ids,
 )
 from tests import oracle, support
@@ -39,10 +39,10 @@ def whole(parts: list[Ids], partitions: int = 64) -> list[bytes]:
     """The ids of several workers, through partitions and merge, in the order of the ids file."""
     pieces: dict[int, list[bytes]] = {}
     for part in parts:
-        for number, piece in counted_pieces(part, partitions):
+        for number, piece in pack_partitions(part, partitions):
             pieces.setdefault(number, []).append(piece)
     joined = [b"".join(pieces[number]) for number in sorted(pieces)]
-    return [item for data in joined for item in merge_pieces(data)[0].to_list()]
+    return [item for data in joined for item in merge_packed(data)[0].to_list()]
 
 
 def in_order(items: Iterable[bytes]) -> list[bytes]:
@@ -125,16 +125,16 @@ def test_a_few_crafted_ids_do_not_slow_down_all_others(count: int) -> None:
     """Plain Python, which takes 7 times as long, hashes the crafted ones alone."""
     items = [*with_one_hash(count), *(b"id-%d" % k for k in range(50_000))]
     Random(7).shuffle(items)
-    pieces = list(counted_pieces(Ids.of(items), 1)) * 2
+    pieces = list(pack_partitions(Ids.of(items), 1)) * 2
     data = b"".join(piece for _, piece in pieces)
     with support.decoder("compiled"), mock.patch.object(id_sets, "hash_id", side_effect=hash_id) as hashed:
-        merged, came = merge_pieces(data)
+        merged, events = merge_packed(data)
     assert hashed.call_count <= count
-    assert (merged.to_list(), came) == (in_order(items), 2 * len(items))
+    assert (merged.to_list(), events) == (in_order(items), 2 * len(items))
 
 
 def test_an_id_that_comes_again_is_shuffled_once() -> None:
-    pieces = [piece for _, piece in counted_pieces(Ids.of([b"id-%d" % (k % 5000) for k in range(50_000)]))]
+    pieces = [piece for _, piece in pack_partitions(Ids.of([b"id-%d" % (k % 5000) for k in range(50_000)]))]
     assert sum(map(len, pieces)) < 128 * 32 + sum(1 + len(b"id-%d" % k) for k in range(5000))
 
 
@@ -142,8 +142,8 @@ def test_ids_are_in_the_partition_of_their_first_bits() -> None:
     items, bits = [b"id-%d" % k for k in range(5000)], id_sets.PARTITIONS.bit_length() - 1
     for name in support.DECODERS:
         with support.decoder(name):
-            pieces = counted_pieces(Ids.of(items))
-            found = {number: sorted(merge_pieces(piece)[0].to_list()) for number, piece in pieces}
+            pieces = pack_partitions(Ids.of(items))
+            found = {number: sorted(merge_packed(piece)[0].to_list()) for number, piece in pieces}
         assert found == {k: sorted(i for i in items if hash_id(i) >> 64 - bits == k) for k in range(1 << bits)}
 
 
@@ -161,7 +161,7 @@ def test_slice(items: list[bytes], data: st.DataObject) -> None:
 
 def test_lines_of_no_ids() -> None:
     assert id_lines(NO_IDS) == b""
-    assert list(counted_pieces(NO_IDS)) == []
+    assert list(pack_partitions(NO_IDS)) == []
 
 
 IDS = st.text(min_size=1) | st.text(st.sampled_from('"\\a\n\r\u2028'), min_size=1, max_size=4)
@@ -191,12 +191,12 @@ def test_partitions_grow_with_the_input() -> None:
 
 @both
 @given(st.lists(ITEMS, max_size=4), st.sampled_from((2, 128)))
-def test_pieces_say_how_many_ids_came(parts: list[list[bytes]], partitions: int) -> None:
+def test_packed_sets_count_events(parts: list[list[bytes]], partitions: int) -> None:
     pieces: dict[int, bytes] = {}
     for part in parts:
-        for number, piece in counted_pieces(Ids.of(part), partitions):
+        for number, piece in pack_partitions(Ids.of(part), partitions):
             pieces[number] = pieces.get(number, b"") + piece
-    merged = {number: merge_pieces(data) for number, data in pieces.items()}
-    assert all(merge_pieces(joined_pieces(data))[1] == merged[k][1] for k, data in pieces.items())
-    assert sum(came for _, came in merged.values()) == sum(map(len, parts))
+    merged = {number: merge_packed(data) for number, data in pieces.items()}
+    assert all(merge_packed(union([data, b""]))[1] == merged[k][1] for k, data in pieces.items())
+    assert sum(events for _, events in merged.values()) == sum(map(len, parts))
     assert sorted(item for ids, _ in merged.values() for item in ids.to_list()) == sorted({i for p in parts for i in p})
