@@ -76,13 +76,13 @@ def _decode(block: Block) -> Batch:
 def _pieces(batches: list[Batch]) -> dict[int, list[bytes]]:
     pieces: dict[int, list[bytes]] = {}
     for batch in batches:
-        for number, piece in id_sets.counted_pieces(batch.ids):
+        for number, piece in id_sets.pack_partitions(batch.ids):
             pieces.setdefault(number, []).append(piece)
     return pieces
 
 
 def _merge(joined: bytes) -> Ids:
-    return id_sets.merge_pieces(joined)[0]
+    return id_sets.merge_packed(joined)[0]
 
 
 def _time(work: Callable[[], Any], runs: int) -> list[float]:

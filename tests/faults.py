@@ -106,9 +106,9 @@ ANY: dict[str, Plant] = {
     "first block lost": wrap(read, "_read", without_first),
     "last block lost": wrap(read, "_read", without_last),
     "block twice": wrap(read, "_read", first_twice),
-    "first block lost on its way": wrap(read, "_balanced", without_first),
-    "last block lost on its way": wrap(read, "_balanced", without_last),
-    "block twice on its way": wrap(read, "_balanced", first_twice),
+    "first block lost on its way": wrap(read, "_with_coverage", without_first),
+    "last block lost on its way": wrap(read, "_with_coverage", without_last),
+    "block twice on its way": wrap(read, "_with_coverage", first_twice),
     **lost_or_twice("partial count", count, "split_hours"),
     "tally lost": wrap(count, "tally_batch", lambda _: Tally()),
     "tally twice": wrap(count, "tally_batch", lambda tally: merge_tallies([tally, tally])),
@@ -132,7 +132,7 @@ FILES: dict[str, Plant] = lost_or_twice("file", read._List, "process")
 
 
 IDS: dict[str, Plant] = {
-    **lost_or_twice("partition", ids, "counted_pieces"),
+    **lost_or_twice("partition", ids, "pack_partitions"),
     "piece lost in the shuffle": wrap(spill, "read_spilled", lambda data: data[:0]),
     "piece twice from the shuffle": wrap(spill, "read_spilled", lambda data: data * 2),
     **SPILLED,
@@ -157,7 +157,7 @@ REJECTS: dict[str, Plant] = {
 _PICKLE = b"\x80"
 
 EVENTS: dict[str, Plant] = {
-    **lost_or_twice("partition", duplicates, "counted_pieces"),
+    **lost_or_twice("partition", duplicates, "pack_partitions"),
     "piece lost in the shuffle": wrap(spill, "read_spilled", lambda data: data if data.startswith(_PICKLE) else b""),
     **lost_or_twice("set", deduplicate._MergeEvents, "emit"),
 }

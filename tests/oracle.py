@@ -22,7 +22,7 @@ Event = tuple[str, str, int]
 Zone = int | str  # minutes east of UTC, or a time zone's name
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Where a reject is. index: None in JSON Lines."""
 
     offset: int
@@ -33,7 +33,7 @@ class Document(NamedTuple):
     """A whole source: its events and the places of its rejects, in order."""
 
     events: list[Event]
-    rejects: list[Place]
+    rejects: list[Position]
 
 
 class NotJsonError(Exception):
@@ -153,7 +153,7 @@ def read_lines(data: bytes, start: int = 0) -> Document:
             if event:
                 events.append(event)
             else:
-                rejects.append(Place(start + len(line) - len(line.lstrip(SPACE)), None))
+                rejects.append(Position(start + len(line) - len(line.lstrip(SPACE)), None))
         start += len(line) + 1
     return Document(events, rejects)
 
@@ -166,7 +166,7 @@ def read_elements(data: bytes, start: int = 0, after: bytes = b"") -> Document:
         raise BrokenError(str(error)) from None
     closing = re.compile(after.decode() + r"\Z")
     events: list[Event] = []
-    rejects: list[Place] = []
+    rejects: list[Position] = []
     at = _skip(text, 0)
     if closing.match(text, at):
         return Document(events, rejects)
@@ -182,7 +182,7 @@ def read_elements(data: bytes, start: int = 0, after: bytes = b"") -> Document:
         if event:
             events.append(event)
         else:
-            rejects.append(Place(start + len(text[:at].encode()), index))
+            rejects.append(Position(start + len(text[:at].encode()), index))
         at = _skip(text, end)
         if closing.match(text, at):
             break

@@ -55,7 +55,7 @@ DECODERS = ("compiled", "strict")
 BROKEN = "broken"
 """The outcome of a source that is an error as a whole."""
 
-Outcome = tuple[list[oracle.Event], list[oracle.Place]] | str
+Outcome = tuple[list[oracle.Event], list[oracle.Position]] | str
 
 
 def with_report(options: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def copy_of_clone(target: Path) -> Path:
 @contextlib.contextmanager
 def decoder(name: str) -> Iterator[None]:
     """All work goes to compiled code, however small, or to plain Python ("strict")."""
-    with mock.patch.object(native, "worth_compiling", lambda _, size: size > 0 and name == "compiled"):
+    with mock.patch.object(native, "should_use", lambda _, size: size > 0 and name == "compiled"):
         yield
 
 
@@ -122,10 +122,10 @@ def outcome(batches: Sequence[Batch]) -> Outcome:
     return events, [place(reject) for batch in batches for reject in batch.rejects]
 
 
-def place(reject: Reject) -> oracle.Place:
+def place(reject: Reject) -> oracle.Position:
     """Where a reject is; it must have an offset."""
     assert reject.offset is not None
-    return oracle.Place(reject.offset, reject.index)
+    return oracle.Position(reject.offset, reject.index)
 
 
 def decode_block(block: Block, name: str) -> Outcome:

@@ -34,7 +34,7 @@ from pipeline.transforms.write import WriteFile, WritePiece
 class HourlyReport(beam.PTransform):  # type: ignore[misc]
     """The whole graph: Pipeline -> PCollection[str], the path of the report, which appears last of all outputs.
 
-    one_worker: runs it all, so reading is not spread. Raises RejectsError where there are rejects and neither
+    one_worker: runs it all, so files are not split. Raises RejectsError where there are rejects and neither
     rejects_output nor skip_rejects, InputError where a source cannot be read.
     """
 
@@ -43,7 +43,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[str]:
         job, settings = self.job, self.job.report
-        read = ReadBlocks(spread=not self.one_worker, max_decoded_bytes=job.max_decoded_bytes)
+        read = ReadBlocks(splittable=not self.one_worker, max_decoded_bytes=job.max_decoded_bytes)
         blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> read
         want_ids = bool(job.ids_output) or settings.deduplicate
         decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output), settings.skip_rejects)

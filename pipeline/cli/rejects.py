@@ -8,7 +8,7 @@ from pipeline.formats.line_numbers import line_numbers
 from pipeline.model.events import Reject
 from pipeline.model.tally import Tally, count_rejects
 from pipeline.storage.files import InputFile
-from pipeline.transforms.opening import open_lines
+from pipeline.transforms.opening import open_decompressed
 
 SHOWN = 5
 
@@ -45,5 +45,5 @@ def _lines(source: str, rejects: Sequence[Reject], files: Sequence[InputFile]) -
     offsets = [reject.offset or 0 for reject in rejects if reject.source == source and reject.index is None]
     file = next((file for file in files if file.name == source), None)
     if offsets and file:
-        with contextlib.suppress(InputError), open_lines(file) as stream:
+        with contextlib.suppress(InputError), open_decompressed(file) as stream:
             yield from (line for line, _ in line_numbers(stream, offsets))

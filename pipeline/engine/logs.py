@@ -88,7 +88,7 @@ def _log_thread(failure: threading.ExceptHookArgs) -> None:
 def print_line(text: str) -> None:
     """Prints a line on stderr, which may be closed or full."""
     clear_status()
-    _print(printable(text, but="\n") + "\n")
+    _print(printable(text, keep="\n") + "\n")
 
 
 def update_status(text: str) -> None:

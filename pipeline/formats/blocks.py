@@ -19,22 +19,22 @@ BLOCK_BYTES = 4 * 1024 * 1024
 """Bytes of a block. Below 1 MiB decoding threads wait for the interpreter lock; above 4 MiB only memory grows."""
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
-"""A longer line is a reject, a longer array element an error of its source. This bounds a reader's memory."""
+"""A longer line is a reject, a longer array element an error of the source. Bounds the memory of a reader."""
 
 HEAD_BYTES = 64 * 1024
-"""Bytes at the start of a source that tell its shape."""
+"""Bytes at the start of a source from which its format and shape are detected."""
 
 _ARRAY = re.compile(rb'(?:\xef\xbb\xbf)?[ \t\r\n]*(\[|(\{)[ \t\r\n]*"mock_for_test"[ \t\r\n]*:[ \t\r\n]*\[)')
 _NEWLINE = 10
 
 
 def is_array(head: bytes) -> bool:
-    """Whether a source's first bytes are those of a JSON array or `{"mock_for_test": [...]}`, not of JSON Lines."""
+    """Whether a source begins as a JSON array or `{"mock_for_test": [...]}`, not as JSON Lines."""
     return _ARRAY.match(head) is not None
 
 
-def head_of(stream: BinaryIO) -> "_Buffer":
-    """A stream read up to its first HEAD_BYTES that are not all white space, which tell its shape."""
+def buffer_head(stream: BinaryIO) -> "_Buffer":
+    """Reads a stream up to the first HEAD_BYTES that are not only white space."""
     buffer = _Buffer(stream)
     while not buffer.fill(HEAD_BYTES + 1).ended and not buffer.head.strip(WHITE_SPACE):
         buffer.skip(HEAD_BYTES)
@@ -42,53 +42,59 @@ def head_of(stream: BinaryIO) -> "_Buffer":
 
 
 class _Buffer:
-    """Bytes of a stream that are read and in no block yet. Blocks are views of its memory, so bytes are copied once."""
+    """Bytes of a stream that were read but are in no block yet. Blocks are views of its memory: bytes are copied once.
 
-    def __init__(self, stream: BinaryIO, start: int = 0) -> None:
+    Attributes:
+      unread: these bytes.
+      offset: of unread in the stream.
+      ended: whether the stream was read to its end.
+    """
+
+    def __init__(self, stream: BinaryIO, offset: int = 0) -> None:
         self._stream = stream
-        self.start = start  # bytes of the stream before rest
-        self.rest = memoryview(b"")
+        self.offset = offset
+        self.unread = memoryview(b"")
         self.ended = False
         self._skipped = 0
 
     def fill(self, count: int) -> "_Buffer":
-        """Reads until rest has count bytes or the stream ends. (A bucket may return fewer bytes than asked for.)"""
-        have = len(self.rest)
+        """Reads until count bytes are unread or the stream ends. (A bucket may return fewer bytes than requested.)"""
+        have = len(self.unread)
         if have >= count or self.ended:
             return self
         grown = np.empty(count, dtype=np.uint8).data
-        grown[:have] = self.rest
+        grown[:have] = self.unread
         while have < count and (got := self._stream.readinto(grown[have:])):  # type: ignore[attr-defined]
             have += got
         self.ended = have < count
-        self.rest = grown[:have]
+        self.unread = grown[:have]
         return self
 
     @property
     def head(self) -> bytes:
-        """The next bytes, HEAD_BYTES at most."""
-        return bytes(self.rest[:HEAD_BYTES])
+        """The next bytes, at most HEAD_BYTES."""
+        return bytes(self.unread[:HEAD_BYTES])
 
     def take(self, count: int) -> memoryview:
-        """The next count bytes."""
-        taken, self.rest = self.rest[:count], self.rest[count:]
-        self.start += count
+        """Removes and returns the next count bytes."""
+        taken, self.unread = self.unread[:count], self.unread[count:]
+        self.offset += count
         return taken
 
     def skip(self, count: int) -> None:
-        """Passes over the next count bytes, which count as part of the block that follows them."""
+        """Skips the next count bytes, which become the prefix_bytes of the next block."""
         self.take(count)
         self._skipped += count
 
-    def skipped(self) -> int:
-        """How many bytes were skipped since the last call."""
+    def take_skipped(self) -> int:
+        """Returns the number of bytes skipped since the last call."""
         count, self._skipped = self._skipped, 0
         return count
 
     def find_newline(self, at: int) -> int:
-        """Index of the first newline in rest from index at on, or -1."""
-        for begin in range(max(at, 0), len(self.rest), HEAD_BYTES):
-            found = bytes(self.rest[begin : begin + HEAD_BYTES]).find(b"\n")
+        """Returns the index of the first unread newline from index at on, or -1."""
+        for begin in range(max(at, 0), len(self.unread), HEAD_BYTES):
+            found = bytes(self.unread[begin : begin + HEAD_BYTES]).find(b"\n")
             if found >= 0:
                 return begin + found
         return -1
@@ -97,12 +103,18 @@ class _Buffer:
 def read_blocks(
     stream: BinaryIO, source: str, block_bytes: int = BLOCK_BYTES, head: "_Buffer | None" = None
 ) -> Iterator[Block]:
-    """The blocks of a whole stream, its shape told from its first bytes. head: head_of(stream), if it was called.
+    """Yields the blocks of a whole stream, whose shape is detected from its first bytes.
+
+    Args:
+      stream: binary.
+      source: its name.
+      block_bytes: approximate size of a block.
+      head: buffer_head(stream), if it was called.
 
     Raises:
-      InputError: the array breaks off, or is followed by something else.
+      InputError: an array is truncated, or followed by other data.
     """
-    buffer = head or head_of(stream)
+    buffer = head or buffer_head(stream)
     opening = _ARRAY.match(buffer.head)
     if opening:
         buffer.skip(opening.end())
@@ -115,8 +127,8 @@ def read_blocks(
 class LineReader:
     """Reads JSON Lines by splits: split k has the lines whose first byte is in [k, k + 1) x split_bytes of the stream.
 
-    So workers can share the splits in any way, and each line is read once. Splits in ascending order without a gap are
-    read without seeking, which a stream that cannot seek needs, from split 0 on.
+    So workers can share the splits in any way, and each line is read once. Consecutive splits are read without seeking;
+    a stream that cannot seek is read from split 0 on.
     """
 
     def __init__(
@@ -130,32 +142,32 @@ class LineReader:
     @property
     def at_end(self) -> bool:
         """Whether every byte of the stream was read."""
-        return self._buffer.ended and not self._buffer.rest
+        return self._buffer.ended and not self._buffer.unread
 
     @property
-    def position(self) -> int:
-        """How many bytes of the stream were read."""
-        return self.stop + len(self._buffer.rest)
+    def bytes_read(self) -> int:
+        """Bytes of the stream that were read."""
+        return self.next_offset + len(self._buffer.unread)
 
     @property
-    def stop(self) -> int:
+    def next_offset(self) -> int:
         """Offset in bytes of the first line that is in no block yet."""
-        return self._buffer.start
+        return self._buffer.offset
 
     def read_split(self, split: int) -> Iterator[Block]:
-        """The lines of a split: one block, or more where a line is too long, or none."""
+        """Yields the lines of a split: one block, more if a line is too long, or none."""
         if split != self._next:
             self._seek(split)
         self._next = split + 1
         limit = (split + 1) * self._split_bytes
-        while self._buffer.start < limit and not self.at_end:
+        while self._buffer.offset < limit and not self.at_end:
             if self._skipping:
                 self._skip_line()
             else:
                 yield from self._take_lines(limit)
 
     def _seek(self, split: int) -> None:
-        """Goes to the first line of a split: the one after the first newline from the byte before the split on."""
+        """Seeks to the first line of a split: after the first newline from the byte before the split on."""
         start = max(split * self._split_bytes - 1, 0)
         self._stream.seek(start)
         self._buffer = _Buffer(self._stream, start)
@@ -163,43 +175,43 @@ class LineReader:
 
     def _skip_line(self) -> None:
         buffer = self._buffer
-        if not buffer.rest:
+        if not buffer.unread:
             buffer.fill(self._split_bytes + HEAD_BYTES)
         newline = buffer.find_newline(0)
         self._skipping = newline < 0
-        buffer.take(newline + 1 or len(buffer.rest))
+        buffer.take(newline + 1 or len(buffer.unread))
 
     def _take_lines(self, limit: int) -> Iterator[Block]:
-        """The lines that begin before limit; the last one may end after it."""
+        """Yields the lines that begin before limit; the last one may end after it."""
         buffer = self._buffer
-        searched = limit - 1 - buffer.start
-        wanted = searched + HEAD_BYTES  # mostly enough for the end of the last line
+        searched = limit - 1 - buffer.offset
+        wanted = searched + HEAD_BYTES  # usually includes the end of the last line
         while (newline := buffer.fill(wanted).find_newline(searched)) < 0 and not buffer.ended:
             if wanted > searched + MAX_RECORD_BYTES:
                 break
             wanted *= 2
-        end = newline if newline >= 0 else len(buffer.rest)
+        end = newline if newline >= 0 else len(buffer.unread)
         if end > searched + MAX_RECORD_BYTES - self._split_bytes:  # the last line may be too long
-            begin = bytes(buffer.rest[: max(searched, 0)]).rfind(b"\n") + 1
+            begin = bytes(buffer.unread[: max(searched, 0)]).rfind(b"\n") + 1
             if end - begin > MAX_RECORD_BYTES:
                 yield from self._cut_long_line(begin)
                 return
-        if buffer.rest:
-            yield self._block(min(end + 1, len(buffer.rest)))
+        if buffer.unread:
+            yield self._block(min(end + 1, len(buffer.unread)))
 
     def _cut_long_line(self, begin: int) -> Iterator[Block]:
-        """The lines before a line that is too long, which is at begin; then its first bytes. The rest is skipped."""
+        """Yields the lines before begin and the first bytes of the line there, which is too long; skips the rest."""
         if begin:
             yield self._block(begin)
-        start, head = self._buffer.start, bytes(self._buffer.rest[:RAW_BYTES])
+        start, head = self._buffer.offset, bytes(self._buffer.unread[:RAW_BYTES])
         self._skipping = True
         while self._skipping and not self.at_end:
             self._skip_line()
-        suffix_bytes = self._buffer.start - start - len(head)
+        suffix_bytes = self._buffer.offset - start - len(head)
         yield Block(head, Shape.TOO_LONG, self._source, start, suffix_bytes=suffix_bytes)
 
     def _block(self, count: int) -> Block:
-        offset, prefix, suffix = self._buffer.start, self._buffer.skipped(), 0
+        offset, prefix, suffix = self._buffer.offset, self._buffer.take_skipped(), 0
         data = self._buffer.take(count)
         if offset == 0 and bytes(data[: len(BOM_UTF8)]) == BOM_UTF8:
             data, offset, prefix = data[len(BOM_UTF8) :], len(BOM_UTF8), len(BOM_UTF8)
@@ -209,38 +221,38 @@ class LineReader:
 
 
 def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: bool) -> Iterator[Block]:
-    """Blocks of whole elements. Only the last comma between elements is looked for; nothing is parsed here."""
+    """Yields blocks of whole elements. Only finds the last comma between elements; nothing is parsed here."""
     index, wanted, end = 0, block_bytes, -1
     while not buffer.fill(wanted + 1).ended:
-        cut, count, end = _last_comma(buffer.rest)
+        cut, count, end = _last_comma(buffer.unread)
         if end >= 0:
             break
         if cut >= 0:
             wanted = block_bytes
             yield _elements(buffer, cut, source, index, count)
             index += count
-        elif len(buffer.rest) > MAX_RECORD_BYTES:
-            raise InputError(f"{source}: byte {buffer.start}: an element is longer than {MAX_RECORD_BYTES} bytes")
+        elif len(buffer.unread) > MAX_RECORD_BYTES:
+            raise InputError(f"{source}: byte {buffer.offset}: array element exceeds the {MAX_RECORD_BYTES}-byte limit")
         else:
             wanted = min(2 * wanted, MAX_RECORD_BYTES)
-    last = _elements(buffer, _closing(buffer, end, source, in_object), source, index)
+    last = _elements(buffer, _find_array_end(buffer, end, source, in_object), source, index)
     if not index and not bytes(last.data).strip(WHITE_SPACE):
-        last = dataclasses.replace(last, shape=Shape.LINES)  # an array without elements is as a blank line
+        last = dataclasses.replace(last, shape=Shape.LINES)  # an array without elements is read as a blank line
     yield dataclasses.replace(last, suffix_bytes=_skip_tail(buffer, source, in_object))
 
 
 def _elements(buffer: _Buffer, size: int, source: str, index: int, records: int | None = None) -> Block:
-    """The next size bytes as a block. The comma or bracket after them becomes the newline that ends a block."""
-    offset, prefix = buffer.start, buffer.skipped()
+    """Returns the next size bytes as a block. Replaces the comma or bracket after them by a newline."""
+    offset, prefix = buffer.offset, buffer.take_skipped()
     data = buffer.take(size + 1)
     data[-1] = _NEWLINE
     return Block(data, Shape.ELEMENTS, source, offset, index, records=records, prefix_bytes=prefix)
 
 
 def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
-    """Skips and counts the bytes after the array's bracket: white space, and the brace of the object that holds it."""
-    start = buffer.start
-    while buffer.fill(HEAD_BYTES).rest:
+    """Skips the bytes after the array, white space and the brace of its object; returns their number."""
+    start = buffer.offset
+    while buffer.fill(HEAD_BYTES).unread:
         head = buffer.head
         rest = head.lstrip(WHITE_SPACE)
         if in_object and rest[:1] == b"}":
@@ -248,14 +260,14 @@ def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
         buffer.take(len(head) - len(rest))
         if rest:
             break
-    if buffer.rest or in_object:
-        raise InputError(_broken_off(source, buffer.start, bytes(buffer.rest[:1])))
-    return buffer.start - start
+    if buffer.unread or in_object:
+        raise InputError(_array_error(source, buffer.offset, bytes(buffer.unread[:1])))
+    return buffer.offset - start
 
 
 def _last_comma(data: memoryview) -> tuple[int, int, int]:
-    """Index of the last comma between elements or -1, how many there are, index of the array's end or -1."""
-    if not native.worth_compiling("last_comma", len(data)):
+    """Returns the index of the last comma between elements or -1, their number, the index of the array's end or -1."""
+    if not native.should_use("last_comma", len(data)):
         return _last_comma_plain(bytes(data))
     found = np.empty(2, np.int64)
     cut = native.invoke("last_comma", np.frombuffer(data, np.uint8), len(data), found)
@@ -278,20 +290,22 @@ def _last_comma_plain(data: bytes) -> tuple[int, int, int]:
     return comma, count, -1
 
 
-def _closing(buffer: _Buffer, end: int, source: str, in_object: bool) -> int:
-    """The index of the bracket that ends the array. end: that index if it was found already, else -1."""
+def _find_array_end(buffer: _Buffer, end: int, source: str, in_object: bool) -> int:
+    """Returns the index of the bracket that ends the array. end: the index if it was found already, else -1."""
     if end < 0:  # the stream has ended
-        rest = bytes(buffer.rest).rstrip(WHITE_SPACE)
+        rest = bytes(buffer.unread).rstrip(WHITE_SPACE)
         rest = rest[:-1].rstrip(WHITE_SPACE) if in_object and rest[-1:] == b"}" else rest
         end = len(rest) - 1 if rest[-1:] == b"]" else len(rest)
-    if bytes(buffer.rest[end : end + 1]) != b"]":
-        raise InputError(_broken_off(source, buffer.start + end, bytes(buffer.rest[end - 1 : end])))
+    if bytes(buffer.unread[end : end + 1]) != b"]":
+        raise InputError(_array_error(source, buffer.offset + end, bytes(buffer.unread[end - 1 : end])))
     return end
 
 
-def _broken_off(source: str, at: int, found: bytes) -> str:
-    """The error of an array without an end. found: the last byte before it, or the first one after it."""
-    what = "the array breaks off, or something follows it"
+def _array_error(source: str, at: int, found: bytes) -> str:
+    """Returns the error of an array that has no end, or data after it. found: the offending byte."""
+    what = "JSON array is truncated or followed by unexpected data"
     if found in (b"[", b"{"):
-        what = "another JSON document follows the array; a file holds one array, or a record on each line"
+        what = "extra JSON document after the array; use one array or one record per line"
+    elif found == b"\x1a":
+        what = "unexpected Ctrl-Z (0x1A, DOS end-of-file) after the array"
     return f"{source}: byte {at}: {what}"

@@ -1,6 +1,6 @@
 """Decodes blocks of bytes to columnar batches and rejects.
 
-Two decoders agree on every byte: the compiled scanner takes records that it understands entirely, the strict Python
+Two decoders agree on every byte: the compiled scanner decodes the records that it fully understands, the strict Python
 decoder all others, and small blocks as a whole.
 """
 
@@ -20,10 +20,10 @@ from pipeline.native import loader as native
 from pipeline.schema import RAW_BYTES, Event, check_event
 
 MANY_REJECTS = 100_000
-"""Rejects after which decoding stops, where rejects refuse the source (a second of work)."""
+"""Rejects after which decoding stops, if rejects fail the source (a second of work)."""
 
 MANY_SKIPPED = 1_000_000
-"""Rejects after which decoding stops, where they are skipped: 256 MiB of lines of one character take ten minutes."""
+"""Rejects after which decoding stops, if they are skipped: 256 MiB of lines of one character take ten minutes."""
 
 _SPANS_AT_A_TIME = 4096
 
@@ -35,38 +35,38 @@ class Shape(enum.IntEnum):
     """The layout of records in a block."""
 
     LINES = 0  # one per line
-    ELEMENTS = 1  # the inside of a JSON array, from the start of an element to the end of one
-    TOO_LONG = 2  # the first bytes of one line that is longer than blocks.MAX_RECORD_BYTES
+    ELEMENTS = 1  # whole elements of a JSON array, separated by commas
+    TOO_LONG = 2  # the first bytes of a line longer than blocks.MAX_RECORD_BYTES
 
 
 Columns = tuple[Batch, int]
-"""A batch, and how many records its block has, counted independently of the decoder."""
+"""A batch, and the number of records of its block, counted independently of the decoder."""
 
 
 class AnyBlock:
-    """A run of records of a source, not decoded: bytes (Block), Parquet rows, messages, or an error (BrokenBlock).
+    """Consecutive records of a source, not decoded: bytes (Block), Parquet rows, messages, or an error (BrokenBlock).
 
     Attributes:
       source: its name in rejects.
       arrived: when its file was last written, or its messages were published, in Unix seconds; 0 if unknown.
       offset, index: bytes or records of its source before it, or None.
-      balance: its share of the checksum of model/coverage.py; 0 without that check.
+      coverage_delta: its contribution to the coverage checksum; 0 without that check.
     """
 
     source: str
     arrived: int
     offset: int | None = None
     index: int | None = None
-    balance: int = 0
+    coverage_delta: int = 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory it takes."""
+        """Size in memory, in bytes."""
         raise NotImplementedError
 
     @property
     def span(self) -> tuple[int, int]:
-        """Where it begins and ends (exclusive) in its source, in bytes or rows."""
+        """Its start and end (exclusive) in the source, in bytes or rows."""
         raise NotImplementedError
 
     def decode(self, want_ids: bool = True, max_rejects: int | None = None) -> Batch:
@@ -74,13 +74,13 @@ class AnyBlock:
 
         Args:
           want_ids: whether the batch has ids.
-          max_rejects: rejects to keep, after which decoding stops early once there are too_many(). None: all.
+          max_rejects: maximum number of rejects to keep; decoding stops at too_many(). None: all.
 
         Raises:
           InputError: a block of array elements is not JSON. (A bad line of JSON Lines is a reject.)
         """
         batch, records = self._columns(want_ids, max_rejects)
-        return dataclasses.replace(batch, read=records, balance=batch.balance + self.balance)
+        return dataclasses.replace(batch, read=records, coverage_delta=batch.coverage_delta + self.coverage_delta)
 
     def _columns(self, want_ids: bool, max_rejects: int | None) -> Columns:
         raise NotImplementedError
@@ -88,14 +88,14 @@ class AnyBlock:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block(AnyBlock):
-    """A run of whole records, a few MiB; ends with a newline that need not be the source's own.
+    """Whole records of JSON, a few MiB. The last byte is a newline, which may be missing in the source.
 
     Attributes:
       offset: bytes before it in the (decompressed) source.
-      index: records before it, 0 in JSON Lines.
-      records: how many it has, None if they were not counted when it was cut.
+      index: records before it; 0 in JSON Lines.
+      records: their number; None if not counted when the source was cut into blocks.
       prefix_bytes, suffix_bytes: bytes of the source before and after data that belong to no record and to no other
-        block; suffix_bytes is -1 where the newline at its end is not the source's own.
+        block; suffix_bytes is -1 if the last newline is not in the source.
     """
 
     data: bytes | memoryview
@@ -107,7 +107,7 @@ class Block(AnyBlock):
     records: int | None = None
     prefix_bytes: int = 0
     suffix_bytes: int = 0
-    balance: int = 0
+    coverage_delta: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -120,34 +120,34 @@ class Block(AnyBlock):
     def _columns(self, want_ids: bool, max_rejects: int | None) -> Columns:
         if self.shape is Shape.TOO_LONG:
             return _with_rejects(Batch.of([]), 1, [_reject(self, 0, len(self.data), None, "line is too long")]), 1
-        if native.worth_compiling("scan", len(self.data)):
+        if native.should_use("scan", len(self.data)):
             return _scan(self, want_ids, max_rejects)
         spans = _lines(bytes(self.data)) if self.shape is Shape.LINES else _elements(self)
         return _parse(self, spans, want_ids, max_rejects), _count(self)
 
-    def __reduce__(self) -> Any:  # a view cannot be pickled; a runner that ships blocks ships their bytes
+    def __reduce__(self) -> Any:  # a memoryview cannot be pickled
         _, *rest = (getattr(self, field.name) for field in dataclasses.fields(self))
         return Block, (bytes(self.data), *rest)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BrokenBlock(AnyBlock):
-    """The rest of a source, or of a split of it, that cannot be read, as one reject.
+    """The remainder of a source or split that cannot be read, as one reject.
 
     Attributes:
-      reason: an InputError's message.
-      offset: about how many bytes are before it.
-      in_part: whether the source has other splits, so that nobody knows whether all of it was read.
-      unreadable: whether another attempt may succeed.
+      reason: the message of the InputError.
+      offset: approximate number of bytes before it.
+      is_partial: whether the source has other splits, so that coverage is unknown.
+      is_retryable: whether a retry may succeed.
     """
 
     source: str
     reason: str
     arrived: int = 0
     offset: int = 0
-    balance: int = 0
-    in_part: bool = False
-    unreadable: bool = False
+    coverage_delta: int = 0
+    is_partial: bool = False
+    is_retryable: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -165,15 +165,15 @@ def _count(block: Block) -> int:
 
 
 def count_lines(data: bytes | memoryview) -> int:
-    """How many lines are not blank. The last byte must be a newline."""
-    if not native.worth_compiling("count_lines", len(data)):
+    """Counts the lines that are not blank. The last byte must be a newline."""
+    if not native.should_use("count_lines", len(data)):
         return len(_LINE.findall(data))
     return native.invoke("count_lines", np.frombuffer(data, np.uint8), 1, len(data))
 
 
 def count_elements(data: bytes | memoryview) -> int:
-    """How many elements the inside of a JSON array has, each of them known to be JSON."""
-    if not native.worth_compiling("last_comma", len(data)):
+    """Counts the elements of a JSON array, given without its brackets, that are known to be JSON."""
+    if not native.should_use("last_comma", len(data)):
         return len(_VALUES.decode(f"[{bytes(data).decode()}]"))
     found = np.empty(2, np.int64)
     native.invoke("last_comma", np.frombuffer(data, np.uint8), len(data), found)
@@ -181,7 +181,7 @@ def count_elements(data: bytes | memoryview) -> int:
 
 
 def _scan(block: Block, want_ids: bool, max_rejects: int | None) -> Columns:
-    """Decodes a block by the compiled scanner, and by the strict decoder the records that it leaves."""
+    """Decodes a block with the compiled scanner, and with the strict decoder the records that it leaves."""
     data = np.frombuffer(block.data, np.uint8)
     rows = len(data) // 40 + 1  # the shortest event has 43 bytes
     codes, timestamps = np.empty(rows, np.uint8), np.empty(rows, np.int64)
@@ -202,17 +202,17 @@ def _scan(block: Block, want_ids: bool, max_rejects: int | None) -> Columns:
     return batch, _count(block) if elements else lines
 
 
-Span = tuple[int, int, int]  # start and stop of a record in its block, records before it (arrays only)
+Span = tuple[int, int, int]  # start and stop of a record in its block, records before it (in arrays)
 
 
 def _as_spans(rows: Any) -> Iterator[Span]:
-    """Rows of an array, a few at a time: there may be millions."""
+    """Yields rows of an array, converted in chunks: there may be millions."""
     for begin in range(0, len(rows), _SPANS_AT_A_TIME):
         yield from map(tuple, rows[begin : begin + _SPANS_AT_A_TIME].tolist())
 
 
 def _parse(block: Block, spans: Iterator[Span], want_ids: bool, max_rejects: int | None) -> Batch:
-    """Decodes records by the strict decoder."""
+    """Decodes records with the strict decoder."""
     events: list[Event] = []
     rejects: list[Reject] = []
     rejected = 0
@@ -236,7 +236,7 @@ def _parse(block: Block, spans: Iterator[Span], want_ids: bool, max_rejects: int
 
 
 def too_many(rejected: int, max_rejects: int | None) -> bool:
-    """Whether to stop at so many rejects. max_rejects: of AnyBlock.decode(); 0: rejects are skipped."""
+    """Whether to stop decoding after so many rejects. max_rejects: as for AnyBlock.decode; 0: rejects are skipped."""
     return max_rejects is not None and rejected >= (MANY_REJECTS if max_rejects else MANY_SKIPPED)
 
 
@@ -250,7 +250,7 @@ def _reject(block: Block, start: int, stop: int, index: int | None, reason: str)
 
 
 def _lines(data: bytes) -> Iterator[Span]:
-    """The lines that are not blank, without the white space around them."""
+    """Yields the lines that are not blank, stripped of white space."""
     start = 0
     for line in data.split(b"\n"):
         record = line.strip(WHITE_SPACE)
@@ -261,7 +261,7 @@ def _lines(data: bytes) -> Iterator[Span]:
 
 
 def _elements(block: Block) -> Iterator[Span]:
-    """The elements between the commas of a small block of array elements."""
+    """Yields the elements of a small block of array elements."""
     start = depth = count = 0
     data = bytes(block.data)
     for token in TOKEN.finditer(data):

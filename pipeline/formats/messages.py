@@ -1,4 +1,4 @@
-"""Messages of a topic: one event, a JSON array, or JSON Lines in each; decoded many at a time."""
+"""Messages of a topic: each is an event, a JSON array, or JSON Lines. Many are decoded at a time."""
 
 import bisect
 import dataclasses
@@ -16,11 +16,11 @@ from pipeline.formats.strict_json import NotJsonError, parse
 from pipeline.model.events import Batch, Reject
 
 _ONE_RECORD = re.compile(rb'\{[ \t\r]*"(?!mock_for_test")[^\n]*\Z')
-"""One record on one line, not an array. Nearly every message is: this test takes a tenth of the time of the others."""
+"""One record on one line, not an array: nearly every message, in a tenth of the time of the other checks."""
 
 
 class Message(NamedTuple):
-    """A message of a topic. name: what rejects call it. arrived: when it was published, Unix seconds."""
+    """A message of a topic. name: source of its rejects. arrived: when it was published, Unix seconds."""
 
     name: str
     data: bytes
@@ -45,13 +45,13 @@ class MessageBlock(AnyBlock):
 
     def _columns(self, want_ids: bool, max_rejects: int | None) -> Columns:
         batch = decode_messages(self.messages, want_ids, max_rejects)
-        return dataclasses.replace(batch, balance=batch.balance - len(self.messages)), batch.read
+        return dataclasses.replace(batch, coverage_delta=batch.coverage_delta - len(self.messages)), batch.read
 
 
 def group_messages(messages: Iterable[Message]) -> list[MessageBlock]:
     """Groups messages into blocks by the minute of their arrival, so that the grouping does not decide what is late.
 
-    A minute is taken to begin a second after the full one: hours end at full minutes, and what comes later is late.
+    Minutes begin one second after the full minute: hours close at full minutes, and only later messages are late.
     """
     minutes: dict[int, list[Message]] = {}
     for message in messages:
@@ -60,10 +60,10 @@ def group_messages(messages: Iterable[Message]) -> list[MessageBlock]:
 
 
 def decode_messages(messages: Iterable[Message], want_ids: bool = True, max_rejects: int | None = None) -> Batch:
-    """Decodes messages into a batch; rejects have their message's name as source, and their offset in it.
+    """Decodes messages into a batch, whose coverage_delta is the number of messages.
 
-    A message that is a broken array is one reject. The batch's balance is the number of messages. want_ids,
-    max_rejects: as for decode.
+    The source and offset of a reject are those in its message; a broken array is one reject. want_ids, max_rejects: as
+    for decode.
     """
     lines: list[Message] = []
     batches, read = [], 0
@@ -84,13 +84,13 @@ def _decode_array(message: Message, want_ids: bool, max_rejects: int | None) -> 
     try:
         blocks = read_blocks(io.BytesIO(message.data), message.name)
         batch = Batch.concat([Batch.of([]), *(block.decode(want_ids, max_rejects) for block in blocks)])
-        return dataclasses.replace(batch, balance=1)
+        return dataclasses.replace(batch, coverage_delta=1)
     except InputError as error:
-        return BrokenBlock(message.name, str(error), balance=1).decode(want_ids, max_rejects)
+        return BrokenBlock(message.name, str(error), coverage_delta=1).decode(want_ids, max_rejects)
 
 
 def _as_lines(data: bytes) -> bytes:
-    """A message as JSON Lines of the same length. A single event may be written over several lines."""
+    """Returns a message as JSON Lines of the same length; a single event may span several lines."""
     data = b"   " + data[3:] if data.startswith(BOM_UTF8) else data
     if b"\n" not in data.strip():
         return data
@@ -106,11 +106,11 @@ def _as_lines(data: bytes) -> bytes:
 def _decode_lines(messages: list[Message], want_ids: bool, max_rejects: int | None) -> Batch:
     batch = Block(b"\n".join([*(message.data for message in messages), b""])).decode(want_ids, max_rejects)
     rejects = tuple(_named(batch.rejects, messages)) if batch.rejects else ()
-    return dataclasses.replace(batch, rejects=rejects, balance=len(messages))
+    return dataclasses.replace(batch, rejects=rejects, coverage_delta=len(messages))
 
 
 def _named(rejects: Iterable[Reject], messages: list[Message]) -> Iterator[Reject]:
-    """Rejects of joined messages, each with its message's name as source and its offset in that message."""
+    """Yields the rejects of joined messages with the name of their message and the offset in it."""
     starts = list(accumulate((len(message.data) + 1 for message in messages), initial=0))
     for reject in rejects:
         number = bisect.bisect_right(starts, reject.offset or 0) - 1

@@ -27,13 +27,13 @@ _LARGE_GROUP_BYTES, _READ_BYTES = 256 * 1024 * 1024, 16 * 1024 * 1024
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowBlock(AnyBlock):
-    """A run of Parquet rows. rows: columns id, event, timestamp. index: how many rows of the file are before it."""
+    """Consecutive Parquet rows. rows: columns id, event, timestamp. index: number of rows before it in the file."""
 
     rows: pa.Table
     source: str
     index: int
     arrived: int = 0
-    balance: int = 0
+    coverage_delta: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -48,9 +48,9 @@ class RowBlock(AnyBlock):
 
 
 class ParquetReader(Reader):
-    """Reads the three columns of a Parquet file; a part is a run of row groups, of about split_bytes of the file.
+    """Reads the three columns of a Parquet file; a split has consecutive row groups, about split_bytes of the file.
 
-    Statistics are not used, and row groups whose pages hold another number of rows than the footer says are damaged.
+    Ignores statistics. Checks that row groups have as many rows as the footer promises.
     """
 
     splits_are_independent = True
@@ -60,19 +60,19 @@ class ParquetReader(Reader):
 
         Args:
           source: the open file.
-          split_bytes: a file of this size or less has one part.
-          max_decoded_bytes: bytes that the columns may have after decompression and decoding; None: any number.
+          split_bytes: a file of this size or less has one split.
+          max_decoded_bytes: maximum size of the columns after decompression and decoding; None: unlimited.
 
         Raises:
           InputError: it is not Parquet, or a column is missing or of another type.
-          TooLargeError: it has more than max_decoded_bytes; also while parts are read.
+          TooLargeError: it has more than max_decoded_bytes; also while splits are read.
         """
-        if not source.size:  # its end cannot be found, where the footer is
+        if not source.size:  # not seekable from the end, where the footer is
             source.stream.seek(0)
             source = source._replace(stream=io.BytesIO(source.stream.read()))
         super().__init__(source)
-        self._limit, self._decoded_bytes, self._position = max_decoded_bytes, 0, 0
-        self._shared = pa.PythonFile(source.stream, "r")  # for several threads, one at a time
+        self._limit, self._decoded_bytes, self._bytes_read = max_decoded_bytes, 0, 0
+        self._shared = pa.PythonFile(source.stream, "r")  # shared by threads, one at a time
         self._options: dict[str, Any] = {"pre_buffer": False, "page_checksum_verification": True}
         try:
             file = pq.ParquetFile(self._shared, **self._options)
@@ -89,34 +89,34 @@ class ParquetReader(Reader):
         self._rows = [group.num_rows for group in groups]
         self._bytes = [group.total_byte_size for group in groups]
         if self.size() != metadata.num_rows or min(self._rows, default=0) < 0:
-            reason = f"row groups of {self.size()} rows, the file says {metadata.num_rows}"
+            reason = f"row groups have {self.size()} rows, the footer says {metadata.num_rows}"
             raise InputError(f"{source.name}: damaged Parquet: {reason}")
         if max(self._bytes, default=0) > _LARGE_GROUP_BYTES:
-            self._options["buffer_size"] = _READ_BYTES  # else each column of a row group is read at once
+            self._options["buffer_size"] = _READ_BYTES  # otherwise the columns of a row group are read at once
         self._count_decoded(0)
         self.splits = max(1, min(len(groups), -(-source.size // split_bytes)))
 
     def _open(self) -> pq.ParquetFile:
         return pq.ParquetFile(self._shared, **self._options)
 
-    def position(self) -> int:
-        return self._position
+    def bytes_read(self) -> int:
+        return self._bytes_read
 
     def size(self) -> int:
         return sum(self._rows)
 
-    def read_split(self, part: int) -> Iterator[AnyBlock]:
-        first, stop = (k * len(self._rows) // self.splits for k in (part, part + 1))
+    def read_split(self, split: int) -> Iterator[AnyBlock]:
+        first, stop = (k * len(self._rows) // self.splits for k in (split, split + 1))
         index = sum(self._rows[:first])
         for rows in self._tables(range(first, stop)):
             yield RowBlock(rows, self._source.name, index)
             index += rows.num_rows
 
     def _tables(self, groups: range) -> Iterator[pa.Table]:
-        """The rows of row groups, in tables large enough to be decoded by themselves; also those before an error."""
+        """Yields the rows of row groups in tables of efficient size, including the rows before an error."""
         waiting: list[pa.RecordBatch] = []
         rows = size = 0
-        file = self._open()  # one of its own, since a thread may read another part
+        file = self._open()  # other threads may read other splits
         try:
             for batch in itertools.chain.from_iterable(self._read_group(file, group) for group in groups):
                 waiting.append(batch)
@@ -140,11 +140,11 @@ class ParquetReader(Reader):
                 found += rows.num_rows
                 yield rows
         except (pa.ArrowException, OSError) as error:
-            raise _unreadable(self._source.name, f"row group {group}: ", error) from None
+            raise _read_error(self._source.name, f"row group {group}: ", error) from None
         if found != self._rows[group]:
             reason = f"row group {group} has {found} rows, the footer says {self._rows[group]}"
             raise InputError(f"{self._source.name}: damaged Parquet: {reason}")
-        self._position = self._source.size * (group + 1) // len(self._rows)
+        self._bytes_read = self._source.size * (group + 1) // len(self._rows)
 
     def _count_decoded(self, size: int) -> None:
         self._decoded_bytes += size
@@ -153,9 +153,9 @@ class ParquetReader(Reader):
 
 
 def _without_arrow_types(metadata: pq.FileMetaData) -> pq.FileMetaData:
-    """Metadata without the writer's Arrow schema, which asks for dictionaries.
+    """Returns metadata without the writer's Arrow schema, which requests dictionary columns.
 
-    Arrow fails to read those of DELTA encodings, and reads pages wrongly whose dictionary holds a value twice.
+    Arrow cannot read these from DELTA encodings, and misreads pages whose dictionary has a duplicate value.
     """
     sink = pa.BufferOutputStream()
     metadata.write_metadata_file(sink)
@@ -163,10 +163,10 @@ def _without_arrow_types(metadata: pq.FileMetaData) -> pq.FileMetaData:
 
 
 def _rows_at_a_time(group_bytes: int, rows: int) -> int:
-    """How many rows of a row group to decode at once, so that memory is bounded. group_bytes: after decompression.
+    """Returns the number of rows to decode at once in bounded memory. group_bytes: of the row group, decompressed.
 
-    Many rows can share a value that is stored once, in a dictionary: 713 bytes can stand for 3 GB. So in a small row
-    group each row is taken to be as large as the whole group.
+    Many rows can share a value of a dictionary: 713 bytes can expand to 3 GB. So in a small row group each row is
+    assumed to be as large as the whole group.
     """
     is_small = group_bytes <= _SMALL_GROUP_BYTES
     row_bytes = group_bytes if is_small else group_bytes // max(1, rows)
@@ -174,20 +174,20 @@ def _rows_at_a_time(group_bytes: int, rows: int) -> int:
 
 
 def _not_parquet(source: Source, error: Exception) -> Exception:
-    """The error of a file that pyarrow cannot open."""
+    """Returns the error of a file that pyarrow cannot open."""
     source.stream.seek(0)
     what = looks_like(source.stream.read(HEAD_BYTES))
     if what == PARQUET.name:
-        return _unreadable(source.name, "", error)
+        return _read_error(source.name, "", error)
     return InputError(f"{source.name}: not a Parquet file: {f'it looks like {what}' if what else one_line(error)}")
 
 
-def _unreadable(source: str, where: str, error: Exception) -> Exception:
-    """The error of a Parquet file that pyarrow cannot read; the error itself where it is the file system's."""
+def _read_error(source: str, where: str, error: Exception) -> Exception:
+    """Returns the error of a Parquet file that pyarrow cannot read; file system errors are returned as they are."""
     if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
         return error
     if "decrypt" in str(error):
-        return InputError(f"{source}: cannot be read: it is encrypted Parquet")
+        return InputError(f"{source}: cannot be read: encrypted Parquet")
     if isinstance(error, MemoryError):
         return InputError(f"{source}: cannot be read: {where}{one_line(error)}")
     if isinstance(error, NotImplementedError):

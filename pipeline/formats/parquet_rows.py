@@ -1,4 +1,4 @@
-"""Turns Parquet rows into batches: checks Arrow columns, and makes events and rejects of them."""
+"""Decodes Parquet rows into batches: checks Arrow columns, and converts them to events and rejects."""
 
 import json
 from collections.abc import Sequence
@@ -20,8 +20,11 @@ def decode_rows(
 ) -> Batch:
     """Decodes rows: the valid events as columns, the others as rejects with their row's index.
 
-    rows: columns id, event, timestamp, of types that check_columns accepts. index: how many rows of the file are before
-    these. want_ids, max_rejects: as for decode; ids are checked in any case.
+    Args:
+      rows: columns id, event, timestamp, of types that check_columns accepts.
+      source: name of the file.
+      index: number of rows before these in the file.
+      want_ids, max_rejects: as for AnyBlock.decode; ids are always checked.
     """
     ids, events = (_as_bytes(rows.column(name)) for name in ("id", "event"))
     times = _as_int64(rows.column("timestamp").combine_chunks())
@@ -99,7 +102,7 @@ def _reason(record: dict[str, Any]) -> str:
 
 
 def check_columns(schema: pa.Schema, annotations: dict[str, str], source: str) -> None:
-    """InputError where one of the three columns is missing or of another type. annotations: logical types by column."""
+    """Raises InputError if a column is missing or has a wrong type. annotations: logical types by column."""
     for field in FIELDS:
         count = schema.names.count(field)
         if count != 1:

@@ -1,4 +1,4 @@
-"""The base class of readers, which divide an open source into splits and blocks."""
+"""The base class of readers, which read an open source as splits and blocks."""
 
 import abc
 from collections.abc import Iterator
@@ -11,25 +11,28 @@ from pipeline.formats.decoding import AnyBlock
 class Source(NamedTuple):
     """An open file.
 
-    stream: binary, can seek. name: of messages. size: bytes when it was listed, 0 if the file system does not tell.
+    Attributes:
+      stream: binary, seekable.
+      name: for messages.
+      size: in bytes when it was listed; 0 if the file system does not report it.
     """
 
     stream: BinaryIO
     name: str
     size: int
 
-    def check_read(self, position: int) -> None:
-        """InputError where the file ended before its size. position: how many bytes were read."""
-        if position < self.size:
-            raise InputError(f"{self.name}: ends at byte {position}, but had {self.size} bytes when the run began")
+    def check_read(self, bytes_read: int) -> None:
+        """Raises InputError if the file ended before its size."""
+        if bytes_read < self.size:
+            raise InputError(f"{self.name}: ends at byte {bytes_read}, but had {self.size} bytes when the run began")
 
 
 class Reader(abc.ABC):
-    """Reads an open file of a format in splits, which can be read by different workers.
+    """Reads an open file of a format in splits, which different workers can read.
 
     Attributes:
-      splits: how many.
-      splits_are_independent: several threads can read splits with one reader.
+      splits: their number.
+      splits_are_independent: whether several threads can read splits with one reader.
     """
 
     splits = 1
@@ -40,12 +43,12 @@ class Reader(abc.ABC):
 
     @abc.abstractmethod
     def read_split(self, split: int) -> Iterator[AnyBlock]:
-        """The blocks of a split. Raises InputError where it cannot be read to its end."""
+        """Yields the blocks of a split. Raises InputError if it cannot be read to its end."""
 
     @abc.abstractmethod
     def size(self) -> int:
-        """Where the last block must end, in the unit of the blocks' spans; found otherwise, once all is read."""
+        """Returns the size of the source in the unit of spans, found independently of the blocks after reading."""
 
-    def position(self) -> int:
-        """How many bytes of the file were read."""
+    def bytes_read(self) -> int:
+        """Returns the number of bytes of the file that were read."""
         return self._source.stream.tell()

@@ -1,4 +1,4 @@
-"""A strict JSON decoder (RFC 8259): bytes to one value, or the reason why they are none."""
+"""A strict JSON decoder (RFC 8259): bytes to one value, or the reason why they are invalid."""
 
 import json
 import re
@@ -8,27 +8,27 @@ from pipeline.errors import EventError
 from pipeline.schema import FIELDS
 
 WHITE_SPACE = b" \t\r\n"
-"""What RFC 8259 allows between values."""
+"""White space of RFC 8259."""
 
 MAX_DEPTH = 200
-"""Levels of nesting allowed in a record: far fewer than Python's own decoder can take, whatever thread it runs in."""
+"""Maximum nesting of a record, far below the recursion limit of Python's decoder in any thread."""
 
 TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
-"""A string (perhaps cut off), a bracket or a comma."""
+"""A string (possibly truncated), a bracket or a comma."""
 
 
 class NotJsonError(ValueError):
-    """Bytes that are not one strict JSON value; the message is the reason."""
+    """The bytes are not one strict JSON value; the message is the reason."""
 
 
 def parse(raw: bytes) -> Any:
     """Decodes one JSON value, strictly by RFC 8259: no NaN, no lone surrogate, no invalid UTF-8.
 
-    Whole numbers beyond 64 bits come back as +-2**64, fractions and exponents as float.
+    Integers beyond 64 bits become +-2**64, numbers with a fraction or exponent float.
 
     Raises:
       NotJsonError: it is not JSON, or nested deeper than MAX_DEPTH.
-      EventError: it is an object with a duplicate key that is a field of events.
+      EventError: it is an object with a field of events as a duplicate key.
     """
     try:
         text = raw.decode("utf-8")
@@ -42,17 +42,17 @@ def parse(raw: bytes) -> Any:
         raise NotJsonError(_reason(error)) from None
     if _SURROGATE.search(text):
         _refuse_surrogates(_PAIRS.decode(text))
-    if isinstance(value, _FieldTwice):
+    if isinstance(value, _DuplicateField):
         raise EventError(f"duplicate key {value.name!r}")
     return value
 
 
 def _reason(error: json.JSONDecodeError) -> str:
-    """Why and where the text is not JSON. A record that was cut, or goes on in the next line, is said to break off."""
+    """Returns the reason and position; a record that continues on the next line is reported as truncated."""
     if error.doc[error.pos : error.pos + 1] == "\0":
-        return f"NUL bytes, as of a file that was not written completely, at character {error.pos} of the record"
+        return f"NUL bytes, as in an incompletely written file, at character {error.pos} of the record"
     if 0 < len(error.doc.rstrip()) <= error.pos or error.msg.startswith("Unterminated string"):
-        return f"it breaks off at character {len(error.doc)} of the record"
+        return f"truncated at character {len(error.doc)} of the record"
     return f"{error.msg} at character {error.pos} of the record"
 
 
@@ -78,8 +78,8 @@ def _refuse_surrogates(value: Any) -> None:
         raise NotJsonError("a lone surrogate in a string") from None
 
 
-class _FieldTwice(dict[str, Any]):
-    """An object that has a field of events twice. It is refused if it is the record itself, not inside one."""
+class _DuplicateField(dict[str, Any]):
+    """An object with a field of events as a duplicate key, which is invalid only at the top level."""
 
     name: str
 
@@ -90,7 +90,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         for field in FIELDS:
             if names.count(field) > 1:
-                members = _FieldTwice(members)
+                members = _DuplicateField(members)
                 members.name = field
     return members
 
@@ -100,11 +100,11 @@ def _constant(name: str) -> Any:
 
 
 def _integer(digits: str) -> int:
-    """An integer, +-2**64 if it is longer than 64 bits: Python refuses to convert more than 4,300 digits."""
+    """Parses an integer; +-2**64 if it exceeds 64 bits, since Python refuses to convert more than 4,300 digits."""
     if len(digits) > 20:
         return -(2**64) if digits[0] == "-" else 2**64
     return int(digits)
 
 
 _MEMBERS = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant, parse_int=_integer)
-_PAIRS = json.JSONDecoder(object_pairs_hook=list, parse_int=_integer)  # keeps the values of names that stand twice
+_PAIRS = json.JSONDecoder(object_pairs_hook=list, parse_int=_integer)  # keeps the values of duplicate keys

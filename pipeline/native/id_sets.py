@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.loader import PROBES
+from pipeline.native.loader import MAX_PROBES
 from pipeline.native.memory import WORD, byte, copy, equal_bytes, load, store, store_byte
 
 _K1, _K2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
@@ -66,7 +66,7 @@ def hash_ids(d, ends, count, hashes):
 def _add(d, ends, k, h, table, home):
     """Puts an id into the first free slot from home on. Returns False where there is none near."""
     start, stop = _span(ends, k)
-    for slot in range(home, home + 16 * PROBES, 16):
+    for slot in range(home, home + 16 * MAX_PROBES, 16):
         other = np.int64(load(table, slot + 8)) - 1
         if other < 0:
             store(table, slot, h)
@@ -104,7 +104,7 @@ def _is_after(d, ends, one, other):
 
 @compiled
 def _sort(d, ends, table, count):
-    """Sorts ids by their hashes, and those that share one by their bytes. Each passes at most PROBES others."""
+    """Sorts ids by their hashes, and those that share one by their bytes. Each passes at most MAX_PROBES others."""
     for at in range(16, 16 * count, 16):
         h, w = load(table, at), at
         if load(table, at - 16) < h:
@@ -125,9 +125,9 @@ def _sort(d, ends, table, count):
 def sort_ids(d, ends, count, hashes, lowest, shift, table, slots, aside):
     """Sorts different ids by hash, then by bytes, to the front of a table; returns how many they are.
 
-    table: slots of two int64, at first 0: an id's hash and its index + 1. An id belongs to slot (hash - lowest) >>
-    shift, or one of the PROBES behind it. Where these are taken its index goes to aside (int64), also if an equal id is
-    there already; the first word of aside takes how many do.
+    table: slots of two int64, initially 0: an id's hash and its index + 1. An id's slot is (hash - lowest) >> shift, or
+    one of the next MAX_PROBES. If these are taken, its index goes to aside (int64), even if an equal id is there; the
+    first word of aside is their number.
     """
     crafted = np.int64(0)
     for k in range(count):

@@ -26,7 +26,7 @@ _OUTSIDE, _IN_RECORD, _DEEPEST = np.uint64(0b10), np.uint64(0b101), np.uint64(1 
 _IGNORED, SIZE, KIND, _NESTING, _NESTING_BEFORE, _FIRST, _LATEST = range(LANES, LANES + 56, 8)
 _GAP_BYTES = 128
 _SLOTS_LOG2 = 8
-_SLOTS, _PROBES = 1 << _SLOTS_LOG2, 5
+_SLOTS, _MAX_PROBES = 1 << _SLOTS_LOG2, 5
 _TABLE = 2 * _GAP_BYTES  # after the gap before any record, and one for those that are not kept
 
 GAPS_BYTES = _TABLE + _SLOTS * _GAP_BYTES
@@ -167,7 +167,7 @@ def parsed(d, i, end, newlines, gaps, gap, text):
     size = stop - i
     if size <= LANES and i + LANES <= end:
         slot = _slot(d, i, size, nesting)
-        for k in range(_PROBES):
+        for k in range(_MAX_PROBES):
             found = gaps + _TABLE + _GAP_BYTES * ((slot + k) % _SLOTS)
             if load(found, _IGNORED) == 0:
                 _describe(gaps, found, size, kind, nesting_after)

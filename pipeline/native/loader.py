@@ -1,6 +1,6 @@
 """Compiled functions, loaded without numba: 0.06 s, where importing numba takes 0.4 s and compiling some seconds.
 
-Callers ask `is_available` first, and have plain Python for where nothing can be compiled.
+Callers ask `try_load` first, and have plain Python for where nothing can be compiled.
 
 What was compiled is kept as an object file in the user's cache; where there is none it is compiled in each process.
 """
@@ -45,7 +45,7 @@ _MODULES = {
 SCRATCH_WORDS = 4224
 """Words (8 bytes) of memory that `scan` works in, its last argument."""
 
-PROBES = 32
+MAX_PROBES = 32
 """How many slots behind its own `sort_ids` may put an id into."""
 
 SMALL_BYTES = 64 * 1024
@@ -53,19 +53,19 @@ SMALL_BYTES = 64 * 1024
 
 _TINY_BYTES = 256  # up to which plain Python is faster also once it is loaded
 
-_work: Counter[str] = Counter()  # bytes so far, by function
+_work_seen: Counter[str] = Counter()  # bytes so far, by function
 
 _lock = threading.Lock()
 
 
-def worth_compiling(name: str, size: int) -> bool:
+def should_use(name: str, size: int) -> bool:
     """Whether a compiled function is available and the faster way for this much more work, in bytes."""
-    _work[name] += size
-    return size > _TINY_BYTES and _work[name] > SMALL_BYTES and is_available(name)
+    _work_seen[name] += size
+    return size > _TINY_BYTES and _work_seen[name] > SMALL_BYTES and try_load(name)
 
 
 @cache
-def is_available(name: str) -> bool:
+def try_load(name: str) -> bool:
     """Whether a compiled function can be had on this machine; where not, a warning tells that Python does its work."""
     with _lock:
         try:
@@ -84,7 +84,7 @@ def _warn(reason: str) -> None:
 def invoke(name: str, *arguments: Any) -> int:
     """Calls a compiled function without the interpreter lock. arguments: whole numbers, or arrays for their address.
 
-    Nothing is checked: it must be one that `is_available`, and arrays as large as it expects.
+    Nothing is checked: it must be one that `try_load`, and arrays as large as it expects.
     """
     result = ctypes.c_int64()
     numbers = (a if isinstance(a, int) else a.ctypes.data for a in arguments)
@@ -103,25 +103,25 @@ def _engine(module: str) -> Any:
     import llvmlite
     import llvmlite.binding as llvm
 
-    cpu, features = _processor()
+    cpu, features = _host_cpu()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
-    code = _kept_or_built(module, f"{llvmlite.__version__} {machine.triple} {cpu} {features}", machine)
+    code = _load_or_compile(module, f"{llvmlite.__version__} {machine.triple} {cpu} {features}", machine)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine
 
 
-def _processor() -> tuple[str, str]:
+def _host_cpu() -> tuple[str, str]:
     """This machine's, and what it can do, in LLVM's words."""
     import llvmlite.binding as llvm
 
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
-def _kept_or_built(module: str, target: str, machine: Any) -> bytes:
+def _load_or_compile(module: str, target: str, machine: Any) -> bytes:
     """The object file of a module for a processor; its name is a digest of both and of _SOURCES."""
     sources = b"".join((_HERE / name).read_bytes() for name in _SOURCES)
     name = hashlib.sha256(f"{module} {target}".encode() + sources).hexdigest()[:24] + ".o"

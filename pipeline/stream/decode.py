@@ -17,8 +17,8 @@ from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
 from pipeline.model.duplicates import event_keys, key_events
 from pipeline.model.events import Batch, Reject
-from pipeline.model.hour_ids import Place, ids_by_hour
-from pipeline.model.ids import merge_pieces
+from pipeline.model.hour_ids import HourShard, ids_by_hour
+from pipeline.model.ids import merge_packed
 from pipeline.model.latency import steady_time
 from pipeline.model.table import HourCounts, count_batch, split_hours
 from pipeline.stream.job import StreamJob
@@ -126,11 +126,11 @@ class _DecodeToLedger(_DecodeStream):
             new.rejects = [reject_lines(decoded.rejects)[1]]
         if len(batch.codes) and job.report.deduplicate:
             keys = dataclasses.replace(batch, ids=event_keys(batch))
-            new.sets = {place: [packed] for place, packed in ids_by_hour(keys, self._clock, job.id_parts)}
+            new.sets = {shard: [packed] for shard, packed in ids_by_hour(keys, self._clock, job.id_parts)}
         elif len(batch.codes):
             new.counts = dict(split_hours(count_batch(batch, self._clock), self._clock))
             ids = ids_by_hour(batch, self._clock, job.id_parts) if job.ids_output else ()
-            new.sets = {place: [packed] for place, packed in ids}
+            new.sets = {shard: [packed] for shard, packed in ids}
         return new
 
     def emit(self, result: tuple[AnyBlock, OpenFile | None, _Decoded | None, Contribution]) -> Iterator[Any]:
@@ -140,8 +140,8 @@ class _DecodeToLedger(_DecodeStream):
         if _is_unreadable(block):
             self._unreadable[block.source] = block.reason  # type: ignore[attr-defined]
             return
-        file.broken |= isinstance(block, BrokenBlock) and block.in_part
-        new.blocks.append((file, _name(block), block.balance, decoded is not None))
+        file.broken |= isinstance(block, BrokenBlock) and block.is_partial
+        new.blocks.append((file, _name(block), block.coverage_delta, decoded is not None))
         self._new.add(new)
         if decoded is not None:
             yield from self._outputs(decoded, file.found)
@@ -155,12 +155,12 @@ class _DecodeToLedger(_DecodeStream):
 
 
 def _is_unreadable(block: AnyBlock) -> bool:
-    return isinstance(block, BrokenBlock) and block.unreadable
+    return isinstance(block, BrokenBlock) and block.is_retryable
 
 
 def _name(block: AnyBlock) -> str:
     """A name that no other block of the same file has."""
-    return f"{type(block).__name__} {block.offset} {block.index} {block.balance}"
+    return f"{type(block).__name__} {block.offset} {block.index} {block.coverage_delta}"
 
 
 @dataclasses.dataclass
@@ -195,11 +195,11 @@ class _ReadLedger(beam.DoFn):  # type: ignore[misc]
             run_state.latency.add(steady_time(), 0, waiting)
             yield beam.pvalue.TaggedOutput(COUNTS, count(**tally))
         yield from (beam.pvalue.TaggedOutput(EARLIER_COUNTS, item) for item in ledger.earlier_counts.items())
-        for place, packed in ledger.earlier_sets():
+        for shard, packed in ledger.earlier_sets():
             if not self._job.report.deduplicate:
-                yield beam.pvalue.TaggedOutput(EARLIER_IDS, (place, packed))
+                yield beam.pvalue.TaggedOutput(EARLIER_IDS, (shard, packed))
                 continue
-            keys, events = merge_pieces(packed)
+            keys, events = merge_packed(packed)
             yield beam.pvalue.TaggedOutput(COUNTS, count(duplicate=events - len(keys.ends)))
             yield key_events(keys)
 
@@ -209,7 +209,7 @@ class EarlierRuns(beam.PTransform):  # type: ignore[misc]
     """Reads the job's ledger, as it was at the start: Pipeline -> a dict of PCollections.
 
     COUNTS: Counted, of records that are not in hours that are open. The events of those: batches (main): Batch, where
-    duplicates are dropped; otherwise EARLIER_COUNTS: tuple[int, HourCounts], and EARLIER_IDS: tuple[Place, bytes].
+    duplicates are dropped; otherwise EARLIER_COUNTS: tuple[int, HourCounts], and EARLIER_IDS: tuple[HourShard, bytes].
     """
 
     job: StreamJob
@@ -220,5 +220,5 @@ class EarlierRuns(beam.PTransform):  # type: ignore[misc]
         typed(outputs.batches, Batch)
         typed(outputs[COUNTS], Counted)
         typed(outputs[EARLIER_COUNTS], tuple[int, HourCounts])
-        typed(outputs[EARLIER_IDS], tuple[Place, bytes])
+        typed(outputs[EARLIER_IDS], tuple[HourShard, bytes])
         return outputs

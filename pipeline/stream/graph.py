@@ -23,9 +23,9 @@ from pipeline.engine.metrics import COUNTS, Counted, KeepCounters
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import Batch
-from pipeline.model.hour_ids import Place, ids_by_hour, union
+from pipeline.model.hour_ids import HourShard, ids_by_hour
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import ids_came
+from pipeline.model.ids import event_count, union
 from pipeline.stream.decode import EARLIER_COUNTS, EARLIER_IDS, DecodeStream, EarlierRuns
 from pipeline.stream.hour_files import WriteRejects
 from pipeline.stream.job import StreamJob
@@ -44,9 +44,9 @@ _EVENT_COUNTS = "event counts"
 
 
 class _IdsByHour(ThreadedDoFn):
-    """Merges the ids of a bundle, which may be hundreds of small files: Batch -> tuple[Place, bytes].
+    """Merges the ids of a bundle, which may be hundreds of small files: Batch -> tuple[HourShard, bytes].
 
-    _EVENT_COUNTS: tuple[Place, int], at the earliest time of the bundle, which holds the watermark back.
+    _EVENT_COUNTS: tuple[HourShard, int], at the earliest time of the bundle, which holds the watermark back.
     """
 
     def __init__(self, clock: HourClock, parts: int) -> None:
@@ -65,15 +65,15 @@ class _IdsByHour(ThreadedDoFn):
         yield from super().process(batch, timestamp, window)
 
     def _clear(self) -> None:
-        self._held: dict[Place, list[bytes]] = {}
+        self._held: dict[HourShard, list[bytes]] = {}
         self._size = 0
 
-    def work(self, batch: Batch) -> list[tuple[Place, bytes]]:
+    def work(self, batch: Batch) -> list[tuple[HourShard, bytes]]:
         return list(ids_by_hour(batch, self._clock, self._parts))
 
-    def emit(self, places: list[tuple[Place, bytes]]) -> Iterator[Any]:
-        for place, packed in places:
-            self._held.setdefault(place, []).append(packed)
+    def emit(self, shards: list[tuple[HourShard, bytes]]) -> Iterator[Any]:
+        for shard, packed in shards:
+            self._held.setdefault(shard, []).append(packed)
             self._size += len(packed)
         if self._size > _HELD_BYTES:
             yield from self._merged()
@@ -85,10 +85,10 @@ class _IdsByHour(ThreadedDoFn):
     def _merged(self) -> Iterator[Any]:
         held, in_global = self._held, (GlobalWindow(),)
         self._clear()
-        for place, sets in held.items():
+        for shard, sets in held.items():
             merged = union(sets)
-            yield WindowedValue((place, merged), place[0], in_global)
-            number = WindowedValue((place, ids_came(merged)), self._since, in_global)
+            yield WindowedValue((shard, merged), shard[0], in_global)
+            number = WindowedValue((shard, event_count(merged)), self._since, in_global)
             yield beam.pvalue.TaggedOutput(_EVENT_COUNTS, number)
 
 
@@ -200,21 +200,21 @@ class HourlyReports(beam.PTransform):  # type: ignore[misc]
 class UniqueIds(beam.PTransform):  # type: ignore[misc]
     """Writes the unique ids of each hour: PCollection[Batch] -> PCollection[tuple[int, int]].
 
-    Out: an hour, and the number of its events whose ids are final. earlier: PCollection[tuple[Place, bytes]] of earlier
-    runs, or None.
+    Out: an hour, and the number of its events whose ids are final. earlier: of earlier runs,
+    PCollection[tuple[HourShard, bytes]], or None.
     """
 
     job: StreamJob
     earlier: Any
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, int]]:
-        job, kind = self.job, tuple[Place, bytes]
+        job, kind = self.job, tuple[HourShard, bytes]
         split = beam.ParDo(_IdsByHour(job.report.clock, job.id_parts)).with_outputs(_EVENT_COUNTS, main="ids")
         found = batches | "Ids by hour" >> split
-        ids, event_counts = typed(found.ids, kind), typed(found[_EVENT_COUNTS], tuple[Place, int])
+        ids, event_counts = typed(found.ids, kind), typed(found[_EVENT_COUNTS], tuple[HourShard, int])
         merge = beam.CombinePerKey(union).with_output_types(kind)
         panes = ids | "Hours" >> _windows(job) | "Union" >> merge
-        parts = _total_parts(panes, Place, event_counts, self.earlier, ids_came, job.allowed_lateness_seconds)
+        parts = _total_parts(panes, HourShard, event_counts, self.earlier, event_count, job.allowed_lateness_seconds)
         written = parts | "Write" >> beam.ParDo(WriteIds(job)).with_outputs(CLOSED)
         return typed(written[CLOSED], tuple[int, int])
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import NO_IDS, Batch, Reject
-from pipeline.model.hours import HourClock, closing
+from pipeline.model.hours import HourClock, closing_time
 from pipeline.schema import EVENT_TYPES, RAW_BYTES
 
 
@@ -40,7 +40,7 @@ def split_late(
       final: starts of hours that are final, Unix seconds.
     """
     ends = clock.ends(batch.timestamps)
-    late = (ends + allowed < arrived) | (closing(ends, allowed) < found)
+    late = (ends + allowed < arrived) | (closing_time(ends, allowed) < found)
     if final:
         numbers, places = np.unique(clock.numbers(batch.timestamps), return_inverse=True)
         late |= np.isin(clock.starts(numbers), list(final))[places]

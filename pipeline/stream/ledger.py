@@ -17,8 +17,8 @@ from typing import Any
 
 from pipeline.errors import ChangedOptionError, MismatchError, OutputError, StartOverError
 from pipeline.model.coverage import expected_checksum
-from pipeline.model.hour_ids import Place, union
-from pipeline.model.ids import ids_came
+from pipeline.model.hour_ids import HourShard
+from pipeline.model.ids import event_count, union
 from pipeline.model.table import HourCounts, add_counts
 from pipeline.storage.files import InputFile, printable_path
 from pipeline.stream.database import NAME, Database, warn_once
@@ -77,7 +77,7 @@ class Contribution:
     tally: Counter[str] = dataclasses.field(default_factory=Counter)
     blocks: list[tuple[OpenFile, str, int, bool]] = dataclasses.field(default_factory=list)
     counts: dict[int, HourCounts] = dataclasses.field(default_factory=dict)
-    sets: dict[Place, list[bytes]] = dataclasses.field(default_factory=dict)
+    sets: dict[HourShard, list[bytes]] = dataclasses.field(default_factory=dict)
     rejects: list[bytes] = dataclasses.field(default_factory=list)
     nbytes: int = 0
 
@@ -87,8 +87,8 @@ class Contribution:
         self.blocks += other.blocks
         for hour, row in other.counts.items():
             self.counts[hour] = add_counts([row, *filter(None, [self.counts.get(hour)])])
-        for place, packed in other.sets.items():
-            self.sets.setdefault(place, []).extend(packed)
+        for shard, packed in other.sets.items():
+            self.sets.setdefault(shard, []).extend(packed)
         self.rejects += other.rejects
         self.nbytes += sum(map(len, itertools.chain(other.rejects, *other.sets.values())))
 
@@ -129,10 +129,10 @@ class Ledger:
         self.earlier_counts = {hour: _numbers(row) for hour, row in rows}
         self._counts = dict(self.earlier_counts)
         self.final = frozenset(hour for (hour,) in self.database.rows("SELECT hour FROM hours WHERE final = 1"))
-        for place in self.database.rows("SELECT hour, part FROM sets GROUP BY hour, part HAVING COUNT(*) > 1"):
-            self._merge_sets(place, 0)
+        for shard in self.database.rows("SELECT hour, part FROM sets GROUP BY hour, part HAVING COUNT(*) > 1"):
+            self._merge_sets(shard, 0)
         self._last_set = self.database.number("SELECT MAX(number) FROM sets")
-        self._merged: dict[Place, tuple[int, int]] = {}  # bytes of this run's sets: merged, added since
+        self._merged: dict[HourShard, tuple[int, int]] = {}  # bytes of this run's sets: merged, added since
         self.earlier_tally = self.tally()
 
     def find(self, keys: Collection[bytes]) -> dict[bytes, tuple[Stamp, bool]]:
@@ -167,8 +167,8 @@ class Ledger:
             for hour, row in new.counts.items():
                 self._counts[hour] = add_counts([row, *filter(None, [self._counts.get(hour)])])
                 self._replace_hour(hour, self._counts[hour])
-            for place, packed in new.sets.items():
-                self._add_set(place, union(packed))
+            for shard, packed in new.sets.items():
+                self._add_set(shard, union(packed))
             if new.rejects:
                 self.database.run("INSERT INTO rejects (lines) VALUES (?)", b"".join(new.rejects))
 
@@ -195,27 +195,27 @@ class Ledger:
     def _replace_hour(self, hour: int, counts: HourCounts, is_final: bool = False) -> None:
         self.database.run("INSERT OR REPLACE INTO hours VALUES (?, ?, ?)", hour, " ".join(map(str, counts)), is_final)
 
-    def _add_set(self, place: Place, packed: bytes) -> None:
-        """Adds a set, and merges those of its place when they have grown, so that repeated ids take no room."""
-        self._insert_set(place, packed)
-        merged, added = self._merged.get(place, (0, 0))
+    def _add_set(self, shard: HourShard, packed: bytes) -> None:
+        """Adds a set, and merges those of its shard when they have grown, so that repeated ids take no room."""
+        self._insert_set(shard, packed)
+        merged, added = self._merged.get(shard, (0, 0))
         added += len(packed)
         if added > _GROWTH * merged + _MIN_MERGE_BYTES:
-            merged, added = self._merge_sets(place, self._last_set), 0
-        self._merged[place] = merged, added
+            merged, added = self._merge_sets(shard, self._last_set), 0
+        self._merged[shard] = merged, added
 
-    def _merge_sets(self, place: Place, after: int) -> int:
-        """Replaces the sets of a place from a number on by one; returns its bytes."""
+    def _merge_sets(self, shard: HourShard, after: int) -> int:
+        """Replaces the sets of a shard from a number on by one; returns its bytes."""
         rows = "FROM sets WHERE hour = ? AND part = ? AND number > ?"
-        found = self.database.rows(f"SELECT packed {rows}", *place, after)
+        found = self.database.rows(f"SELECT packed {rows}", *shard, after)
         packed = union(packed for (packed,) in found)
-        self.database.run(f"DELETE {rows}", *place, after)
-        self._insert_set(place, packed)
+        self.database.run(f"DELETE {rows}", *shard, after)
+        self._insert_set(shard, packed)
         return len(packed)
 
-    def _insert_set(self, place: Place, packed: bytes) -> None:
+    def _insert_set(self, shard: HourShard, packed: bytes) -> None:
         query = "INSERT INTO sets (hour, part, events, packed) VALUES (?, ?, ?, ?)"
-        self.database.run(query, *place, ids_came(packed), packed)
+        self.database.run(query, *shard, event_count(packed), packed)
 
     def record_report(self, hour: int, counts: HourCounts, is_final: bool = False) -> None:
         """Records the counts of a report, where duplicates are dropped or it is final; releases its hour then."""
@@ -227,7 +227,7 @@ class Ledger:
             self._add_tally({"duplicate": events - sum(counts)} if events else {})
             self.database.run("DELETE FROM sets WHERE hour = ?", hour)
             self._counts.pop(hour, None)
-            self._merged = {place: sizes for place, sizes in self._merged.items() if place[0] != hour}
+            self._merged = {shard: sizes for shard, sizes in self._merged.items() if shard[0] != hour}
             self.final |= {hour}
 
     def write_rejects(self, write: Callable[[str, bytes], Any]) -> None:
@@ -256,8 +256,8 @@ class Ledger:
         counted = sum(sum(_numbers(row)) for (row,) in self.database.rows("SELECT counts FROM hours WHERE final = 1"))
         return Counter({**dict(self.database.rows("SELECT name, records FROM tally")), "counted": counted})
 
-    def earlier_sets(self) -> Iterator[tuple[Place, bytes]]:
-        """Yields the sets of earlier runs, one a place, while other threads add theirs."""
+    def earlier_sets(self) -> Iterator[tuple[HourShard, bytes]]:
+        """Yields the sets of earlier runs, one a shard, while other threads add theirs."""
         for number in self.database.rows("SELECT number FROM sets WHERE number <= ?", self._last_set):
             for hour, part, packed in self.database.rows(
                 "SELECT hour, part, packed FROM sets WHERE number = ?", *number

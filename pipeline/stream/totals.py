@@ -22,9 +22,9 @@ from pipeline.engine.metrics import COUNTS, count
 from pipeline.engine.prism import SinkDoFn
 from pipeline.engine.run_state import run_state
 from pipeline.model.events import Batch
-from pipeline.model.hour_ids import Place, union
-from pipeline.model.hours import HOUR, HourClock, closing
-from pipeline.model.ids import id_lines, ids_came, merge_pieces
+from pipeline.model.hour_ids import HourShard
+from pipeline.model.hours import HOUR, HourClock, closing_time
+from pipeline.model.ids import event_count, id_lines, merge_packed, union
 from pipeline.model.latency import steady_time
 from pipeline.model.table import (
     HourCounts,
@@ -103,7 +103,7 @@ class CloseHours(beam.DoFn):  # type: ignore[misc]
 
     def _closes(self, key: Any) -> int:
         hour = key if isinstance(key, int) else key[0]
-        return int(closing(hour + HOUR, self._allowed))
+        return int(closing_time(hour + HOUR, self._allowed))
 
 
 class _WriteTotal(TotalDoFn, SinkDoFn):
@@ -201,20 +201,20 @@ class WriteReport(_WriteTotal):
 
 
 class WriteIds(_WriteTotal):
-    """Writes the ids of hours: tuple[Place, Part of packed ids] -> tuple[int, int], tagged CLOSED."""
+    """Writes the ids of hours: tuple[HourShard, Part of packed ids] -> tuple[int, int], tagged CLOSED."""
 
     def merge(self, values: list[bytes]) -> bytes:
         return union(values)
 
     def size(self, held: bytes) -> int:
-        return ids_came(held)
+        return event_count(held)
 
-    def write(self, key: Place, held: bytes) -> None:
-        ids, size = merge_pieces(held)
+    def write(self, key: HourShard, held: bytes) -> None:
+        ids, size = merge_packed(held)
         self.put(self._job.ids_output or "", self._name(*key), id_lines(ids), size)
 
-    def close(self, key: Place, held: bytes) -> Iterator[Any]:
-        yield beam.pvalue.TaggedOutput(CLOSED, (key[0], ids_came(held)))
+    def close(self, key: HourShard, held: bytes) -> Iterator[Any]:
+        yield beam.pvalue.TaggedOutput(CLOSED, (key[0], event_count(held)))
 
     def _name(self, hour: int, part: int) -> str:
         parts = self._job.id_parts

@@ -1,4 +1,4 @@
-"""PTransforms for batch and stream pipelines: read, decode, count, ids, deduplicate, write. They wire plain functions.
+"""PTransforms for batch and stream pipelines: read, decode, count, ids, deduplicate, write. No logic of their own.
 
 May import engine, formats, storage, model, native.
 """

@@ -1,4 +1,4 @@
-"""Transforms for Beam YAML: rows in, rows out, and errors as Beam YAML's own transforms handle them."""
+"""Transforms for Beam YAML: rows in, rows out, and errors in the conventions of Beam YAML."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class IdRow(NamedTuple):
 
 
 class ErrorRow(NamedTuple):
-    """A row that is not an event, and what is wrong with it."""
+    """An invalid row, and the reason."""
 
     element: str
     msg: str
@@ -31,8 +31,8 @@ class ParseEvents(beam.PTransform):  # type: ignore[misc]
     Args:
       field: the field that holds an event as JSON, such as "line" of ReadFromText or "payload" of ReadFromPubSub; by
         default the row itself has the fields id, event and timestamp.
-      error_handling: {output: NAME} sends rows that are not events to an output of that name; by default one of them
-        ends the pipeline.
+      error_handling: {output: NAME} sends invalid rows to an output of that name; by default an invalid row
+        fails the pipeline.
     """
 
     def __init__(self, field: str | None = None, error_handling: Mapping[str, str] | None = None) -> None:

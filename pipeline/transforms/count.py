@@ -1,4 +1,4 @@
-"""Counting: batches become tables of counts per hour and event type."""
+"""Counts batches into tables per hour and event type."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -32,21 +32,21 @@ from pipeline.model.table import (
     scale_impressions,
     split_hours,
 )
-from pipeline.model.tally import Tally, check_balance, check_counts, merge_tallies, refuse_rejects, tally_batch
+from pipeline.model.tally import Tally, check_counts, check_coverage, merge_tallies, refuse_rejects, tally_batch
 from pipeline.transforms.windows import RunningTotals
 
-_COUNTS_A_MERGE = 32  # partial counts held by a bundle before they are added up
+_MERGE_AFTER = 32  # partial counts of a bundle are merged when there are so many
 
 
 Partial = HourCounts | Tally
-"""What is shuffled of a bundle: an hour's counts; or, under NO_HOUR, its tally."""
+"""Shuffled for a bundle: the counts of an hour; under NO_HOUR, its tally."""
 
 
 NO_HOUR = -(2**40)
 
 
 class _CountBatches(beam.DoFn):  # type: ignore[misc]
-    """Adds up the counts of a bundle's batches by window, so that few partial counts are shuffled."""
+    """Counts the batches of a bundle by window, so that few partial counts are shuffled."""
 
     def __init__(self, clock: HourClock, with_tally: bool) -> None:
         self._clock, self._with_tally = clock, with_tally
@@ -59,7 +59,7 @@ class _CountBatches(beam.DoFn):  # type: ignore[misc]
     def process(self, batch: Batch, window: Any = beam.DoFn.WindowParam) -> None:
         parts = self._parts.setdefault(window, [])
         parts.append(count_batch(batch, self._clock))
-        if len(parts) == _COUNTS_A_MERGE:
+        if len(parts) == _MERGE_AFTER:
             self._parts[window] = [merge_counts(parts)]
         if self._with_tally:
             self._tally = merge_tallies([self._tally, tally_batch(batch)])
@@ -68,7 +68,7 @@ class _CountBatches(beam.DoFn):  # type: ignore[misc]
         for window, parts in self._parts.items():
             counts = merge_counts(parts)
             if self._with_tally:
-                check_hours(count_hours(counts))  # before they are made elements
+                check_hours(count_hours(counts))  # before emitting one element per hour
                 self._counted.inc(int(counts[1].sum()))
                 yield in_global_window((NO_HOUR, self._tally))
             in_global = isinstance(window, GlobalWindow)
@@ -91,7 +91,7 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
     Attributes:
       clock: assigns timestamps to hours.
       with_tally: count also the batches' tallies, under NO_HOUR; global window only.
-      windows: of the counts, assigned by the start of their hour; None: the windows of the batches.
+      windows: assigned to the counts by the start of their hour; None: the windows of the batches.
     """
 
     clock: HourClock
@@ -114,7 +114,7 @@ def _one_hour(hour: tuple[int, HourCounts], clock: HourClock) -> Table:
 
 
 def hourly_row(hour: tuple[int, HourCounts], clock: HourClock, factor: str) -> HourlyRow:
-    """An hour's counts as a row."""
+    """Returns an hour's counts as a row."""
     (row,) = scale_impressions(_one_hour(hour, clock), factor)
     return HourlyRow(**row)
 
@@ -123,15 +123,15 @@ def hourly_row(hour: tuple[int, HourCounts], clock: HourClock, factor: str) -> H
 class HourlyRows(beam.PTransform):  # type: ignore[misc]
     """Counts events: PCollection[Batch] -> PCollection[HourlyRow], a row for each hour that has events.
 
-    Windows are respected: each window and pane has rows of its own. In the global window of a batch that is one set of
-    rows, those of the report. With windows of its own, as a stream wants them, it counts events by their own time,
-    whatever the windows of the batches: each pane gives a row, in the global window, with its hour's totals so far.
+    Emits rows for each window and pane; in the global window of a batch job, these are the rows of the report. With
+    `windows`, for streams, events are counted by event time whatever the windows of the batches: each pane emits a row
+    with the hour's totals so far, in the global window.
 
     Attributes:
       utc_offset: the offset of local hours, such as "+05:30"; default +01:00.
       time_zone: an IANA name such as "Europe/Paris", instead of utc_offset.
-      impressions_factor: a plain decimal number, by which impressions are scaled.
-      windows: such as hour_windows() gives, whose panes hold what is new.
+      impressions_factor: a plain decimal number to scale impressions by.
+      windows: such as hour_windows(); fired panes must be discarded.
 
     Raises:
       UsageError: an attribute is invalid.
@@ -155,8 +155,8 @@ class HourlyRows(beam.PTransform):  # type: ignore[misc]
 
 
 class _Pivot(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, clock: HourClock, refuse: bool, balance: int | None) -> None:
-        self._clock, self._refuse, self._balance = clock, refuse, balance
+    def __init__(self, clock: HourClock, refuse: bool, expected_coverage: int | None) -> None:
+        self._clock, self._refuse, self._expected_coverage = clock, refuse, expected_coverage
 
     def process(self, _: bytes, partials: Iterable[tuple[int, Partial]]) -> Iterator[Table]:
         hours: dict[int, Any] = dict(partials)
@@ -167,8 +167,8 @@ class _Pivot(beam.DoFn):  # type: ignore[misc]
         table = pivot(hours.items(), self._clock)
         counted = count_table(table)
         check_counts(tally.read, counted, tally.rejected, tally.duplicate)
-        if self._balance is not None:
-            check_balance(tally.balance, self._balance)
+        if self._expected_coverage is not None:
+            check_coverage(tally.coverage, self._expected_coverage)
         totals = {
             "read": tally.read,
             "counted": counted,
@@ -183,35 +183,34 @@ class _Pivot(beam.DoFn):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class HourlyTable(beam.PTransform):  # type: ignore[misc]
-    """Counts events: PCollection[Batch] -> PCollection[Table], one table, also where there are no events.
+    """Counts events: PCollection[Batch] -> PCollection[Table], one table, even without events.
 
     Attributes:
       utc_offset: the offset of local hours, such as "+05:30"; default +01:00.
       time_zone: an IANA name such as "Europe/Paris", instead of utc_offset.
-      refuse_rejects: end the pipeline with a RejectsError where a batch has any.
-      balance: the checksum of the sources that were read; None: it is not checked.
+      refuse_rejects: fail the pipeline with RejectsError if a batch has any.
+      expected_coverage: the coverage checksum of the sources; None: not checked.
 
     Raises:
       UsageError: the batches are windowed, or an attribute is invalid.
-      MismatchError: in the run, the table does not count all that was read and not rejected, or the blocks do not add
-        up to the sources.
+      MismatchError: in the run, counts do not add up to the records read, or the blocks do not cover the sources.
       InputError: in the run, the table would have too many hours.
     """
 
     utc_offset: str | None = None
     time_zone: str | None = None
     refuse_rejects: bool = False
-    balance: int | None = None
+    expected_coverage: int | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Table]:
         clock = HourClock.parse(self.utc_offset, self.time_zone)
         if not batches.windowing.is_default():
-            raise UsageError(
-                "HourlyTable makes one table of a whole batch and takes no windows or triggers: use HourlyRows"
-            )
+            raise UsageError("HourlyTable takes no windows or triggers: use HourlyRows")
         gathered = beam.pvalue.AsIter(batches | "Count" >> CountHours(clock, with_tally=True))
-        # By a side input: half the stages of a global combine, and a table without events too.
-        pivoted = beam.ParDo(_Pivot(clock, self.refuse_rejects, self.balance), gathered).with_output_types(Table)
+        # A side input: half the stages of a global combine, and a table even without events.
+        pivoted = beam.ParDo(_Pivot(clock, self.refuse_rejects, self.expected_coverage), gathered).with_output_types(
+            Table
+        )
         return batches.pipeline | "Once" >> beam.Impulse() | "Pivot" >> pivoted
 
 

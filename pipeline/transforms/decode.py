@@ -1,4 +1,4 @@
-"""Decoding: blocks become batches of events, and rejects."""
+"""Decodes blocks and single elements into batches of events, and rejects."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ REJECTS = "rejects"
 ERRORS = "errors"
 
 
-_SMALL = 4096  # bytes: a tenth of a report of six events was the change of threads
+_SMALL = 4096  # bytes: switching threads took a tenth of a report of six events
 
 
 class _DecodeBlocks(ThreadedDoFn):
@@ -61,8 +61,8 @@ class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks: PCollection[AnyBlock] -> a dict of PCollections.
 
     batches (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block (all with keep_rejects, the
-    first few without, none with skip_rejects). Raises InputError where a source as a whole cannot be read, and without
-    keep_rejects RejectsError where a bundle has too_many().
+    first few without, none with skip_rejects). Raises InputError if a source as a whole cannot be read, and without
+    keep_rejects RejectsError if a bundle has too_many().
     """
 
     want_ids: bool = True
@@ -77,20 +77,17 @@ class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
         return outputs
 
 
-_BATCH_EVENTS = 4096  # so many at least, but at the end of a bundle
+_BATCH_EVENTS = 4096  # minimum, except at the end of a bundle
 
 
 class _BatchEvents(beam.DoFn):  # type: ignore[misc]
-    """Decodes many elements of a window together, and in the global window many of a timestamp.
-
-    So a WindowInto after it is as right as one before it.
-    """
+    """Batches the elements of a window, or of a timestamp in the global window, so that a WindowInto may follow."""
 
     def __init__(self) -> None:
         self._read, self._rejected = counter("read"), counter("rejected")
 
     def start_bundle(self) -> None:
-        self._held: dict[Any, list[Any]] = {}
+        self._pending: dict[Any, list[Any]] = {}
         self._count = 0
 
     def process(
@@ -100,14 +97,14 @@ class _BatchEvents(beam.DoFn):  # type: ignore[misc]
 
     def process_list(self, elements: Sequence[Any], timestamp: Any, window: Any) -> Iterator[Any]:
         key = timestamp if isinstance(window, GlobalWindow) else window
-        self._held.setdefault(key, []).extend(elements)
+        self._pending.setdefault(key, []).extend(elements)
         self._count += len(elements)
         return self.finish_bundle() if self._count >= _BATCH_EVENTS else iter(())
 
     def finish_bundle(self) -> Iterator[Any]:
-        held = self._held
+        pending = self._pending
         self.start_bundle()
-        for key, elements in held.items():
+        for key, elements in pending.items():
             in_window = isinstance(key, BoundedWindow)
             timestamp, windows = (key.max_timestamp(), (key,)) if in_window else (key, (GlobalWindow(),))
             batch, invalid = decode_elements(elements)
@@ -119,20 +116,20 @@ class _BatchEvents(beam.DoFn):  # type: ignore[misc]
 
 
 class _BatchLists(_BatchEvents, ListDoFn):
-    """As _BatchEvents, where most elements have the same timestamp: those of files, and others without windows."""
+    """_BatchEvents for unwindowed elements, of which most have the same timestamp."""
 
 
 class BatchEvents(beam.PTransform):  # type: ignore[misc]
     """Decodes elements that hold one event each: PCollection[Any] -> PCollection[Batch].
 
     An element is a mapping or a row (NamedTuple, beam.Row) with the fields id, event and timestamp, or JSON as str or
-    bytes. Elements that are no event are in the result's second output:
+    bytes. Invalid elements are in a second output:
 
         batches = messages | BatchEvents()
         batches.errors | ...    # PCollection[InvalidEvent], each with its record and the reason
 
-    Windows are respected: a batch holds events of one window, and in the global window of one timestamp. So a stream
-    is batched well in windows only; a few seconds are enough.
+    A batch has events of one window, and in the global window of one timestamp. So apply windows to a stream before, of
+    a few seconds or more.
     """
 
     def expand(self, events: beam.PCollection[Any]) -> beam.PCollection[Batch]:

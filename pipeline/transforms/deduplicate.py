@@ -1,4 +1,4 @@
-"""The transforms that drop duplicates: by a shuffle, or in a stream by state."""
+"""Transforms that drop duplicates: by a shuffle in batch, by state in a stream."""
 
 import dataclasses
 import io
@@ -16,29 +16,35 @@ from pipeline.engine.coders import typed
 from pipeline.engine.metrics import COUNTS, Counted, count, counter
 from pipeline.engine.spill import SpilledValue, read_all_spilled
 from pipeline.engine.threads import ThreadedDoFn
-from pipeline.model.duplicates import KeySet, as_one, key_events, merge_events, split_events, split_hours, unseen
+from pipeline.model.duplicates import (
+    KeySet,
+    key_events,
+    merge_disjoint,
+    merge_events,
+    split_events,
+    split_keys_by_hour,
+    unseen,
+)
 from pipeline.model.events import Batch
-from pipeline.model.hour_ids import Place
-from pipeline.model.hours import HOUR, HourClock, closing
-from pipeline.transforms.ids import Pieces, by_partition
+from pipeline.model.hour_ids import HourShard
+from pipeline.model.hours import HOUR, HourClock, closing_time
+from pipeline.transforms.ids import PackedPartitions, by_partition
 
-Columns = tuple[bytes, bytes, bytes]  # of a KeySet, as a runner gives them back
+Columns = tuple[bytes, bytes, bytes]  # a KeySet after it was encoded and decoded
 
-MOST_SETS = 16
-"""How many sets of an hour's part are in state. A batch searches each; to merge them, all are sorted and written."""
+MAX_SETS = 16
+"""Maximum number of sets in the state of a shard. Each batch searches all; merging sorts and rewrites all."""
 
-_STAY = (
-    -1
-)  # the partition of batches without their events: sent with the events, since a Flatten would copy all of them
+_REMAINDER = -1  # the partition of batches without their events; a Flatten instead would copy all events
 
 
 class _SplitEvents(ThreadedDoFn):
-    def work(self, batch: Batch) -> tuple[Batch, Pieces]:
+    def work(self, batch: Batch) -> tuple[Batch, PackedPartitions]:
         return split_events(batch)
 
-    def emit(self, result: tuple[Batch, Pieces]) -> Iterator[Pieces]:
-        stays, pieces = result
-        yield [(_STAY, pickle.dumps(stays)), *pieces]
+    def emit(self, result: tuple[Batch, PackedPartitions]) -> Iterator[PackedPartitions]:
+        remainder, partitions = result
+        yield [(_REMAINDER, pickle.dumps(remainder)), *partitions]
 
 
 class _MergeEvents(ThreadedDoFn):
@@ -47,17 +53,17 @@ class _MergeEvents(ThreadedDoFn):
         self._duplicate = counter("duplicate")
 
     def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[int, Batch]:
-        number, pieces = partition
-        data = read_all_spilled(pieces)
-        return number, _stayed(data) if number == _STAY else merge_events(data)
+        number, packed = partition
+        data = read_all_spilled(packed)
+        return number, _unpickled(data) if number == _REMAINDER else merge_events(data)
 
     def emit(self, result: tuple[int, Batch]) -> Iterator[Batch]:
         number, batch = result
-        self._duplicate.inc(batch.duplicate if number != _STAY else 0)
+        self._duplicate.inc(batch.duplicate if number != _REMAINDER else 0)
         yield batch
 
 
-def _stayed(pickles: bytearray) -> Batch:
+def _unpickled(pickles: bytearray) -> Batch:
     stream, batches = io.BytesIO(pickles), []
     while stream.tell() < len(pickles):
         batches.append(pickle.load(stream))
@@ -68,17 +74,19 @@ def _stayed(pickles: bytearray) -> Batch:
 class DropDuplicates(beam.PTransform):  # type: ignore[misc]
     """Keeps one of equal events (id, event, timestamp): PCollection[Batch] -> PCollection[Batch], with ids.
 
-    Needs batches with ids. Each record read is still in one batch's count, as an event, reject or duplicate; of the
-    rejects only the first few are kept. Shuffles the different events of each batch. Windows: one in each. An
-    unbounded PCollection in the global window takes DropStreamDuplicates. spill: an output's path and the
-    run's token, to shuffle by temporary files beside the output (global window only), which
-    the lock of the run removes.
+    Shuffles the distinct events of each batch, and deduplicates within each window. Each record is still counted once,
+    as an event, reject or duplicate; only the first few rejects are kept. For an unbounded PCollection in the global
+    window use DropStreamDuplicates.
+
+    Args:
+      spill: an output's path and the run's token, to shuffle through temporary files beside the output (global window
+        only), which are removed with the lock of the run.
     """
 
     spill: tuple[str, str] | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        split = typed(batches | "Partition events" >> beam.ParDo(_SplitEvents()), Pieces)
+        split = typed(batches | "Partition events" >> beam.ParDo(_SplitEvents()), PackedPartitions)
         grouped = by_partition(split, self.spill) | "Group events" >> beam.GroupByKey()
         merged = grouped | "Merge events" >> beam.ParDo(_MergeEvents())
         return typed(merged, Batch)  # type: ignore[no-any-return]
@@ -89,13 +97,13 @@ class _SplitHours(ThreadedDoFn):
         super().__init__()
         self._clock = clock
 
-    def work(self, batch: Batch) -> tuple[int, list[tuple[Place, KeySet]]]:
-        return len(batch.codes), list(split_hours(batch, self._clock))
+    def work(self, batch: Batch) -> tuple[int, list[tuple[HourShard, KeySet]]]:
+        return len(batch.codes), list(split_keys_by_hour(batch, self._clock))
 
-    def emit(self, result: tuple[int, list[tuple[Place, KeySet]]]) -> Iterator[Any]:
-        came, pieces = result
-        yield _dropped(came - sum(keys.size for _, keys in pieces))
-        yield from pieces
+    def emit(self, result: tuple[int, list[tuple[HourShard, KeySet]]]) -> Iterator[Any]:
+        events, sets = result
+        yield _dropped(events - sum(keys.size for _, keys in sets))
+        yield from sets
 
 
 def _dropped(events: int) -> beam.pvalue.TaggedOutput:
@@ -103,32 +111,32 @@ def _dropped(events: int) -> beam.pvalue.TaggedOutput:
 
 
 class _PassNew(beam.DoFn):  # type: ignore[misc]
-    """Remembers the events of a place as sets, which are merged into one when there are MOST_SETS of them."""
+    """Keeps the events of a shard in state, as sets, which are merged when there are MAX_SETS of them."""
 
     _SEEN = BagStateSpec("seen", TupleCoder((BytesCoder(),) * 3))
     _FORGET = TimerSpec("forget", TimeDomain.WATERMARK)
 
     def __init__(self, allowed_lateness: int | None) -> None:
-        self._allowed = allowed_lateness
+        self._allowed_lateness = allowed_lateness
 
     def process(
         self,
-        element: tuple[Place, Columns],
+        element: tuple[HourShard, Columns],
         seen: Any = beam.DoFn.StateParam(_SEEN),
         forget: Any = beam.DoFn.TimerParam(_FORGET),
     ) -> Iterator[Any]:
-        (hour, _), piece = element[0], KeySet(*element[1])
-        held = [KeySet(*columns) for columns in seen.read()]
-        new = unseen(piece, held)
-        yield _dropped(piece.size - new.size)
+        (hour, _), keys = element[0], KeySet(*element[1])
+        sets = [KeySet(*columns) for columns in seen.read()]
+        new = unseen(keys, sets)
+        yield _dropped(keys.size - new.size)
         if new.size:
             yield key_events(new.keys())
-            if len(held) >= MOST_SETS:
+            if len(sets) >= MAX_SETS:
                 seen.clear()
-                new = as_one([*held, new])
+                new = merge_disjoint([*sets, new])
             seen.add(new)
-        if self._allowed is not None and not held:
-            forget.set(int(closing(hour + HOUR, self._allowed)) + 1)
+        if self._allowed_lateness is not None and not sets:
+            forget.set(int(closing_time(hour + HOUR, self._allowed_lateness)) + 1)
 
     @on_timer(_FORGET)  # type: ignore[untyped-decorator]
     def forget(self, seen: Any = beam.DoFn.StateParam(_SEEN)) -> None:
@@ -141,9 +149,12 @@ class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
 
     New events: PCollection[Batch], without rejects. Counts: PCollection[Counted], of duplicates.
 
-    allowed_lateness: seconds, None: for ever. An hour's events are remembered until the watermark is allowed_lateness
-    beyond its end; what is found later has to be dropped before. In state, 18 bytes and the id each, which is read once
-    for each partition of an hour and batch.
+    State: 18 bytes and the id of each event, read once for each shard of an hour and batch.
+
+    Args:
+      clock: assigns timestamps to hours.
+      allowed_lateness: in seconds; an hour's state is released when the watermark passes its end by so much, and later
+        events must be dropped upstream. None: kept forever.
     """
 
     clock: HourClock
@@ -152,7 +163,7 @@ class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
     def expand(self, batches: beam.PCollection[Batch]) -> Any:
         split = beam.ParDo(_SplitHours(self.clock)).with_outputs(COUNTS, main="events")
         events = batches | "Events by hour" >> split
-        events.events.element_type = convert_to_beam_type(tuple[Place, Columns])
+        events.events.element_type = convert_to_beam_type(tuple[HourShard, Columns])
         remember = beam.ParDo(_PassNew(self.allowed_lateness)).with_outputs(COUNTS, main="new")
         new = events.events | "New events" >> remember
         new.new.element_type = Batch

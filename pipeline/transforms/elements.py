@@ -1,4 +1,4 @@
-"""Decodes the elements of any PCollection into batches: mappings, rows, JSON text or bytes, one event in each."""
+"""Decodes elements of any PCollection into batches: mappings, rows, JSON as str or bytes, with one event each."""
 
 import dataclasses
 from codecs import BOM_UTF8
@@ -22,7 +22,7 @@ class InvalidEvent(NamedTuple):
 
     Attributes:
       record: the element itself.
-      reason: what is wrong with it.
+      reason: why it is invalid.
     """
 
     record: Any
@@ -36,7 +36,7 @@ def decode_elements(elements: Sequence[Any]) -> tuple[Batch, list[InvalidEvent]]
       elements: mappings, or objects with the fields of an event as attributes, or JSON as str or as UTF-8 bytes.
 
     Returns:
-      The valid events, in any order, and the elements that are none. The batch counts all elements as read.
+      The valid events, in any order, and the invalid elements. The batch counts all elements as read.
     """
     batch, rest = _decode_together(elements)
     events, invalid = [], []
@@ -51,7 +51,7 @@ def decode_elements(elements: Sequence[Any]) -> tuple[Batch, list[InvalidEvent]]
 
 
 def _decode_together(elements: Sequence[Any]) -> tuple[Batch, Iterable[Any]]:
-    """Decodes what can be decoded a column at a time (a tenth of the time), and returns the other elements."""
+    """Decodes by columns, in a tenth of the time, and returns the elements that need to be decoded one by one."""
     kinds = set(map(type, elements))
     if kinds <= {str, bytes}:
         return _decode_texts(elements)
@@ -64,7 +64,7 @@ def _decode_together(elements: Sequence[Any]) -> tuple[Batch, Iterable[Any]]:
 
 
 def _as_batch(ids: list[Any], events: list[Any], timestamps: list[Any]) -> Batch:
-    """The columns of plain events as a batch. Raises LookupError, TypeError or ValueError where one is not."""
+    """Converts columns of plain events to a batch. Raises LookupError, TypeError or ValueError if one is not plain."""
     if set(map(type, ids)) != {str} or not all(ids) or set(map(type, timestamps)) != {int}:
         raise ValueError
     if min(timestamps) < 0 or max(timestamps) >= MAX_TIMESTAMP:
@@ -74,7 +74,7 @@ def _as_batch(ids: list[Any], events: list[Any], timestamps: list[Any]) -> Batch
 
 
 def _decode_texts(texts: Sequence[str | bytes]) -> tuple[Batch, Iterable[Any]]:
-    """Decodes texts as JSON Lines. The rest is not on one line, or is not an event."""
+    """Decodes texts as JSON Lines, and returns those that are not on one line or are invalid."""
     lines = [_as_bytes(text).strip(WHITE_SPACE) for text in texts]
     data = b"\n".join([*lines, b""])
     if data.count(b"\n") > len(lines) or not all(lines):
@@ -92,7 +92,7 @@ def _as_bytes(text: str | bytes) -> bytes:
 
 
 def _decode_one(element: Any) -> Event:
-    """Decodes an element by itself. Raises EventError with the reason where it is not an event."""
+    """Decodes one element. Raises EventError with the reason if it is invalid."""
     if isinstance(element, str | bytes):
         try:
             return check_event(parse(_as_bytes(element).removeprefix(BOM_UTF8)))

@@ -1,4 +1,4 @@
-"""Formats tables, ids and rejects as pieces of text, which transforms/write.py writes."""
+"""Formats tables, ids and rejects as pieces of files, which transforms/write.py writes."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from pipeline.model import ids as id_sets
 from pipeline.model.events import Ids, Reject
 from pipeline.model.html_table import fill_table
 from pipeline.model.table import Table, count_table, csv_text
-from pipeline.transforms.ids import Share
+from pipeline.transforms.ids import PartitionCount
 
 Piece = tuple[Any, bytes]  # a part of a file: its sort key, its bytes
 
@@ -26,7 +26,7 @@ class FormatCsv(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class FormatChart(beam.PTransform):  # type: ignore[misc]
-    """Puts a report's only piece into the page that shows it: PCollection[Piece] -> PCollection[Piece]."""
+    """Embeds a report's only piece into an HTML page: PCollection[Piece] -> PCollection[Piece]."""
 
     before: str
     after: str
@@ -34,47 +34,47 @@ class FormatChart(beam.PTransform):  # type: ignore[misc]
     def expand(self, reports: beam.PCollection[Piece]) -> beam.PCollection[Piece]:
         before, after = self.before.encode(), self.after.encode()
 
-        def fill(place: Any, csv: bytes) -> Piece:
-            return place, before + csv + fill_table(after, csv)
+        def fill(key: Any, csv: bytes) -> Piece:
+            return key, before + csv + fill_table(after, csv)
 
         return reports | "Format" >> beam.MapTuple(fill).with_output_types(Piece)
 
 
 class FormatIds(beam.PTransform):  # type: ignore[misc]
-    """Formats ids as lines: PCollection[tuple[Share, Ids]] -> PCollection[Piece], in the order of partitions.
+    """Formats ids as lines: PCollection[tuple[PartitionCount, Ids]] -> PCollection[Piece], in the order of partitions.
 
-    The key of a piece: its partition, the number of events whose ids are in it, its size in bytes.
+    The key of a piece: its partition, its number of events, its size in bytes.
     """
 
-    def expand(self, sets: beam.PCollection[tuple[Share, Ids]]) -> beam.PCollection[Piece]:
+    def expand(self, sets: beam.PCollection[tuple[PartitionCount, Ids]]) -> beam.PCollection[Piece]:
         return sets | "Format" >> beam.MapTuple(_id_piece).with_output_types(Piece)
 
 
-def _id_piece(share: Share, ids: Ids) -> Piece:
+def _id_piece(count: PartitionCount, ids: Ids) -> Piece:
     lines = id_sets.id_lines(ids)
-    return (*share, len(lines)), lines
+    return (*count, len(lines)), lines
 
 
 def check_ids(pieces: Sequence[tuple[Any, int]], tables: Iterable[Table]) -> None:
-    """Checks that pieces of FormatIds have the ids of all events in the tables.
+    """Checks that the pieces of FormatIds have the ids of all events in the tables.
 
     Args:
-      pieces: the key and size of each; pieces of equal keys were joined.
-      tables: that count the same events.
+      pieces: the key and size of each; pieces with the same key were concatenated.
+      tables: of the same events.
 
     Raises:
-      MismatchError: ids or pieces were lost, or doubled.
+      MismatchError: ids were lost or duplicated.
     """
     check_id_count(sum(key[1] for key, _ in pieces), tables)
     if any(size != key[2] for key, size in pieces):
-        raise MismatchError("lines of ids were lost or doubled: please report this")
+        raise MismatchError("ids were lost or duplicated: please report this")
 
 
 def check_id_count(events: int, tables: Iterable[Table]) -> None:
-    """Raises MismatchError if a list has the ids of another number of events than the tables count."""
+    """Raises MismatchError if the ids are those of more or fewer events than the tables count."""
     counted = sum(map(count_table, tables))
     if events != counted:
-        raise MismatchError(f"counted {counted} events but the ids are those of {events}: please report this")
+        raise MismatchError(f"counted {counted} events but wrote the ids of {events}: please report this")
 
 
 class FormatRejects(beam.PTransform):  # type: ignore[misc]
@@ -95,18 +95,18 @@ def reject_lines(rejects: tuple[Reject, ...]) -> Piece:
 
 
 def check_rejects(pieces: Sequence[tuple[Any, int]], rejected: Iterable[int]) -> None:
-    """Checks that pieces of FormatRejects have a line for each rejected record.
+    """Checks that the pieces of FormatRejects have a line for each rejected record.
 
     Args:
-      pieces: the key and size of each; pieces of equal keys were joined.
-      rejected: numbers of rejected records, to be added up.
+      pieces: the key and size of each; pieces with the same key were concatenated.
+      rejected: numbers of rejected records, whose sum is checked.
 
     Raises:
-      MismatchError: lines were lost, or doubled.
+      MismatchError: lines were lost or duplicated.
     """
     expected, lines, damaged = sum(rejected), 0, False
     for (*_, count, size), joined in pieces:
         lines += count * (joined // size)
         damaged |= joined % size > 0
     if lines != expected or damaged:
-        raise MismatchError(f"{expected} records were rejected but {lines} are in their file: please report this")
+        raise MismatchError(f"rejected {expected} records but wrote {lines}: please report this")

@@ -1,4 +1,4 @@
-"""Unique ids: sets of each block, shuffled by hash partition."""
+"""Unique ids: one set per block, shuffled by hash partition."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -12,57 +12,57 @@ from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model import ids as id_sets
 from pipeline.model.events import Batch, Ids
 
-Pieces = list[tuple[int, bytes]]
-"""Packed ids or events of a batch by hash partition."""
+PackedPartitions = list[tuple[int, bytes]]
+"""Packed ids or event keys of a batch by hash partition."""
 
-Share = tuple[int, int]
-"""A hash partition, and the number of events whose ids are in it."""
+PartitionCount = tuple[int, int]
+"""A hash partition, and its number of events."""
 
 
 class _PartitionIds(ThreadedDoFn):
-    """Makes a set of a batch's ids, so that an id is shuffled once a block."""
+    """Deduplicates the ids of a batch, so that an id is shuffled once per block."""
 
     def __init__(self, partitions: int) -> None:
         super().__init__()
         self._partitions = partitions
 
-    def work(self, batch: Batch) -> Pieces:
-        return list(id_sets.counted_pieces(batch.ids, self._partitions))
+    def work(self, batch: Batch) -> PackedPartitions:
+        return list(id_sets.pack_partitions(batch.ids, self._partitions))
 
 
 class _MergeIds(ThreadedDoFn):
-    def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[Share, Ids]:
-        number, pieces = partition
-        merged, events = id_sets.merge_pieces(read_all_spilled(pieces))
+    def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[PartitionCount, Ids]:
+        number, packed = partition
+        merged, events = id_sets.merge_packed(read_all_spilled(packed))
         return (number, events), merged
 
 
-def partition_ids(batches: beam.PCollection[Batch], partitions: int) -> beam.PCollection[Pieces]:
-    """Partitions ids by hash: PCollection[Batch] -> PCollection[Pieces]. partitions: a power of two."""
-    return typed(batches | "Partition by hash" >> beam.ParDo(_PartitionIds(partitions)), Pieces)  # type: ignore[no-any-return]
+def partition_ids(batches: beam.PCollection[Batch], partitions: int) -> beam.PCollection[PackedPartitions]:
+    """Partitions ids by hash: PCollection[Batch] -> PCollection[PackedPartitions]. partitions: a power of two."""
+    return typed(batches | "Partition by hash" >> beam.ParDo(_PartitionIds(partitions)), PackedPartitions)  # type: ignore[no-any-return]
 
 
-def by_partition(split: beam.PCollection[Pieces], spill: tuple[str, str] | None) -> beam.PCollection[Any]:
-    """Keys pieces by partition: PCollection[Pieces] -> PCollection[tuple[int, SpilledValue]]. spill: path and token."""
-    spread = beam.ParDo(SpillAll(*spill)) if spill else beam.FlatMap(iter)
+def by_partition(split: beam.PCollection[PackedPartitions], spill: tuple[str, str] | None) -> beam.PCollection[Any]:
+    """Keys packed sets by partition, spilled to files with `spill` (path and token), otherwise as bytes."""
+    unpack = beam.ParDo(SpillAll(*spill)) if spill else beam.FlatMap(iter)
     kind: Any = tuple[int, SpilledValue] if spill else tuple[int, bytes]
-    return split | "By partition" >> spread.with_output_types(kind)
+    return split | "By partition" >> unpack.with_output_types(kind)
 
 
 @dataclasses.dataclass
 class DistinctIds(beam.PTransform):  # type: ignore[misc]
-    """Unique ids: PCollection[Batch] -> PCollection[tuple[Share, Ids]], a set for each hash partition that has ids.
+    """Unique ids by hash partition: PCollection[Batch] -> PCollection[tuple[PartitionCount, Ids]].
 
-    partitions: how many, a power of two.
+    partitions: their number, a power of two.
     """
 
     partitions: int = id_sets.PARTITIONS
 
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[Share, Ids]]:
+    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[PartitionCount, Ids]]:
         split = partition_ids(batches, self.partitions)
         grouped = by_partition(split, None) | "Group partitions" >> beam.GroupByKey()
         merged = grouped | "Merge" >> beam.ParDo(_MergeIds())
-        return typed(merged, tuple[Share, Ids])  # type: ignore[no-any-return]
+        return typed(merged, tuple[PartitionCount, Ids])  # type: ignore[no-any-return]
 
 
 class UniqueIds(beam.PTransform):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Reads files as blocks: large ones split over workers, small ones several at once."""
+"""Reads files as blocks: splits large ones over workers, and reads several small ones at once."""
 
 import dataclasses
 import itertools
@@ -16,7 +16,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipeline.engine.coders import typed
 from pipeline.engine.run_state import run_state
 from pipeline.engine.threads import in_threads, read_ahead
-from pipeline.errors import PipelineError, UnreadableError
+from pipeline.errors import PipelineError, TransientReadError
 from pipeline.formats.blocks import BLOCK_BYTES
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock
 from pipeline.formats.reader import Reader
@@ -28,10 +28,10 @@ from pipeline.transforms.opening import Opener, open_file, open_stream
 
 _SPLITS_A_RESTRICTION = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bundle
 _GROUP_FILES, _GROUP_BYTES = 256, 64 * 1024 * 1024
-_AHEAD_BYTES = 16 * 1024 * 1024  # that each thread holds
+_PREFETCH_BYTES = 16 * 1024 * 1024  # read ahead by each thread
 
 FileGroup = tuple[InputFile, ...]
-"""Files of up to BLOCK_BYTES each that are read by one worker, several at once, or a single larger file."""
+"""Files of up to BLOCK_BYTES each, which one worker reads several at a time, or a single larger file."""
 
 
 def group_files(files: Iterable[InputFile], split_bytes: int = BLOCK_BYTES) -> Iterator[FileGroup]:
@@ -52,7 +52,7 @@ def group_files(files: Iterable[InputFile], split_bytes: int = BLOCK_BYTES) -> I
 
 
 class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
-    """Restrictions are ranges of a file's splits, so each falls between records, or of a group's files."""
+    """A splittable DoFn, whose restrictions are ranges of a file's splits, or of a group's files."""
 
     def __init__(self, split_bytes: int, keep_broken: bool, max_decoded_bytes: int | None = None) -> None:
         self._split_bytes, self._keep_broken, self._max_decoded_bytes = split_bytes, keep_broken, max_decoded_bytes
@@ -62,7 +62,7 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         return OffsetRange(0, len(files) if len(files) > 1 else self._splits(files[0]))
 
     def _splits(self, file: InputFile) -> int:
-        """How many splits a file has. Small ones are not opened for it."""
+        """Returns the number of splits of a file. Small ones are not opened."""
         try:
             if 0 <= file.size <= self._split_bytes or is_compressed(file.path):
                 return 1
@@ -71,7 +71,7 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         except PipelineError:
             if not self._keep_broken:
                 raise
-            return 1  # process finds the same error
+            return 1  # process raises the same error
 
     def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
         return OffsetRestrictionTracker(restriction)
@@ -104,20 +104,20 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     def _read_file(
         self, file: InputFile, tracker: OffsetRestrictionTracker, opener: Opener | None = None
     ) -> Iterator[AnyBlock]:
-        splits, restriction = _claims(tracker), tracker.current_restriction()
+        splits, restriction = _claim_splits(tracker), tracker.current_restriction()
         checksum, offset = CoverageChecksum(file.path), restriction.start * self._split_bytes
         try:
             with open_file(file, self._split_bytes, restriction.stop == 1, self._max_decoded_bytes, opener) as reader:
                 blocks = _read(reader, splits, offset)
-                hold = file.size <= self._split_bytes
-                yield from _balanced(blocks, file, checksum, hold, lambda: _end(reader, tracker, checksum))
+                delay = file.size <= self._split_bytes
+                yield from _with_coverage(blocks, file, checksum, delay, lambda: _end_delta(reader, tracker, checksum))
         except PipelineError as error:
             if not self._keep_broken:
                 raise
-            alone = restriction == OffsetRange(0, 1)
-            balance = checksum.end() if alone else 0
-            unreadable = isinstance(error, UnreadableError)
-            yield BrokenBlock(file.name, str(error), file.modified, offset, balance, not alone, unreadable)
+            is_partial = restriction != OffsetRange(0, 1)
+            delta = 0 if is_partial else checksum.end_delta()
+            is_retryable = isinstance(error, TransientReadError)
+            yield BrokenBlock(file.name, str(error), file.modified, offset, delta, is_partial, is_retryable)
             for _ in splits:
                 pass
 
@@ -127,71 +127,72 @@ def _group(element: InputFile | FileGroup) -> FileGroup:
 
 
 class _ReadWhole(beam.DoFn):  # type: ignore[misc]
-    """Reads all splits of a file in one call, with one reader."""
+    """A plain DoFn that reads all splits of a file with one reader."""
 
-    def __init__(self, splits: _ReadBlocks) -> None:
-        self._splits = splits
+    def __init__(self, reader: _ReadBlocks) -> None:
+        self._reader = reader
 
     def process(self, element: InputFile | FileGroup) -> Iterator[AnyBlock]:
         files = tuple(map(measured, _group(element)))
-        yield from self._splits.process(files, self._splits.create_tracker(self._splits.initial_restriction(files)))
+        yield from self._reader.process(files, self._reader.create_tracker(self._reader.initial_restriction(files)))
 
 
-def _read(reader: Reader, splits: Iterator[int], seen: int) -> Iterator[AnyBlock]:
-    begun = partial(_begin_split, reader)
-    for blocks in in_threads(begun, splits) if reader.splits_are_independent else map(reader.read_split, splits):
+def _read(reader: Reader, splits: Iterator[int], start_offset: int) -> Iterator[AnyBlock]:
+    offset = start_offset
+    begin = partial(_begin_split, reader)
+    for blocks in in_threads(begin, splits) if reader.splits_are_independent else map(reader.read_split, splits):
         for block in blocks:
-            run_state.add_bytes_read(max(0, reader.position() - seen))
-            seen = reader.position()
+            run_state.add_bytes_read(max(0, reader.bytes_read() - offset))
+            offset = reader.bytes_read()
             yield block
 
 
 def _begin_split(reader: Reader, split: int) -> Iterator[AnyBlock]:
-    """Reads the first blocks of a split, up to _AHEAD_BYTES; the others when they are asked for."""
+    """Reads the first blocks of a split, up to _PREFETCH_BYTES; the others lazily."""
     blocks, first, size = reader.read_split(split), [], 0
     for block in blocks:
         first.append(block)
         size += block.nbytes
-        if size > _AHEAD_BYTES:
+        if size > _PREFETCH_BYTES:
             break
     return itertools.chain(first, blocks)
 
 
-def _end(reader: Reader, tracker: OffsetRestrictionTracker, checksum: CoverageChecksum) -> int:
-    """What the end of a file adds to its checksum: only the reader of its last split adds it."""
-    return checksum.end(reader.size()) if tracker.current_restriction().stop == reader.splits else 0
+def _end_delta(reader: Reader, tracker: OffsetRestrictionTracker, checksum: CoverageChecksum) -> int:
+    """Returns the checksum's contribution of the file's end; 0 for readers of other splits than the last."""
+    return checksum.end_delta(reader.size()) if tracker.current_restriction().stop == reader.splits else 0
 
 
-def _balanced(
-    blocks: Iterator[AnyBlock], file: InputFile, checksum: CoverageChecksum, hold: bool, end: Callable[[], int]
+def _with_coverage(
+    blocks: Iterator[AnyBlock], file: InputFile, checksum: CoverageChecksum, delay: bool, end_delta: Callable[[], int]
 ) -> Iterator[AnyBlock]:
-    """Adds to blocks their shares of the checksum of their file, to the last one also that of the file's end.
+    """Sets the coverage_delta of blocks, and adds that of the file's end to the last one.
 
-    hold: each block waits until it is known whether it is the last. Without, an empty block follows, since a block that
-    waits has left the processor's cache.
+    delay: emit a block when the next one is read. Otherwise an empty block carries the end's contribution, since large
+    blocks that wait leave the CPU cache.
     """
-    held: AnyBlock | None = None
+    pending: AnyBlock | None = None
     try:
         for block in blocks:
-            if held:
-                yield held
-            balance = checksum.add(*block.span)
-            held = dataclasses.replace(block, arrived=file.modified, balance=balance)  # type: ignore[type-var]
-            if not hold:
-                yield held
-                held = None
+            if pending:
+                yield pending
+            delta = checksum.block_delta(*block.span)
+            pending = dataclasses.replace(block, arrived=file.modified, coverage_delta=delta)  # type: ignore[type-var]
+            if not delay:
+                yield pending
+                pending = None
     except Exception:
-        if held:
-            yield held
+        if pending:
+            yield pending
         raise
-    rest = end()
-    if rest and not held:
-        held = Block(b"", source=file.name, arrived=file.modified)
-    if held:
-        yield dataclasses.replace(held, balance=held.balance + rest)  # type: ignore[type-var]
+    delta = end_delta()
+    if delta and not pending:
+        pending = Block(b"", source=file.name, arrived=file.modified)
+    if pending:
+        yield dataclasses.replace(pending, coverage_delta=pending.coverage_delta + delta)  # type: ignore[type-var]
 
 
-def _claims(tracker: OffsetRestrictionTracker) -> Iterator[int]:
+def _claim_splits(tracker: OffsetRestrictionTracker) -> Iterator[int]:
     split = tracker.current_restriction().start
     while tracker.try_claim(split):
         yield split
@@ -200,7 +201,7 @@ def _claims(tracker: OffsetRestrictionTracker) -> Iterator[int]:
 
 @dataclasses.dataclass
 class ListFiles(beam.PTransform):  # type: ignore[misc]
-    """Files to read: Pipeline -> PCollection[FileGroup]. As beam.Create, but faster to set up."""
+    """Creates groups of files to read: Pipeline -> PCollection[FileGroup]. Faster to set up than beam.Create."""
 
     files: tuple[InputFile, ...]
 
@@ -233,9 +234,9 @@ class _Group(beam.DoFn):  # type: ignore[misc]
 
 
 class GroupFiles(beam.PTransform):  # type: ignore[misc]
-    """Puts small files of a bundle together: PCollection[InputFile] -> PCollection[FileGroup], for ReadBlocks.
+    """Groups the small files of a bundle for ReadBlocks: PCollection[InputFile] -> PCollection[FileGroup].
 
-    Global window; a group has the earliest timestamp of its bundle.
+    Global window only. A group has the earliest timestamp of its bundle.
     """
 
     def expand(self, files: beam.PCollection[InputFile]) -> beam.PCollection[FileGroup]:
@@ -245,29 +246,26 @@ class GroupFiles(beam.PTransform):  # type: ignore[misc]
 class ReadBlocks(beam.PTransform):  # type: ignore[misc]
     """Reads files: PCollection[InputFile or FileGroup] -> PCollection[AnyBlock].
 
-    Plain JSON Lines and Parquet are split over workers; compressed files and JSON arrays are read by one worker each.
-    The files of a group are read several at once, where they are in a bucket. Raises InputError where a source as a
-    whole cannot be read.
+    Splits plain JSON Lines and Parquet over workers; one worker reads a compressed file or a JSON array. Fetches
+    several objects of a group at a time. Raises InputError if a source as a whole cannot be read.
+
+    Args:
+      split_bytes: size of a split.
+      keep_broken: emit a BrokenBlock for what cannot be read of a source.
+      splittable: False: read with a plain DoFn, which saves the split stages on a single worker.
+      max_decoded_bytes: Parquet only: maximum size after decompression and decoding; None: unlimited.
     """
 
     def __init__(
         self,
         split_bytes: int = BLOCK_BYTES,
         keep_broken: bool = False,
-        spread: bool = True,
+        splittable: bool = True,
         max_decoded_bytes: int | None = None,
     ) -> None:
-        """Sets how files are read.
-
-        Args:
-          split_bytes: size of the splits of a file that workers share.
-          keep_broken: emit what cannot be read of a source as a BrokenBlock.
-          spread: over workers. Where there is only one, to ask for the splits is no stage of its own.
-          max_decoded_bytes: as Job has it.
-        """
         super().__init__()
-        splits = _ReadBlocks(split_bytes, keep_broken, max_decoded_bytes)
-        self._do_fn = splits if spread else _ReadWhole(splits)
+        reader = _ReadBlocks(split_bytes, keep_broken, max_decoded_bytes)
+        self._do_fn = reader if splittable else _ReadWhole(reader)
 
     def expand(self, files: beam.PCollection[InputFile | FileGroup]) -> beam.PCollection[AnyBlock]:
         return typed(files | "Read blocks" >> beam.ParDo(self._do_fn), AnyBlock)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Hours of a stream: windows by the time of events, with early and late firings, and running totals of their panes."""
+"""Hours of a stream: event-time windows with early and late firings, and running totals of their panes."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
@@ -19,20 +19,20 @@ from apache_beam.transforms.window import FixedWindows, GlobalWindows
 from pipeline.engine.coders import typed
 from pipeline.model.hours import HOUR, HourClock
 
-_FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness; Beam has no word for ever, its time ends in 294247
+_FOREVER = 100_000 * 366 * 86400  # seconds of allowed lateness: Beam has no infinity, its time ends in 294247
 
 
 def hour_windows(
     clock: HourClock | None = None, early_firing_seconds: int = 60, late_at_once: bool = False
 ) -> beam.WindowInto:
-    """Windows of an hour that fire early, when the watermark passes their end, and then as often as before.
+    """Returns windows of an hour with early, on-time and late firings, which discard fired panes.
 
-    Late events come for weeks and in any number of files: with a pane for each, a report would be written again and
-    again. Panes hold what is new, to be added up by RunningTotals: of windows that accumulate, Prism keeps each element
-    for ever and works on all of them in each pane. No element is too late for its window.
+    Late panes are as frequent as early ones: with one for each late file, a report would be rewritten again and again.
+    Add panes up with RunningTotals: with accumulating windows, Prism keeps and reprocesses all elements. No element is
+    dropped as late.
 
     Args:
-      clock: whose hours they are; default: those of +01:00.
+      clock: of the hours; default: +01:00.
       early_firing_seconds: from the first new element of a window to its next pane, in processing time.
       late_at_once: fire for each late element instead.
     """
@@ -46,9 +46,9 @@ def hour_windows(
 
 
 class TotalDoFn(beam.DoFn):  # type: ignore[misc]
-    """Adds up the values of a key in state: tuple[K, V] -> what emit yields of each new total.
+    """Adds up the values of a key in state: tuple[K, V] -> the outputs of `emit` for each new total.
 
-    A runner works on one bundle of a key at a time, so totals are emitted in their order.
+    Runners process one bundle of a key at a time, so totals are emitted in order.
     """
 
     _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())
@@ -69,7 +69,7 @@ class TotalDoFn(beam.DoFn):  # type: ignore[misc]
         raise NotImplementedError
 
     def emit(self, key: Any, value: Any, total: Any) -> Iterator[Any]:
-        """Yields the outputs of a new total; value: the one that was added."""
+        """Yields the outputs of a new total, to which value was added."""
         yield key, total
 
     def is_final(self, total: Any) -> bool:
@@ -87,18 +87,18 @@ class _AddToTotal(TotalDoFn):
 
 @dataclasses.dataclass
 class RunningTotals(beam.PTransform):  # type: ignore[misc]
-    """The sum of a key's values so far, with each value: PCollection[tuple[K, V]] -> the same, in the global window.
+    """Emits the sum of a key's values so far, for each value: PCollection[tuple[K, V]] -> the same, global window.
 
-    The order of values does not matter. The totals of all keys are kept: an hour's take some 50 bytes.
+    The totals of all keys stay in state: some 50 bytes for an hour's counts.
 
     Attributes:
-      add: adds up values of V.
+      add: adds up values.
     """
 
     add: Callable[[Iterable[Any]], Any]
 
     def expand(self, values: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Any]]:
-        # Prism drops the state of a window at its end, whatever lateness it allows. A step that groups totals fires.
+        # Prism drops the state of a window at its end despite allowed lateness. A later GroupByKey needs a trigger.
         each = Repeatedly(AfterCount(1))
         in_global = beam.WindowInto(GlobalWindows(), trigger=each, accumulation_mode=AccumulationMode.DISCARDING)
         values = values | "No window" >> in_global

@@ -1,6 +1,6 @@
-"""Sinks that write one file under its exact name, whole or not at all, on this machine or in a bucket.
+"""Sinks that atomically write one file under its exact name, locally or in a bucket.
 
-Workers make pieces of the file in parallel, and spill large ones to temporary files; one worker joins them in order.
+Workers format pieces of the file in parallel, and spill large ones to temporary files; one worker writes them in order.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from pipeline.storage.outputs import atomic_file
 from pipeline.transforms.format import Piece
 
 Check = Callable[[Sequence[tuple[Any, int]], Iterable[Any]], None]
-"""Raises PipelineError if pieces (the key and size of each) do not agree with the elements of `after`."""
+"""Raises PipelineError if pieces (the key and size of each) are inconsistent with the elements of `after`."""
 
 
 class _PublishAll(beam.DoFn):  # type: ignore[misc]
@@ -26,9 +26,9 @@ class _PublishAll(beam.DoFn):  # type: ignore[misc]
     def process(self, _: bytes, pieces: Iterable[tuple[Any, SpilledValue]], *after: Any) -> Iterator[str]:
         ordered = sorted(pieces, key=lambda piece: piece[0])
         if self._check:
-            self._check([(place, size_of(stored)) for place, stored in ordered], chain(*after))
+            self._check([(key, size_of(spilled)) for key, spilled in ordered], chain(*after))
         with atomic_file(self._path, self._token) as stream:
-            for piece in fetch_each(stored for _, stored in ordered):
+            for piece in fetch_each(spilled for _, spilled in ordered):
                 stream.write(piece)
         yield printable_path(self._path)
 
@@ -45,9 +45,9 @@ class _PublishOne(beam.DoFn):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class WriteFile(beam.PTransform):  # type: ignore[misc]
-    """Writes one file from many pieces: PCollection[Piece] -> PCollection[str], its path once it is written.
+    """Writes one file from many pieces: PCollection[Piece] -> PCollection[str], the path of the written file.
 
-    Pieces are sorted by key; without pieces the file is empty. A retry writes the same file again.
+    Pieces are sorted by key; without pieces the file is empty. Retries are idempotent.
 
     Args:
       path: of the file.
@@ -73,13 +73,13 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class WritePiece(beam.PTransform):  # type: ignore[misc]
-    """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. As WriteFile, with one stage less.
+    """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. WriteFile with one stage less.
 
     Args:
       path: of the file.
       token: of the run.
       after: must be computed first; if one fails, nothing is written.
-      durable: as atomic_file has it.
+      durable: as for atomic_file.
     """
 
     path: str

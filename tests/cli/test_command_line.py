@@ -54,7 +54,7 @@ def test_all_outputs(capsys: pytest.CaptureFixture[str]) -> None:
         "source": "in/more.jsonl",
         "offset": 2 + len(json_lines(EXAMPLE_EVENTS)),
         "index": None,
-        "reason": "missing id and event and timestamp",
+        "reason": "missing id, event and timestamp",
         "raw": "{}",
     }
 
@@ -76,7 +76,7 @@ def test_an_input_that_is_replaced_meanwhile(
     with monkeypatch.context() as patch:
         patch.setattr(read, "_read", reading)
         result = call(capsys, "in/a.jsonl")
-    failed(result, 1, r"in/a\.jsonl: was replaced, or written to, since the run began")
+    failed(result, 1, r"in/a\.jsonl: was modified during the run")
 
 
 def test_several_inputs_of_all_shapes(capsys: pytest.CaptureFixture[str]) -> None:

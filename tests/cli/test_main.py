@@ -37,9 +37,9 @@ def test_an_earlier_report_is_replaced_whole(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-1], "the array breaks off"),
-        ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-20], "the array breaks off"),
-        ("a.json", json.dumps({"mock_for_test": EXAMPLE_EVENTS}).encode()[:-1], "the array breaks off"),
+        ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-1], "JSON array is truncated"),
+        ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-20], "JSON array is truncated"),
+        ("a.json", json.dumps({"mock_for_test": EXAMPLE_EVENTS}).encode()[:-1], "JSON array is truncated"),
         ("a.json", b"[" + GOOD + b",]", "not JSON"),
         ("a.json", b"[" + GOOD + b" " + GOOD + b"]", "not JSON"),
         ("a.json", b'[{"id":NaN}]', "not JSON: NaN"),
@@ -67,7 +67,7 @@ def test_a_broken_source_on_the_direct_runner(capsys: pytest.CaptureFixture[str]
     Path("in/a.json").write_text("[1")
     Path("in/b.jsonl").write_text("x\n")
     options = ["--runner", "DirectRunner", support.NO_DOWNLOAD]
-    fails(capsys, 1, "in/a.json: byte 2: the array breaks off", "--input", "in/a.json", *options)
+    fails(capsys, 1, "in/a.json: byte 2: JSON array is truncated", "--input", "in/a.json", *options)
     result = call(capsys, "--input", "in/b.jsonl", *options)
     rejected(result, "1 of 1", "in/b.jsonl:1: not JSON", left=("report.csv",))
 
@@ -134,7 +134,7 @@ def test_wrong_usage_of_a_process(tmp_path: Path) -> None:
 
 def test_a_broken_source_of_a_process(tmp_path: Path) -> None:
     Path("in/a.json").write_text("[1")
-    failed(text(run("--input", "in/a.json", cwd=tmp_path)), 1, "in/a.json: byte 2: the array breaks off")
+    failed(text(run("--input", "in/a.json", cwd=tmp_path)), 1, "in/a.json: byte 2: JSON array is truncated")
 
 
 @pytest.mark.parametrize("option", ["--input", "--output", "--ids_output", "--rejects_output"])

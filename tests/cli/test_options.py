@@ -77,7 +77,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["--input", "in", "--time_zone", ""], "unknown time zone ''"),
         (["--input", "in", "--time_zone", "Australia/Lord_Howe"], "its offsets since 1970 differ by less than whole"),
-        (["--input", "in", "--time_zone", "UTC", "--utc_offset", "+01:00"], "only one of them"),
+        (["--input", "in", "--time_zone", "UTC", "--utc_offset", "+01:00"], "mutually exclusive"),
         (["--input", "in", "--impressions_factor", "x"], "factor 'x'"),
         (["--input", "in", "--impressions_factor", "NaN"], "factor 'NaN'"),
         (["--input", "in", "--impressions_factor=-1"], "factor '-1'"),

@@ -105,7 +105,7 @@ def test_options_of_the_server_as_people_type_them() -> None:
     [
         (["--time_zone", "Mars"], "unknown time zone"),
         (["--utc_offset", "1"], "UTC offset"),
-        (["--utc_offset", "+01:00", "--time_zone", "UTC"], "only one of them"),
+        (["--utc_offset", "+01:00", "--time_zone", "UTC"], "mutually exclusive"),
         (["--impressions_factor", "x"], "factor"),
     ],
 )

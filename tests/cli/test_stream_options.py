@@ -56,7 +56,7 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         ("--streaming --input a --id_partitions 3", "must be a power of two"),
         ("--streaming --input a --utc_offset 1", "UTC offset"),
         ("--streaming --input a --time_zone Asia/Tehran", "less than whole hours"),
-        ("--streaming --input a --time_zone UTC --utc_offset +00:00", "only one of them"),
+        ("--streaming --input a --time_zone UTC --utc_offset +00:00", "mutually exclusive"),
         ("--streaming --input a --overwrite --runner DataflowRunner", "other runners keep their own state"),
         ("--streaming --input a --environment_type EXTERNAL", "--environment_type EXTERNAL: a stream on PrismRunner"),
         ("--input a --overwrite", "--overwrite needs --streaming"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.formats import blocks
-from pipeline.formats.blocks import LineReader, _Buffer, head_of, is_array, read_blocks
+from pipeline.formats.blocks import LineReader, _Buffer, buffer_head, is_array, read_blocks
 from pipeline.formats.decoding import Block, Shape
 from tests import documents, support
 
@@ -209,7 +209,7 @@ def test_an_element_over_the_limit_is_an_error_wherever_it_stands(size: int) -> 
     for where, length in itertools.product((0, 1, 2), (1001, 1300, 2200)):
         elements = [b"0" * 50, b"0" * 300]
         elements.insert(where, b"1" * length)
-        with pytest.raises(InputError, match="longer than 1000 bytes"):
+        with pytest.raises(InputError, match="exceeds the 1000-byte limit"):
             list(read_blocks(io.BytesIO(b"[" + b",".join(elements) + b"]"), "s", size))
 
 
@@ -228,7 +228,7 @@ def test_an_element_up_to_the_limit_is_taken_wherever_it_stands(where: int, size
 def test_an_element_that_is_too_long_is_an_error(size: int) -> None:
     good = support.line()
     long = b'{"x":"' + b"y" * 50_000 + b'"}'
-    with pytest.raises(InputError, match=r"s: byte .*longer than 1000 bytes"):
+    with pytest.raises(InputError, match=r"s: byte .*exceeds the 1000-byte limit"):
         list(read_blocks(io.BytesIO(b"[" + b",".join([good, long, good]) + b"]"), "s", size))
 
 
@@ -289,7 +289,7 @@ def test_blanks_behind_an_array_take_no_memory(elements: int, head: bytes, tail:
     blanks = 40 << 20
     list(read_blocks(io.BytesIO(b"[1,2]"), "warm-up", 1))
     tracemalloc.start()
-    with contextlib.nullcontext() if right else pytest.raises(InputError, match="the array breaks off"):
+    with contextlib.nullcontext() if right else pytest.raises(InputError, match="JSON array is truncated"):
         found = list(read_blocks(Blanks(text, blanks, tail), "s", 1 << 20))  # type: ignore[arg-type]
         assert sum(len(block.decode().codes) for block in found) == elements
         assert (found[0].span[0], found[-1].span[1]) == (0, len(text) + blanks + len(tail))
@@ -341,7 +341,7 @@ def test_shape_is_told_from_the_first_bytes(head: bytes, array: bool) -> None:
 
 @given(st.binary(max_size=300), st.integers(0, 400))
 def test_a_buffer_fills_up_from_short_reads(data: bytes, count: int) -> None:
-    assert bytes(_Buffer(ShortReads(data, count)).fill(count).rest) == data[:count]  # type: ignore[arg-type]
+    assert bytes(_Buffer(ShortReads(data, count)).fill(count).unread) == data[:count]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("space", [0, 1, 65535, 65536, 200_000])
@@ -349,16 +349,16 @@ def test_white_space_before_an_array_whatever_its_length(space: int) -> None:
     text = b"\n" * space + b"[" + support.line() + b"]"
     (block,) = read_blocks(io.BytesIO(text), "s")
     assert (block.shape, block.offset) == (Shape.ELEMENTS, space + 1)
-    assert is_array(head_of(io.BytesIO(text)).head)
+    assert is_array(buffer_head(io.BytesIO(text)).head)
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b'{"mock_for_test":[1]}\n\x1a', "byte 23: the array breaks off, or something follows it"),
-        (b"[1]" + b" " * 70_000 + b"[2]", "byte 70003: another JSON document follows the array"),
-        (b"[1", "byte 2: the array breaks off"),
-        (b"[1]x", "byte 4: the array breaks off, or something follows it"),
+        (b'{"mock_for_test":[1]}\n\x1a', "byte 23: unexpected Ctrl-Z (0x1A, DOS end-of-file) after the array"),
+        (b"[1]" + b" " * 70_000 + b"[2]", "byte 70003: extra JSON document after the array"),
+        (b"[1", "byte 2: JSON array is truncated"),
+        (b"[1]x", "byte 4: JSON array is truncated or followed by unexpected data"),
     ],
 )
 def test_what_stands_after_an_array_is_named(data: bytes, reason: str) -> None:

@@ -81,7 +81,9 @@ def test_what_it_looks_like_is_said(data: bytes, what: str) -> None:
         with pytest.raises(InputError, match=f"^body: cannot be read: it looks like .*{what}"):
             check_form("body", None, data)
     if what != "Parquet":
-        with pytest.raises(InputError, match=f"^a: cannot be read: its name says Parquet, but it looks like .*{what}"):
+        with pytest.raises(
+            InputError, match=f"^a: cannot be read: the suffix is that of Parquet, but the content looks like .*{what}"
+        ):
             check_form("a", PARQUET, data)
 
 
@@ -147,11 +149,12 @@ def test_a_name_that_promises_something_else_is_an_error(name: str) -> None:
     for data, what in LOOKS:
         if promised.name != what and not (promised == JSON and form_of_content(data) == JSON):
             with pytest.raises(
-                InputError, match=rf"{name}: cannot be read: its name says {promised.name}, but it looks"
+                InputError,
+                match=rf"{name}: cannot be read: the suffix is that of {promised.name}, but the content looks",
             ):
                 check_form(name, promised, data)
     if promised != JSON:
-        with pytest.raises(InputError, match=f"its name says {promised.name}, but it looks like JSON"):
+        with pytest.raises(InputError, match=f"the suffix is that of {promised.name}, but the content looks like JSON"):
             check_form(name, promised, SAMPLE)
 
 
@@ -173,7 +176,7 @@ def test_the_reason_names_a_command_that_converts(data: bytes, reason: str) -> N
 
 
 def test_encrypted_parquet_under_its_usual_name() -> None:
-    with pytest.raises(InputError, match=r"^a\.parquet: cannot be read: .* it looks like encrypted Parquet"):
+    with pytest.raises(InputError, match=r"^a\.parquet: cannot be read: .* looks like encrypted Parquet"):
         check_form("a.parquet", PARQUET, b"PARE" + bytes(20))
 
 

@@ -126,8 +126,8 @@ def test_timestamps_at_the_edges_are_taken(digits: str) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"\0\0\0\0", "NUL bytes, as of a file that was not written completely, at character 0"),
-        (b'\0\0\0\0{"id":"a"}', "NUL bytes, as of a file that was not written completely, at character 0"),
+        (b"\0\0\0\0", "NUL bytes, as in an incompletely written file, at character 0"),
+        (b'\0\0\0\0{"id":"a"}', "NUL bytes, as in an incompletely written file, at character 0"),
     ],
 )
 def test_zeros_of_an_incomplete_file_are_named(data: bytes, reason: str) -> None:
@@ -140,14 +140,14 @@ NOT_EVENTS = [
     (b'"a"', "not an object but a string"),
     (b"null", "not an object but null"),
     (b"true", "not an object but a boolean"),
-    (b"{}", "missing id and event and timestamp"),
+    (b"{}", "missing id, event and timestamp"),
     (b'{"event":"video_25","timestamp":1}', "missing id"),
     (b'{"id":"a","timestamp":1}', "missing event"),
     (b'{"id":"a","event":"video_25"}', "missing timestamp"),
     (b'{"ID":"a","event":"video_25","timestamp":1}', "missing id (names are lower case: id, not ID)"),
     (
         b'{"Id":"a","Event":"video_25","Timestamp":1}',
-        "missing id and event and timestamp (names are lower case: id, not Id)",
+        "missing id, event and timestamp (names are lower case: id, not Id)",
     ),
     (b'{"id":"","event":"video_25","timestamp":1}', "id must not be empty"),
     (b'{"id":1,"event":"video_25","timestamp":1}', "id must be a string, not a number"),
@@ -320,7 +320,7 @@ def test_raw_is_the_record_without_the_space_around() -> None:
 
 
 def test_a_reject_as_text_says_where_and_why() -> None:
-    assert str(only_reject(b"{}")) == "input: byte 44: missing id and event and timestamp"
+    assert str(only_reject(b"{}")) == "input: byte 44: missing id, event and timestamp"
     assert str(Reject("f.parquet", None, 7, "id is null", "{}")) == "f.parquet: row 7: id is null"
 
 

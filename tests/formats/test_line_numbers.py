@@ -26,5 +26,5 @@ def test_lines_and_records_of_offsets(lines: list[bytes], bom: bool, data: st.Da
 
 
 def test_long_lines_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PIECE_BYTES", 4)
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 4)
     assert list(line_numbers(io.BytesIO(b"123456789\n\nx\n"), [11])) == [(3, 1)]

@@ -193,6 +193,6 @@ def test_messages_are_counted_by_themselves(fault: str, monkeypatch: pytest.Monk
     datas = [line(), b"[" + line() + b"," + line() + b"]", b"[", b"", line() + b"\n" + line(), PRETTY]
     block = MessageBlock(tuple(Message(f"m{k}", data, 0) for k, data in enumerate(datas)))
     batch = block.decode(True, None)
-    assert (batch.balance, batch.read, len(batch.codes), batch.rejected) == (0, 7, 6, 1)
+    assert (batch.coverage_delta, batch.read, len(batch.codes), batch.rejected) == (0, 7, 6, 1)
     monkeypatch.setattr(messages, fault, lambda *_: Batch.of([]))
-    assert block.decode(True, None).balance < 0
+    assert block.decode(True, None).coverage_delta < 0

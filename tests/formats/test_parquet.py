@@ -120,7 +120,7 @@ def test_row_groups_of_other_sizes_than_the_file_says(tmp_path: Path) -> None:
     rows = b"\x16\x0c\x19\x2c"  # of the file: 6, then a list of two row groups
     assert data.count(rows) == 1
     (tmp_path / "a").write_bytes(data.replace(rows, b"\x16\x0e\x19\x2c"))
-    with pytest.raises(InputError, match="row groups of 6 rows, the file says 7"):
+    with pytest.raises(InputError, match="row groups have 6 rows, the footer says 7"):
         list(blocks(tmp_path / "a"))
 
 

@@ -175,7 +175,9 @@ def test_a_name_that_promises_what_the_content_is_not(name: str, says: str | Non
         if says is None:
             assert rows(read(file)) == ROWS
         else:
-            with pytest.raises(InputError, match=f"^{name}: .* its name says {says}, but it looks like JSON$"):
+            with pytest.raises(
+                InputError, match=f"^{name}: .* the suffix is that of {says}, but the content looks like JSON$"
+            ):
                 read(file)
 
 
@@ -184,11 +186,11 @@ def test_of_a_name_that_says_what_cannot_be_read_that_is_said(tmp_path: Path) ->
     for name, data in (("a.csv", csv), ("a.csv.gz", gzip.compress(csv))):
         with pytest.raises(InputError, match=f"^{name}: cannot be read: it looks like CSV; events are "):
             read(make(tmp_path / name, data))
-    with pytest.raises(InputError, match=r"its name says \.csv, but it looks like Parquet"):
+    with pytest.raises(InputError, match=r"the suffix is that of \.csv, but the content looks like Parquet"):
         read(parquet(tmp_path / "a.csv", columns(EVENTS)))
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.json", "a.gz", "a"])
 def test_a_spreadsheet_is_refused_by_that_name(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"^{name}: .*it looks like an Office file, such as a spreadsheet"):
+    with pytest.raises(InputError, match=f"^{name}: .*looks like an Office file, such as a spreadsheet"):
         read(make(tmp_path / name, b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml"))

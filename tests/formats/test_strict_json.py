@@ -32,9 +32,9 @@ def test_what_python_writes_is_read_back(value: Any, escaped: bool) -> None:
         (b"", "Expecting value at character 0"),
         (b"[1] x", "Extra data at character 4"),
         (b'{"a": 1,}', f"at character {8 if sys.version_info < (3, 13) else 7} of"),  # 3.13 says where the comma is
-        (b"{", "it breaks off at character 1 of the record"),
-        (b'{"a": ', "it breaks off at character 6"),
-        (b'{"a": "b', "it breaks off at character 8"),
+        (b"{", "truncated at character 1 of the record"),
+        (b'{"a": ', "truncated at character 6"),
+        (b'{"a": "b', "truncated at character 8"),
         (b"[NaN]", "NaN is not JSON"),
         (b"-Infinity", "-Infinity is not JSON"),
         (b'"\xff"', "invalid UTF-8 at byte 1"),

@@ -344,4 +344,7 @@ def test_an_object_with_a_content_encoding_is_read_as_what_it_is(scheme: str, tm
         assert (done.returncode, done.stdout) == (0, report_of(small, large, small)), done.stderr
         store.put("in/odd.jsonl", gzip.compress(small))
         done = run(store, "--input", f"{scheme}://{BUCKET}/in", "--output", "-")
-        assert (done.returncode, "its name says JSON, but it looks like gzip" in done.stderr) == (1, True)
+        assert (done.returncode, "the suffix is that of JSON, but the content looks like gzip" in done.stderr) == (
+            1,
+            True,
+        )

@@ -69,7 +69,7 @@ def test_rejects_are_shown_without_a_traceback(options: list[str], tmp_path: Pat
     assert done.returncode == 1
     assert done.stderr.startswith("error: 1 of 11 records rejected: ")
     first, hint = done.stderr.splitlines()
-    assert "missing id and event and timestamp" in first
+    assert "missing id, event and timestamp" in first
     assert hint.startswith("hint: ")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 

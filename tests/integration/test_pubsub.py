@@ -140,7 +140,7 @@ def test_messages_of_all_shapes(topic: Topic, tmp_path: Path) -> None:
     one, array, lines = EXAMPLE_EVENTS[0], EXAMPLE_EVENTS[1:3], EXAMPLE_EVENTS[3:5]
     bad = {
         topic.publish(b'{"id": "a", "event": "click", "timestamp": 1}'): "unknown event 'click'",
-        topic.publish(json.dumps(array).encode()[:-1]): "the array breaks off",
+        topic.publish(json.dumps(array).encode()[:-1]): "JSON array is truncated",
         topic.publish(b"\xff"): "not JSON",
     }
     topic.publish(b"", kind="empty")
@@ -148,7 +148,7 @@ def test_messages_of_all_shapes(topic: Topic, tmp_path: Path) -> None:
     topic.publish(json.dumps(array).encode())
     topic.publish(json_lines(lines))
     topic.publish(json.dumps(EXAMPLE_EVENTS[5], indent=2).encode())
-    bad[topic.publish(json.dumps([{}]).encode())] = "missing id and event and timestamp"
+    bad[topic.publish(json.dumps([{}]).encode())] = "missing id, event and timestamp"
     with stream(topic, tmp_path) as run:
         run.wait(lambda: run.report == EXAMPLE_REPORT, lambda: run.report)
         run.wait(lambda: len(run.rejects) == len(bad), lambda: run.rejects)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.model.events import Ids
 from pipeline.model.ids import IdSet, hash_id
-from pipeline.native.loader import PROBES
+from pipeline.native.loader import MAX_PROBES
 from tests import support
 from tests.model.test_ids import in_order, with_one_hash
 
@@ -28,7 +28,7 @@ def test_a_set_has_each_id_once_in_order(items: list[bytes]) -> None:
 
 
 def test_different_ids_of_one_hash_are_ordered_by_their_bytes() -> None:
-    for count in (2, PROBES, PROBES + 1, 200):
+    for count in (2, MAX_PROBES, MAX_PROBES + 1, 200):
         check([b"a", *reversed(with_one_hash(count)), b"b"])
 
 

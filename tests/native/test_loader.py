@@ -19,10 +19,10 @@ import pytest
 from bench.events import pieces
 from pipeline.formats.blocks import read_blocks
 from pipeline.formats.decoding import Block
-from pipeline.model.duplicates import merge_events, split_events, split_hours
+from pipeline.model.duplicates import merge_events, split_events, split_keys_by_hour
 from pipeline.model.events import Batch
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import counted_pieces, id_lines, merge_pieces
+from pipeline.model.ids import id_lines, merge_packed, pack_partitions
 from pipeline.native import loader as native
 from tests import oracle, support
 
@@ -43,7 +43,7 @@ def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[mock.Mo
 
 
 def load(target: str = "cpu") -> bytes:
-    return native._kept_or_built("pipeline.native.scanner", target, None)
+    return native._load_or_compile("pipeline.native.scanner", target, None)
 
 
 def kept(folder: Path) -> list[Path]:
@@ -192,11 +192,11 @@ def test_arguments_are_numbers_or_arrays() -> None:
 
 
 def test_what_is_loaded_is_called_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_work", Counter())
-    assert not native.worth_compiling("sort_ids", native.SMALL_BYTES)
-    assert native.worth_compiling("sort_ids", 2000)
-    assert [native.worth_compiling("sort_ids", size) for size in (256, 257)] == [False, True]
-    assert native.worth_compiling("take_ids", native.SMALL_BYTES + 1)
+    monkeypatch.setattr(native, "_work_seen", Counter())
+    assert not native.should_use("sort_ids", native.SMALL_BYTES)
+    assert native.should_use("sort_ids", 2000)
+    assert [native.should_use("sort_ids", size) for size in (256, 257)] == [False, True]
+    assert native.should_use("take_ids", native.SMALL_BYTES + 1)
 
 
 BROKEN = "raise ImportError('Numba needs NumPy 2.2 or less')\n"
@@ -206,10 +206,10 @@ BROKEN = "raise ImportError('Numba needs NumPy 2.2 or less')\n"
 def broken_compiler(monkeypatch: pytest.MonkeyPatch, builder: mock.Mock) -> Iterator[None]:
     """A compiler that fails, as numba's do with a Python or a numpy that it does not know; nothing was compiled yet."""
     builder.side_effect = AttributeError("module 'numpy' has no attribute 'long'")
-    for cached in (native._engine, native._function, native.is_available, native._warn):
+    for cached in (native._engine, native._function, native.try_load, native._warn):
         cached.cache_clear()
     yield
-    for cached in (native._engine, native._function, native.is_available, native._warn):
+    for cached in (native._engine, native._function, native.try_load, native._warn):
         cached.cache_clear()
 
 
@@ -222,15 +222,15 @@ def test_where_nothing_can_be_compiled_plain_python_does_it_all(caplog: pytest.L
     parts = [block.decode() for block in read_blocks(io.BytesIO(array), "array", 100_000)]
     assert len(parts) > 2
     assert support.batch_rows(Batch.concat(parts)) == support.batch_rows(batch)
-    ids, came = merge_pieces(b"".join(piece for _, piece in counted_pieces(batch.ids)))
-    assert came == len(batch.codes)
+    ids, events = merge_packed(b"".join(piece for _, piece in pack_partitions(batch.ids)))
+    assert events == len(batch.codes)
     assert set(ids.to_list()) == {item.encode() for item in oracle.unique_ids(support.batch_rows(batch))}
     assert id_lines(ids).count(b"\n") == len(ids.ends) > 2000
     stays, pieces_of_keys = split_events(batch)
     moved = [merge_events(piece) for _, piece in pieces_of_keys]
     assert sum(len(part.codes) + part.duplicate for part in moved) == len(batch.codes) > 2000
     assert (len(stays.codes), stays.read) == (0, batch.read)
-    assert len(list(split_hours(batch, HourClock()))) > 1
+    assert len(list(split_keys_by_hour(batch, HourClock()))) > 1
     assert len(caplog.messages) == 1
     assert "plain Python is far slower: AttributeError: module 'numpy' has no attribute 'long'" in caplog.text
 

@@ -11,21 +11,21 @@ from bench.events import pieces
 from pipeline.formats import decoding
 from pipeline.formats.decoding import Block
 from pipeline.model.events import Ids
-from pipeline.model.ids import counted_pieces, hash_id, merge_pieces
+from pipeline.model.ids import hash_id, merge_packed, pack_partitions
 from pipeline.native import loader as native
 from tests.documents import ARRAYS, DAMAGED_ARRAYS, DAMAGED_LINES, LINES
 from tests.support import decode_block, decode_source, decoder, expected
 
-CACHED = (native._engine, native._function, native.is_available)
+CACHED = (native._engine, native._function, native.try_load)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _least_processor() -> Iterator[None]:
-    with mock.patch.object(native, "_processor", return_value=("generic", "")) as processor:
+    with mock.patch.object(native, "_host_cpu", return_value=("generic", "")) as processor:
         for function in CACHED:
             function.cache_clear()
-        assert native.is_available("scan")
-        assert native.is_available("sort_ids")
+        assert native.try_load("scan")
+        assert native.try_load("sort_ids")
         assert processor.called
         yield
     for function in CACHED:
@@ -49,6 +49,6 @@ def test_many_events(form: str) -> None:
 @given(st.lists(st.binary(min_size=1, max_size=40)))
 def test_ids(items: list[bytes]) -> None:
     with decoder("compiled"):
-        merged, came = merge_pieces(b"".join(piece for _, piece in counted_pieces(Ids.of(items * 2))))
+        merged, came = merge_packed(b"".join(piece for _, piece in pack_partitions(Ids.of(items * 2))))
     assert came == 2 * len(items)
     assert merged.to_list() == sorted(set(items), key=lambda item: (hash_id(item), item))

@@ -34,7 +34,9 @@ def test_more_hours_than_a_report_may_have(app: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(table, "MAX_HOURS", 2)
     answer = call(app, SAMPLE)
     assert answer.status == 400
-    assert answer.problem["detail"].startswith("the events lie in more than 2 different hours, the most that a report")
+    assert answer.problem["detail"].startswith(
+        "the events fall into more than 2 different hours, the limit for a report"
+    )
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"mock_for_test": []}', "\n\n"])

@@ -23,7 +23,7 @@ from tests.support import event, json_lines
 HOUR = 1617390000
 MIXED = Block(json_lines([event("a", timestamp=HOUR)]) + b"bad\n", source="mixed.jsonl")
 NO_ARRAY = Block(b'{"id": "a"} {"id": "b"}\n', Shape.ELEMENTS, "array.json")
-BROKEN = BrokenBlock("gone.jsonl", "gone.jsonl: cannot be read: it is gone", unreadable=True)
+BROKEN = BrokenBlock("gone.jsonl", "gone.jsonl: cannot be read: it is gone", is_retryable=True)
 FILE = InputFile("mixed.jsonl", 9, "mixed.jsonl")
 
 
@@ -55,8 +55,8 @@ def test_a_block_that_the_ledger_has_is_given_to_nobody(
     """Also where a bundle commits what it has before it ends."""
     monkeypatch.setattr(decode, "_COMMIT_BYTES", held)
     job = StreamJob(str(tmp_path), rejects_output=str(tmp_path / "bad"), ledger=True)
-    half = dataclasses.replace(MIXED, balance=5)
-    rest = dataclasses.replace(MIXED, offset=50, balance=expected_checksum([FILE.path]) - 5)
+    half = dataclasses.replace(MIXED, coverage_delta=5)
+    rest = dataclasses.replace(MIXED, offset=50, coverage_delta=expected_checksum([FILE.path]) - 5)
     with open_ledger(job.output, job.settings) as ledger:
         ledger.hand_out(FILE, b"key", 0)
         assert decoded([half], job) == (["a"], ["mixed.jsonl"], {"read": 2, "rejected": 1, "late": 0})

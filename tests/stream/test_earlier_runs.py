@@ -11,7 +11,7 @@ from pipeline.engine.metrics import COUNTS
 from pipeline.formats.decoding import Block
 from pipeline.model.coverage import expected_checksum
 from pipeline.model.duplicates import event_keys
-from pipeline.model.ids import merge_pieces
+from pipeline.model.ids import merge_packed
 from pipeline.model.settings import ReportSettings
 from pipeline.storage.files import InputFile
 from pipeline.stream.decode import EARLIER_COUNTS, EARLIER_IDS, DecodeStream, EarlierRuns
@@ -22,7 +22,7 @@ from tests.support import event, json_lines
 
 HOUR = 1617390000
 EVENTS = [event("a", timestamp=HOUR), event("a", "video_25", HOUR), event("b", timestamp=HOUR + 3600)]
-BLOCK = Block(json_lines(EVENTS) + b"bad\n", source="a", balance=expected_checksum(["a"]))
+BLOCK = Block(json_lines(EVENTS) + b"bad\n", source="a", coverage_delta=expected_checksum(["a"]))
 
 
 def earlier(job: StreamJob) -> dict[str, list[Any]]:
@@ -44,7 +44,7 @@ def test_counts_and_ids_by_the_hour(ids: bool, tmp_path: Path) -> None:
     assert sorted(found[EARLIER_COUNTS]) == [(HOUR, (1, 0, 1, 0, 0, 0)), (HOUR + 3600, (1, 0, 0, 0, 0, 0))]
     assert found[COUNTS] == [(0, {"read": 4, "rejected": 1, "late": 0, "counted": 0})]
     assert found["batches"] == []
-    places = {place: merge_pieces(piece) for place, piece in found[EARLIER_IDS]}
+    places = {place: merge_packed(piece) for place, piece in found[EARLIER_IDS]}
     names = {place: (sorted(items.to_list()), came) for place, (items, came) in places.items()}
     assert names == ({(HOUR, 0): ([b"a"], 2), (HOUR + 3600, 0): ([b"b"], 1)} if ids else {})
 

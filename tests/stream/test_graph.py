@@ -287,7 +287,7 @@ def test_a_stream_that_goes_on_leaves_final_hours_as_they_are(deduplicate: bool,
     reports = []
     for number, (now, times, finals) in enumerate(runs):
         name = f"{number}.jsonl"
-        whole = dataclasses.replace(block(*times), source=name, balance=expected_checksum([name]))
+        whole = dataclasses.replace(block(*times), source=name, coverage_delta=expected_checksum([name]))
         with (
             open_ledger(f"{tmp_path}/output", {}) as ledger,
             mock.patch.object(totals, "steady_time", lambda now=now: now),

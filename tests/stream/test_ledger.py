@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import MismatchError, OptionError, OutputError, UsageError
 from pipeline.model.events import Ids
-from pipeline.model.ids import counted_pieces, merge_pieces
+from pipeline.model.ids import merge_packed, pack_partitions
 from pipeline.storage.files import InputFile
 from pipeline.stream import database
 from pipeline.stream import ledger as ledgers
@@ -38,7 +38,7 @@ def contribution(file: OpenFile, balance: int | None = None, place: str = "whole
     new = Contribution(Counter(read=5, rejected=1, late=2))
     new.blocks.append((file, place, file.missing if balance is None else balance, True))
     new.counts = {0: (1, 0, 0, 0, 0, 1), 3600: (0, 1, 0, 0, 0, 0)}
-    new.sets = {(0, 0): [packed for _, packed in counted_pieces(Ids.of([b"a", b"b", b"a"]), 1)]}
+    new.sets = {(0, 0): [packed for _, packed in pack_partitions(Ids.of([b"a", b"b", b"a"]), 1)]}
     return new
 
 
@@ -81,7 +81,7 @@ def test_a_run_begins_with_what_all_earlier_ones_have_added(tmp_path: Path) -> N
         assert ledger.earlier_counts == hours
         assert ledger.earlier_tally == Counter(read=5 * run, rejected=run, late=2 * run, counted=0)
         for place, piece in ledger.earlier_sets():
-            ids, came = merge_pieces(piece)
+            ids, came = merge_packed(piece)
             assert (place, sorted(ids.to_list()), came) == ((0, 0), [b"a", b"b"], 3 * run)
         assert len(list(ledger.earlier_sets())) == bool(run)
         file = FILE._replace(path=f"/in/{run}", name=str(run))
@@ -109,7 +109,7 @@ def test_the_ids_of_an_hour_are_united_as_they_grow(tmp_path: Path, monkeypatch:
     rows = database_of(tmp_path).execute("SELECT COUNT(*) FROM sets").fetchone()[0]
     assert rows < 10
     ((place, piece),) = again(tmp_path).earlier_sets()
-    assert (place, sorted(merge_pieces(piece)[0].to_list()), merge_pieces(piece)[1]) == ((0, 0), [b"a", b"b"], 90)
+    assert (place, sorted(merge_packed(piece)[0].to_list()), merge_packed(piece)[1]) == ((0, 0), [b"a", b"b"], 90)
 
 
 def rejecting(ledger: Ledger, number: int) -> None:

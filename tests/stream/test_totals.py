@@ -17,7 +17,7 @@ from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 from pipeline.engine.metrics import COUNTS
 from pipeline.engine.run_state import run_state
 from pipeline.model.events import Batch
-from pipeline.model.hours import closing
+from pipeline.model.hours import closing_time
 from pipeline.schema import Event
 from pipeline.stream import hour_files
 from pipeline.stream.job import StreamJob
@@ -130,7 +130,7 @@ def test_the_end_of_a_stream_closes_no_hour_that_is_open(stopped: bool, monkeypa
 
 
 def test_hours_that_close_in_ages_close_in_the_time_of_beam() -> None:
-    assert float(GlobalWindow().max_timestamp()) > closing(HOUR, 10**17) > AGES
+    assert float(GlobalWindow().max_timestamp()) > closing_time(HOUR, 10**17) > AGES
 
 
 def test_how_many_events_of_each_hour_came_to_a_bundle() -> None:

@@ -207,6 +207,6 @@ def test_any_stream_gives_the_oracles_report(bundles: list[list[Events]], most_s
         [message_block([dict(zip(names, row, strict=True)) for row in part], 10**9) for part in bundle if part]
         for bundle in bundles
     ]
-    with tempfile.TemporaryDirectory() as name, mock.patch.object(deduplicate, "MOST_SETS", most_sets):
+    with tempfile.TemporaryDirectory() as name, mock.patch.object(deduplicate, "MAX_SETS", most_sets):
         run_blocks(Path(name), [step for step in steps if step], max_future_seconds=oracle.END_OF_TIME)
         assert support.hourly_reports(Path(name)) == oracle.report(oracle.without_duplicates(events))

@@ -70,7 +70,7 @@ def test_an_invalid_event_among_others_in_each_form(form: Any, count: int) -> No
 @pytest.mark.parametrize(
     ("element", "reason"),
     [
-        ({}, "missing id and event and timestamp"),
+        ({}, "missing id, event and timestamp"),
         (event(""), "id must not be empty"),
         (event("\ud800"), "id has a lone surrogate"),
         ({**event(), "id": 3}, "id must be a string, not a number"),
@@ -79,13 +79,13 @@ def test_an_invalid_event_among_others_in_each_form(form: Any, count: int) -> No
         ({**event(), "timestamp": True}, "timestamp must be whole Unix seconds, not a boolean"),
         ({**event(), "timestamp": 1.0}, "timestamp must be whole Unix seconds, not a number with a fraction"),
         ({**event(), "timestamp": -1}, "timestamp must not be negative"),
-        (beam.Row(name="a"), "missing id and event and timestamp"),
+        (beam.Row(name="a"), "missing id, event and timestamp"),
         (beam.Row(id="a", event="video_25"), "missing timestamp"),
         (EventRow(None, "a", "video_25"), "timestamp must be whole Unix seconds, not null"),  # type: ignore[arg-type]
         (b"", "not JSON: "),
         (" \n", "not JSON: "),
         (b"[1]", "not an object but an array"),
-        ('{"id": "a"', "not JSON: it breaks off"),
+        ('{"id": "a"', "not JSON: truncated"),
         (b'{"id": "\xff"}', "not JSON: invalid UTF-8"),
         ("\ud800", "not JSON: invalid UTF-8"),
         (json.dumps(event()) * 2, "not JSON: Extra data"),

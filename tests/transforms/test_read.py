@@ -72,7 +72,7 @@ def test_a_file_that_changes_is_not_read_half(name: str, change: str, opened: bo
     if opened and CHANGES[change] is not _write:
         assert rows(read_splits()) == ROWS
     else:
-        with pytest.raises(InputError, match=f"{name}: was replaced, or written to, since the run began"):
+        with pytest.raises(InputError, match=f"{name}: was modified during the run"):
             read_splits()
 
 
@@ -136,9 +136,9 @@ def test_first_splits_cover_all_parts(tmp_path: Path) -> None:
     assert sum(dofn.restriction_size(file, piece) for piece in pieces) >= file.size
 
 
-@pytest.mark.parametrize("spread", [True, False])
+@pytest.mark.parametrize("splittable", [True, False])
 @pytest.mark.parametrize("split_bytes", [1, 17, 1000])
-def test_in_a_pipeline_with_tiny_cells(split_bytes: int, spread: bool, tmp_path: Path) -> None:
+def test_in_a_pipeline_with_tiny_cells(split_bytes: int, splittable: bool, tmp_path: Path) -> None:
     files = [
         make(tmp_path / "a.jsonl", json_lines(EVENTS[:50])),
         make(tmp_path / "b.jsonl", json_lines(EVENTS[50:100])[:-1].replace(b"\n", b"\r\n")),
@@ -151,7 +151,7 @@ def test_in_a_pipeline_with_tiny_cells(split_bytes: int, spread: bool, tmp_path:
         assert rows(Batch.concat([decode_any(block) for block in blocks])) == ROWS
 
     with support.beam_pipeline() as pipeline:
-        assert_that(pipeline | beam.Create(files) | ReadBlocks(split_bytes, spread=spread), check)
+        assert_that(pipeline | beam.Create(files) | ReadBlocks(split_bytes, splittable=splittable), check)
 
 
 def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
@@ -264,13 +264,13 @@ def damaged_parquet() -> bytes:
 @pytest.mark.parametrize(
     ("name", "data", "events", "reason"),
     [
-        ("mid.json", MANY[: len(MANY) // 2], range(1, 5000), "breaks off"),
-        ("head.json", b"[", range(1), "breaks off"),
-        ("tail.json", ARRAY + b"x", range(200), "something follows it"),
+        ("mid.json", MANY[: len(MANY) // 2], range(1, 5000), "is truncated"),
+        ("head.json", b"[", range(1), "is truncated"),
+        ("tail.json", ARRAY + b"x", range(200), "followed by unexpected data"),
         ("cut.jsonl.gz", gzip.compress(os.urandom(50) + LINES, mtime=0)[:-9], range(201), "cannot be read"),
         ("cut.jsonl.bz2", bz2.compress(LINES)[:-9], range(201), "cannot be read"),
         ("cut.jsonl.zst", zstd(LINES)[:-9], range(201), "cannot be read"),
-        ("empty.jsonl.gz", b"", range(1), "it is empty"),
+        ("empty.jsonl.gz", b"", range(1), "empty file"),
         ("x.jsonl.deflate", LINES, range(1), "compression is not supported"),
         ("gone.jsonl", None, range(1), "cannot be read"),
         ("no.parquet", b"PAR1", range(1), "damaged Parquet"),
@@ -318,7 +318,7 @@ def test_a_source_that_breaks_after_its_last_whole_block_keeps_its_events(tmp_pa
     assert [type(block) for block in blocks].count(BrokenBlock) == sum(batch.rejected for batch in batches) == 1
     assert blocks[-1].arrived == file.modified
     if len(blocks) == 2:  # of a file of several splits nobody knows whether all was read
-        assert sum(block.balance for block in blocks) == expected_checksum([file.path])
+        assert sum(block.coverage_delta for block in blocks) == expected_checksum([file.path])
 
 
 def test_large_files_are_spread_over_workers(tmp_path: Path) -> None:
@@ -331,13 +331,13 @@ def test_large_files_are_spread_over_workers(tmp_path: Path) -> None:
     whole = dofn.initial_restriction(large)
     assert whole == OffsetRange(0, 48)
     assert list(dofn.split(large, whole)) == [OffsetRange(k, k + 16) for k in range(0, 48, 16)]
-    for spread, files in ((True, 1), (False, 1), (True, 300)):
+    for splittable, files in ((True, 1), (False, 1), (True, 300)):
         pipeline = beam.Pipeline()
-        _ = pipeline | sources.ListFiles((large,) * files) | ReadBlocks(spread=spread)
+        _ = pipeline | sources.ListFiles((large,) * files) | ReadBlocks(splittable=splittable)
         transforms = pipeline.to_runner_api().components.transforms.values()
         payloads = [t.spec.payload for t in transforms if t.spec.urn == "beam:transform:pardo:v1"]
-        splittable = [p for p in payloads if beam_runner_api_pb2.ParDoPayload.FromString(p).restriction_coder_id]
-        assert len(splittable) == spread
+        restricted = [p for p in payloads if beam_runner_api_pb2.ParDoPayload.FromString(p).restriction_coder_id]
+        assert len(restricted) == splittable
         assert any("Spread" in t.unique_name for t in transforms) == (files > 1)
 
 

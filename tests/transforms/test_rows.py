@@ -112,7 +112,7 @@ def _is(found: str, wanted: str) -> None:
 
 def test_a_zone_beside_an_offset_is_refused_when_it_is_applied() -> None:
     pipeline = support.beam_pipeline()
-    with pytest.raises(UsageError, match="only one of them"):
+    with pytest.raises(UsageError, match="mutually exclusive"):
         _ = pipeline | beam.Create(EXAMPLE_EVENTS) | BatchEvents() | HourlyRows("+01:00", "Europe/Paris")
 
 
