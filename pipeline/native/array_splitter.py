@@ -1,7 +1,7 @@
-"""Finds where a JSON array can be cut, compiled: the commas between its elements, 64 bytes at a time.
+"""Finds the commas between elements of a JSON array, where it can be split, 64 bytes at a time; compiled.
 
-Only strings and brackets are followed, nothing is parsed. What is not JSON may be cut anywhere: decoding the pieces
-tells. Quotes and escapes are found by bits, as simdjson's first stage does (Langdale and Lemire, 2019).
+Tracks only strings and brackets. Invalid JSON may be split anywhere: decoding the blocks fails. Finds quotes and escapes
+by bit operations, as the first stage of simdjson (Langdale and Lemire, 2019).
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ _NONE, _ONE, _ALL = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
 
 @compiled
 def _bits(d, i, end, code, fold):
-    """As equal_bytes, for the bytes before end only."""
+    """equal_bytes limited to the bytes before end."""
     if i + WORD <= end:
         return equal_bytes(d, i, code, fold)
     found = _NONE
@@ -28,7 +28,7 @@ def _bits(d, i, end, code, fold):
 
 @compiled
 def _escaped(backslashes, first):
-    """(which bytes are escaped: they follow a backslash that is not; whether the first byte of the next word is)."""
+    """Returns (mask of escaped bytes, whether the first byte of the next word is escaped)."""
     escaped = first
     while backslashes:
         at = np.uint64(lowest_bit(backslashes))
@@ -42,7 +42,7 @@ def _escaped(backslashes, first):
 
 @compiled
 def _inside(quotes, before):
-    """Which bytes are in strings, opening quotes included. before: all bits if a string is open before, else none.
+    """Returns a mask of the bytes in strings, with opening quotes. before: all bits if a string is open, else none.
 
     Each bit becomes the parity of the quotes up to it (a prefix XOR).
     """
@@ -53,7 +53,7 @@ def _inside(quotes, before):
 
 @compiled
 def _highest(word):
-    """The index of the highest set bit of a word that is not 0."""
+    """Returns the index of the highest set bit of a nonzero word."""
     at = np.int64(0)
     while word > _ONE:
         word >>= _ONE
@@ -63,9 +63,9 @@ def _highest(word):
 
 @compiled
 def last_comma(d, end, found):
-    """The index of the last comma between elements, or -1; d begins with an element of an array and has end bytes.
+    """Returns the index of the last comma between elements, or -1; d begins with an element and has end bytes.
 
-    found, two int64, takes how many such commas there are, and the index of the array's end or -1.
+    found, two int64, is set to the number of such commas, and the index of the array's end or -1.
     """
     depth = i = count = at = np.int64(0)
     last, inside, escape = _NONE, _NONE, _NONE  # last: of the word at index `at`, the commas that were counted

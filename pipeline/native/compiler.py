@@ -1,4 +1,4 @@
-"""Compiles functions by numba to one object file, which `loader.py` keeps and loads. Importing this imports numba."""
+"""Compiles functions with numba to one object file, which `loader.py` caches and loads. Imports numba."""
 
 import importlib
 import inspect
@@ -9,22 +9,22 @@ import llvmlite.binding as llvm
 import numba
 from numba import types
 
-# To where code jumps is the start of 32 bytes, which the processor fetches at once: otherwise the scanner's speed
-# changes by up to 11 % with the length of code that is before its loops.
+# Align jump targets to 32 bytes, the fetch size of the CPU: otherwise the scanner's speed varies by up to 11 % with the
+# length of the code before its loops.
 llvm.set_option("hourly-report", "-align-all-nofallthru-blocks=5")
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Marks a function of numbers (addresses among them) to be compiled: it cannot raise, and allocates nothing."""
+    """Marks a function of numbers and addresses to be compiled; it must not raise or allocate."""
     decorate = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
     return decorate(function)  # type: ignore[no-any-return]
 
 
 def build(module: str, names: Sequence[str], machine: llvm.TargetMachine) -> bytes:
-    """An object file with these functions of a module, each of int64 arguments, and all that they call.
+    """Compiles functions of a module, which take int64 arguments, and their callees to an object file.
 
-    In numba's convention: `int32 name(int64 *result, void *unused, int64 ...)`. Optimized once as a whole: faster code,
-    in a fifth less time, than if numba did it function by function.
+    Uses numba's calling convention: `int32 name(int64 *result, void *unused, int64 ...)`. Optimizes once as a whole:
+    faster code, in a fifth less time than numba's optimization of single functions.
     """
     before = numba.config.OPT
     numba.config.OPT = type(before)(0)
@@ -43,7 +43,7 @@ def build(module: str, names: Sequence[str], machine: llvm.TargetMachine) -> byt
 
 
 def _translate(name: str, function: Any) -> llvm.ModuleRef:
-    """A compiled function under a name of its own, with all that it calls."""
+    """Returns the LLVM module of a function under this name, with its callees."""
     arguments = (types.int64,) * len(inspect.signature(function.py_func).parameters)
     function.compile(arguments)
     found = function.overloads[arguments]

@@ -1,4 +1,4 @@
-"""Hashes, compares and copies ids: compiled code for `model/ids.py`. Importing this imports numba."""
+"""Hashes, sorts and copies ids; compiled code for `model/ids.py`. Imports numba."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ _K1, _K2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 @compiled
 def _few(d, i, count):
-    """At most 7 bytes as a word."""
+    """Loads at most 7 bytes as a word."""
     word = np.uint64(0)
     for k in range(count):
         word |= np.uint64(byte(d, i + k)) << np.uint64(8 * k)
@@ -27,7 +27,7 @@ def _hash(d, start, stop):
             word = load(d, i)
         elif stop - start < 8:
             word = _few(d, i, stop - i)
-        else:  # of the last 8 bytes those that were not yet read
+        else:  # the unread ones of the last 8 bytes
             word = load(d, stop - 8) >> np.uint64(8 * (i + 8 - stop))
         h = (h ^ word) * _K2
         h ^= h >> np.uint64(29)
@@ -38,7 +38,7 @@ def _hash(d, start, stop):
 
 @compiled
 def _equal(d, i, j, size):
-    """Whether size bytes from i and from j on are the same."""
+    """Whether size bytes at i and at j are equal."""
     if size < 8:
         return _few(d, i, size) == _few(d, j, size)
     for k in range(0, size - 7, 8):
@@ -49,7 +49,7 @@ def _equal(d, i, j, size):
 
 @compiled
 def _span(ends, k):
-    """Where id k starts and stops."""
+    """Returns the start and stop of id k."""
     return np.int64(load(ends, 8 * k - 8)) if k > 0 else np.int64(0), np.int64(load(ends, 8 * k))
 
 
@@ -64,7 +64,7 @@ def hash_ids(d, ends, count, hashes):
 
 @compiled
 def _add(d, ends, k, h, table, home):
-    """Puts an id into the first free slot from home on. Returns False where there is none near."""
+    """Inserts an id into the first free slot from home on. Returns False if there is none within MAX_PROBES."""
     start, stop = _span(ends, k)
     for slot in range(home, home + 16 * MAX_PROBES, 16):
         other = np.int64(load(table, slot + 8)) - 1
@@ -81,9 +81,9 @@ def _add(d, ends, k, h, table, home):
 
 @compiled
 def _to_front(table, slots):
-    """Moves the ids in a table to its first slots; returns how many they are."""
+    """Moves the ids of a table to its first slots; returns their number."""
     w = np.int64(0)
-    for at in range(0, 16 * slots, 16):  # without a branch, which would be guessed wrong every other time
+    for at in range(0, 16 * slots, 16):  # branch-free: a branch would be mispredicted half the time
         number = load(table, at + 8)
         store(table, w, load(table, at))
         store(table, w + 8, number)
@@ -93,7 +93,7 @@ def _to_front(table, slots):
 
 @compiled
 def _is_after(d, ends, one, other):
-    """Whether an id comes after a different one, by their bytes."""
+    """Whether an id is greater than a different one, by bytes."""
     i, i_end = _span(ends, one)
     j, j_end = _span(ends, other)
     while i < i_end and j < j_end and byte(d, i) == byte(d, j):
@@ -104,7 +104,7 @@ def _is_after(d, ends, one, other):
 
 @compiled
 def _sort(d, ends, table, count):
-    """Sorts ids by their hashes, and those that share one by their bytes. Each passes at most MAX_PROBES others."""
+    """Insertion sort by (hash, bytes): each id moves by at most MAX_PROBES slots."""
     for at in range(16, 16 * count, 16):
         h, w = load(table, at), at
         if load(table, at - 16) < h:
@@ -123,7 +123,7 @@ def _sort(d, ends, table, count):
 
 @compiled
 def sort_ids(d, ends, count, hashes, lowest, shift, table, slots, aside):
-    """Sorts different ids by hash, then by bytes, to the front of a table; returns how many they are.
+    """Sorts the distinct ids by (hash, bytes) at the front of a table; returns their number.
 
     table: slots of two int64, initially 0: an id's hash and its index + 1. An id's slot is (hash - lowest) >> shift, or
     one of the next MAX_PROBES. If these are taken, its index goes to aside (int64), even if an equal id is there; the
@@ -143,7 +143,7 @@ def sort_ids(d, ends, count, hashes, lowest, shift, table, slots, aside):
 
 @compiled
 def take_ids(d, ends, order, count, out):
-    """Copies the ids at so many places, in this order, to out; returns how many bytes that are."""
+    """Copies the ids at count indices to out, in this order; returns their size in bytes."""
     w = np.int64(0)
     for k in range(count):
         start, stop = _span(ends, np.int64(load(order, 8 * k)))
@@ -153,7 +153,7 @@ def take_ids(d, ends, order, count, out):
 
 @compiled
 def join_lines(d, size, ends, count, out):
-    """Copies ids to out with a newline behind each; returns whether one holds a line break or begins with a quote."""
+    """Copies ids to out as lines; returns whether one contains a line break or begins with a quote."""
     w = special = np.int64(0)
     for k in range(count):
         start, stop = _span(ends, k)

@@ -1,9 +1,9 @@
-"""The layout of records, compiled: the gaps between their values are parsed once, and then known by their bytes.
+"""Caches the layout of records: gaps between values are parsed once, and then recognized by their bytes; compiled.
 
-A gap is what stands before a scalar value, or before the end of a record: brackets, commas, names, colons, white
-space. Programs write the same gaps again and again, in nearly the same order. So each gap is kept with its bytes, and
-with two of the gaps that followed it: most of the next ones are found by one comparison of up to LANES bytes, most
-others in a table. Values are parsed always. Skipping a member takes 4 to 9 ns instead of 16.
+A gap is the text before a scalar value or the end of a record: brackets, commas, names, colons, white space. Programs
+repeat the same gaps in nearly the same order. So each gap is cached with its bytes and two of its successors: most gaps
+are found by one comparison of up to LANES bytes, most others in a hash table. Values are always parsed. Skipping a
+member takes 4 to 9 ns instead of 16.
 
 gaps: the address of GAPS_BYTES of memory. gap: the address of one of them.
 """
@@ -17,29 +17,29 @@ from pipeline.native.strings import QUOTE, after_string
 from pipeline.native.values import CLOSE, CLOSE_LIST, COLON, COMMA, OPEN, OPEN_LIST, after_literal, spaces
 
 ID, EVENT, TIME, STRING, NUMBER, NOTHING, END = (np.int64(k) for k in range(7))
-"""Kinds of gaps, by what follows: the value of a field, another value (its text, of a string), no value, no record."""
+"""Kinds of gaps by what follows: the value of a field, another string or number, no value, the end of the record."""
 
-# Where a gap ends in the nesting of brackets: a bit for each level, 1 for an object, below a bit that is always 1.
+# The nesting at the end of a gap: a bit for each level, 1 for an object, below a leading 1.
 _OUTSIDE, _IN_RECORD, _DEEPEST = np.uint64(0b10), np.uint64(0b101), np.uint64(1 << 31)
 
-# What is kept of a gap: its bytes, which of the LANES bits are not of it, ...
+# Offsets in a gap: after its LANES bytes a mask of the bytes to ignore, ...
 _IGNORED, SIZE, KIND, _NESTING, _NESTING_BEFORE, _FIRST, _LATEST = range(LANES, LANES + 56, 8)
 _GAP_BYTES = 128
 _SLOTS_LOG2 = 8
 _SLOTS, _MAX_PROBES = 1 << _SLOTS_LOG2, 5
-_TABLE = 2 * _GAP_BYTES  # after the gap before any record, and one for those that are not kept
+_TABLE = 2 * _GAP_BYTES  # after the gap before any record, and one for uncached gaps
 
 GAPS_BYTES = _TABLE + _SLOTS * _GAP_BYTES
-"""Of memory for gaps."""
+"""Size of the memory for gaps."""
 
-_HASHED = np.int64(5)  # bytes: with a comma, a quote and two letters most names differ
+_HASHED = np.int64(5)  # bytes: most names differ in these
 _FACTOR, _GOLDEN = np.uint64(977), np.uint64(0x9E3779B97F4A7C15)
 _ONE, _ALL = np.uint64(1), np.uint64(2**64 - 1)
 
 
 @compiled
 def _parse(d, i, end, newlines, nesting, text):
-    """Parses the gap from i on: (index after it or -1, kind, nesting after it). nesting: before it."""
+    """Parses the gap at i, from a nesting: returns (index after it or -1, kind, nesting after it)."""
     inside = nesting != _OUTSIDE
     while True:
         if inside:
@@ -71,7 +71,7 @@ def _parse(d, i, end, newlines, nesting, text):
 
 @compiled
 def _after_record(d, i, end, newlines):
-    """Index after the record that ends at i and, in JSON Lines, its line; -1 where more stands on the line."""
+    """Returns the index after the record that ends at i, in JSON Lines after its line; -1 if the line continues."""
     if newlines:
         return i
     i = spaces(d, i, end, newlines)
@@ -80,7 +80,7 @@ def _after_record(d, i, end, newlines):
 
 @compiled
 def _name(d, i, end, newlines, nesting, text):
-    """(which of FIELDS the member at i has as its name, or -1; index of its value, or -1)."""
+    """Returns (index of the name of the member at i in FIELDS or -1, index of its value or -1)."""
     field = np.int64(-1)
     if byte(d, i) != QUOTE:
         return field, np.int64(-1)
@@ -96,7 +96,7 @@ def _name(d, i, end, newlines, nesting, text):
 
 @compiled
 def _before_scalar(d, i, c, field, nesting):
-    """As _parse, at the scalar at i. A literal is part of the gap; a field's value must be of its type."""
+    """Returns the result of _parse for the scalar at i. A literal is part of the gap; fields must have their type."""
     if nesting == _OUTSIDE:
         return np.int64(-1), NOTHING, nesting
     if c == QUOTE and field != TIME:
@@ -112,7 +112,7 @@ def _before_scalar(d, i, c, field, nesting):
 
 @compiled
 def forget(gaps):
-    """Prepares memory for gaps. The first one, at its start, is the gap before any record."""
+    """Initializes memory for gaps. The first one is the gap before any record."""
     for at in range(0, GAPS_BYTES, 8):
         store(gaps, at, 0)
     _describe(gaps, gaps, np.int64(0), END, _OUTSIDE)
@@ -120,38 +120,38 @@ def forget(gaps):
 
 @compiled
 def _describe(gaps, gap, size, kind, nesting):
-    """Sets all but the bytes of a gap."""
+    """Sets the attributes of a gap, without its bytes."""
     store(gap, SIZE, size)
     store(gap, KIND, kind)
     store(gap, _NESTING, nesting)
-    store(gap, _FIRST, gaps + _GAP_BYTES)  # which no bytes are like
+    store(gap, _FIRST, gaps + _GAP_BYTES)  # which matches no bytes
     store(gap, _LATEST, gaps + _GAP_BYTES)
 
 
 @compiled
-def _stands_at(d, i, gap):
+def _matches(d, i, gap):
     return (same_bytes(d, i, gap) | load(gap, _IGNORED)) == _ALL
 
 
 @compiled
 def _slot(d, i, size, nesting):
-    """Where the table should have a gap of this size, which begins at i."""
+    """Returns the slot of the gap at i in the table."""
     word = (load(d, i) << np.uint64(64 - 8 * min(size, _HASHED))) ^ (nesting * _FACTOR)
     return np.int64((word * _GOLDEN) >> np.uint64(64 - _SLOTS_LOG2))
 
 
 @compiled
 def following(d, i, gaps, gap):
-    """The gap that stands at i, after this gap, if it is found without parsing; else 0. Reads LANES bytes."""
+    """Returns the gap at i after another gap if it is cached, else 0. Reads LANES bytes."""
     found = np.int64(load(gap, _FIRST))
-    if _stands_at(d, i, found):
+    if _matches(d, i, found):
         return found
     found = np.int64(load(gap, _LATEST))
-    if _stands_at(d, i, found):
+    if _matches(d, i, found):
         return found
     nesting = load(gap, _NESTING)
     found = gaps + _TABLE + _GAP_BYTES * _slot(d, i, _HASHED, nesting)
-    if load(found, _NESTING_BEFORE) == nesting and _stands_at(d, i, found):
+    if load(found, _NESTING_BEFORE) == nesting and _matches(d, i, found):
         store(gap, _LATEST, found)
         return found
     return np.int64(0)
@@ -159,7 +159,7 @@ def following(d, i, gaps, gap):
 
 @compiled
 def parsed(d, i, end, newlines, gaps, gap, text):
-    """The gap that stands at i, after this gap, found by parsing it; 0 where it is no valid one. It is kept."""
+    """Parses the gap at i after another gap, and caches it; returns 0 if it is invalid."""
     nesting = load(gap, _NESTING)
     stop, kind, nesting_after = _parse(d, i, end, newlines, nesting, text)
     if stop < 0:
@@ -172,7 +172,7 @@ def parsed(d, i, end, newlines, gaps, gap, text):
             if load(found, _IGNORED) == 0:
                 _describe(gaps, found, size, kind, nesting_after)
                 _keep_bytes(d, i, found, size, nesting)
-            if load(found, SIZE) == size and load(found, _NESTING_BEFORE) == nesting and _stands_at(d, i, found):
+            if load(found, SIZE) == size and load(found, _NESTING_BEFORE) == nesting and _matches(d, i, found):
                 _follow(gaps, gap, found)
                 return found
     _describe(gaps, gaps + _GAP_BYTES, size, kind, nesting_after)
@@ -189,7 +189,7 @@ def _keep_bytes(d, i, gap, size, nesting):
 
 @compiled
 def _follow(gaps, gap, found):
-    """Notes that one gap followed another. A gap before a number may begin another gap, so it is tried after it."""
+    """Records that one gap followed another. A gap before a number may be a prefix of it, so it is tried last."""
     first = np.int64(load(gap, _FIRST))
     kind = np.int64(load(first, KIND))
     if first == gaps + _GAP_BYTES or kind == NUMBER or kind == TIME:

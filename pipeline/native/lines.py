@@ -1,4 +1,4 @@
-"""Counts lines without looking into them, 64 bytes at a time. Called through `loader.py`; importing imports numba."""
+"""Counts lines that are not blank, 64 bytes at a time; compiled. Imports numba."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def _has_text(d, stop):
 
 @compiled
 def count_lines(d, i, stop):
-    """How many lines at d are not blank and end from i, at least 1, to stop (not included); a newline ends a line."""
+    """Counts the lines of d that are not blank and whose newline is in [i, stop); i is at least 1."""
     count = np.int64(0)
     while i + WORD <= stop:
         ends = equal_bytes(d, i, 10, 0)

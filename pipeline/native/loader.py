@@ -1,8 +1,7 @@
-"""Compiled functions, loaded without numba: 0.06 s, where importing numba takes 0.4 s and compiling some seconds.
+"""Loads compiled functions without numba, in 0.06 s; importing numba takes 0.4 s, and compiling some seconds.
 
-Callers ask `try_load` first, and have plain Python for where nothing can be compiled.
-
-What was compiled is kept as an object file in the user's cache; where there is none it is compiled in each process.
+Object files are cached in the user's cache folder; without one, each process compiles. Callers of `should_use` have a
+fallback in pure Python.
 """
 
 import ctypes
@@ -32,7 +31,7 @@ _SOURCES = (
     "object_cache.py",
     "../schema.py",
 )
-"""What compiled code is made of: these modules, and those whose values they use (event types, limits)."""
+"""Sources of compiled code, and modules whose constants it uses (event types, limits): the cache key."""
 
 _MODULES = {
     "pipeline.native.scanner": ("scan",),
@@ -40,18 +39,18 @@ _MODULES = {
     "pipeline.native.lines": ("count_lines",),
     "pipeline.native.id_sets": ("hash_ids", "sort_ids", "take_ids", "join_lines"),
 }
-"""What is compiled together, when first one of them is needed: who wants no ids waits 3 s, else 5 s."""
+"""Functions compiled together on first use: 3 s without id functions, 5 s with them."""
 
 SCRATCH_WORDS = 4224
-"""Words (8 bytes) of memory that `scan` works in, its last argument."""
+"""Size of the scratch memory of `scan`, its last argument, in words of 8 bytes."""
 
 MAX_PROBES = 32
-"""How many slots behind its own `sort_ids` may put an id into."""
+"""Maximum distance of an id from its slot in the table of `sort_ids`."""
 
 SMALL_BYTES = 64 * 1024
-"""Bytes of work that a process leaves to plain Python before it loads a compiled function, which takes 60 ms."""
+"""Bytes that a process handles in pure Python before it loads a compiled function, which takes 60 ms."""
 
-_TINY_BYTES = 256  # up to which plain Python is faster also once it is loaded
+_TINY_BYTES = 256  # pure Python is faster up to here
 
 _work_seen: Counter[str] = Counter()  # bytes so far, by function
 
@@ -59,18 +58,23 @@ _lock = threading.Lock()
 
 
 def should_use(name: str, size: int) -> bool:
-    """Whether a compiled function is available and the faster way for this much more work, in bytes."""
+    """Decides for each call whether to use a compiled function, which it may load or compile.
+
+    Args:
+      name: of the function.
+      size: of the input in bytes, which is added to the total of the function.
+    """
     _work_seen[name] += size
     return size > _TINY_BYTES and _work_seen[name] > SMALL_BYTES and try_load(name)
 
 
 @cache
 def try_load(name: str) -> bool:
-    """Whether a compiled function can be had on this machine; where not, a warning tells that Python does its work."""
+    """Loads a compiled function, compiling it if necessary; warns and returns False if that fails."""
     with _lock:
         try:
             _function(name)
-        except Exception as error:  # of a compiler that is broken, or does not fit Python, numpy or the processor
+        except Exception as error:  # numba or LLVM is broken or incompatible with Python, numpy or the CPU
             _warn(f"{type(error).__name__}: {error}".partition("\n")[0])
             return False
     return True
@@ -78,13 +82,13 @@ def try_load(name: str) -> bool:
 
 @cache
 def _warn(reason: str) -> None:
-    logging.getLogger(__name__).warning("compiled code does not work here, plain Python is far slower: %s", reason)
+    logging.getLogger(__name__).warning("native code unavailable (%s); falling back to much slower pure Python", reason)
 
 
 def invoke(name: str, *arguments: Any) -> int:
-    """Calls a compiled function without the interpreter lock. arguments: whole numbers, or arrays for their address.
+    """Calls a compiled function without the GIL. arguments: integers, or arrays, whose address is passed.
 
-    Nothing is checked: it must be one that `try_load`, and arrays as large as it expects.
+    Unchecked: the function must be loaded, and arrays as large as it expects.
     """
     result = ctypes.c_int64()
     numbers = (a if isinstance(a, int) else a.ctypes.data for a in arguments)
@@ -115,14 +119,14 @@ def _engine(module: str) -> Any:
 
 
 def _host_cpu() -> tuple[str, str]:
-    """This machine's, and what it can do, in LLVM's words."""
+    """Returns the host CPU name and its feature string for LLVM."""
     import llvmlite.binding as llvm
 
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
 def _load_or_compile(module: str, target: str, machine: Any) -> bytes:
-    """The object file of a module for a processor; its name is a digest of both and of _SOURCES."""
+    """Returns the object file of a module for a CPU; its name is a digest of both and of _SOURCES."""
     sources = b"".join((_HERE / name).read_bytes() for name in _SOURCES)
     name = hashlib.sha256(f"{module} {target}".encode() + sources).hexdigest()[:24] + ".o"
     code = read_object(name)
@@ -130,19 +134,19 @@ def _load_or_compile(module: str, target: str, machine: Any) -> bytes:
         return code
     from pipeline.native.compiler import build
 
-    _announce()
+    _log_compiling()
     code = build(module, _MODULES[module], machine)
     keep_object(name, code)
     return code
 
 
 @cache
-def _announce() -> None:
-    logging.getLogger(__name__).info("compiling for this machine, once: this takes some seconds")
+def _log_compiling() -> None:
+    logging.getLogger(__name__).info("compiling native code (once per machine)")
 
 
 def compile_all() -> None:
-    """Compiles what was not compiled yet."""
+    """Compiles all modules that are not cached."""
     for module in _MODULES:
         _engine(module)
 

@@ -1,8 +1,7 @@
-"""Memory by address for compiled code: loads, stores, comparisons of 32 or 64 bytes at once, and bits of words.
+"""Memory access by address for compiled code: loads, stores, SIMD comparisons of 32 or 64 bytes, and bit operations.
 
-Compiled functions that pass numpy arrays to each other spend a third of their time counting references (atomically);
-these take plain addresses (`array.ctypes.data`). Nothing is checked: callers keep every index within the array, and
-the array alive.
+Compiled functions that pass numpy arrays to each other spend a third of their time on atomic reference counts; these
+take plain addresses (`array.ctypes.data`). Unchecked: callers keep every index within the array, and the array alive.
 """
 
 from typing import Any
@@ -20,7 +19,7 @@ def _pointer(builder: Any, args: Any, bits: int) -> Any:
 
 @intrinsic
 def byte(typing_context, address, index):
-    """The byte at address + index, as uint8."""
+    """Loads the byte at address + index as uint8."""
 
     def generate(context, builder, signature, args):
         return builder.load(_pointer(builder, args, 8))
@@ -30,7 +29,7 @@ def byte(typing_context, address, index):
 
 @intrinsic
 def load(typing_context, address, index):
-    """The 8 bytes at address + index as a uint64, the first byte lowest."""
+    """Loads the 8 bytes at address + index as a little-endian uint64."""
 
     def generate(context, builder, signature, args):
         return builder.load(_pointer(builder, args, 64), align=1)
@@ -40,7 +39,7 @@ def load(typing_context, address, index):
 
 @intrinsic
 def store(typing_context, address, index, word):
-    """Writes a uint64 to the 8 bytes at address + index."""
+    """Stores a uint64 at address + index."""
 
     def generate(context, builder, signature, args):
         builder.store(args[2], _pointer(builder, args, 64), align=1)
@@ -51,7 +50,7 @@ def store(typing_context, address, index, word):
 
 @intrinsic
 def store_byte(typing_context, address, index, value):
-    """Writes a uint8 to address + index."""
+    """Stores a uint8 at address + index."""
 
     def generate(context, builder, signature, args):
         builder.store(args[2], _pointer(builder, args, 8))
@@ -62,7 +61,7 @@ def store_byte(typing_context, address, index, value):
 
 @intrinsic
 def lowest_bit(typing_context, word):
-    """The index of the lowest set bit of a uint64 that is not 0."""
+    """Returns the index of the lowest set bit of a nonzero uint64."""
 
     def generate(context, builder, signature, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -71,16 +70,16 @@ def lowest_bit(typing_context, word):
 
 
 LANES = 32
-"""How many bytes `marks`, `other_than_digits` and `same_bytes` look at: a bit of a word for each, the first lowest."""
+"""Bytes that `marks`, `other_than_digits` and `same_bytes` compare: one bit each in the result, the first lowest."""
 
 _LANES = ir.VectorType(ir.IntType(8), LANES)
 
 
 @intrinsic
 def marks(typing_context, address, index):
-    """Which of the LANES bytes at address + index are not plain in a JSON string, as a uint64.
+    """Returns a mask of the LANES bytes at address + index that are not plain in a JSON string.
 
-    Plain are printable ASCII characters but the quote and the backslash.
+    Plain characters are printable ASCII without the quote and the backslash.
     """
 
     def generate(context, builder, signature, args):
@@ -94,7 +93,7 @@ def marks(typing_context, address, index):
 
 @intrinsic
 def other_than_digits(typing_context, address, index):
-    """Which of the LANES bytes at address + index are no digits, as a uint64."""
+    """Returns a mask of the LANES bytes at address + index that are not digits."""
 
     def generate(context, builder, signature, args):
         zero, nine = (ir.Constant(_LANES, [code] * LANES) for code in (48, 9))
@@ -106,7 +105,7 @@ def other_than_digits(typing_context, address, index):
 
 @intrinsic
 def same_bytes(typing_context, address, index, other):
-    """Which of the LANES bytes at address + index are those at another address, as a uint64."""
+    """Returns a mask of the LANES bytes at address + index that equal those at another address."""
 
     def generate(context, builder, signature, args):
         one, two = _load_lanes(builder, builder.add(args[0], args[1])), _load_lanes(builder, args[2])
@@ -124,25 +123,25 @@ def _lane_bits(builder: Any, found: Any) -> Any:
 
 
 WORD = 64
-"""How many bytes `equal_bytes` and `low_bytes` compare at once: a bit of a word for each, the first one lowest."""
+"""Bytes that `equal_bytes` and `low_bytes` compare: one bit each in the result, the first lowest."""
 
 _BYTES = ir.VectorType(ir.IntType(8), WORD)
 
 
 @intrinsic
 def equal_bytes(typing_context, address, index, code, fold):
-    """Which of the WORD bytes at address + index are this code once the bits of fold are set, as a uint64."""
+    """Returns a mask of the WORD bytes at address + index that equal code after OR with fold."""
 
     def generate(context, builder, signature, args):
-        text = builder.or_(_load_word(builder, args), _spread(builder, args[3]))
-        return builder.bitcast(builder.icmp_unsigned("==", text, _spread(builder, args[2])), ir.IntType(WORD))
+        text = builder.or_(_load_word(builder, args), _broadcast(builder, args[3]))
+        return builder.bitcast(builder.icmp_unsigned("==", text, _broadcast(builder, args[2])), ir.IntType(WORD))
 
     return types.uint64(types.intp, types.intp, types.uint8, types.uint8), generate
 
 
 @intrinsic
 def low_bytes(typing_context, address, index):
-    """Which of the WORD bytes at address + index are spaces or control characters, as a uint64."""
+    """Returns a mask of the WORD bytes at address + index that are spaces or control characters."""
 
     def generate(context, builder, signature, args):
         spaces = ir.Constant(_BYTES, [32] * WORD)
@@ -155,8 +154,8 @@ def _load_word(builder: Any, args: Any) -> Any:
     return builder.load(builder.inttoptr(builder.add(args[0], args[1]), _BYTES.as_pointer()), align=1)
 
 
-def _spread(builder: Any, code: Any) -> Any:
-    """A vector of WORD bytes, each of them code."""
+def _broadcast(builder: Any, code: Any) -> Any:
+    """Returns a vector of WORD bytes that all equal code."""
     first = builder.insert_element(ir.Constant(_BYTES, ir.Undefined), code, ir.Constant(ir.IntType(32), 0))
     places = ir.Constant(ir.VectorType(ir.IntType(32), WORD), [0] * WORD)
     return builder.shuffle_vector(first, ir.Constant(_BYTES, ir.Undefined), places)
@@ -164,7 +163,7 @@ def _spread(builder: Any, code: Any) -> Any:
 
 @intrinsic
 def ones(typing_context, word):
-    """How many bits of a uint64 are set."""
+    """Counts the set bits of a uint64."""
 
     def generate(context, builder, signature, args):
         return builder.ctpop(args[0])
@@ -174,7 +173,7 @@ def ones(typing_context, word):
 
 @compiled
 def copy(d, start, stop, out, w):
-    """Copies bytes to out, from w on; returns the new w. Nothing behind that is written."""
+    """Copies bytes to out at w; returns the new w. Writes nothing after that."""
     end = w + stop - start
     if stop - start < 8:
         for k in range(stop - start):

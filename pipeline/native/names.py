@@ -1,4 +1,4 @@
-"""The names of fields and event types, compiled: which of them a string is."""
+"""Recognizes the names of fields and event types; compiled."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,26 +11,26 @@ from pipeline.native.strings import QUOTE, string_end, unescape
 from pipeline.schema import EVENT_TYPES, FIELDS
 
 NAME_BYTES = 16
-"""Of the longest name known here, with its quote."""
+"""Maximum length of a name with its closing quote."""
 
 TEXT_BYTES = 512
-"""Of memory for a name or event type without its escapes."""
+"""Size of the memory for an unescaped name or event type."""
 
 assert TEXT_BYTES >= 6 * NAME_BYTES + 1
 
 _SLOTS = 16  # of the table of event types
 _GOLDEN = 0x9E3779B97F4A7C15  # 2**64 / the golden ratio, as in Knuth's multiplicative hashing
-_TRIES = 4000  # find a factor for up to 12 names nearly always, in 0.1 s
+_TRIES = 4000  # enough for up to 12 names, in 0.1 s
 
 
 def _row(number: int, name: str) -> Any:
-    """A name and its closing quote as two words, which of their bits count, how many bytes it has, its number."""
+    """Returns a name and its closing quote as two words, their masks, the length in bytes, the number."""
     quoted = name.encode() + b'"'
     if len(quoted) > NAME_BYTES:
         raise ValueError(f"{name}: compiled code takes names of up to {NAME_BYTES - 1} bytes")
     mask = b"\xff" * len(quoted)
-    cells = quoted.ljust(NAME_BYTES, b"\0") + mask.ljust(NAME_BYTES, b"\0")
-    return [*np.frombuffer(cells, "<u8"), np.uint64(len(quoted)), np.uint64(number)]
+    words = quoted.ljust(NAME_BYTES, b"\0") + mask.ljust(NAME_BYTES, b"\0")
+    return [*np.frombuffer(words, "<u8"), np.uint64(len(quoted)), np.uint64(number)]
 
 
 def _slots(words: Iterable[int], factor: int) -> list[int]:
@@ -38,7 +38,7 @@ def _slots(words: Iterable[int], factor: int) -> list[int]:
 
 
 def _factor(names: tuple[str, ...]) -> int | None:
-    """What gives each name a slot of its own by its first word; None where words are too short, alike or many."""
+    """Returns a factor that hashes the first words of names to distinct slots (perfect hashing), or None."""
     words = {int(_row(0, name)[0]) for name in names if len(name.encode()) >= 7}
     factors = (k * _GOLDEN % 2**64 for k in range(1, _TRIES))
     return next((factor for factor in factors if len(set(_slots(words, factor))) == len(names)), None)
@@ -47,11 +47,11 @@ def _factor(names: tuple[str, ...]) -> int | None:
 _FACTOR = _factor(EVENT_TYPES)
 _FIELD_ROWS = np.array([_row(number, name) for number, name in enumerate(FIELDS)], np.uint64)
 _EVENT_ROWS = np.array([_row(number, name) for number, name in enumerate(EVENT_TYPES)], np.uint64)
-_TABLE = np.full((_SLOTS, _EVENT_ROWS.shape[1]), 2**64 - 1, np.uint64)  # where there is none, a number below 0
+_TABLE = np.full((_SLOTS, _EVENT_ROWS.shape[1]), 2**64 - 1, np.uint64)  # empty slots: number -1
 if _FACTOR:
     _TABLE[_slots(map(int, _EVENT_ROWS[:, 0]), _FACTOR)] = _EVENT_ROWS
 _HASH_FACTOR = np.uint64(_FACTOR or 0)
-# Of a type of its own: for a literal number numba would compile the callee once more.
+# Typed: for a literal, numba would compile the callee a second time.
 _ZERO_INDEX = np.int64(0)
 
 
@@ -62,9 +62,9 @@ def _differs(rows, k, low, high):
 
 @compiled
 def field_at(d, i):
-    """(which of FIELDS stands at i with its closing quote, or -1; its length). Reads NAME_BYTES.
+    """Returns (index of the name at i in FIELDS or -1, its length with the closing quote). Reads NAME_BYTES.
 
-    Found by comparing, which the processor foresees, so that what follows need not wait for a table.
+    Compares one by one: the branches are predictable, so that later code need not wait for a table lookup.
     """
     low, high = load(d, i), load(d, i + 8)
     for k in range(len(_FIELD_ROWS)):
@@ -75,7 +75,7 @@ def field_at(d, i):
 
 @compiled
 def _event_in_table(d, i):
-    """As field_at, of EVENT_TYPES. Found in a table: which one it is nobody can foresee."""
+    """field_at for EVENT_TYPES, by a table: branches would be unpredictable."""
     low, high = load(d, i), load(d, i + 8)
     slot = (low * _HASH_FACTOR) >> np.uint64(60)
     if _differs(_TABLE, slot, low, high):
@@ -85,7 +85,7 @@ def _event_in_table(d, i):
 
 @compiled
 def _event_by_comparing(d, i):
-    """As field_at, of EVENT_TYPES that do not go into a table."""
+    """field_at for EVENT_TYPES without a perfect hash."""
     low, high = load(d, i), load(d, i + 8)
     for k in range(len(_EVENT_ROWS)):
         if not _differs(_EVENT_ROWS, k, low, high):
@@ -98,7 +98,7 @@ event_at = _event_in_table if _FACTOR else _event_by_comparing
 
 @compiled
 def known(d, i, end, find, text):
-    """(which name that `find` knows the string from i on is, or -1; index after it, or -1)."""
+    """Returns (number of the string at i by `find` or -1, index after it or -1)."""
     in_place = i + NAME_BYTES <= end
     if in_place:
         k, length = find(d, i)
@@ -110,5 +110,5 @@ def known(d, i, end, find, text):
         size = unescape(d, i, stop, text, _ZERO_INDEX)
         store_byte(text, size, QUOTE)
         k, length = find(text, _ZERO_INDEX)
-        k = k if length == size + 1 else np.int64(-1)  # a quote may be of the name
+        k = k if length == size + 1 else np.int64(-1)  # a quote may be part of the name
     return k, stop + 1 if stop > 0 else stop

@@ -1,4 +1,4 @@
-"""Compiled code kept in the user's cache, as files that nobody else can have written."""
+"""Caches compiled code in the user's cache folder, in files that no other user can have written."""
 
 import contextlib
 import hashlib
@@ -11,9 +11,9 @@ _DIGEST_BYTES = 32
 
 
 def read_object(name: str) -> bytes | None:
-    """Returns the code in a file of the cache, or None where there is none that can be trusted.
+    """Returns the code of a cache file, or None if there is none that is trusted and intact.
 
-    Code from a file of another user would run as this one. Damaged code would end the process.
+    Code of another user would run as this one. Damaged code would crash the process.
     """
     try:
         with _open_folder() as folder, open(_open_private(name, folder), "rb") as file:
@@ -25,7 +25,7 @@ def read_object(name: str) -> bytes | None:
 
 
 def keep_object(name: str, code: bytes) -> None:
-    """Writes code to a file of the cache, whole or not at all; nothing where there is no cache that can be trusted."""
+    """Writes code to a cache file atomically; does nothing without a trusted cache folder."""
     with contextlib.suppress(OSError), _open_folder() as folder:
         temporary = f"{name}.{uuid.uuid4().hex}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
@@ -38,7 +38,7 @@ def keep_object(name: str, code: bytes) -> None:
 
 
 def cache_folder() -> str | None:
-    """Returns the folder of the cache, which need not exist; None without a home. Relative paths are ignored."""
+    """Returns the cache folder, which need not exist; None without a home. Ignores relative paths."""
     home = os.environ.get("HOME", "")
     for base in (os.environ.get("XDG_CACHE_HOME", ""), os.path.join(home, ".cache")):
         if os.path.isabs(base):
@@ -48,7 +48,7 @@ def cache_folder() -> str | None:
 
 @contextlib.contextmanager
 def _open_folder() -> Iterator[int]:
-    """Opens the folder, made where there is none; OSError where it cannot be trusted."""
+    """Opens or creates the folder; raises OSError if it is not trusted."""
     path = cache_folder()
     if path is None:
         raise FileNotFoundError("no home")
@@ -63,7 +63,7 @@ def _open_folder() -> Iterator[int]:
 
 
 def _open_private(path: str, folder: int | None, flags: int = os.O_NONBLOCK) -> int:
-    """Opens a file or folder that only root or this user can have written to, and that is no link."""
+    """Opens a file or folder that only root or this user can write to, and that is not a link."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=folder)
     status = os.fstat(descriptor)
     if status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

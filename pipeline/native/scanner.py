@@ -1,11 +1,10 @@
 """The compiled JSON scanner: turns a block of bytes into columns at about memory speed.
 
-It is a complete strict JSON reader (RFC 8259: escapes, UTF-8, numbers, nesting) that takes a
-record only when it understands all of it *and* the record is a valid event. Every other record is handed back as
-a span of bytes for the strict Python decoder in `decoding.py`, which alone decides what is rejected and why.
-So the scanner can be fast and never has to be clever; `tests/formats/test_decoding_property.py` holds the two together.
+It is a complete strict JSON reader (RFC 8259: escapes, UTF-8, numbers, nesting) that decodes only valid events. It
+returns every other record as a span for the strict Python decoder in `decoding.py`, which alone decides on rejects.
+`tests/formats/test_decoding_property.py` checks that both agree.
 
-Compiled ahead and called through `loader.py`; importing this module imports numba (0.4 s).
+Called through `loader.py`; importing this module imports numba (0.4 s).
 """
 
 import numpy as np
@@ -41,18 +40,18 @@ from pipeline.native.values import (
     timestamp,
 )
 
-# Of a type of its own: for a literal number numba would compile the callee once more.
+# Typed: for a literal, numba would compile the callee a second time.
 _ZERO_INDEX = np.int64(0)
 
-_FOUND_BYTES = 24  # of scratch memory for what `scan` tells
+_FOUND_BYTES = 24  # of scratch memory for results of `scan`
 assert _FOUND_BYTES + TEXT_BYTES + GAPS_BYTES <= 8 * SCRATCH_WORDS
 
-_BEHIND = 8 * 1024  # bytes that lines are counted in, while the nearest cache has them: a count of its own takes 7 %
+_COUNT_BYTES = 8 * 1024  # lines are counted while these bytes are in the L1 cache: a separate pass takes 7 %
 
 
 @compiled
 def _next_in_row(d, i, elements):
-    """Index of the next record where the one that ends at i has the usual separator behind it, else -1."""
+    """Returns the index of the record after i if the usual separator precedes it, else -1."""
     if elements:
         if byte(d, i) != COMMA:
             return np.int64(-1)
@@ -62,7 +61,7 @@ def _next_in_row(d, i, elements):
 
 @compiled
 def _take_id(d, i, end, want_ids, ids, w):
-    """(index after the id whose text begins at i, or -1; index after the ids, of which w bytes were there)."""
+    """Copies the id at i to ids at w; returns (index after it or -1, the new w)."""
     start, escaped = i, False
     i = plain_end(d, i, end)
     if byte(d, i) != QUOTE:
@@ -76,7 +75,7 @@ def _take_id(d, i, end, want_ids, ids, w):
 
 @compiled
 def _take_value(d, i, end, kind, text, codes, times, n):
-    """Index after the timestamp or event type at i, or -1."""
+    """Decodes the timestamp or event type at i; returns the index after it, or -1."""
     if kind == TIME:
         i, time = timestamp(d, i, end)
         store(times, 8 * n, time)
@@ -88,10 +87,10 @@ def _take_value(d, i, end, kind, text, codes, times, n):
 
 @compiled
 def _take_events(d, i, end, elements, stop_at, limit, gaps, text, codes, times, want_ids, id_ends, ids, n):
-    """Takes the events from i on, up to one for the strict decoder, or the first that ends behind stop_at.
+    """Decodes the events from i on, until one needs the strict decoder or ends after stop_at.
 
-    limit: the last index where gaps are looked up, in the first record; elsewhere they are parsed.
-    Returns (index after the last one or of the one for the strict decoder, the new n, whether there is such a one).
+    limit: the last index where cached gaps are used, in the first record; after that they are parsed.
+    Returns (index after the last event or of the record for the strict decoder, the new n, whether there is one).
     """
     begin, gap, seen = i, gaps, _ZERO_INDEX
     w = np.int64(load(id_ends, 8 * n - 8)) if want_ids and n > 0 else _ZERO_INDEX
@@ -128,7 +127,7 @@ def _take_events(d, i, end, elements, stop_at, limit, gaps, text, codes, times, 
 
 @compiled
 def _line_end(d, i):
-    """Where the line that holds i ends, without the white space before its newline."""
+    """Returns the end of the line at i, without trailing white space."""
     while byte(d, i) != 10:
         i += 1
     while byte(d, i - 1) == 32 or byte(d, i - 1) == 9 or byte(d, i - 1) == 13:
@@ -138,7 +137,7 @@ def _line_end(d, i):
 
 @compiled
 def _element_end(d, i, end):
-    """Index after the array element at i, found by strings and brackets alone (it may not be JSON); end if open."""
+    """Returns the index after the array element at i, by strings and brackets alone (it may be invalid JSON)."""
     depth = 0
     while i < end:
         c = byte(d, i)
@@ -158,8 +157,8 @@ def _element_end(d, i, end):
 
 
 @compiled
-def _leave(d, i, end, elements, span, before):
-    """Leaves the record at i to the strict decoder: its span and the number of records before it. Returns its end."""
+def _store_span(d, i, end, elements, span, before):
+    """Stores the span of the record at i, and the number of records before it, in span; returns its end."""
     stop = _element_end(d, i, end) if elements else _line_end(d, i)
     store(span, 0, i)
     store(span, 8, stop)
@@ -169,7 +168,7 @@ def _leave(d, i, end, elements, span, before):
 
 @compiled
 def _next_record(d, i, end, elements, first):
-    """(index of the next record or -1, where the array lacks a comma or an element or -1), from the end of one on."""
+    """Returns (index of the next record or -1, index of a missing comma or element or -1); i: end of a record."""
     i = spaces(d, i, end, True)
     if elements and not first:
         if i >= end or byte(d, i) != COMMA:
@@ -184,11 +183,12 @@ def _next_record(d, i, end, elements, first):
 def scan(d, size, elements, codes, times, want_ids, id_ends, ids, fallback_spans, found):
     """Scans JSON Lines, or the inside of a JSON array (elements), at d; its last byte is a newline.
 
-    codes uint8, times int64, and with want_ids id_ends int64 and ids uint8 take the valid events: size // 40 + 1, and
-    size bytes of ids. fallback_spans, size // 2 + 1 int64 triples, takes records for the strict decoder: the span, and
-    the number of records before it. Blank lines are no records. found, int64 and SCRATCH_WORDS long, takes the number
-    of fallback_spans; where the array lacks a comma or an element, or -1; and the number of lines (0 of elements),
-    counted apart by going over every byte. Returns how many events there are.
+    Outputs: codes (uint8), times (int64), and with want_ids id_ends (int64), of size // 40 + 1, and size bytes of ids.
+    fallback_spans, size // 2 + 1 int64 triples: records for the strict decoder, as start, stop and the number of
+    records before. found, SCRATCH_WORDS of int64: the number of fallback_spans; the index of a missing comma or element
+    of the array, or -1; the number of lines that are not blank (0 for elements), counted independently.
+
+    Returns the number of events.
     """
     text = found + _FOUND_BYTES
     gaps = text + TEXT_BYTES
@@ -200,15 +200,15 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, fallback_spans
         i, error = _next_record(d, i, end, elements, n + fallback_count == 0)
         if i < 0:
             break
-        stop_at = min(i + _BEHIND, end)
-        for limit in (end - LANES, np.int64(-1)):  # a known gap may be the beginning of the one that stands there
-            i, n, is_unclear = _take_events(
+        stop_at = min(i + _COUNT_BYTES, end)
+        for limit in (end - LANES, np.int64(-1)):  # retry without cached gaps: one may be a prefix of the actual gap
+            i, n, needs_fallback = _take_events(
                 d, i, end, elements, stop_at, limit, gaps, text, codes, times, want_ids, id_ends, ids, n
             )
-            if not is_unclear:
+            if not needs_fallback:
                 break
-        if is_unclear:
-            stop = _leave(d, i, end, elements, fallback_spans + 24 * fallback_count, n + fallback_count)
+        if needs_fallback:
+            stop = _store_span(d, i, end, elements, fallback_spans + 24 * fallback_count, n + fallback_count)
             if stop <= i:
                 error = i
                 break

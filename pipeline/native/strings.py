@@ -1,6 +1,6 @@
-"""Finds where strict JSON strings end, and resolves their escapes; compiled (RFC 8259; UTF-8, surrogates in pairs).
+"""Finds the ends of strict JSON strings (RFC 8259, UTF-8, paired surrogates), and unescapes them; compiled.
 
-d: the address of bytes, of which the last is a newline; i: an index into them; end: an index not to be passed.
+d: the address of bytes that end with a newline; i: an index; end: the index to stop at.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from pipeline.native.memory import LANES, byte, lowest_bit, marks, store_byte
 
 QUOTE, BACKSLASH = 34, 92
 
-# What a byte is inside a string: 0 a character, 1 the end, 2 an escape, 3 not allowed, 4-6 the first of 2-4 bytes.
+# Kind of a byte in a string: 0 a character, 1 the end, 2 an escape, 3 invalid, 4-6 the first of 2-4 bytes.
 _KIND = np.zeros(256, dtype=np.uint8)
 _KIND[:32] = 3
 _KIND[QUOTE], _KIND[BACKSLASH] = 1, 2
@@ -19,7 +19,7 @@ _KIND[0x80:0xC2], _KIND[0xC2:0xE0], _KIND[0xE0:0xF0], _KIND[0xF0:0xF5], _KIND[0x
 
 @compiled
 def _hex4(d, i):
-    """The value of four hex digits, or -1."""
+    """Returns the value of four hex digits, or -1."""
     value = 0
     for j in range(i, i + 4):
         c = byte(d, j)
@@ -34,7 +34,7 @@ def _hex4(d, i):
 
 @compiled
 def _escape(d, i):
-    """(index after the escape whose backslash is at i, code point), or (-1, 0); surrogates only in pairs."""
+    """Returns (index after the escape at i, code point), or (-1, 0); surrogates only in pairs."""
     c = byte(d, i + 1)
     if c == 117:  # u
         point = _hex4(d, i + 2)
@@ -87,7 +87,7 @@ def _multibyte(d, i, length):
 
 @compiled
 def plain_end(d, i, end):
-    """Index of the first byte from i on that is not plain in a string; within LANES of end perhaps an earlier one."""
+    """Returns the index of the first byte from i on that is not plain; within LANES of end possibly an earlier one."""
     while i + LANES <= end:
         found = marks(d, i)
         if found:
@@ -98,7 +98,7 @@ def plain_end(d, i, end):
 
 @compiled
 def string_end(d, i, end):
-    """(index of the closing quote of the string whose text begins at i, whether it has escapes), or (-1, _)."""
+    """Returns (index of the closing quote of the string with text at i, whether it has escapes), or (-1, _)."""
     escaped = False
     while True:
         i = plain_end(d, i, end)
@@ -120,7 +120,7 @@ def string_end(d, i, end):
 
 @compiled
 def after_string(d, i, end):
-    """Index after the string whose text begins at i, or -1."""
+    """Returns the index after the string with text at i, or -1."""
     i = plain_end(d, i, end)
     if byte(d, i) != QUOTE:
         i, _ = string_end(d, i, end)
@@ -129,7 +129,7 @@ def after_string(d, i, end):
 
 @compiled
 def unescape(d, i, stop, out, w):
-    """Copies the valid string from i to stop to out, from w on, with its escapes resolved; returns the new w."""
+    """Unescapes the valid string from i to stop to out at w; returns the new w."""
     while i < stop:
         if byte(d, i) != BACKSLASH:
             store_byte(out, w, byte(d, i))
@@ -152,7 +152,7 @@ def unescape(d, i, stop, out, w):
 
 @compiled
 def string_skip(d, i, end):
-    """Index after the string, valid or not, whose opening quote is at i; end or more where it is not closed."""
+    """Returns the index after the possibly invalid string with its opening quote at i; at least end if unclosed."""
     i = plain_end(d, i + 1, end)
     while i < end and byte(d, i) != QUOTE:
         i = plain_end(d, i + (2 if byte(d, i) == BACKSLASH else 1), end)

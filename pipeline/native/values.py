@@ -1,6 +1,6 @@
-"""Finds where strict JSON numbers and literals end (RFC 8259), and reads timestamps; compiled.
+"""Finds the ends of strict JSON numbers and literals (RFC 8259), and parses timestamps; compiled.
 
-d: the address of bytes, of which the last is a newline; i: an index into them; end: an index not to be passed.
+d: the address of bytes that end with a newline; i: an index; end: the index to stop at.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 123, 125, 91, 93
 
 @compiled
 def spaces(d, i, end, newlines):
-    """Index of the first byte from i on that is not JSON's white space. newlines: whether they count as such."""
+    """Returns the index of the first byte from i on that is not white space. newlines: whether they are white space."""
     while i < end:
         c = byte(d, i)
         if c > 32 or not (c == 32 or c == 9 or c == 13 or (c == 10 and newlines)):
@@ -28,7 +28,7 @@ def spaces(d, i, end, newlines):
 
 @compiled
 def _digits(d, i):
-    """Index after one or more digits at i, or -1."""
+    """Returns the index after one or more digits at i, or -1."""
     if not ZERO <= byte(d, i) <= NINE:
         return -1
     while ZERO <= byte(d, i) <= NINE:
@@ -38,7 +38,7 @@ def _digits(d, i):
 
 @compiled
 def _number(d, i):
-    """Index after the JSON number at i, or -1."""
+    """Returns the index after the JSON number at i, or -1."""
     if byte(d, i) == 45:  # -
         i += 1
     if byte(d, i) == ZERO:
@@ -57,7 +57,7 @@ def _number(d, i):
 
 @compiled
 def _word(d, i, word):
-    """Index after the word at i, or -1. word: its bytes as one number, the first one lowest."""
+    """Returns the index after the word at i, or -1. word: its bytes as a little-endian number."""
     while word > 0:
         if byte(d, i) != word & 255:
             return -1
@@ -71,14 +71,14 @@ _TRUE, _FALSE, _NULL = (np.int64(int.from_bytes(word, "little")) for word in (b"
 
 @compiled
 def after_literal(d, i):
-    """Index after true, false or null, whose first letter is at i, or -1."""
+    """Returns the index after true, false or null at i, or -1."""
     c = byte(d, i)
     return _word(d, i, _TRUE if c == 116 else _FALSE if c == 102 else _NULL)
 
 
 @compiled
 def after_number(d, i, end):
-    """Index after the JSON number at i, or -1. Digits are looked for together, so that lengths need not be foreseen."""
+    """Returns the index after the JSON number at i, or -1. Finds digits by SIMD: lengths are unpredictable."""
     digits = i + (byte(d, i) == 45)  # -
     others = other_than_digits(d, digits) if digits + LANES <= end else _NONE
     if not others:
@@ -95,7 +95,7 @@ def after_number(d, i, end):
 
 
 def _each(*parts: int) -> Any:
-    """A word of equal parts, the first one lowest."""
+    """Returns a word of lanes of equal size, the first one lowest."""
     bits = 64 // len(parts)
     return np.uint64(sum(part << bits * k for k, part in enumerate(parts)))
 
@@ -108,9 +108,9 @@ _FIRST, _SECOND = _each(100, 10**6), _each(1, 10**4)
 
 @compiled
 def _eight_digits(d, i):
-    """The number that eight digits at i stand for, or -1 where one is no digit.
+    """Returns the number of eight digits at i, or -1 if one is not a digit.
 
-    All at once in a 64-bit word: to pairs, to fours, to eight (as simdjson's parse_eight_digits_unrolled).
+    Combines digits in a 64-bit word: pairs, fours, eight (as simdjson's parse_eight_digits_unrolled).
     """
     word = load(d, i)
     digits = word - _DIGITS
@@ -123,7 +123,7 @@ def _eight_digits(d, i):
 
 @compiled
 def timestamp(d, i, end):
-    """(index after the timestamp at i, its value), or (-1, _) where it is no whole number, or out of range."""
+    """Returns (index after the timestamp at i, its value), or (-1, _) if it is not an integer or out of range."""
     start = i
     value = _eight_digits(d, i) if i + 10 <= end else np.int64(-1)
     if value >= 0:

@@ -102,7 +102,7 @@ def test_a_run_that_compiles_first_says_so_and_an_image_can_do_it_ahead(tmp_path
     Path("in/many.jsonl").write_bytes((line() + b"\n") * 200_000)
     cold = {"XDG_CACHE_HOME": str(tmp_path / "cold")}
     warm = {"XDG_CACHE_HOME": str(tmp_path / "warm")}
-    said = "INFO: compiling for this machine, once: this takes some seconds\n"
+    said = "INFO: compiling native code (once per machine)\n"
     assert text(run("in/many.jsonl", cwd=tmp_path, **cold)).err.startswith(said)
     assert text(run("--compile", cwd=tmp_path, **warm)) == Run(0, "", said)
     succeeded(text(run("in/many.jsonl", "--ids_output", "ids", cwd=tmp_path, **warm)), 200_000, hours=1)

@@ -19,7 +19,7 @@ def check(items: list[bytes]) -> None:
         found = IdSet.of(Ids.of(items))
     assert found.ids.to_list() == in_order(items)
     assert found.hashes.tolist() == [hash_id(item) for item in in_order(items)]
-    assert found.came.tolist() == [hash_id(item) for item in items]
+    assert found.event_hashes.tolist() == [hash_id(item) for item in items]
 
 
 @given(ITEMS)
