@@ -1,7 +1,7 @@
 """Finds the commas between elements of a JSON array, where it can be split, 64 bytes at a time; compiled.
 
-Tracks only strings and brackets. Invalid JSON may be split anywhere: decoding the blocks fails. Finds quotes and escapes
-by bit operations, as the first stage of simdjson (Langdale and Lemire, 2019).
+Tracks only strings and brackets. Invalid JSON may be split anywhere: decoding the blocks fails. Finds quotes and
+escapes by bit operations, as the first stage of simdjson (Langdale and Lemire, 2019).
 """
 
 import numpy as np
