@@ -73,7 +73,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["--input", "in", "--utc_offset", ""], "UTC offset"),
         (
             ["--input", "in", "--time_zone", "Europe/Pariss"],
-            "time zone 'Europe/Pariss'; was Europe/Paris meant",
+            "time zone 'Europe/Pariss'; did you mean Europe/Paris",
         ),
         (["--input", "in", "--time_zone", ""], "unknown time zone ''"),
         (["--input", "in", "--time_zone", "Australia/Lord_Howe"], "its offsets since 1970 differ by less than whole"),
