@@ -125,7 +125,7 @@ def _run_job(job: Job, options: ReportOptions) -> Summary:
 def _run_stream(options: ReportOptions, folder: str) -> None:
     from pipeline.cli.status_line import read_status, shown_status
     from pipeline.cli.stream_options import describe, find_engine, make_stream_job, protect_ports
-    from pipeline.stream.run import build_stream, ends_here, run_stream, works_here
+    from pipeline.stream.run import build_stream, is_drainable, run_stream, has_local_workers
 
     start = time.monotonic()
     if dataflow.is_dataflow(options):
@@ -137,9 +137,9 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
         logs.print_line(dataflow.launch(build_stream(job, options.for_engine()), options))
         return
     protect_ports(options, job)
-    logs.print_line(describe(job, ends_here(job, options)))
-    with shown_status(functools.partial(read_status, job)) if works_here(options) else contextlib.nullcontext():
-        summary = run_stream(job, options.for_engine())
+    on_start = functools.partial(logs.print_line, describe(job, is_drainable(job, options)))
+    with shown_status(functools.partial(read_status, job)) if has_local_workers(options) else contextlib.nullcontext():
+        summary = run_stream(job, options.for_engine(), on_start)
     logs.print_line(
         f"{_counts(summary, options)}, {summary.late} late, "
         f"{time.monotonic() - start:.1f} s: reports in {printable_path(job.output)}{_others(options)}"

@@ -117,13 +117,13 @@ class _WriteRejects(SinkDoFn):
 
     def process(self, gathered: tuple[int, Iterable[bytes]]) -> None:
         if self._job.ledger:
-            write_kept_rejects(self._job)
+            write_ledger_rejects(self._job)
         else:
             lines = b"".join(gathered[1])
             _write_rejects(self._job, hashlib.blake2b(lines, digest_size=16).hexdigest(), lines)
 
 
-def write_kept_rejects(job: StreamJob) -> None:
+def write_ledger_rejects(job: StreamJob) -> None:
     """Writes the rejects that are in the job's ledger, if the job writes any."""
     if job.rejects_output is not None:
         ledger_of(job.output).write_rejects(lambda name, lines: _write_rejects(job, name, lines))

@@ -28,7 +28,7 @@ from pipeline.cli.stream_options import (
 from pipeline.errors import PipelineError, UsageError
 from pipeline.model.settings import ReportSettings
 from pipeline.stream.job import StreamJob
-from pipeline.stream.run import ends_here, run_stream
+from pipeline.stream.run import is_drainable, run_stream
 
 SUBSCRIPTION = "projects/lab-project/subscriptions/events"
 
@@ -275,7 +275,7 @@ def test_a_stream_says_where_it_reads_and_writes() -> None:
 )
 def test_which_streams_end_with_this_process(more: str, ends: bool, tmp_path: Path) -> None:
     options = parse_options(f"--streaming --output {tmp_path}/out {more.replace('IN', str(tmp_path))}".split())
-    assert ends_here(make_stream_job(options), options) is ends
+    assert is_drainable(make_stream_job(options), options) is ends
 
 
 @pytest.mark.parametrize(

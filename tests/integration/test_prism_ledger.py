@@ -210,7 +210,7 @@ def test_a_prism_that_is_killed_is_one_line(tmp_path: Path) -> None:
         os.kill(prism, signal.SIGKILL)
         said = process.communicate(timeout=120)[1]
     assert process.returncode == 1
-    last = "error: Prism, Beam's local runner, was ended by signal 9: the next start continues"
+    last = "error: Prism, Beam's local runner, was killed by signal 9: the next start resumes"
     assert said.splitlines()[1:] == [last], said
 
 

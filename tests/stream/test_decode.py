@@ -13,7 +13,7 @@ from pipeline.model.coverage import expected_checksum
 from pipeline.storage.files import InputFile
 from pipeline.stream import decode
 from pipeline.stream.decode import DecodeStream
-from pipeline.stream.hour_files import write_kept_rejects
+from pipeline.stream.hour_files import write_ledger_rejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import open_ledger
 from pipeline.transforms.decode import REJECTS
@@ -66,7 +66,7 @@ def test_a_block_that_the_ledger_has_is_given_to_nobody(
         assert ledger.tally()["read"] == 2
         assert decoded([rest], job) == (["a"], ["mixed.jsonl"], {"read": 2, "rejected": 1, "late": 0})
         assert (ledger.tally()["read"], ledger.open) == (4, {})
-        write_kept_rejects(job)
+        write_ledger_rejects(job)
     assert sum(path.read_text().count("mixed.jsonl") for path in (tmp_path / "bad").iterdir()) == 2
 
 
