@@ -109,7 +109,7 @@ class _DecodeToLedger(_DecodeStream):
         self._commit()
         for name, reason in self._unreadable.items():
             if name in self._ledger.open:
-                self._ledger.abandon(name, reason)
+                self._ledger.abandon_file(name, reason)
 
     def work(self, element: tuple[AnyBlock, float]) -> Any:
         block, found = element

@@ -93,7 +93,7 @@ def test_a_run_that_starts_from_nothing_takes_marks_away(tmp_path: Path) -> None
     with running(sender, tmp_path, other) as process:
         stderr = process.communicate(timeout=120)[1]
     assert process.returncode == 2
-    assert f"--allowed_lateness_seconds: this stream was started with {ALLOWED}, not with 99999" in stderr
+    assert f"--allowed_lateness_seconds 99999 differs from the ledger ({ALLOWED})" in stderr
     with running(sender, tmp_path, [*other, "--overwrite"]) as process:
         until(lambda: not finals(tmp_path) and len(reports(tmp_path)) == len(HOUR_NAMES), process)
         stop(process, f"{len(events)} events read, {len(events)} counted, 0 rejected, 0 late, ")

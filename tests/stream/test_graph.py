@@ -292,7 +292,7 @@ def test_a_stream_that_goes_on_leaves_final_hours_as_they_are(deduplicate: bool,
             open_ledger(f"{tmp_path}/output", {}) as ledger,
             mock.patch.object(totals, "steady_time", lambda now=now: now),
         ):
-            ledger.hand_out(InputFile(name, 1, name), name.encode(), now)
+            ledger.start_file(InputFile(name, 1, name), name.encode(), now)
             outcome = play(tmp_path, arrive(whole, found=HOUR), watermark(HOUR + 3661), **options)
         assert outcome.finals == finals
         reports.append((tmp_path / "output" / NAME).stat().st_ino)

@@ -46,7 +46,7 @@ def test_files_that_were_not_read_to_their_end_are_an_error(tmp_path: Path, monk
     job = StreamJob(str(tmp_path), ledger=True)
     with open_ledger(job.output, job.settings) as ledger:
         stream_run._verify(job, DIRECT, summary(5), ledger)
-        ledger.hand_out(InputFile("a.jsonl", 1, "a.jsonl"), b"a", 0)
+        ledger.start_file(InputFile("a.jsonl", 1, "a.jsonl"), b"a", 0)
         with pytest.raises(
             MismatchError, match=r"a.jsonl: blocks do not cover the file exactly once"
         ):
