@@ -47,9 +47,7 @@ def test_files_that_were_not_read_to_their_end_are_an_error(tmp_path: Path, monk
     with open_ledger(job.output, job.settings) as ledger:
         stream_run._verify(job, DIRECT, summary(5), ledger)
         ledger.start_file(InputFile("a.jsonl", 1, "a.jsonl"), b"a", 0)
-        with pytest.raises(
-            MismatchError, match=r"a.jsonl: blocks do not cover the file exactly once"
-        ):
+        with pytest.raises(MismatchError, match=r"a.jsonl: blocks do not cover the file exactly once"):
             stream_run._verify(job, DIRECT, summary(5), ledger)
         ledger.open["a.jsonl"].broken = True  # a part that cannot be decoded proves nothing
         stream_run._verify(job, DIRECT, summary(5), ledger)

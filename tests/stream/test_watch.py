@@ -15,7 +15,13 @@ from pipeline.storage.files import InputFile
 from pipeline.stream import watch as watching
 from pipeline.stream.database import warn_once
 from pipeline.stream.ledger import Contribution, open_ledger
-from pipeline.stream.watch import MAX_POLL_INTERVAL_SECONDS, REMOTE_POLL_INTERVAL_SECONDS, SETTLE_SECONDS, WatchState, poll_interval
+from pipeline.stream.watch import (
+    MAX_POLL_INTERVAL_SECONDS,
+    REMOTE_POLL_INTERVAL_SECONDS,
+    SETTLE_SECONDS,
+    WatchState,
+    poll_interval,
+)
 
 
 class Clock:
