@@ -125,7 +125,7 @@ def _run_job(job: Job, options: ReportOptions) -> Summary:
 def _run_stream(options: ReportOptions, folder: str) -> None:
     from pipeline.cli.status_line import read_status, shown_status
     from pipeline.cli.stream_options import describe, find_engine, make_stream_job, protect_ports
-    from pipeline.stream.run import build_stream, is_drainable, run_stream, has_local_workers
+    from pipeline.stream.run import build_stream, has_local_workers, is_drainable, run_stream
 
     start = time.monotonic()
     if dataflow.is_dataflow(options):

@@ -30,7 +30,7 @@ from pipeline.stream.decode import EARLIER_COUNTS, EARLIER_IDS, DecodeStream, Ea
 from pipeline.stream.hour_files import WriteRejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.topics import ReadTopic
-from pipeline.stream.totals import CLOSED, EmitFinalCounts, CountEventsPerHour, Part, WriteIds, WriteReport
+from pipeline.stream.totals import CLOSED, CountEventsPerHour, EmitFinalCounts, Part, WriteIds, WriteReport
 from pipeline.stream.watch import WatchFiles
 from pipeline.transforms.count import CountHours
 from pipeline.transforms.decode import REJECTS

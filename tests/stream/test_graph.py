@@ -164,7 +164,7 @@ def test_ids_are_unique_within_the_hour(tmp_path: Path) -> None:
 
 
 def test_a_bundle_with_more_ids_than_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "_HELD_BYTES", 30)
+    monkeypatch.setattr(graph, "_FLUSH_BYTES", 30)
     times = [HOUR + k for k in range(12)]
     blocks = [block(*times[k : k + 3]) for k in range(0, 12, 3)]
     options = {"allowed_lateness_seconds": 60}

@@ -21,7 +21,7 @@ from pipeline.model.hours import closing
 from pipeline.schema import Event
 from pipeline.stream import hour_files
 from pipeline.stream.job import StreamJob
-from pipeline.stream.totals import EmitFinalCounts, CountEventsPerHour, Part, WriteReport
+from pipeline.stream.totals import CountEventsPerHour, EmitFinalCounts, Part, WriteReport
 from tests import support
 
 HOUR, AGES = 1617390000, 2_000_000_000
