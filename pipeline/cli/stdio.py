@@ -64,7 +64,7 @@ def open_stream(path: str) -> int | None:
     descriptor = descriptor_of(path)
     if descriptor is None:
         target = resolve_output(path)
-        check_owner(os.stat(target), os.path.dirname(target), "it")
+        check_owner(os.stat(target), os.path.dirname(target))
         try:
             descriptor = os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:

@@ -208,12 +208,12 @@ def test_an_output_that_is_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ("--input gs://bucket --output out", "--input gs://bucket: names a bucket, but no object or folder in it"),
-        ("--input s3://bucket/ --output out", "--input s3://bucket/: names a bucket, but no object or folder in it"),
-        ("--input IN --output gs://bucket", "gs://bucket: names a bucket, but no object or folder in it"),
-        ("--input IN --output nothere://x/y", "nothere://x/y: no such kind of storage"),
-        ("--input IN --output out --ids_output s3://bucket/", "s3://bucket/: names a bucket, but no object or folder"),
-        ("--input IN --output out --rejects_output nothere://x/z", "nothere://x/z: no such kind of storage"),
+        ("--input gs://bucket --output out", "--input gs://bucket: no object or folder after the bucket's name"),
+        ("--input s3://bucket/ --output out", "--input s3://bucket/: no object or folder after the bucket's name"),
+        ("--input IN --output gs://bucket", "gs://bucket: no object or folder after the bucket's name"),
+        ("--input IN --output nothere://x/y", "nothere://x/y: unknown storage"),
+        ("--input IN --output out --ids_output s3://bucket/", "s3://bucket/: no object or folder after"),
+        ("--input IN --output out --rejects_output nothere://x/z", "nothere://x/z: unknown storage"),
     ],
 )
 def test_buckets_of_a_stream_are_checked_as_those_of_a_batch(

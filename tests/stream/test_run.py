@@ -94,7 +94,7 @@ def test_a_stream_on_a_job_server_may_go_on_when_its_launcher_is_interrupted(
     assert result.cancelled
 
 
-INTERRUPTED = "the job is still running. To stop it: gcloud dataflow jobs {} 2026-11-24_01 --project P --region R"
+INTERRUPTED = "the job is still running. To stop it: gcloud dataflow jobs {} 2026-11-24_01"
 
 
 def test_a_stream_on_dataflow_goes_on_when_its_launcher_is_interrupted(

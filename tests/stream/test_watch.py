@@ -180,7 +180,7 @@ def test_where_a_folder_cannot_be_listed_nothing_is_forgotten(
     (tmp_path / "away").rename(tmp_path / "in")
     assert watch.settled(clock) == []
     assert [record.message for record in caplog.records] == [
-        "nothing://x/*: no such kind of storage; retrying",
+        "nothing://x/*: unknown storage nothing://; retrying",
         f"{tmp_path}/in: folder no longer exists; retrying",
     ]
 
