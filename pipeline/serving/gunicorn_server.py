@@ -31,7 +31,7 @@ _CONNECTIONS = 1000  # per worker; others wait to be accepted
 _THREADS = 64  # per worker, for requests that upload or wait for a workspace; others wait for a thread
 _FILES = 160  # per worker: about 70 for Beam, and a reserve
 _FILES_PER_THREAD = 3  # besides its connection
-_REQUESTS_PER_CONNECTION = 99999999
+_REQUESTS_PER_CONNECTION = 20
 _HANG_SECONDS = 120  # replace a worker that does not poll its connections
 _KEEPALIVE_SECONDS = 75  # longer than nginx's, so that it does not reuse a connection that is being closed
 
