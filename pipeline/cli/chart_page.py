@@ -1,4 +1,4 @@
-"""A report with its chart as one file that works offline: the page's own part, style and scripts around the CSV."""
+"""A report with its chart as one offline HTML file: the page's report section, style and scripts around the CSV."""
 
 import html
 import json
@@ -37,11 +37,7 @@ showReport(find("data").textContent, {name});
 
 
 def report_page(name: str) -> tuple[str, str]:
-    """Returns the page before and after the report's CSV; its table is left for `fill_table`.
-
-    Args:
-      name: of the input, for the title.
-    """
+    """Returns the HTML before and after the report's CSV. name: the input's, for the title."""
     page = _text("index.html")
     (part,) = re.findall(r" *<!-- report:.*?-->\n(.*?) *<!-- end of report -->", page, re.DOTALL)
     part = part.replace('id="report" hidden', 'id="report"').replace(

@@ -31,8 +31,8 @@ def raise_if_still_running(result: Any, verb: str = "cancel") -> None:
       verb: gcloud's subcommand: "drain" writes the open hours of a stream, "cancel" drops them.
     """
     if is_running_remotely(result):
-        command = f"gcloud dataflow jobs {verb} {result.job_id()}"
-        raise PipelineError(f"interrupted; the job is still running. To stop it: {command} (with its project and region)") from None
+        command = f"gcloud dataflow jobs {verb} {result.job_id()} (with its project and region)"
+        raise PipelineError(f"interrupted; the job is still running. To stop it: {command}") from None
 
 
 def cancel(result: Any) -> None:

@@ -138,7 +138,7 @@ def test_s3_without_credentials_is_wrong_usage(output: bool, tmp_path: Path) -> 
 def test_an_input_is_no_output(store: Store) -> None:
     path = store.put("usage/a.jsonl", json_lines(events(1)))
     done = run(store, "--input", path, "--output", path)
-    assert (done.returncode, done.stderr) == (2, f"error: {path} is both an input and an output\n")
+    assert (done.returncode, done.stderr) == (2, f"error: {path} is both input and output\n")
 
 
 @pytest.mark.parametrize("pattern", ["a[1].jsonl", "in[1]/b?.jsonl", "in[1]", "in[1]/", "**/b?.jsonl", "in[[]1]/*"])
