@@ -71,7 +71,7 @@ def _split(argument: str, actions: Container[str]) -> tuple[str, str, str]:
 
 
 def _check_unknown(name: str, actions: Container[str]) -> None:
-    """Raises UsageError for options of other programs, and for `-output`, which argparse parses as `-o utput`."""
+    """Raises UsageError for options of other programs, and for `-output`, which argparse takes for `-o`."""
     if name in _EXPLAINED:
         raise UsageError(f"unknown option {name}: {_EXPLAINED[name]}")
     if meant := _spelled(f"-{name}", actions):

@@ -250,8 +250,8 @@ def _match(pattern: str, wanted: Any) -> tuple[list[InputFile], bool]:
     except UsageError as error:
         files = []
         errors.append(error)
-    for error in errors:
-        warn_once(f"{error}; retrying")
+    for failure in errors:
+        warn_once(f"{failure}; retrying")
     return files, not errors
 
 
