@@ -139,7 +139,7 @@ IDS: dict[str, Plant] = {
 }
 """For ids."""
 
-IDS_BY_FILES: dict[str, Plant] = lost_or_twice("lines", ids_file, "in_threads")
+IDS_BY_FILES: dict[str, Plant] = lost_or_twice("lines", ids_file, "map_in_threads")
 """For ids that are merged as they are written."""
 
 IDS_SHUFFLED: dict[str, Plant] = lost_or_twice("set", distinct._MergeIds, "emit")

@@ -147,7 +147,7 @@ def check(outcome: Outcome, scenario: "Scenario", late_at_once: bool = False, ea
     assert outcome.reports == reports_of(events, scenario.zone)
     assert outcome.ids == ids_of(events, scenario.zone)
     assert outcome.finals == scenario.finals
-    assert [reject["reason"].startswith("late: came ") for reject in outcome.rejects] == [True] * scenario.late
+    assert [reject["reason"].startswith("late: ") for reject in outcome.rejects] == [True] * scenario.late
     assert outcome.summary == Summary(
         len(events) + scenario.late + scenario.duplicate,
         len(events),

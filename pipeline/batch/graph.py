@@ -4,9 +4,9 @@ read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale ->
                          +-> partition ids -> group -> unique -> write ids
                          +-> rejects -> write
                                                             The CSV -> in its page -> write chart
-Where all workers see one disk, ids are grouped by files on it, and merged as they are written.
+If all workers share a disk, ids are grouped in files on it and merged while they are written.
 
-After decode, duplicates are dropped if the job says so.
+Duplicates may be dropped after decoding.
 """
 
 import dataclasses
@@ -34,8 +34,13 @@ from pipeline.transforms.write import WriteFile, WritePiece
 class HourlyReport(beam.PTransform):  # type: ignore[misc]
     """The whole graph: Pipeline -> PCollection[str], the path of the report, which appears last of all outputs.
 
-    one_worker: runs it all, so files are not split. Raises RejectsError where there are rejects and neither
-    rejects_output nor skip_rejects, InputError where a source cannot be read.
+    Attributes:
+      job: settings of the batch.
+      one_worker: do not distribute reading.
+
+    Raises:
+      RejectsError: there are rejects, but neither rejects_output nor skip_rejects.
+      InputError: a source cannot be read.
     """
 
     job: Job
@@ -51,8 +56,8 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         if settings.deduplicate:
             batches = batches | "Drop duplicates" >> DropDuplicates((job.spill_path(job.output), job.token))
         refuse = not (job.rejects_output or settings.skip_rejects)
-        balance = expected_checksum(file.path for file in job.files)
-        tables = batches | "Count" >> HourlyTable(settings.utc_offset, settings.time_zone, refuse, balance)
+        expected = expected_checksum(file.path for file in job.files)
+        tables = batches | "Count" >> HourlyTable(settings.utc_offset, settings.time_zone, refuse, expected)
         written = []
         if job.ids_output:
             written.append(self._write_ids(job.ids_output, batches, tables))

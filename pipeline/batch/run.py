@@ -1,4 +1,4 @@
-"""A run of a batch, with its checks: what the command line and the server both call."""
+"""Runs a batch and checks its counters; shared by the command line and the server."""
 
 import dataclasses
 import itertools
@@ -24,34 +24,37 @@ from pipeline.storage.temporary import run_lock
 
 
 def run_job(job: Job, options: PipelineOptions) -> Summary:
-    """Builds and runs the graph, waits for its end, and checks that its counters account for each record.
+    """Builds and runs the graph, and checks that its counters account for each record.
+
+    Args:
+      job: the batch.
+      options: Beam's.
 
     Raises:
-      PipelineError: as the transforms do. Others come from the runner. No temporary file is left.
+      PipelineError: raised by a transform. Other errors come from the runner.
     """
-    job = _placed(job, options)
+    job = _with_spill_folder(job, options)
     folders = {os.path.dirname(os.path.realpath(path)) for path in filter(is_local, job.spill_paths)}
-    started: list[Any] = []
-    with run_lock(folders, job.token, keep=lambda: any(map(is_running_remotely, started))):
-        return _finish(job, lambda: build_job(job, options).run(), started)
+    with run_lock(folders, job.token):
+        return _finish(job, lambda: build_job(job, options).run())
 
 
 def build_job(job: Job, options: PipelineOptions, one_worker: bool = False) -> beam.Pipeline:
-    """The graph, to be run. one_worker: as HourlyReport."""
+    """Builds the graph. one_worker: as in HourlyReport."""
     pipeline = beam.Pipeline(options=options)
-    _ = pipeline | "Hourly report" >> HourlyReport(_placed(job, options), one_worker)
+    _ = pipeline | "Hourly report" >> HourlyReport(_with_spill_folder(job, options), one_worker)
     return pipeline
 
 
-def _placed(job: Job, options: PipelineOptions) -> Job:
+def _with_spill_folder(job: Job, options: PipelineOptions) -> Job:
     return dataclasses.replace(job, spill_folder=spill_folder(options))
 
 
 class PreparedJob:
-    """A job whose graph is built and set up once, to be run again and again on Beam's embedded engine.
+    """A job whose graph is built once and run repeatedly on Beam's embedded runner; not thread-safe.
 
-    Apart from its data, a run costs a twentieth of `run_job`'s. The files are read anew by each run, so their
-    sizes are SIZE_UNKNOWN. Not to be run by two threads at once: both would write the same output.
+    A run has a twentieth of the overhead of `run_job`. Each run reads the files again, so their sizes must be
+    SIZE_UNKNOWN.
     """
 
     def __init__(self, job: Job, options: PipelineOptions) -> None:
@@ -60,19 +63,18 @@ class PreparedJob:
         self._job, self._runner = job, WarmRunner(graph, options)
 
     def run(self) -> Summary:
-        """As run_job."""
-        return _finish(self._job, self._runner.run, [])
+        """Runs the job like run_job."""
+        return _finish(self._job, self._runner.run)
 
     def close(self) -> None:
-        """Gives back what it holds; another run would set it up again."""
+        """Stops the worker; another run would start it again."""
         self._runner.close()
 
 
-def _finish(job: Job, start: Callable[[], Any], started: list[Any]) -> Summary:
+def _finish(job: Job, start: Callable[[], Any]) -> Summary:
     result: Any = None
     try:
         result = start()
-        started.append(result)
         result.wait_until_finish()
         summary = summarize(result, TOTALS)
     except KeyboardInterrupt:
@@ -91,5 +93,5 @@ def _remove_spilled_objects(job: Job) -> None:
     for path in itertools.filterfalse(is_local, job.spill_paths):
         try:
             remove_objects(path, job.token)
-        except Exception as error:  # must not hide how the run ended
+        except Exception as error:  # must not mask the run's own error
             logging.getLogger(__name__).warning("temporary files beside %s were not removed: %s", path, error)

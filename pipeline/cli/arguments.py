@@ -1,4 +1,4 @@
-"""Arguments as people type them: `_` or `-` in names, values that begin with a dash, patterns without a name."""
+"""Normalizes arguments: `_` or `-` in names, values that begin with a dash, positional patterns."""
 
 import argparse
 from collections import deque
@@ -9,7 +9,7 @@ from pipeline.errors import UsageError
 _MORE = "--log_level INFO logs more, -V prints the version"
 _LESS = "--log_level ERROR logs errors only, 2>/dev/null hides the summary too"
 _EXPLAINED = {"-v": _MORE, "--verbose": _MORE, "-q": _LESS, "--quiet": _LESS, "-i": "inputs need no option, or --input"}
-"""Options that other programs have."""
+"""Hints for options of other programs."""
 
 _BOOLEANS = ("true", "false")
 
@@ -17,21 +17,21 @@ _BOOLEANS = ("true", "false")
 def canonical(
     arguments: Sequence[str], actions: Mapping[str, argparse.Action], patterns: list[str] | None = None
 ) -> list[str]:
-    """Rewrites arguments to the one spelling that parsers take: `--name_of_option=value`.
+    """Rewrites arguments to `--name_of_option=value`.
 
-    Options that nobody knows stay as they are, with what follows them: a remote runner may have options of its own.
+    Unknown options keep their spelling and value, since a remote runner may have its own options.
 
     Args:
-      arguments: of the command line.
-      actions: this program's options by name; Beam's are known beside them.
-      patterns: is given the values of --input and the arguments without a name, if this program takes them. argparse
-        takes time quadratic in their number: 4 s for 20,000.
+      arguments: arguments of the command line.
+      actions: this program's options by name, in addition to Beam's.
+      patterns: receives the values of --input and positional arguments, if the program accepts these. argparse takes
+        quadratic time for them: 4 s for 20,000.
 
     Returns:
-      The arguments but for those that patterns got.
+      The other arguments.
 
     Raises:
-      UsageError: an option that other programs have and this one spells otherwise.
+      UsageError: an option of other programs, or a long option with a single dash.
     """
     result: list[str] = []
     rest = deque(arguments)
@@ -71,7 +71,7 @@ def _split(argument: str, actions: Container[str]) -> tuple[str, str, str]:
 
 
 def _check_unknown(name: str, actions: Container[str]) -> None:
-    """UsageError for an option of other programs, or one with a single dash, which argparse takes for `-oOUTPUT`."""
+    """Raises UsageError for options of other programs, and for `-output`, which argparse takes for `-o`."""
     if name in _EXPLAINED:
         raise UsageError(f"unknown option {name}: {_EXPLAINED[name]}")
     if meant := _spelled(f"-{name}", actions):
@@ -79,13 +79,13 @@ def _check_unknown(name: str, actions: Container[str]) -> None:
 
 
 def _beam_actions() -> dict[str, argparse.Action]:
-    """Returns Beam's options, which take 0.02 s to set up, so only where this program's own are not enough."""
+    """Returns Beam's options; called only if needed, since it takes 0.02 s."""
     from pipeline.engine.runners import beam_parser
 
     return beam_parser().actions_by_name()
 
 
 def _spelled(name: str, names: Container[str]) -> str | None:
-    """Returns a name in the spelling that is known, or None."""
+    """Returns the known spelling of a name, or None."""
     spellings = (name, "--" + name[2:].replace("-", "_"), "--" + name[2:].replace("_", "-"))
     return next((spelling for spelling in spellings if spelling in names), None)

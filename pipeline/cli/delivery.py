@@ -1,6 +1,6 @@
-"""Outputs that rename cannot replace: standard output, pipes, devices, and files that are mounted by themselves.
+"""Stages outputs that rename cannot replace: standard output, pipes, devices, and bind-mounted files.
 
-The run writes them to its scratch folder, and they are copied once it has succeeded, the report last.
+The run writes them to its scratch folder; they are copied once it has succeeded.
 """
 
 import contextlib
@@ -16,15 +16,17 @@ from pipeline.storage.outputs import atomic_file, check_writable
 REPORT = "output"
 
 
-class Delivery:
-    """Where the run writes each output, and what is copied afterwards.
+class StagedOutputs:
+    """The outputs of a run, staged if they cannot be replaced atomically; opens pipes, devices and descriptors.
+
+    If any output is staged, the report is too, so that it appears last.
 
     Args:
-      outputs: paths as the user gave them, by the name of their option; the report's is REPORT.
+      outputs: paths given by the user, by option name; the report's is REPORT.
       folder: the run's scratch folder.
 
     Raises:
-      UsageError: an output cannot be written. Its option's name begins the message.
+      UsageError: an output cannot be written; the message begins with the option.
     """
 
     def __init__(self, outputs: Mapping[str, str], folder: str) -> None:
@@ -34,7 +36,7 @@ class Delivery:
         for name, path in outputs.items():
             self._check(name, path)
         self._staged = {name: _staged_path(folder, name, outputs[name]) for name in {*self._streams, *self._in_place}}
-        if self._staged and REPORT not in self._staged:  # it must not appear before the others are there
+        if self._staged and REPORT not in self._staged:
             self._staged[REPORT] = os.path.join(folder, REPORT)
 
     def _check(self, name: str, path: str) -> None:
@@ -50,14 +52,14 @@ class Delivery:
 
     @property
     def paths(self) -> dict[str, str]:
-        """Where the run writes, by option."""
+        """Paths for the run to write to, by option name."""
         return {**self._outputs, **self._staged}
 
     def deliver(self) -> None:
-        """Copies what the run wrote to its scratch folder.
+        """Copies the staged outputs, the report last.
 
         Raises:
-          BrokenPipeError: the reader of the report has gone.
+          BrokenPipeError: the report's reader closed its end.
           OutputError: an output cannot be written.
         """
         for name in sorted(self._staged, key=lambda name: name == REPORT):
@@ -69,13 +71,13 @@ class Delivery:
         if name in self._streams:
             copy_file(source, "standard output" if path == STANDARD else printable_path(path), self._streams[name])
         elif name in self._in_place:
-            copy_file(source, printable_path(path), _reopened(path))
+            copy_file(source, printable_path(path), _open_in_place(path))
         else:
             with atomic_file(path, durable=True) as target, open(source, "rb") as file:
                 shutil.copyfileobj(file, target)
 
 
-def _reopened(path: str) -> int:
+def _open_in_place(path: str) -> int:
     try:
         return open_in_place(path)
     except OSError as error:
@@ -83,5 +85,5 @@ def _reopened(path: str) -> int:
 
 
 def _staged_path(folder: str, name: str, path: str) -> str:
-    """Returns a path in the scratch folder with the suffix by which the output is compressed."""
+    """Returns a path in the scratch folder that keeps the suffix, which selects compression."""
     return os.path.join(folder, name + os.path.splitext(path)[1])

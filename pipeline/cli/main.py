@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from pipeline.engine import logs
 
 logs.configure()
-logging.getLogger("pipeline.native.loader").setLevel(logging.INFO)  # says when it compiles, which takes seconds
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # not used, and its threads take 0.1 s to do nothing
-os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # no thread yet: see engine/prism.py
-gc.disable()  # imports make half a million objects and no garbage: 0.1 s
+logging.getLogger("pipeline.native.loader").setLevel(logging.INFO)  # reports compilation, which takes seconds
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # unused; starting its threads takes 0.1 s
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # isolate_network needs a single thread
+gc.disable()  # imports create half a million objects and no garbage: 0.1 s
 
 from pipeline.batch.job import Job
 from pipeline.batch.run import build_job, run_job
 from pipeline.cli import signals, stdio
-from pipeline.cli.delivery import Delivery
+from pipeline.cli.delivery import StagedOutputs
 from pipeline.cli.options import (
     ReportOptions,
     check_outputs,
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(1, *str(error).split("\n"), _HINT)
     except PipelineError as error:
         return _fail(1, str(error))
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # `| head`
         return 0
     except KeyboardInterrupt as error:
         return _fail(*signals.status_and_message(error))
@@ -95,9 +95,9 @@ def _run(options: ReportOptions, folder: str) -> None:
     streams = [p for p in dict.fromkeys(options.input) if p == STANDARD or stdio.is_pipe(p)]
     files, sidecars = find_inputs(options, streams)
     check_outputs(options, files)
-    delivery = Delivery(outputs_of(options), folder)
+    outputs = StagedOutputs(outputs_of(options), folder)
     files += [stdio.spool(pattern, folder, number) for number, pattern in enumerate(streams)]
-    job = make_job(options, files, delivery.paths)
+    job = make_job(options, files, outputs.paths)
     if dataflow.is_dataflow(options):
         dataflow.prepare(options, [*options.input, *outputs_of(options).values()], folder)
         if dataflow.is_detached(options):
@@ -105,7 +105,7 @@ def _run(options: ReportOptions, folder: str) -> None:
             return
     with progress_bar(sum(file.size for file in job.files)):
         summary = _run_job(job, options)
-    delivery.deliver()
+    outputs.deliver()
     _print_summary(summary, options, len(sidecars), time.monotonic() - start)
 
 
@@ -125,7 +125,7 @@ def _run_job(job: Job, options: ReportOptions) -> Summary:
 def _run_stream(options: ReportOptions, folder: str) -> None:
     from pipeline.cli.status_line import read_status, shown_status
     from pipeline.cli.stream_options import describe, find_engine, make_stream_job, protect_ports
-    from pipeline.stream.run import build_stream, ends_here, run_stream, works_here
+    from pipeline.stream.run import build_stream, has_local_workers, is_drainable, run_stream
 
     start = time.monotonic()
     if dataflow.is_dataflow(options):
@@ -137,9 +137,9 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
         logs.print_line(dataflow.launch(build_stream(job, options.for_engine()), options))
         return
     protect_ports(options, job)
-    logs.print_line(describe(job, ends_here(job, options)))
-    with shown_status(functools.partial(read_status, job)) if works_here(options) else contextlib.nullcontext():
-        summary = run_stream(job, options.for_engine())
+    on_start = functools.partial(logs.print_line, describe(job, is_drainable(job, options)))
+    with shown_status(functools.partial(read_status, job)) if has_local_workers(options) else contextlib.nullcontext():
+        summary = run_stream(job, options.for_engine(), on_start)
     logs.print_line(
         f"{_counts(summary, options)}, {summary.late} late, "
         f"{time.monotonic() - start:.1f} s: reports in {printable_path(job.output)}{_others(options)}"
@@ -166,7 +166,7 @@ def _others(options: ReportOptions) -> str:
 
 
 def _fail(status: int, message: str, *more: str) -> int:
-    """Prints an error, with more lines if there are any; returns the status."""
+    """Prints an error, perhaps with more lines; returns the status."""
     logs.print_line("\n".join([f"error: {' '.join(message.split())}", *more]))
     return status
 

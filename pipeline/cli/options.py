@@ -1,4 +1,4 @@
-"""The command line's options, and the checks that come before anything runs."""
+"""Options of the command line, and the checks before a run."""
 
 import argparse
 import contextlib
@@ -34,12 +34,12 @@ from pipeline.version import VERSION
 
 DEFAULT_OUTPUT = "report.csv"
 
-_PROGRAM = ("log_level", "compile")  # options that no runner gets
+_PROGRAM = ("log_level", "compile")  # options that are not passed to the runner
 _KINDS: dict[str, Kind] = {"output": "CSV", "ids_output": "ids", "rejects_output": "JSON Lines", "chart_output": "HTML"}
 
 
 class ReportOptions(PipelineOptions):  # type: ignore[misc]
-    """This project's options, beside Beam's own."""
+    """This project's options, in addition to Beam's."""
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             "--input", action="append", metavar="PATTERN", help="file, glob or folder (repeatable); - is standard input"
         )
         add("-o", "--output", metavar="FILE", help=f"the report (default {DEFAULT_OUTPUT}); - is standard output")
-        add("--ids_output", metavar="FILE", help="write each unique id once, one a line")
+        add("--ids_output", metavar="FILE", help="write the unique ids, one per line")
         rejects = parser.add_mutually_exclusive_group()
         rejects.add_argument("--rejects_output", metavar="FILE", help="write invalid records to FILE and continue")
         rejects.add_argument("--skip_rejects", action="store_true", help=SKIP_REJECTS)
@@ -58,8 +58,8 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
             "--id_partitions",
             type=_integer,
             metavar="N",
-            help="partitions that ids are shuffled in, a power of two (default by the input's size; each must fit in "
-            "memory); of a stream: files of ids an hour",
+            help="partitions of the ids, a power of two (default by the input's size; each must fit in memory); "
+            "for a stream: files of ids per hour",
         )
         _add_stream_options(parser)
 
@@ -68,13 +68,13 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         return read_report_options(self)
 
     def for_engine(self) -> PipelineOptions:
-        """For a runner, which shows them: without names that are not UTF-8, which it cannot take."""
+        """Returns a copy for the runner, without names that are not UTF-8, which it cannot encode."""
         options = copy.deepcopy(self)
         parser = argparse.ArgumentParser(add_help=False)
         self._add_argparse_args(parser)
         for name, default in vars(parser.parse_args([])).items():
             if not _is_utf_8(getattr(options, name)):
-                setattr(options, name, default)  # Dataflow describes what is not the default, and cannot describe None
+                setattr(options, name, default)  # Dataflow cannot display None unless it is the default
         return options
 
 
@@ -123,17 +123,17 @@ def _is_utf_8(value: Any) -> bool:
 
 
 def _integer(text: str) -> int:
-    """An integer in digits alone: int() would also take spaces, a plus sign, underscores and other scripts' digits."""
+    """Parses an integer strictly: int() also accepts spaces, a plus sign, underscores and other scripts' digits."""
     if not re.fullmatch(r"(?!-0)-?[0-9]{1,9}", text):
         raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a whole number of up to nine digits")
     return int(text)
 
 
 def parse_options(arguments: Sequence[str]) -> ReportOptions:
-    """The options of a command line, FnApiRunner where it names no runner; prints the help and exits on --help.
+    """Parses a command line; prints the help and exits on --help.
 
     Raises:
-      UsageError: an option is unknown to this project and to Beam, has a bad value, or lacks one.
+      UsageError: an option is unknown, or its value is invalid or missing.
     """
     parser = make_parser()
     patterns: list[str] = []
@@ -163,26 +163,26 @@ def make_parser() -> OptionParser:
     )
     ReportOptions._add_argparse_args(parser)
     add = parser.add_argument
-    # Beam's own, but people look for it here.
+    # Beam's own, but users look for it here.
     add("--streaming", action="store_true", help="run until stopped: watch --input, or --subscription")
     add(
         "--log_level",
         type=str.upper,
         choices=("DEBUG", "INFO", "WARNING", "ERROR"),
         default="WARNING",
-        help="what is logged on stderr, of Beam too (default %(default)s)",
+        help="log level on stderr, including Beam's (default %(default)s)",
     )
     add(
         "--compile",
         action=_Compile,
-        help="compile for this machine ahead of the first run, as in an image, and exit",
+        help="compile for this machine and exit, for container images",
     )
     add("-V", "--version", action="version", version=f"%(prog)s {VERSION}", help="print the version and exit")
     return parser
 
 
 class _Compile(argparse.Action):
-    """Compiles ahead and ends, as --version prints and ends."""
+    """Compiles and exits, like --version."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
@@ -195,7 +195,7 @@ class _Compile(argparse.Action):
 
 
 def short_usage() -> str:
-    """What a call without arguments prints."""
+    """Returns the text that is printed without arguments."""
     name = program_name()
     return (
         f"usage: {name} [options] PATTERN ...\n"
@@ -207,7 +207,7 @@ def short_usage() -> str:
 
 
 def program_name() -> str:
-    """How this program was called."""
+    """Returns the command with which this program was called."""
     name = os.path.basename(sys.argv[0])
     return name if name == "hourly-report" else "python -m pipeline"
 
@@ -231,7 +231,7 @@ def _check_values(options: ReportOptions) -> None:
 
 
 def outputs_of(options: ReportOptions) -> dict[str, str]:
-    """Returns the paths that are to be written, by their option."""
+    """Returns the output paths by option name."""
     return {name: path for name in _KINDS if (path := getattr(options, name)) is not None}
 
 
@@ -251,7 +251,7 @@ def _check_batch(options: ReportOptions) -> None:
 
 @contextlib.contextmanager
 def _named(option: str) -> Iterator[None]:
-    """Puts an option's name before what is wrong with its value."""
+    """Prefixes a UsageError with the option's name."""
     try:
         yield
     except UsageError as error:
@@ -259,14 +259,14 @@ def _named(option: str) -> Iterator[None]:
 
 
 def find_inputs(options: ReportOptions, spooled: Collection[str]) -> tuple[list[InputFile], list[str]]:
-    """Returns the files that the options' patterns match, and the sidecar files that were left out.
+    """Returns the input files, and the sidecar files that were omitted.
 
     Args:
-      options: of a batch.
-      spooled: patterns to leave out.
+      options: options of a batch.
+      spooled: patterns to ignore.
 
     Raises:
-      UsageError: a pattern matches nothing, or something that cannot be read.
+      UsageError: a pattern has no match, or one that cannot be accessed.
     """
     sidecars: list[str] = []
     with _named("input"):
@@ -274,19 +274,19 @@ def find_inputs(options: ReportOptions, spooled: Collection[str]) -> tuple[list[
 
 
 def check_outputs(options: ReportOptions, files: Sequence[InputFile]) -> None:
-    """Raises UsageError where an output is also an input, or has the suffix of another format."""
+    """Raises UsageError if an output is also an input, or has the suffix of another format."""
     outputs = outputs_of(options)
     existing = [path for path in outputs.values() if not is_local(path) or os.path.exists(path)]
     for output in existing:
         if any(is_same(output, file.path) for file in files):
-            raise UsageError(f"{output} is both an input and an output")
+            raise UsageError(f"{output} is both input and output")
     for name, path in outputs.items():
         with _named(name):
             check_suffix(path, _KINDS[name])
 
 
 def make_job(options: ReportOptions, files: Sequence[InputFile], paths: Mapping[str, str]) -> Job:
-    """Returns the job that the options describe; paths: what to write, by option."""
+    """Builds the job from its options; paths: output paths by option name."""
     return Job(
         tuple(files),
         paths["output"],

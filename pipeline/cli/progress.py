@@ -13,11 +13,7 @@ _DELAY_SECONDS = 2.0  # shorter runs show no bar
 
 @contextlib.contextmanager
 def progress_bar(total: int) -> Iterator[None]:
-    """Shows the share of the inputs that is read while the block runs, if stderr is a terminal.
-
-    Args:
-      total: bytes of all inputs.
-    """
+    """Shows a progress bar during the block, if stderr is a terminal. total: bytes of all inputs."""
     if not sys.stderr or not sys.stderr.isatty():
         yield
         return
@@ -30,16 +26,16 @@ def progress_bar(total: int) -> Iterator[None]:
             while not wait(_REFRESH_SECONDS):
                 bar.update(run_state.bytes_read - bar.n)
 
-    with beside(follow):
+    with in_background(follow):
         yield
 
 
 @contextlib.contextmanager
-def beside(work: Callable[[Callable[[float], bool]], None]) -> Iterator[None]:
-    """Does work in a thread while the block runs.
+def in_background(work: Callable[[Callable[[float], bool]], None]) -> Iterator[None]:
+    """Runs `work` in a thread during the block.
 
     Args:
-      work: takes a function that waits for some seconds, and returns whether the block has ended.
+      work: takes a function that waits for some seconds and returns whether the block has ended.
     """
     stop = threading.Event()
     thread = threading.Thread(target=work, args=(stop.wait,), daemon=True)

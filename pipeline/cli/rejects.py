@@ -1,4 +1,4 @@
-"""What the command line says of rejects: how many, and the first five with their line (JSON Lines) or index."""
+"""Describes rejects on the command line: their count, and the first five with their line (JSON Lines) or index."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,13 @@ SHOWN = 5
 
 
 def describe_rejects(tally: Tally, files: Sequence[InputFile]) -> str:
-    """Several lines: the count, the first rejects, and how many are left out.
+    """Returns several lines: the count, the first rejects, and the number of omitted ones.
 
     A reject is `file:line: reason` in JSON Lines, `file: index N: reason` in arrays, `file: row N: reason` in Parquet.
 
-    files: the inputs, which are read again up to the last line that is shown.
+    Args:
+      tally: counts and first rejects.
+      files: the inputs, which are read again up to the last shown line.
     """
     shown = tally.first[:SHOWN]
     lines = [_line(f"{place}: {reject.reason}") for place, reject in zip(_places(shown, files), shown, strict=True)]
@@ -27,7 +29,7 @@ def describe_rejects(tally: Tally, files: Sequence[InputFile]) -> str:
 
 
 def _line(text: str) -> str:
-    return "  " + " ".join(text.split())  # a file's name may hold line breaks
+    return "  " + " ".join(text.split())  # file names may contain line breaks
 
 
 def _places(rejects: Sequence[Reject], files: Sequence[InputFile]) -> Iterator[str]:
@@ -41,7 +43,7 @@ def _places(rejects: Sequence[Reject], files: Sequence[InputFile]) -> Iterator[s
 
 
 def _lines(source: str, rejects: Sequence[Reject], files: Sequence[InputFile]) -> Iterator[int]:
-    """The lines of a source's rejects in JSON Lines; fewer where the file is gone or has changed."""
+    """Yields the line numbers of a source's rejects; fewer if the file was removed or changed."""
     offsets = [reject.offset or 0 for reject in rejects if reject.source == source and reject.index is None]
     file = next((file for file in files if file.name == source), None)
     if offsets and file:

@@ -1,4 +1,4 @@
-"""The options of a report, the same for a run, a stream and the server."""
+"""Options of a report, shared by batch, stream and server."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from pipeline.model.settings import ReportSettings
 from pipeline.model.table import DEFAULT_FACTOR
 from pipeline.model.zones import DEFAULT_UTC_OFFSET
 
-SKIP_REJECTS = "leave out invalid records and continue; the summary counts them"
+SKIP_REJECTS = "skip invalid records and continue; the summary counts them"
 
 
 def add_report_options(add: Callable[..., Any]) -> None:
-    """Adds the options of a report but for --skip_rejects, which has an alternative on the command line.
+    """Adds the options of a report except --skip_rejects, which has an alternative on the command line.
 
     Args:
       add: add_argument of a parser or group.

@@ -1,4 +1,4 @@
-"""The server's command line: `hourly-report-server --port 8080`, which is `python server.py`, too."""
+"""The server's command line: `hourly-report-server --port 8080` or `python server.py --port 8080`."""
 
 import importlib.util
 import sys
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until it is stopped.
 
     Returns:
-      The status: 0 stopped, 1 the server cannot start or go on, 2 wrong usage.
+      The exit status: 0 stopped, 1 failure, 2 wrong usage.
     """
     logs.configure()
     missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
@@ -42,6 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read_settings(arguments: Sequence[str]) -> Settings:
-    """As parse_settings, in a process of its own: it may load Beam, which must not be loaded where workers fork."""
+    """Runs parse_settings in a child process, since Beam must not be loaded before workers fork."""
     with ProcessPoolExecutor(1, get_context("fork")) as process:
         return process.submit(parse_settings, list(arguments)).result()

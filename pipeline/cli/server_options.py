@@ -1,4 +1,4 @@
-"""The options of the server, checked before anything starts."""
+"""Options of the server, and the checks before it starts."""
 
 import argparse
 import dataclasses
@@ -26,12 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 def parse_settings(arguments: Sequence[str]) -> Settings:
-    """Returns the settings of a command line.
-
-    Loads Beam where there are options of Beam, or there is a staging folder, to check them.
+    """Returns the settings of a command line. Loads Beam only to check its options or a staging folder.
 
     Raises:
-      UsageError: these cannot work.
+      UsageError: an option is invalid.
     """
     parser = _parser()
     known, beam_arguments = parser.parse_known_args(canonical(arguments, parser.actions_by_name()))
@@ -68,16 +66,16 @@ def _parser() -> OptionParser:
         plain(f"--{name}", type=kind, default=value, metavar=metavar, help=f"{text} (default %(default)s)")
 
     add("host", str, "HOST", "address to listen on")
-    add("port", _between(0, 65535), "PORT", "port to listen on; 0 takes a free one")
+    add("port", _between(0, 65535), "PORT", "port to listen on; 0 selects a free one")
     plain("--unix_socket", metavar="PATH", help="listen on a Unix socket instead, for a proxy on this machine")
     plain("--processes", type=_between(1, 1024), default=default.processes, metavar="N",
           help="worker processes (default: one per CPU)")  # fmt: skip
-    add("concurrency", _between(1, 1024), "N", "reports that a worker makes at a time")
+    add("concurrency", _between(1, 1024), "N", "concurrent reports per worker")
     add(
         "queue_timeout",
         _between(0, 86400, float),
         "SECONDS",
-        "how long a request waits for its turn before it gets 503",
+        "how long a request may wait before it gets 503",
     )
     add("shutdown_timeout", _between(0, 86400), "SECONDS", "how long requests may take to finish after SIGTERM")
     add("max_body_bytes", _between(1, 2**62), "N", "largest body, also after decompression")
@@ -126,7 +124,7 @@ def _between(low: int, high: int, kind: type[int] | type[float] = int) -> Callab
 
 
 def _read_token(path: str) -> str:
-    """Returns the token in a file; warns of one that others can read, or guess."""
+    """Reads a token file; warns if other users can read it or the token is short."""
     try:
         token, mode = Path(path).read_text("ascii").strip(), os.stat(path).st_mode
     except OSError as error:
@@ -145,7 +143,7 @@ def _read_token(path: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether all addresses of a host are loopback; a name without an address is refused later, when it is bound."""
+    """Whether all addresses of a host are loopback; binding rejects unknown hosts later."""
     try:
         found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:

@@ -1,4 +1,4 @@
-"""Signals that end a run as Ctrl-C does, with its temporary files removed: SIGINT, SIGTERM and SIGHUP."""
+"""SIGINT, SIGTERM and SIGHUP stop a run like Ctrl-C: its temporary files are removed."""
 
 import os
 import signal
@@ -13,11 +13,11 @@ _received: list[signal.Signals] = []
 
 
 class SignalledError(KeyboardInterrupt):
-    """A signal was received. It has a message, since Beam turns what a DoFn raises without one into RuntimeError."""
+    """A signal was received. Has a message, since Beam converts errors without one to RuntimeError."""
 
 
 def handle_signals() -> None:
-    """Has signals raise SignalledError, but for those that are ignored, as under nohup or in a shell's background."""
+    """Makes signals raise SignalledError, unless they are ignored, as under nohup or in a shell's background."""
     for number in _MESSAGES:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _raise)
@@ -29,7 +29,7 @@ def _raise(number: int, _: object) -> NoReturn:
 
 
 def raise_received() -> None:
-    """Raises SignalledError if a signal was received, also where what it raised was caught or wrapped meanwhile."""
+    """Raises SignalledError if a signal was received, even if the first one was caught or wrapped."""
     if _received:
         raise SignalledError(_MESSAGES[_received[-1]])
 
@@ -40,10 +40,10 @@ def is_received() -> bool:
 
 
 def exit_soon(status: int) -> None:
-    """Ends the process in _EXIT_SECONDS, if the interpreter has not ended by then.
+    """Exits the process in _EXIT_SECONDS if the interpreter is still running.
 
-    It waits for all threads, and one may wait forever for a lock that the main thread held when the signal came, as in
-    1 of some 100 runs.
+    It waits for all threads, one of which may deadlock on a lock held by the main thread at the signal, in about 1 of
+    100 runs.
     """
     timer = threading.Timer(_EXIT_SECONDS, os._exit, (status,))
     timer.daemon = True
@@ -51,6 +51,6 @@ def exit_soon(status: int) -> None:
 
 
 def status_and_message(error: KeyboardInterrupt) -> tuple[int, str]:
-    """Returns the exit code, 128 + the signal's number as shells have it, and what ended the run."""
+    """Returns the exit status, 128 + the signal's number as in shells, and the message."""
     number = _received[-1] if isinstance(error, SignalledError) else signal.SIGINT
     return 128 + number, _MESSAGES[number]

@@ -1,4 +1,4 @@
-"""The status line of a stream: updated each second on a terminal, elsewhere a new line each minute."""
+"""Status line of a stream: updated every second on a terminal, otherwise printed every minute."""
 
 import contextlib
 import functools
@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pipeline.cli.progress import beside
+from pipeline.cli.progress import in_background
 from pipeline.engine import logs
 from pipeline.engine.run_state import run_state
 from pipeline.model.latency import steady_time
@@ -16,17 +16,17 @@ from pipeline.stream.job import StreamJob
 
 POLL_SECONDS = 1.0
 LINE_SECONDS = 60
-RATE_SECONDS = 10  # over which a terminal shows events/s: files arrive in bursts
+RATE_SECONDS = 10  # window of events/s on a terminal, since files arrive in bursts
 
 
 class Status(NamedTuple):
     """Progress of a stream whose workers are threads of this process.
 
     Attributes:
-      read: records, by this run.
+      read: records read by this run.
       hours: reports written.
       rejected, late: records.
-      delay: as LatencyTracker has it.
+      delay: from LatencyTracker, seconds or None.
     """
 
     read: int
@@ -45,10 +45,10 @@ def read_status(job: StreamJob, now: float) -> Status:
 
 @contextlib.contextmanager
 def shown_status(read: Callable[[float], Status]) -> Iterator[None]:
-    """Shows the progress of a stream on stderr while the block runs; read: takes the steady_time."""
+    """Shows the progress of a stream on stderr during the block; read: takes steady_time."""
     live = bool(sys.stderr and sys.stderr.isatty())
     try:
-        with beside(functools.partial(follow, read, live)):
+        with in_background(functools.partial(follow, read, live)):
             yield
     finally:
         logs.clear_status()
@@ -81,7 +81,7 @@ def _rate(reads: deque[tuple[float, int]]) -> float:
 
 
 def describe_status(status: Status, rate: float) -> str:
-    """The line. rate: records a second."""
+    """Returns the status line. rate: records per second."""
     delay = "" if status.delay is None else f", delay {status.delay:.1f} s"
     return f"{rate:.0f} events/s, {status.hours} hours written{delay}, {status.rejected} rejected, {status.late} late"
 
@@ -92,7 +92,7 @@ def _print(line: str, live: bool) -> None:
 
 
 def _has_room() -> bool:
-    """False where a write to stderr would block: to a pipe that nobody reads, or a stopped terminal."""
+    """False if a write to stderr would block: a pipe without a reader, or a stopped terminal."""
     try:
         return bool(select.select([], [sys.stderr], [], 0)[1])
     except (OSError, ValueError, AttributeError, TypeError):  # closed, or not a file

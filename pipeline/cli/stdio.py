@@ -1,4 +1,4 @@
-"""Standard streams, which may be closed, full or gone, and pipes as inputs and outputs."""
+"""Standard streams, pipes and devices as inputs and outputs."""
 
 import contextlib
 import errno
@@ -15,13 +15,13 @@ from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.local import check_owner, resolve_output
 
 STANDARD = "-"
-"""As an input, standard input; as the output, standard output."""
+"""Standard input as an input, standard output as the output."""
 
 _COPY_BYTES = 1024 * 1024
 
 
 def check_standard(reads: bool, writes: bool) -> None:
-    """UsageError where a standard stream that is to be read or written is closed."""
+    """Raises UsageError if a standard stream that the run needs is closed."""
     if reads and sys.stdin is None:
         raise UsageError("standard input (-) is closed")
     if writes and sys.stdout is None:
@@ -29,7 +29,7 @@ def check_standard(reads: bool, writes: bool) -> None:
 
 
 def descriptor_of(path: str) -> int | None:
-    """Returns the open descriptor that a path names, such as /dev/stdout, /dev/fd/63 or a link to one; else None."""
+    """Returns the open descriptor named by a path such as /dev/stdout, /dev/fd/63 or a link to one, or None."""
     if not is_local(path):
         return None
     for _ in range(40):
@@ -44,55 +44,55 @@ def descriptor_of(path: str) -> int | None:
 
 
 def output_name(path: str) -> str:
-    """Returns an output's path, `-` for all names of standard output."""
+    """Returns an output's path, `-` for any name of standard output."""
     return STANDARD if descriptor_of(path) == 1 else path
 
 
 def is_stream_output(path: str) -> bool:
-    """Returns whether an output is written to as it is: standard output, another open descriptor, a pipe or device."""
+    """Returns whether an output is an open descriptor, such as standard output, a pipe or a device."""
     return path == STANDARD or descriptor_of(path) is not None or is_pipe(path)
 
 
 def open_stream(path: str) -> int | None:
-    """Opens an output that is_stream_output() before the run; None for standard output, which is open.
+    """Opens a stream output; returns its descriptor, None for standard output.
 
     Raises:
-      OSError: it cannot be written to; also where nobody reads a named pipe, on which a write would wait for ever.
+      OSError: it cannot be written, or is a named pipe without a reader, where opening would hang.
     """
     if path == STANDARD:
         return None
     descriptor = descriptor_of(path)
     if descriptor is None:
         target = resolve_output(path)
-        check_owner(os.stat(target), os.path.dirname(target), "it")
+        check_owner(os.stat(target), os.path.dirname(target))
         try:
             descriptor = os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:
             if error.errno == errno.ENXIO:
-                error.strerror = "it is a pipe that nobody reads"
+                error.strerror = "named pipe without a reader"
             raise
         os.set_blocking(descriptor, True)
         return descriptor
     if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-        raise PermissionError(errno.EACCES, "it is open for reading only")
+        raise PermissionError(errno.EACCES, "open for reading only")
     return os.dup(descriptor)
 
 
 def open_in_place(path: str) -> int:
-    """Opens a file that rename cannot replace; its former content goes."""
+    """Opens and truncates a file that rename cannot replace."""
     return os.open(resolve_output(path), os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def copy_file(source: str, name: str, descriptor: int | None = None) -> None:
-    """Copies a file to an open descriptor, which it closes, or to standard output.
+    """Copies a file to a descriptor, which it closes, or to standard output.
 
     Args:
       source: path of the file.
-      name: what errors call the output.
+      name: name of the output in errors.
       descriptor: None for standard output.
 
     Raises:
-      BrokenPipeError: its reader has gone.
+      BrokenPipeError: the reader closed its end.
       OutputError: it cannot be written.
     """
     try:
@@ -112,7 +112,7 @@ def copy_file(source: str, name: str, descriptor: int | None = None) -> None:
 
 
 def flush() -> None:
-    """Flushes standard output before the interpreter does, which would complain."""
+    """Flushes standard output before the interpreter does, which would print errors."""
     try:
         if sys.stdout:
             sys.stdout.flush()
@@ -121,7 +121,7 @@ def flush() -> None:
 
 
 def _discard() -> None:
-    """Drops what standard output still holds."""
+    """Discards the buffer of standard output."""
     with contextlib.suppress(OSError, ValueError):
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, sys.stdout.fileno())
@@ -129,10 +129,7 @@ def _discard() -> None:
 
 
 def _read(stream: BinaryIO) -> bytes:
-    """Returns the next bytes; none at the end.
-
-    Another process may have made a pipe non-blocking: a read then gives None, which is easily mistaken for the end.
-    """
+    """Returns the next bytes; empty at the end. A pipe made non-blocking by another process may return None first."""
     while (piece := stream.read(_COPY_BYTES)) is None:
         select.select([stream], [], [])
     return piece
@@ -157,7 +154,7 @@ def _flush(stream: BinaryIO) -> None:
 
 
 def is_pipe(path: str) -> bool:
-    """Returns whether a path is a pipe or device, which can be read only once."""
+    """Returns whether a path is a pipe or character device, which can be read only once."""
     with contextlib.suppress(OSError, ValueError):
         mode = os.stat(path).st_mode
         return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
@@ -165,10 +162,10 @@ def is_pipe(path: str) -> bool:
 
 
 def spool(pattern: str, folder: str, number: int) -> InputFile:
-    """Copies standard input or a pipe to a file, since a source is sized, split and perhaps read again.
+    """Copies standard input or a pipe to a file, since sources are split and may be read twice.
 
     Raises:
-      InputError: it cannot be read, or there is no room for it.
+      InputError: it cannot be read, or the disk is full.
     """
     path = os.path.join(folder, f"input-{number}")
     name = "standard input" if pattern == STANDARD else printable_path(pattern)

@@ -1,4 +1,4 @@
-"""Checks the options of a stream, and makes its job of them."""
+"""Checks the options of a stream, and builds its job."""
 
 import importlib
 import os
@@ -34,18 +34,18 @@ DEFAULT_FOLDER = "reports"
 _REMOTE_PARTS = 16
 
 KEEP_BUNDLES_WHOLE = "prism_disable_sdf_split"
-"""Prism splits a bundle after 100 ms without progress, also among the elements of a key with state: the first part then
-overwrites the state of keys that it gave away (splitBundle and PersistBundle in elementmanager.go of 2.77). Without
-this, 19,147 of 980,000 ids were missing in a live test; with it, none in seven."""
+"""Prism splits bundles after 100 ms without progress, even within a key with state: the first part then overwrites the
+state of keys of the second (splitBundle and PersistBundle in elementmanager.go of 2.77). Without this experiment,
+19,147 of 980,000 ids were missing in a live test; with it, none in seven."""
 
 _CHECKPOINTS, _WHOLE_BUNDLES = "--checkpointing_interval", "--finish_bundle_before_checkpointing"  # Flink's own
 
 
 def with_whole_bundles(arguments: Sequence[str]) -> list[str]:
-    """Returns the Beam arguments of a stream, with one that makes Flink end bundles before it takes a checkpoint.
+    """Adds the argument that makes Flink finish bundles before checkpoints.
 
-    Otherwise the first bundle may end inside a checkpoint, and its output stays in a buffer: at an interval of a second
-    3 of 3 jobs stalled at their start, with this none of 3. Beam passes on options that only the job server knows.
+    Otherwise the first bundle may finish within a checkpoint and its output stays in a buffer: at an interval of a
+    second, 3 of 3 jobs stalled, with this argument none of 3.
     """
     given = {argument.partition("=")[0] for argument in arguments}
     needed = _CHECKPOINTS in given and _WHOLE_BUNDLES not in given
@@ -59,27 +59,27 @@ def check_stream(options: Any) -> None:
       UsageError: a value is invalid, or the runner would hang or lose data.
     """
     if bool(options.input) == bool(options.subscription):
-        raise UsageError("--streaming needs either --input, a watched folder or pattern, or --subscription")
+        raise UsageError("--streaming needs either --input (a folder or pattern to watch) or --subscription")
     if options.subscription:
         _check_subscription(options.subscription)
     if "-" in (*(options.input or ()), options.output, options.ids_output, options.rejects_output):
-        raise UsageError("standard input and output (-) do not go with --streaming")
+        raise UsageError("standard input and output (-) cannot be combined with --streaming")
     for name, least in (("early_firing_seconds", 1), ("allowed_lateness_seconds", 0), ("max_future_seconds", 0)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise UsageError(f"--{name} must be at least {least}")
     if options.chart_output:
-        raise UsageError("--chart_output does not go with --streaming: a chart is of a whole report")
+        raise UsageError("--chart_output cannot be combined with --streaming")
     if options.input and (options.timestamp_attribute or options.id_attribute):
-        raise UsageError("--timestamp_attribute and --id_attribute belong to --subscription")
+        raise UsageError("--timestamp_attribute and --id_attribute need --subscription")
     standard = options.view_as(StandardOptions)
     _check_engine(standard.runner, bool(options.subscription))
     if standard.runner in (STREAM_RUNNER, "PortableRunner"):
         options.view_as(DebugOptions).add_experiment(KEEP_BUNDLES_WHOLE)
     if "streaming_mode_at_least_once" in (options.view_as(GoogleCloudOptions).dataflow_service_options or ()):
         raise UsageError(
-            "--dataflow_service_options streaming_mode_at_least_once does not go with reports: "
-            "what Dataflow delivers twice would be counted twice"
+            "--dataflow_service_options streaming_mode_at_least_once is not supported: redelivered messages would be "
+            "counted twice"
         )
     _check_workers(options)
     if options.subscription and standard.runner in DIRECT_RUNNERS:
@@ -88,19 +88,19 @@ def check_stream(options: Any) -> None:
 
 
 def _check_workers(options: Any) -> None:
-    """Refuses other processes as workers of PrismRunner: only this process has the ledger."""
+    """Rejects worker processes with PrismRunner, since only this process has the ledger."""
     environment = options.view_as(PortableOptions).environment_type
     if options.view_as(StandardOptions).runner == STREAM_RUNNER and environment not in (None, "LOOPBACK"):
         raise UsageError(
-            f"--environment_type {environment}: a stream on {STREAM_RUNNER} works in this process, which keeps the "
-            "ledger; leave the option out"
+            f"--environment_type {environment} is not supported: with {STREAM_RUNNER} the workers run in this process, "
+            "which has the ledger"
         )
     if options.overwrite and keeps_state(options):
-        raise UsageError("--overwrite is for streams on this machine: other runners keep their own state")
+        raise UsageError("--overwrite needs a local runner; other runners keep their own state")
 
 
 def keeps_state(options: Any) -> bool:
-    """Whether the runner restores the state of a stream (Dataflow: --update, snapshots; Flink: savepoints)."""
+    """Whether the runner can restore the state of a stream (Dataflow: --update, snapshots; Flink: savepoints)."""
     return options.view_as(StandardOptions).runner not in (STREAM_RUNNER, *DIRECT_RUNNERS)
 
 
@@ -111,20 +111,20 @@ def _check_subscription(name: str) -> None:
 
 def _check_engine(runner: str, topic: bool) -> None:
     if runner == "FnApiRunner":
-        raise UsageError(f"FnApiRunner cannot run streams: it would wait for ever. {_advice(topic)}")
+        raise UsageError(f"FnApiRunner cannot run streams: it would hang. {_advice(topic)}")
     if topic and runner == STREAM_RUNNER:
         raise UsageError(f"{STREAM_RUNNER} cannot read Pub/Sub. {_advice(topic)}")
     if not topic and runner in DIRECT_RUNNERS:
-        raise UsageError(f"{runner} cannot watch files: it would wait for ever. {_advice(topic)}")
+        raise UsageError(f"{runner} cannot watch files: it would hang. {_advice(topic)}")
 
 
 def _check_try_out(options: Any) -> None:
     if options.id_attribute:
-        raise UsageError("--id_attribute needs DataflowRunner: no other runner drops messages by it. See --deduplicate")
+        raise UsageError("--id_attribute needs DataflowRunner; see also --deduplicate")
     try:
         importlib.import_module("google.cloud.pubsub")
     except ImportError:
-        raise UsageError("--subscription: it needs `pip install 'apache-beam[gcp]'`") from None
+        raise UsageError("--subscription needs `pip install 'apache-beam[gcp]'`") from None
     from pipeline.stream.topics import check_subscription
 
     check_subscription(options.subscription)
@@ -132,20 +132,20 @@ def _check_try_out(options: Any) -> None:
 
 def _advice(topic: bool) -> str:
     if topic:
-        return "Use --runner DataflowRunner (or, to try it out, DirectRunner: it loses messages when it stops)"
-    return f"Use --runner {STREAM_RUNNER}, or leave --runner out"
+        return "Use --runner DataflowRunner (or DirectRunner for a trial; it loses messages when it stops)"
+    return f"Use --runner {STREAM_RUNNER}, or omit --runner"
 
 
 def find_engine(options: Any) -> None:
-    """Finds Prism, if it runs the stream, before any folder is created. Raises UsageError where it is missing."""
+    """Finds Prism, if it is the runner, before any folder is created; raises UsageError if it is missing."""
     try:
         find_prism(options)
     except UsageError as error:
-        raise UsageError(f"{error} (--prism_location names its program)") from None
+        raise UsageError(f"{error} (set --prism_location)") from None
 
 
 def protect_ports(options: Any, job: StreamJob) -> None:
-    """Moves a stream on Prism into a network namespace of its own; warns where that is impossible."""
+    """Moves a stream on Prism into its own network namespace; warns if that is impossible."""
     if not is_prism(options):
         return
     try:
@@ -154,14 +154,13 @@ def protect_ports(options: Any, job: StreamJob) -> None:
         isolate_network()
     except (PipelineError, OSError) as error:
         logs.print_line(
-            f"warning: whoever reaches this machine's ports can run commands as this user, through Prism ({error}): "
-            "close them by a firewall, or run the stream under `unshare --user --map-current-user --net` or systemd's "
-            "PrivateNetwork=yes"
+            f"warning: Prism listens on all addresses without authentication ({error}): close its ports by a firewall, "
+            "or run the stream under `unshare --user --map-current-user --net` or systemd's PrivateNetwork=yes"
         )
 
 
 def make_stream_job(options: Any) -> StreamJob:
-    """Makes the job that the options describe, and creates its local folders.
+    """Builds the job from its options, and creates local output folders.
 
     Raises:
       UsageError: a watched folder does not exist, or an output cannot be created.
@@ -184,42 +183,42 @@ def make_stream_job(options: Any) -> StreamJob:
         keeps_state=keeps_state(options),
         overwrite=bool(options.overwrite),
     )
-    watched = [_watched(pattern) for pattern in job.patterns]
+    watched = [_watched_folder(pattern) for pattern in job.patterns]
     for folder in job.outputs:
         if _canonical(folder) in watched:
-            raise UsageError(f"{folder} is watched as an input and an output")
+            raise UsageError(f"{folder} is both watched and written to")
         check_folder(folder)
     return job
 
 
 def _id_parts(options: Any) -> int:
-    """Files of ids per hour: the state of a key on Dataflow must stay below 80 MB, about 4 million ids."""
+    """Returns the files of ids per hour: Dataflow limits the state of a key to 80 MB, about 4 million ids."""
     return 1 if options.view_as(StandardOptions).runner in (STREAM_RUNNER, *LOCAL_RUNNERS) else _REMOTE_PARTS
 
 
-def describe(job: StreamJob, stoppable: bool = True) -> str:
-    """Returns the first line of a stream: its inputs and outputs, and how it ends.
+def describe(job: StreamJob, drainable: bool = True) -> str:
+    """Returns the first line of a stream: its inputs, outputs, and how to stop it.
 
     Args:
       job: the stream.
-      stoppable: whether a signal to this process drains it.
+      drainable: whether a signal to this process drains it.
     """
     outputs = {"reports": job.output, "ids": job.ids_output, "rejects": job.rejects_output}
     writes = ", ".join(f"{what} to {printable_path(folder)}" for what, folder in outputs.items() if folder)
     if job.subscription:
-        return f"reading {job.subscription}; {writes}; {_end(job, stoppable)}"
+        return f"reading {job.subscription}; {writes}; {_stop_hint(job, drainable)}"
     patterns = ", ".join(map(printable_path, job.patterns))
-    return f"watching {patterns}; {writes}; {_end(job, stoppable)}"
+    return f"watching {patterns}; {writes}; {_stop_hint(job, drainable)}"
 
 
-def _end(job: StreamJob, stoppable: bool) -> str:
-    if not stoppable:
-        return "it is ended with the runner's own commands"
-    return "Ctrl-C ends it" if job.subscription else "Ctrl-C ends it when all is read, a second one at once"
+def _stop_hint(job: StreamJob, drainable: bool) -> str:
+    if not drainable:
+        return "stop it with the runner's own commands"
+    return "Ctrl-C stops it" if job.subscription else "Ctrl-C drains it, a second one stops it immediately"
 
 
-def _watched(pattern: str) -> str:
-    """Returns the folder that a pattern watches. Raises UsageError where it does not exist."""
+def _watched_folder(pattern: str) -> str:
+    """Returns the folder of a watched pattern; raises UsageError if it does not exist."""
     if not is_local(pattern):
         try:
             check_object_path(pattern)
@@ -228,7 +227,7 @@ def _watched(pattern: str) -> str:
         return _canonical(posixpath.dirname(pattern) if has_magic(posixpath.basename(pattern)) else pattern)
     folder = pattern if os.path.isdir(pattern) else posixpath.dirname(pattern) or "."
     if not has_magic(folder) and not os.path.isdir(folder):
-        raise UsageError(f"--input {pattern}: there is no folder {folder} to watch")
+        raise UsageError(f"--input {pattern}: no such folder: {folder}")
     return _canonical(folder)
 
 

@@ -12,10 +12,10 @@ from pipeline.model.table import HourlyRow
 
 
 class SizedCoder(Coder):  # type: ignore[misc]
-    """Pickles values, and estimates their size by their nbytes.
+    """Pickles values, and estimates their size by nbytes.
 
-    Beam estimates sizes between fused steps by encoding samples, nearly all if elements are few and large: a third of
-    a run on 10 M events went into pickling blocks that were never shipped.
+    Beam estimates sizes between fused steps by encoding samples, nearly all if elements are few and large: that took a
+    third of a run on 10 M events.
     """
 
     def __init__(self, kind: Any = Any) -> None:
@@ -23,11 +23,11 @@ class SizedCoder(Coder):  # type: ignore[misc]
 
     @classmethod
     def from_type_hint(cls, typehint: Any, registry: Any) -> "SizedCoder":
-        """Returns the coder, as the registry makes it."""
+        """Called by the registry."""
         return cls(typehint)
 
     def to_type_hint(self) -> Any:
-        """Returns the type of the values, which a graph needs to be read back from its proto."""
+        """Returns the type of the values, needed to restore a graph from its proto."""
         return self._kind
 
     def encode(self, value: Any) -> bytes:
@@ -44,7 +44,7 @@ class SizedCoder(Coder):  # type: ignore[misc]
 
 
 def typed(values: Any, kind: Any) -> Any:
-    """Sets the type of a PCollection's elements, which hints do not set if Beam's type check is off.
+    """Sets the element type of a PCollection, since type hints have no effect if Beam's type check is off.
 
     Elements of unknown type are pickled to estimate their size.
     """

@@ -32,7 +32,7 @@ _BUILD = """import subprocess, sys
 
 command = [sys.executable, "setup.py", "sdist", "-d", sys.argv[-2]]
 sys.exit(subprocess.run(command, capture_output=True).returncode)
-"""  # what Beam's `python -m build ... FOLDER PACKAGE` finds in the package: it prints nothing
+"""  # shadows the module of Beam's `python -m build ... FOLDER PACKAGE`; prints nothing
 
 
 def is_dataflow(options: PipelineOptions) -> bool:
@@ -41,16 +41,16 @@ def is_dataflow(options: PipelineOptions) -> bool:
 
 
 def prepare(options: PipelineOptions, paths: list[str], folder: str, lasting: str = "") -> None:
-    """Sets options that the user left out: job name, a label, and the package of the workers.
+    """Sets the defaults of a job: its name, a label, and the workers' package.
 
     Args:
-      options: of the job.
+      options: options of the job.
       paths: the job's inputs and outputs.
-      folder: for the package.
-      lasting: a stream's output, from which its job name is made, so that an update finds the job.
+      folder: local folder for the package.
+      lasting: a stream's output, from which its job name is derived, so that an update finds the job.
 
     Raises:
-      UsageError: an option is missing, or a path is on this machine, which no worker sees.
+      UsageError: an option is missing, or a path is local, which no worker can access.
     """
     google = options.view_as(GoogleCloudOptions)
     for name in ("project", "region", "temp_location"):
@@ -59,9 +59,9 @@ def prepare(options: PipelineOptions, paths: list[str], folder: str, lasting: st
     for name in ("temp_location", "staging_location"):
         location = getattr(google, name)
         if location and is_local(location):
-            raise OptionError(f"{name} {location} is on this machine: DataflowRunner needs gs://")
+            raise OptionError(f"{name} {location} is local: DataflowRunner needs gs://")
     for path in filter(is_local, paths):
-        raise UsageError(f"{path} is on this machine: DataflowRunner needs gs:// or s3://")
+        raise UsageError(f"{path} is local: DataflowRunner needs gs:// or s3://")
     kind = "stream" if options.view_as(StandardOptions).streaming else "report"
     google.job_name = google.job_name or f"hourly-{kind}-{_digest(lasting) if lasting else _now()}"
     labels = google.labels or []
@@ -73,7 +73,7 @@ def prepare(options: PipelineOptions, paths: list[str], folder: str, lasting: st
 
 
 def _log_job_id() -> None:
-    """Lets Beam log `Created job with id: [...]`, where Airflow's operator finds the job, and the console's address."""
+    """Shows Beam's messages with the job's id, which Airflow's operator parses, and with the console's URL."""
     logger = logging.getLogger("apache_beam.runners.dataflow.internal.apiclient")
     logger.setLevel(logging.INFO)
     logger.addFilter(_is_job_id)
@@ -92,9 +92,9 @@ def _digest(text: str) -> str:
 
 
 def setup_file(folder: Path) -> Path:
-    """Makes the package for workers in a folder, this one without the page; returns its setup.py."""
+    """Creates the workers' package, without the page, in a folder; returns its setup.py."""
     project, clone = folder / "package", _PACKAGE.parent
-    if project.exists():  # of an earlier job of a server
+    if project.exists():  # from an earlier job of a server
         return project / "setup.py"
     shutil.copytree(_PACKAGE, project / "pipeline", ignore=shutil.ignore_patterns("__pycache__", ".*", "page"))
     if (clone / "setup.py").exists():
@@ -109,7 +109,7 @@ def setup_file(folder: Path) -> Path:
 
 
 def is_detached(options: PipelineOptions) -> bool:
-    """Returns whether the program ends before the job: a template, a dry run, or --no_wait_until_finish."""
+    """Returns whether the program exits before the job ends: a template, a dry run, or --no_wait_until_finish."""
     template = options.view_as(GoogleCloudOptions).template_location
     no_wait = options.view_as(StandardOptions).no_wait_until_finish
     return bool(template or options.view_as(TestOptions).dry_run or no_wait)
@@ -122,5 +122,5 @@ def launch(pipeline: beam.Pipeline, options: PipelineOptions) -> str:
     if google.template_location:
         return f"template in {google.template_location}"
     if options.view_as(TestOptions).dry_run:
-        return f"dry run of {google.job_name}: nothing was started"
+        return f"dry run of {google.job_name}: no job was started"
     return f"job {result.job_id()} started: {google.job_name} in {google.region}"

@@ -1,8 +1,8 @@
 """Imports Beam without optional libraries that a local batch does not use.
 
-Of `import apache_beam` (0.8 s; Beam 2.77, Python 3.11) pyarrow takes 0.06 s, pymongo and bson 0.06 s, BigQuery's
-connector with requests 0.08 s, and the clouds' file systems 0.3 s where their extras are installed. Beam imports each
-of them in a `try` of its own. HOURLY_REPORT_ALL_IMPORTS=1 in the environment imports them all.
+Of `import apache_beam` (0.8 s; Beam 2.77, Python 3.11), pyarrow takes 0.06 s, pymongo and bson 0.06 s, BigQuery's
+connector with requests 0.08 s, and cloud file systems, if installed, 0.3 s. Beam imports each in a `try` block.
+HOURLY_REPORT_ALL_IMPORTS=1 in the environment imports them all.
 """
 
 import contextlib
@@ -24,22 +24,22 @@ SKIPPED = frozenset(
         *("apache_beam.io.azure.blobstoragefilesystem", "apache_beam.io.hadoopfilesystem"),
     )
 )
-"""Modules that Beam takes for not installed."""
+"""Modules that appear as not installed to Beam."""
 
 _NOT_LOCAL = re.compile("://|^-.*(runn|stream|expansion|environment)")
 
 
 def can_trim(arguments: Sequence[str]) -> bool:
-    """Whether these arguments ask for a local batch on Beam's embedded engine."""
+    """Whether the arguments are those of a local batch on Beam's embedded runner."""
     return not os.environ.get(SWITCH) and not any(_NOT_LOCAL.search(text) for text in arguments)
 
 
 @contextlib.contextmanager
 def trimmed_imports(arguments: Sequence[str]) -> Iterator[None]:
-    """Skips the modules of SKIPPED while the block imports Beam; afterwards everything can be imported.
+    """Skips SKIPPED modules while the block imports Beam; afterwards everything can be imported.
 
     Args:
-      arguments: of the command line; nothing is skipped unless they ask for a local batch.
+      arguments: arguments of the command line; nothing is skipped unless they are those of a local batch.
     """
     if not can_trim(arguments) or "apache_beam" in sys.modules:
         yield
@@ -54,10 +54,10 @@ def trimmed_imports(arguments: Sequence[str]) -> Iterator[None]:
 
 
 class _SkippingFinder:
-    """Reports the modules of SKIPPED as missing."""
+    """Reports SKIPPED modules as missing."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """As importlib calls it; None leaves the search to the other finders."""
+        """Called by importlib; None continues with the other finders."""
         if name in SKIPPED:
-            raise ModuleNotFoundError(f"{name} is left out of this program ({SWITCH}=1 loads it)", name=name)
+            raise ModuleNotFoundError(f"{name} is not imported by this program ({SWITCH}=1 imports it)", name=name)
         return None

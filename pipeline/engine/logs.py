@@ -1,4 +1,4 @@
-"""Standard error of the programs: warnings of one line each, a status line, no tracebacks of user errors."""
+"""Output on stderr: warnings of one line, a status line, no tracebacks of user errors."""
 
 import contextlib
 import logging
@@ -13,20 +13,20 @@ from pipeline.errors import PipelineError, printable
 
 _REPORTED_ELSEWHERE = (
     "apitools not found",
-    "Error in _start_upload while inserting file",  # of S3
+    "Error in _start_upload while inserting file",  # S3
     "HTTP error while requesting file",
-    "Prism received bundle error",  # the run fails with the error itself
+    "Prism received bundle error",  # the run fails with the same error
     "stage.Execute aborting due to bundle error",
-    "Failed to read inputs in the data plane",  # of an engine that has ended: the run fails
+    "Failed to read inputs in the data plane",  # the runner exited, so the run fails
 )
-_COLUMNS = 80  # of a terminal that does not report its width
+_COLUMNS = 80  # if the terminal does not report its width
 _width = 0  # of the status line
 
 
 def configure() -> None:
-    """Sets up logging, and opens standard streams that are closed.
+    """Sets up logging, and opens closed standard streams.
 
-    Called before Beam is imported, which warns of extras that are not needed.
+    To be called before importing Beam, which warns about missing extras.
     """
     _open_missing()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", force=True)
@@ -37,9 +37,9 @@ def configure() -> None:
 
 
 def _open_missing() -> None:
-    """Opens the null device for standard streams that are closed, as under cron.
+    """Opens /dev/null for closed standard streams, as under cron.
 
-    Otherwise another file gets their number, and messages for stderr go into it.
+    Otherwise the next opened file would get their descriptor, and messages for stderr.
     """
     for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
         if stream is None and not _is_open(number):
@@ -65,7 +65,7 @@ def _is_visible(record: logging.LogRecord) -> bool:
         return False
     error = record.exc_info[1] if record.exc_info else None
     message = record.getMessage()
-    is_user_error = isinstance(error, (PipelineError, KeyboardInterrupt))  # a signal ends a run as an error does
+    is_user_error = isinstance(error, (PipelineError, KeyboardInterrupt))
     is_user_error = is_user_error or _is_dropped(message) or _is_dropped(str(error))
     is_cancelled = bool(error) and run_state.cancelled.is_set()
     if is_user_error or is_cancelled or message.startswith(_REPORTED_ELSEWHERE):
@@ -75,24 +75,24 @@ def _is_visible(record: logging.LogRecord) -> bool:
 
 
 def _is_dropped(text: str) -> bool:
-    """Whether a text has a worker's traceback of a user error, or any traceback of a cancelled run."""
+    """Whether a text contains a traceback of a user error, or any traceback of a cancelled run."""
     is_reported = run_state.cancelled.is_set() or re.search(r"pipeline\.errors\.\w+: ", text)
     return "Traceback (most recent call last)" in text and bool(is_reported)
 
 
 def _log_thread(failure: threading.ExceptHookArgs) -> None:
-    """Logs the error of a thread for debugging: Beam's threads fail when an engine is lost, which the run reports."""
-    logging.getLogger(__name__).debug("a thread ended", exc_info=failure.exc_value)
+    """Logs errors of threads at level DEBUG: Beam's fail when the runner exits, which the run reports."""
+    logging.getLogger(__name__).debug("a thread failed", exc_info=failure.exc_value)
 
 
 def print_line(text: str) -> None:
-    """Prints a line on stderr, which may be closed or full."""
+    """Prints a line on stderr; ignores a closed or full stream."""
     clear_status()
     _print(printable(text, keep="\n") + "\n")
 
 
 def update_status(text: str) -> None:
-    """Shows a status line on a terminal in place of the one before; the next message replaces it."""
+    """Replaces the status line on a terminal."""
     global _width
     text = printable(text)[: _columns() - 1]
     before, _width = _width, len(text)
@@ -119,7 +119,7 @@ def _print(text: str) -> None:
 
 
 class Filtered:
-    """Standard error without the tracebacks of user errors and cancelled runs, which workers print."""
+    """Filters tracebacks of user errors and cancelled runs, printed by workers, from stderr."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._muted, self._dropped = stream, False, False
@@ -136,7 +136,7 @@ class Filtered:
             self._stream.flush()
 
     def mute(self) -> None:
-        """Drops all further text: threads of an engine may run on while the interpreter ends."""
+        """Drops all further text: a runner's threads may still run while the interpreter exits."""
         self._muted = True
         logging.disable()
 

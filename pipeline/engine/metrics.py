@@ -1,4 +1,4 @@
-"""Counters: their namespaces, a transform that adds to them on every engine, and the counters of a finished run."""
+"""Counters: their namespaces, a transform that adds to them reliably on every runner, and their final values."""
 
 import dataclasses
 from collections import Counter
@@ -21,24 +21,24 @@ METRICS = "report"
 TOTALS = "totals"
 """Namespace of the counters of a finished batch: read, counted, rejected, duplicate (records), hours (rows).
 
-They are counted once, at the end. Prism loses counters of bundles that end at about the same time as the first.
+They are counted once, at the end, since Prism loses counters of bundles that end at about the same time as the first.
 """
 
-Counted = tuple[int, dict[str, int]]  # the only key, amounts by counter
+Counted = tuple[int, dict[str, int]]  # a constant key, amounts by counter
 
 COUNTS = "counts"
-"""Tag of the side outputs that are for the counters."""
+"""Tag of outputs of Counted elements."""
 
 _KEY = 0
 
 
 def counter(name: str) -> Any:
-    """Returns a counter of the namespace METRICS."""
+    """Returns a counter in the namespace METRICS."""
     return Metrics.counter(METRICS, name)
 
 
 def count(**amounts: int) -> Counted:
-    """Returns an element of KeepCounters."""
+    """Returns an input element of KeepCounters."""
     return _KEY, amounts
 
 
@@ -50,18 +50,18 @@ def _add(element: Counted) -> Iterator[None]:
 
 
 class _KeepCounters(SinkDoFn):
-    _STATE = ReadModifyWriteStateSpec("unused", BooleanCoder())  # what has state has its bundles one after the other
+    _STATE = ReadModifyWriteStateSpec("unused", BooleanCoder())  # state serializes the bundles of a key
 
     def process(self, element: Counted, _: Any = beam.DoFn.StateParam(_STATE)) -> Iterator[None]:
         yield from _add(element)
 
 
 class KeepCounters(beam.PTransform):  # type: ignore[misc]
-    """Adds to counters: PCollection[Counted] -> PCollection[None], empty. For a few elements a bundle.
+    """Adds to counters: PCollection[Counted] -> PCollection[None], empty. For a few elements per bundle.
 
-    Where several bundles of a stage end before Prism has learned the names of their counters, it keeps the last
-    bundle's and drops the others': of a million events found at the start it showed half. So they pass through one key,
-    but on engines that are known to keep them all, where that would be a shuffle to one worker.
+    If several bundles of a stage end before Prism knows the names of their counters, it keeps only the last bundle's:
+    of a million initial events it showed half. So they pass through a single key, except on runners that keep all
+    counters, where that would be a shuffle to one worker.
     """
 
     def expand(self, amounts: beam.PCollection[Counted]) -> beam.PCollection[None]:
@@ -71,14 +71,14 @@ class KeepCounters(beam.PTransform):  # type: ignore[misc]
 
 
 def summarize(result: Any, namespace: str) -> Summary:
-    """Returns the counters of a run in a namespace."""
+    """Returns a run's counters in a namespace."""
     found = result.metrics().query(MetricsFilter().with_namespace(namespace))["counters"]
     counts: Counter[str] = Counter()
-    for counter in found:  # one a step
+    for counter in found:  # one per step
         counts[counter.key.metric.name] += counter.result or 0
     return summary_of(counts)
 
 
 def summary_of(counts: Mapping[str, int]) -> Summary:
-    """Returns counters by name as a summary; missing ones are 0."""
+    """Converts counters by name to a summary; missing ones are 0."""
     return Summary(*(counts.get(field.name, 0) for field in dataclasses.fields(Summary)))

@@ -1,4 +1,4 @@
-"""argparse as this program uses it; loads nothing of Beam."""
+"""argparse with UsageError for wrong options. Does not import Beam."""
 
 import argparse
 from typing import NoReturn
@@ -7,11 +7,11 @@ from pipeline.errors import UsageError
 
 
 class OptionParser(argparse.ArgumentParser):
-    """Reports a wrong option as UsageError, not by printing its whole usage."""
+    """Raises UsageError for a wrong option instead of printing the usage."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
     def actions_by_name(self) -> dict[str, argparse.Action]:
-        """Returns the actions of all options by each of their names, which argparse itself does not offer."""
+        """Returns the actions by all their option names, which argparse has no public interface for."""
         return self._option_string_actions

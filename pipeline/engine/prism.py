@@ -1,8 +1,8 @@
-"""Runs Prism, Beam's local runner for streams, so that other machines cannot reach it.
+"""Runs Prism, Beam's local runner for streams, unreachable from other machines.
 
-Prism and Beam's Python services have no authentication: whoever reaches them can run commands as this user. The latter
-are bound to loopback. Prism binds all addresses and has no option for it, so a process that needs no network gets a
-network namespace of its own.
+Prism and Beam's Python services have no authentication: anyone who can connect can run commands as this user. The
+Python services are bound to loopback. Prism always listens on all addresses, so a stream that needs no network runs in
+a network namespace of its own.
 """
 
 import contextlib
@@ -42,17 +42,17 @@ _RETRY_SECONDS = 0.02
 
 
 class SinkDoFn(beam.DoFn):  # type: ignore[misc]
-    """A DoFn at the end of a graph: tuple[K, V] -> nothing that is read.
+    """A DoFn without consumed outputs: tuple[K, V] -> nothing.
 
-    Prism 2.77 polls a bundle that sends nothing without a pause (Execute in stage.go), which takes a core: 24 reports
-    were written in 1.15 s, now in 0.1 s. The end of a timer is sent even if the timer is never set.
+    Prism 2.77 busy-waits for a bundle that sends no data (Execute in stage.go): 24 reports took 1.15 s instead of
+    0.1 s. The declared timer makes every bundle send an end of stream, although it is never set.
     """
 
     _UNUSED = TimerSpec("unused", TimeDomain.WATERMARK)
 
     @on_timer(_UNUSED)  # type: ignore[untyped-decorator]
     def never(self, _: Any = beam.DoFn.TimerParam(_UNUSED)) -> None:
-        """Is not called."""
+        """Required by Beam; the timer is never set."""
 
 
 def is_prism(options: PipelineOptions) -> bool:
@@ -83,7 +83,7 @@ def find_prism(options: PipelineOptions) -> None:
 
 @contextlib.contextmanager
 def running_prism(options: PipelineOptions) -> Iterator["subprocess.Popen[bytes] | None"]:
-    """Runs Prism while the block runs, if it is the runner, and sets --job_endpoint.
+    """Runs Prism during the block, if it is the runner, and sets --job_endpoint.
 
     The kernel kills it when this process ends in any way. (A Prism that Beam starts would outlive a killed client.)
 
@@ -119,27 +119,25 @@ def _start(options: PipelineOptions) -> tuple["subprocess.Popen[bytes]", int]:
             stdin=subprocess.DEVNULL,
             stdout=quiet,
             stderr=quiet,
-            preexec_fn=functools.partial(_end_with, os.getpid()),  # noqa: PLW1509 - before there are threads
+            start_new_session=True,  # signals of the terminal drain the stream, which still needs Prism
+            preexec_fn=functools.partial(_die_with, os.getpid()),  # noqa: PLW1509 - before there are threads
         )
-        if _listens(process, port):
+        if _wait_until_listening(process, port):
             return process, port
     raise PipelineError(
-        f"Prism, Beam's local runner, does not start: {printable_path(prism.prism_location)} {died(process)}"
+        f"Prism, Beam's local runner, does not start: {printable_path(prism.prism_location)} {exit_reason(process)}"
     )
 
 
-def _end_with(parent: int) -> None:
-    """Makes the kernel kill the new process when the main thread of the parent ends.
-
-    Ctrl-C in a terminal reaches both processes; the new one ignores it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _die_with(parent: int) -> None:
+    """Makes the kernel kill the new process when the main thread of the parent ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
 
 
-def _listens(process: "subprocess.Popen[bytes]", port: int) -> bool:
+def _wait_until_listening(process: "subprocess.Popen[bytes]", port: int) -> bool:
+    """Returns whether the process listens, or False once it has ended."""
     while process.poll() is None:
         try:
             with socket.create_connection(("127.0.0.1", port)):
@@ -149,10 +147,10 @@ def _listens(process: "subprocess.Popen[bytes]", port: int) -> bool:
     return False
 
 
-def died(process: "subprocess.Popen[bytes]") -> str:
-    """How a process that is over has ended."""
+def exit_reason(process: "subprocess.Popen[bytes]") -> str:
+    """Returns how a process ended: its signal or exit status."""
     code = process.wait()
-    return f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+    return f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
 
 
 def bind_loopback() -> None:
@@ -172,10 +170,10 @@ def _loopback_server(*arguments: Any, **named: Any) -> Any:
 
 
 def isolate_network() -> None:
-    """Moves this process into a network namespace of its own, with a loopback interface only.
+    """Moves this process into a new network namespace with only a loopback interface.
 
     Raises:
-      PipelineError: the kernel does not allow it, or the process has threads already.
+      PipelineError: the kernel does not permit it, or the process already has threads.
     """
     user, group = os.getuid(), os.getgid()
     flags = _CLONE_NEWNET if user == 0 else _CLONE_NEWNET | _CLONE_NEWUSER  # root keeps its rights on others' files

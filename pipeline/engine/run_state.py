@@ -1,7 +1,7 @@
-"""State that a run and its workers in this process share. Workers in other processes have a state of their own.
+"""State shared by a run and its workers in this process. Workers in other processes have their own.
 
-A DoFn is pickled with the graph, so a run cannot hand it an object to write to. A run clears the state before it
-begins; two runs at once (the server's) add to it, and do not read it.
+DoFns are pickled with the graph, so they cannot share an object with the run. A run first clears the state; concurrent
+runs (the server's) do not read it.
 """
 
 import threading
@@ -14,12 +14,12 @@ class RunState:
     """State of one run.
 
     Attributes:
-      stopping: set to end the run's watches, which list their folders once more.
-      cancelled: set when the run is given up, so that errors of its workers are not logged any more.
-      counted: counters by name (DirectRunner's own have only the first bundle of each step).
+      stopping: set to drain the run's watches, which list their folders once more.
+      cancelled: set when the run is abandoned, so that errors of its workers are no longer logged.
+      counted: counters by name (DirectRunner's own contain only the first bundle of each step).
       written: events in each file, by path.
-      latency: of a stream's events.
-      bytes_read: of all inputs.
+      latency: latency of a stream's events.
+      bytes_read: bytes read of all inputs.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class RunState:
         self.bytes_read = 0
 
     def add_bytes_read(self, count: int) -> None:
-        """Called by readers, which may be threads."""
+        """Adds to bytes_read; thread-safe."""
         with self._lock:
             self.bytes_read += count
 

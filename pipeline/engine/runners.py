@@ -25,48 +25,48 @@ from pipeline.errors import OptionError, UsageError, one_line
 DIRECT_RUNNERS = ("DirectRunner", "BundleBasedDirectRunner")
 
 STREAM_RUNNER = "PrismRunner"
-"""Beam's local engine for streams. Needs a program that Beam downloads, or that --prism_location names."""
+"""Beam's local runner for streams, a program that Beam downloads, or at --prism_location."""
 
 TRY_OUT_RUNNER = "BundleBasedDirectRunner"
-"""Beam's local engine for Pub/Sub, to which DirectRunner falls back. Acknowledges messages before processing them."""
+"""Beam's local runner for Pub/Sub, to which DirectRunner falls back. Acknowledges messages before processing them."""
 
 DEFAULT_RUNNER = "FnApiRunner"
-"""Beam's embedded engine. DirectRunner would first try to download Prism."""
+"""Beam's embedded runner. DirectRunner would first try to download Prism."""
 
 LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")
 """Runners whose workers see this machine's files and temporary folders."""
 
-_KEEP_COUNTERS = ("DataflowRunner", "FlinkRunner", "SparkRunner")  # of all bundles; not PortableRunner, perhaps Prism
+_KEEP_COUNTERS = ("DataflowRunner", "FlinkRunner", "SparkRunner")  # not PortableRunner, which may be Prism
 
-_FOR_EVER = 10 * 365 * 86400  # seconds
+_FOREVER = 10 * 365 * 86400  # seconds
 _TIMEOUT = "job_server_timeout"
-_ENDPOINT_SECONDS = 60  # for a job server that is just being started
+_ENDPOINT_SECONDS = 60  # a job server may be starting
 
 
 def beam_options(arguments: Sequence[str]) -> PipelineOptions:
-    """Returns Beam's own options with their defaults, checked as complete() does."""
+    """Returns Beam's options with defaults, checked by complete()."""
     options = PipelineOptions(list(arguments))
     complete(options, arguments)
     return options
 
 
 def complete(options: PipelineOptions, arguments: Sequence[str], others: Collection[str] = ()) -> None:
-    """Sets the defaults of Beam's own options, and checks them.
+    """Sets the defaults of Beam's options, and checks them.
 
     Args:
       options: Beam's.
       arguments: Beam's, from the command line.
-      others: names of this program's options, to suggest for a mistyped one.
+      others: names of this program's options, suggested for a mistyped one.
 
     Raises:
-      UsageError: an unknown option, a bad value, an unknown runner, or a job server that does not answer.
+      UsageError: an unknown option, a bad value, an unknown runner, or an unreachable job server.
     """
     bind_loopback()
-    FileSystems.set_options(options)  # inputs are listed before Beam does it
+    FileSystems.set_options(options)  # Beam does it after the inputs are listed
     if arguments:
         check_names(arguments, others)
     setup = options.view_as(SetupOptions)
-    setup.save_main_session = bool(setup.save_main_session)  # Beam would pickle `__main__`, which no worker needs
+    setup.save_main_session = bool(setup.save_main_session)  # None would pickle `__main__`, which no worker needs
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or (STREAM_RUNNER if standard.streaming else DEFAULT_RUNNER)
     if standard.runner == DEFAULT_RUNNER:
@@ -77,39 +77,39 @@ def complete(options: PipelineOptions, arguments: Sequence[str], others: Collect
         create_runner(standard.runner)
     except (ValueError, ImportError, AttributeError) as error:
         raise OptionError(f"runner {standard.runner}: {one_line(error)}") from None
-    _let_jobs_last(options.view_as(PortableOptions), arguments)
+    _disable_job_timeout(options.view_as(PortableOptions), arguments)
 
 
-def _let_jobs_last(portable: PortableOptions, arguments: Sequence[str]) -> None:
-    """Lifts the timeout of requests to a job server, by which Beam ends each job (issue 35867), unless it was set.
+def _disable_job_timeout(portable: PortableOptions, arguments: Sequence[str]) -> None:
+    """Disables the job server timeout, with which Beam ends jobs (issue 35867), unless it was set.
 
-    A wrong endpoint would then wait for ever, so it is checked here.
+    Since requests to a wrong endpoint would then hang, the endpoint is checked here.
     """
     if portable.job_endpoint and portable.job_endpoint != "embed":
         _check_endpoint(portable.job_endpoint)
     if not any(argument.lstrip("-").replace("-", "_").startswith(_TIMEOUT) for argument in arguments):
-        portable.job_server_timeout = _FOR_EVER
+        portable.job_server_timeout = _FOREVER
 
 
 @functools.cache
 def _check_endpoint(endpoint: str) -> None:
-    """Raises UsageError if no job server answers. One that has answered is not checked again."""
+    """Raises UsageError if no job server is reachable. Successful checks are cached."""
     import grpc
 
     with grpc.insecure_channel(endpoint) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_ENDPOINT_SECONDS)
         except grpc.FutureTimeoutError:
-            raise UsageError(f"no job server answers at {endpoint}") from None
+            raise UsageError(f"no job server reachable at {endpoint}") from None
 
 
 def keeps_counters(options: PipelineOptions) -> bool:
-    """Returns whether the engine is known to add up the counters of all bundles."""
+    """Returns whether the runner is known to keep the counters of all bundles."""
     return str(options.view_as(StandardOptions).runner).rpartition(".")[2] in _KEEP_COUNTERS
 
 
 def spill_folder(options: PipelineOptions) -> str | None:
-    """Returns the folder for values spilled for outputs in buckets, which may forbid deletions; None: beside those."""
+    """Returns the folder for values spilled for outputs in buckets, which may forbid deletions; None: beside them."""
     standard, portable = options.view_as(StandardOptions), options.view_as(PortableOptions)
     if standard.runner in LOCAL_RUNNERS or portable.environment_type == "LOOPBACK":
         return tempfile.gettempdir()
@@ -118,7 +118,7 @@ def spill_folder(options: PipelineOptions) -> str | None:
 
 
 def works_in_containers(options: PipelineOptions) -> bool:
-    """Returns whether workers run in containers, Beam's default on clusters, which do not see this machine's disk."""
+    """Returns whether workers run in containers, Beam's default on clusters, without access to this machine's disk."""
     environment = options.view_as(PortableOptions).environment_type
     if environment:
         return str(environment) == "DOCKER"
@@ -128,15 +128,15 @@ def works_in_containers(options: PipelineOptions) -> bool:
 
 
 def has_servers() -> bool:
-    """Returns whether Beam may have started job servers (Flink, Spark), which it ends when the interpreter exits.
+    """Returns whether Beam may have started job servers (Flink, Spark), which it stops at exit.
 
-    It leaves them running if their temporary folders are gone by then.
+    It cannot stop them if their temporary folders were removed before.
     """
     return "apache_beam.runners.portability.job_server" in sys.modules
 
 
 def check_names(arguments: Sequence[str], others: Collection[str]) -> None:
-    """Raises UsageError for an option that Beam does not know; remote runners may have options of their own."""
+    """Raises UsageError for an option unknown to Beam; remote runners may have their own options."""
     parser = beam_parser()
     known, unknown = parser.parse_known_args(arguments)
     if unknown and (known.runner or DEFAULT_RUNNER) in LOCAL_RUNNERS:
@@ -147,7 +147,7 @@ def check_names(arguments: Sequence[str], others: Collection[str]) -> None:
 
 
 def nearest_option(name: str, own: Collection[str], beams: Collection[str]) -> str | None:
-    """Returns the option that was probably meant: one of this program, or one of Beam's within two letters."""
+    """Returns the most similar option: one of this program, or one of Beam's within two edits."""
     text = _letters(name)
     close = difflib.get_close_matches(text, map(_letters, own), 1)
     parts = [option for option in own if (text in _letters(option) and len(text) > 2) or [_letters(option)] == close]
@@ -173,7 +173,7 @@ def _distance(one: str, other: str) -> int:
 
 
 def beam_parser() -> OptionParser:
-    """Returns a parser of the options of all of Beam's classes."""
+    """Returns a parser of all of Beam's options."""
     parser = OptionParser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
     parser.add_value_provider_argument = parser.add_argument  # type: ignore[attr-defined]
     for options in PipelineOptions.__subclasses__():

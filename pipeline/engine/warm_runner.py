@@ -1,7 +1,7 @@
-"""Runs one graph again and again on Beam's embedded engine with a worker that stays, for a server's small inputs.
+"""Runs a graph repeatedly on Beam's embedded runner with a persistent worker, for a server's small inputs.
 
-FnApiRunner fuses a graph into stages, starts a worker and sets up the DoFns of each stage in every run: 30 of the 35 ms
-of a report of six events. Remote workers keep their stages from bundle to bundle; so does this one.
+FnApiRunner fuses the graph, starts a worker and sets up the DoFns of each stage in every run: 30 of the 35 ms of a
+report of six events. Like remote workers, this one keeps its stages between bundles.
 """
 
 import logging
@@ -27,32 +27,32 @@ from pipeline.errors import PipelineError
 
 
 class WarmRunner(FnApiRunner):  # type: ignore[misc]
-    """Runs a translated graph again and again; not by two threads at once.
+    """Runs a translated graph repeatedly; not thread-safe.
 
-    Stages run one after the other, each with one bundle of all its input: for batch graphs without timers and reads
-    that Beam splits. Depends on Beam internals: where they are not as expected, FnApiRunner runs the graph, slowly.
+    Stages run in sequence, each with one bundle of all its input: for batch graphs without timers and splittable reads.
+    Depends on Beam internals; if they are not as expected, FnApiRunner runs the graph, slowly.
     """
 
     def __init__(self, graph: beam_runner_api_pb2.Pipeline, options: PipelineOptions) -> None:
         super().__init__()
         self._graph, self._options = graph, options
-        self._workers: Any = None  # None: the next run starts anew
+        self._workers: Any = None  # None: the next run starts a worker
 
     def run(self) -> RunnerResult:
-        """Runs the graph to its end. Raises what its DoFns raise."""
+        """Runs the graph to its end; raises the errors of its DoFns."""
         try:
             if not self._workers:
-                self.run_via_runner_api(self._graph, self._options)  # optimizes the graph, and calls run_stages
+                self.run_via_runner_api(self._graph, self._options)  # optimizes the graph and calls run_stages
             return self._run_bundles()
         except PipelineError:
             raise
         except Exception as error:
-            logging.getLogger(__name__).warning("the graph is run once more, by a new worker", exc_info=error)
+            logging.getLogger(__name__).warning("retrying with a new worker", exc_info=error)
             self.close()
             return FnApiRunner().run_via_runner_api(self._graph, self._options)
 
     def run_stages(self, stage_context: Any, stages: list[Any]) -> None:
-        """Called by FnApiRunner with the stages in order: keeps them, and starts the worker."""
+        """Called by FnApiRunner with the stages in order; starts the worker."""
         self._workers = WorkerHandlerManager(stage_context.components.environments, self._provision_info)
         self._context = FnApiRunnerExecutionContext(
             stages,
@@ -70,7 +70,7 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
             self._stages.append((stage, set()))
 
     def close(self) -> None:
-        """Ends the worker; the next run starts another."""
+        """Stops the worker; the next run starts another."""
         workers, self._workers = self._workers, None
         if workers:
             workers.close_all()
@@ -98,12 +98,12 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
 
 
 class _Stage:
-    """A stage of a graph, set up by its first bundle."""
+    """A stage of the graph, set up by its first bundle."""
 
     def __init__(self, context: FnApiRunnerExecutionContext, stage: Any) -> None:
         self._context, self._bundles = context, context.bundle_manager_for(stage)
         (self._worker,) = self._bundles.worker_handlers
-        self._name = self._bundles.process_bundle_descriptor.id  # also of each of its bundles: there is one at a time
+        self._name = self._bundles.process_bundle_descriptor.id  # also the id of its bundles, which never overlap
         context.worker_handler_manager.register_process_bundle_descriptor(self._bundles.process_bundle_descriptor)
         buffers = context.input_transform_to_buffer_id
         inputs = [transform.unique_name for transform in stage.transforms if transform.spec.urn == DATA_INPUT_URN]
@@ -116,7 +116,7 @@ class _Stage:
         return self._inputs.values()
 
     def run(self, counters: Counter[MetricKey]) -> None:
-        """Processes all of its input as one bundle, as Beam's worker does."""
+        """Processes all input as one bundle, like Beam's worker."""
         buffers = self._context.pcoll_buffers
         for transform, buffer in self._inputs.items():
             self._send(transform, [ENCODED_IMPULSE_VALUE] if buffer == IMPULSE_BUFFER else buffers.get(buffer, ()))
@@ -153,10 +153,10 @@ class _Stage:
 
 
 def _quieten(cache: Any, processor: BundleProcessor) -> None:
-    """Stops a worker's background tasks, which cost more than a small bundle.
+    """Disables a worker's background tasks, which cost more than a small bundle.
 
-    A thread drops its stages after an idle minute. Side inputs are kept in a cache of 100 MB though none is read twice.
-    A thread samples the time of each step, and the worker waits for its sleep after each stage: 2 to 200 ms.
+    One thread drops stages after an idle minute. Side inputs stay in a cache of 100 MB, although none is read twice.
+    Another thread samples the time of each step, and its sleep delays the end of each stage by 2 to 200 ms.
     """
     cache.periodic_shutdown.cancel()
     processor.state_handler._state_cache = StateCache(0)

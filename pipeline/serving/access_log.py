@@ -1,4 +1,4 @@
-"""Log lines of the server, as text or JSON: one for each response, and warnings."""
+"""The server's log, as text or JSON: a line for each response, and warnings."""
 
 import contextlib
 import dataclasses
@@ -16,13 +16,15 @@ _access = logging.getLogger("hourly_report.access")
 
 @dataclasses.dataclass
 class Entry:
-    """A response.
+    """The log entry of a response.
 
     Attributes:
-      client: its address.
-      kind: what the request is for: report, page, file, health, metrics, other.
-      bytes: of the request's body, as sent.
-      events: records read from it.
+      client: address of the client.
+      method: HTTP method, - for unusual ones.
+      kind: report, page, file, health, metrics or other.
+      status: HTTP status.
+      bytes: size of the request's body, as sent.
+      events: records read from the body.
       ms: milliseconds from the last byte of the request to the response.
     """
 
@@ -36,9 +38,9 @@ class Entry:
 
 
 def client_address(environ: Mapping[str, Any]) -> str:
-    """Returns a client's address: the one that a proxy on this machine forwards, or that of the connection."""
+    """Returns the client's address: forwarded by a local proxy, or that of the connection."""
     peer = str(environ.get("REMOTE_ADDR", ""))
-    with contextlib.suppress(ValueError):  # no address
+    with contextlib.suppress(ValueError):  # not an address
         if not peer or ipaddress.ip_address(peer).is_loopback:
             return str(ipaddress.ip_address(environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()))
     return peer or "-"
@@ -51,7 +53,7 @@ def write(entry: Entry) -> None:
 
 
 def configure(log_format: str) -> None:
-    """Sets up the access log, and the format of all lines of this process, whose logging goes to stderr."""
+    """Sets up the access log, and the format of all log lines of this process, on stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else _TextFormatter())
     _access.handlers, _access.propagate = [handler], False
@@ -62,14 +64,14 @@ def configure(log_format: str) -> None:
 
 
 def format_message(log_format: str, level: str, text: str) -> str:
-    """Returns a line that is no log record, such as the error that ends the program."""
+    """Formats a line that is not a log record, such as a fatal error."""
     if log_format == "json":
         return json.dumps({"time": _time(time.time()), "level": level, "message": text})
     return text if level == "info" else f"{level}: {text}"
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON; that of a response has the fields of Entry instead of a message."""
+    """Formats a record as a line of JSON; that of a response has the fields of Entry instead of a message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line."""

@@ -1,4 +1,4 @@
-"""Checks the head of a request, before its body is read: path, method, Host, origin, token, encoding, length."""
+"""Checks the head of a request before its body is read: path, method, Host, origin, token, encoding, length."""
 
 import hmac
 import ipaddress
@@ -12,17 +12,17 @@ from pipeline.storage.compression import GZIP, ZSTD, Codec
 
 _READABLE = ("/openapi.json", *PAGE_FILES, "/reports.csv", "/healthz", "/metrics")
 ALLOWED = {"/": "GET, HEAD, POST", **dict.fromkeys(_READABLE, "GET, HEAD")}
-"""Every path that is served, with its methods as `Allow` lists them."""
+"""All paths, with their methods for the `Allow` header."""
 
 _KINDS = {"/healthz": "health", "/metrics": "metrics"}
 _ENCODINGS = {"": None, "identity": None, "gzip": GZIP, "x-gzip": GZIP, "zstd": ZSTD}
 
 
 def check(environ: Mapping[str, Any], settings: Settings) -> ProblemError | None:
-    """Returns the problem that answers a request, or None where it is served."""
+    """Returns the problem with a request, or None if it is accepted."""
     method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
     if settings.token is None and not settings.insecure and not _is_own_name(environ.get("HTTP_HOST"), settings.host):
-        return ProblemError(421, "without a token the server answers to localhost only")
+        return ProblemError(421, "without a token, only requests to localhost are accepted")
     if path not in ALLOWED:
         return ProblemError(404, "not found; POST events to /")
     if method not in ALLOWED[path].split(", "):
@@ -34,26 +34,26 @@ def check(environ: Mapping[str, Any], settings: Settings) -> ProblemError | None
 
 
 def kind(method: str, path: str) -> str:
-    """Returns what a request is for, as log and metrics name it."""
+    """Returns the kind of a request for log and metrics."""
     if path == "/":
         return "report" if method == "POST" else "page"
     return _KINDS.get(path, "file" if path in ALLOWED else "other")
 
 
 def codec(environ: Mapping[str, Any]) -> Codec | None:
-    """Returns the compression that Content-Encoding names, or None; of requests that were not refused."""
+    """Returns the compression in Content-Encoding, or None; for accepted requests."""
     return _ENCODINGS[_encoding(environ)]
 
 
 def content_length(environ: Mapping[str, Any]) -> int | None:
-    """Returns the length of a body, or None without one."""
+    """Returns the Content-Length, or None."""
     return int(environ["CONTENT_LENGTH"]) if environ.get("CONTENT_LENGTH") else None
 
 
 def _is_own_name(host: str | None, listening: str) -> bool:
-    """Whether a Host names this machine. Another one is that of a page whose name was rebound to this address.
+    """Whether a Host header names this machine. Otherwise the request may come from a page by DNS rebinding.
 
-    HTTP/1.0 has none, nor a browser that sends it.
+    HTTP/1.0 clients send none, but browsers always do.
     """
     if host is None:
         return True
@@ -76,7 +76,7 @@ def _unauthorized(environ: Mapping[str, Any], token: str | None) -> ProblemError
 
 
 def _unacceptable(environ: Mapping[str, Any], settings: Settings) -> ProblemError | None:
-    """The problem of a POST. With a token none is cross-site: browsers do not add tokens to the requests of others."""
+    """Returns the problem with a POST. With a token, cross-site requests are harmless: browsers do not add tokens."""
     if settings.token is None and _is_cross_site(environ):
         return ProblemError(403, "cross-site requests are refused without a token")
     if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "multipart/form-data":
@@ -102,7 +102,7 @@ def _bad_length(environ: Mapping[str, Any], limit: int) -> ProblemError | None:
         return ProblemError(400, "Content-Length is not a number")
     length = content_length(environ)
     if length is None and "chunked" not in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
-        return ProblemError(400, "the body has no length: send a Content-Length, or chunks")
+        return ProblemError(400, "length required: send Content-Length or use chunked encoding")
     return too_large(limit) if length is not None and length > limit else None
 
 

@@ -1,4 +1,4 @@
-"""The WSGI application: POST / makes a report; the page, openapi.json, health and metrics are read."""
+"""The WSGI application: POST / makes a report; GET serves the page, openapi.json, health and metrics."""
 
 import hashlib
 import html
@@ -38,16 +38,16 @@ _PAGE_POLICY = (
 
 
 class ReportApp:
-    """Answers requests.
+    """Handles requests.
 
     Args:
-      settings: of the server.
-      folder: for bodies that arrive.
-      pool: where reports are made.
+      settings: settings of the server.
+      folder: folder for uploaded bodies.
+      pool: workspaces that make the reports.
       metrics: counts responses.
 
     Attributes:
-      is_stopping: tells whether the server is being stopped.
+      is_stopping: returns whether the server is shutting down.
     """
 
     def __init__(self, settings: Settings, folder: Path, pool: WorkspacePool, metrics: Metrics) -> None:
@@ -60,14 +60,14 @@ class ReportApp:
     def wsgi(self) -> bottle.Bottle:
         """Returns the WSGI application."""
         app = bottle.Bottle()
-        app.uninstall(True)  # plugins, none of which is of use here
+        app.uninstall(True)  # Bottle's plugins
         for route in ("/", "/<path:path>"):
-            app.route(route, "ANY", lambda path="": self._answer(bottle.request.environ))
+            app.route(route, "ANY", lambda path="": self._handle(bottle.request.environ))
         app.default_error_handler = _on_error
         return app
 
-    def _answer(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
-        """Answers a request, logs and counts it."""
+    def _handle(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
+        """Returns the response to a request; logs and counts it."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         name = method if method in ("GET", "HEAD", "POST") else "-"
         entry = access_log.Entry(access_log.client_address(environ), name, admission.kind(method, path))
@@ -106,7 +106,7 @@ class ReportApp:
 
     def _live_reports(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
         if self._live is None:
-            raise ProblemError(404, "live reports are not enabled on this server")
+            raise ProblemError(404, "the server was started without a folder of live reports")
         try:
             return _page(self._live.csv(), "text/csv; charset=utf-8")(environ)
         except InputError as error:
@@ -114,7 +114,7 @@ class ReportApp:
 
     def _health(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
         if self.is_stopping():
-            raise ProblemError(503, "the server is stopping", Retry_After="2")
+            raise ProblemError(503, "the server is shutting down", Retry_After="2")
         return _text(b"ok\n", "text/plain; charset=utf-8")
 
     def _exposition(self, environ: dict[str, Any]) -> bottle.HTTPResponse:
@@ -122,7 +122,7 @@ class ReportApp:
 
 
 def _content(name: str, settings: Settings) -> bytes:
-    """Returns a file of this package; in the page's HTML the server's settings are filled in."""
+    """Returns a file of this package, with the server's settings filled into HTML."""
     report = settings.report
     known = {
         "limit": settings.max_body_bytes,
@@ -145,18 +145,18 @@ def _size(number: int) -> str:
 
 
 def _page(content: bytes, kind: str) -> Callable[[dict[str, Any]], bottle.HTTPResponse]:
-    """Returns what answers with a file, or with 304 to a client that has it."""
+    """Returns a handler that serves a file, or 304 if the client has it."""
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": _PAGE_POLICY, **SAFE_HEADERS}
 
-    def answer(environ: dict[str, Any]) -> bottle.HTTPResponse:
+    def handle(environ: dict[str, Any]) -> bottle.HTTPResponse:
         known = {known.strip().removeprefix("W/") for known in environ.get("HTTP_IF_NONE_MATCH", "").split(",")}
         if known & {tag, "*"}:
             return bottle.HTTPResponse("", 304, headers)
         more = {"Content-Type": kind, "Content-Length": str(len(content))}
         return bottle.HTTPResponse(content, 200, {**headers, **more})
 
-    return answer
+    return handle
 
 
 def _text(content: bytes, kind: str) -> bottle.HTTPResponse:
@@ -192,7 +192,7 @@ def _csv(workspace: Workspace, summary: Summary, counters: tuple[str, ...]) -> b
 
 
 def _on_error(error: bottle.HTTPError) -> bytes:
-    """Answers what Bottle itself refuses, with a problem that shows no internals."""
+    """Replaces Bottle's own error pages with a problem document without internals."""
     response = ProblemError(error.status_code, "malformed request").to_response()
     for name, value in response.headerlist:
         bottle.response.set_header(name, value)

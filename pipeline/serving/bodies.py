@@ -1,4 +1,4 @@
-"""Copies the body of a request to a file, decompressed: never whole in memory, never more than the limit."""
+"""Copies the body of a request to a file, decompressed, in constant memory and up to a size limit."""
 
 import contextlib
 import io
@@ -17,20 +17,20 @@ _COPY_BYTES = 1024 * 1024
 
 @contextlib.contextmanager
 def spooled_body(environ: Mapping[str, Any], folder: Path, limit: int) -> Iterator[tuple[Path, int]]:
-    """Copies a body that was not refused by its head to a temporary file, decompressed.
+    """Copies the body of an accepted request to a temporary file, decompressed.
 
-    The file is removed at the end unless it was moved away.
+    The file is removed at the end unless it was moved.
 
     Args:
-      environ: the request's.
-      folder: for the file; made where it is missing.
-      limit: most bytes, as sent and decompressed.
+      environ: WSGI environment of the request.
+      folder: folder for the file; created if missing.
+      limit: maximum bytes, as sent and decompressed.
 
     Yields:
-      The path of the file, and how many bytes were sent.
+      The path of the file, and the number of bytes sent.
 
     Raises:
-      ProblemError: 400 the body breaks off, is not in its encoding, or holds nothing compressed; 413 it exceeds the
+      ProblemError: 400 the body is incomplete, not in its encoding, or empty after decompression; 413 it exceeds the
         limit.
       OSError: the file cannot be written.
     """
@@ -45,9 +45,9 @@ def spooled_body(environ: Mapping[str, Any], folder: Path, limit: int) -> Iterat
 
 
 class _Body:
-    """A body as it is sent, up to its length: WSGI forbids reading further. A chunked one has no length."""
+    """A body as sent, up to its length, beyond which WSGI forbids reading; chunked bodies have none."""
 
-    closed = False  # Arrow looks at it, and calls close()
+    closed = False  # Arrow checks it, and calls close()
 
     def __init__(self, stream: BinaryIO, length: int | None, limit: int) -> None:
         self._stream, self._length, self._limit = stream, length, limit
@@ -69,32 +69,32 @@ class _Body:
             return self._stream.read(count)
         except MemoryError:
             raise
-        except Exception as error:  # each server has classes of its own for malformed chunks, and closed connections
+        except Exception as error:  # each server has its own classes for malformed chunks and closed connections
             raise ProblemError(400, f"the body is incomplete or malformed: {one_line(error)[:100]}") from None
 
     def close(self) -> None:
-        """Leaves the stream open: it is the server's."""
+        """Leaves the stream open, since the server owns it."""
 
 
 def _copy_decompressed(source: _Body, sent: Codec | None, descriptor: int, limit: int) -> None:
-    """Copies to a new file. Opened by name it would be truncated, and ext4 then writes to the disk at each close."""
+    """Copies to a descriptor: ext4 flushes a file on close if it was truncated by opening it by name."""
     try:
         with open(descriptor, "wb") as target:
             if sent and not (first := source.read(1)):
-                raise ProblemError(400, f"the body is empty, but its Content-Encoding is {sent.name}")
+                raise ProblemError(400, f"empty body with Content-Encoding: {sent.name}")
             stream = cast(BinaryIO, _Peekable(cast(BinaryIO, source), first if sent else b""))
             plain, codec = _decompressed(stream, sent)
             copied = _copy(plain, target, limit)
     except (EOFError, DamagedError) as error:
-        raise ProblemError(400, f"the body is {f'not {sent.name}' if sent else 'damaged'}: {error}") from None
-    while source.read(_COPY_BYTES):  # what is behind the end of compressed data is part of the body
+        raise ProblemError(400, f"the body is {f'not valid {sent.name}' if sent else 'damaged'}: {error}") from None
+    while source.read(_COPY_BYTES):  # data after the compressed stream
         pass
-    if codec and not copied:  # what a client's pipe makes of an input that failed
+    if codec and not copied:  # as sent by a client whose input failed
         raise ProblemError(400, f"the {codec.name} body is empty after decompression")
 
 
 def _decompressed(source: BinaryIO, sent: Codec | None) -> tuple[BinaryIO, Codec | None]:
-    """Returns a stream of a body, and its compression: that of the file sent, else of its encoding, or None."""
+    """Returns the decompressed body, and its compression: that of its content, else its encoding, or None."""
     file = _Peekable(sent.open(source) if sent else source)
     codec = codec_of_content(file.peek())
     if codec is None:
@@ -106,7 +106,7 @@ def _decompressed(source: BinaryIO, sent: Codec | None) -> tuple[BinaryIO, Codec
 
 
 class _Peekable(io.RawIOBase):
-    """A stream whose first bytes can be looked at before they are read."""
+    """A stream whose first bytes can be peeked."""
 
     def __init__(self, stream: BinaryIO, first: bytes = b"") -> None:
         self._stream, self._first = stream, first
@@ -128,7 +128,7 @@ class _Peekable(io.RawIOBase):
 
 
 def _copy(source: BinaryIO, target: BinaryIO, limit: int) -> int:
-    """Copies a stream; returns how many bytes. ProblemError 413 beyond limit."""
+    """Copies a stream and returns its size; raises ProblemError 413 beyond the limit."""
     copied = 0
     while data := source.read(_COPY_BYTES):
         copied += len(data)

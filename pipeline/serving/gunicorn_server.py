@@ -1,4 +1,4 @@
-"""Runs the application on gunicorn: its settings, and hooks for starts and ends of processes."""
+"""Runs the application on gunicorn: its settings, and process hooks."""
 
 import contextlib
 import errno
@@ -25,23 +25,23 @@ from pipeline.serving.settings import Settings
 from pipeline.storage.temporary import scratch_folder
 
 _log = logging.getLogger(__name__)
-_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # as prometheus_client calls it, which only workers load
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client, which only workers load
 _RETRY_SECONDS = 1
-_CONNECTIONS = 1000  # of a worker; others wait to be accepted
-_THREADS = 64  # of a worker: requests that arrive or wait for a workspace; others wait for a thread
-_FILES = 160  # of a worker: about 70 for Beam, and room for more
-_FILES_A_THREAD = 3  # besides its connection
-_REQUESTS_A_CONNECTION = 20
-_HANG_SECONDS = 120  # after which a worker that does not even look at its connections is replaced
-_KEEPALIVE_SECONDS = 75  # longer than nginx keeps its connections, so that it does not use one that is being closed
+_CONNECTIONS = 1000  # per worker; others wait to be accepted
+_THREADS = 64  # per worker, for requests that upload or wait for a workspace; others wait for a thread
+_FILES = 160  # per worker: about 70 for Beam, and a reserve
+_FILES_PER_THREAD = 3  # besides its connection
+_REQUESTS_PER_CONNECTION = 20
+_HANG_SECONDS = 120  # replace a worker that does not poll its connections
+_KEEPALIVE_SECONDS = 75  # longer than nginx's, so that it does not reuse a connection that is being closed
 
 
 def serve(settings: Settings) -> None:
-    """Serves until SIGTERM, which finishes requests, or SIGINT, which does not.
+    """Serves until SIGTERM (graceful) or SIGINT (immediate).
 
     Raises:
       UsageError: the address cannot be bound.
-      PipelineError: workers cannot start, or there is no folder for temporary files.
+      PipelineError: workers cannot start, or temporary files cannot be created.
     """
     address = _bind(settings)
     try:
@@ -54,7 +54,7 @@ def serve(settings: Settings) -> None:
 
 
 def _bind(settings: Settings) -> str:
-    """Binds the address; gunicorn would try again for seconds. Returns it as a descriptor in gunicorn's notation."""
+    """Binds the address, which gunicorn would retry for seconds; returns its descriptor in gunicorn's notation."""
     name = settings.unix_socket or f"host {settings.host}, port {settings.port}"
     try:
         listener = _bind_unix(settings.unix_socket) if settings.unix_socket else _bind_port(settings)
@@ -71,7 +71,7 @@ def _bind_port(settings: Settings) -> socket.socket:
 
 
 def _bind_unix(path: str) -> socket.socket:
-    """Binds a path, for this user and group only. One that a killed server left is replaced."""
+    """Binds a path for this user and group only; replaces the socket of a killed server."""
     listener = socket.socket(socket.AF_UNIX)
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as client:
         client.connect(path)
@@ -90,24 +90,24 @@ def _bind_unix(path: str) -> socket.socket:
 class _Application(gunicorn.app.base.BaseApplication):  # type: ignore[misc]
     def __init__(self, settings: Settings, address: str) -> None:
         self._settings, self._address = settings, address
-        self._temporary = tempfile.gettempdir()  # where gunicorn's own files are not removed with those of a run
+        self._temporary = tempfile.gettempdir()  # gunicorn's own files must outlive the scratch folder
         self._resources = contextlib.ExitStack()
         self._report_app: Any = None
         super().__init__()
 
     def run(self) -> None:
-        """Runs gunicorn; returns when it was stopped."""
+        """Runs gunicorn until it is stopped."""
         parent = os.getpid()
         try:
             Arbiter(self).run()
         except SystemExit as end:
             if os.getpid() != parent:
-                os._exit(int(end.code or 0))  # a worker; a report that outlived its grace period must not hold it
+                os._exit(int(end.code or 0))  # a worker: do not wait for reports beyond the grace period
             if end.code:
-                raise PipelineError("the server cannot start or continue") from None
+                raise PipelineError("the workers keep failing; see the log") from None
 
     def load_config(self) -> None:
-        """Gives gunicorn its settings."""
+        """Sets gunicorn's settings."""
         threads, connections = _limits()
         settings = {
             "bind": self._address,
@@ -134,7 +134,7 @@ class _Application(gunicorn.app.base.BaseApplication):  # type: ignore[misc]
     def load(self) -> Any:
         """Returns the WSGI application; called in each worker.
 
-        A full disk ends this worker with a status for which gunicorn tries again; for others it would end all workers.
+        On a full disk the worker exits with a status that makes gunicorn retry; others would stop all workers.
         """
         with trimmed_imports([*self._settings.beam_arguments, self._settings.staging_location or ""]):
             from pipeline.serving.worker import make_report_app
@@ -158,28 +158,28 @@ class _Application(gunicorn.app.base.BaseApplication):  # type: ignore[misc]
 
     def _end(self, _: Any, worker: Any) -> None:
         """Removes a worker's temporary files."""
-        if worker.pid == os.getpid():  # gunicorn calls it in the parent, too
+        if worker.pid == os.getpid():  # gunicorn also calls it in the parent
             self._resources.close()
 
 
 def _renew_connection(_: Any, request: Any) -> None:
-    """Has clients connect again now and then, to a worker that has time: of 16 kept connections up to 14 were one's."""
-    if request.req_number >= _REQUESTS_A_CONNECTION:
+    """Makes clients reconnect, perhaps to an idle worker: of 16 kept connections one worker had up to 14."""
+    if request.req_number >= _REQUESTS_PER_CONNECTION:
         request.force_close()
 
 
 def _forget(_: Any, worker: Any) -> None:
-    """Drops the gauges of a worker that has ended; its counters stay."""
+    """Drops the gauges of a worker that has exited; its counters stay."""
     from prometheus_client.multiprocess import mark_process_dead
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]
-    """Closes its listeners as soon as it is stopped: otherwise clients would be connected, and wait in vain."""
+    """Closes its listeners when it is stopped, so that clients do not connect to a worker that accepts no requests."""
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """As gunicorn calls it, at last when the worker is stopped."""
+        """Called by gunicorn, finally when the worker is stopped."""
         super().set_accept_enabled(enabled)
         if not self.alive:
             for listener in self.sockets:
@@ -187,7 +187,7 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
 
 
 class _Logger(gunicorn.glogging.Logger):  # type: ignore[misc]
-    """Leaves warnings and errors of gunicorn to the logging of this program, in its format."""
+    """Routes gunicorn's warnings and errors through this program's logging."""
 
     def setup(self, cfg: Any) -> None:
         """Sets up gunicorn's loggers."""
@@ -197,8 +197,8 @@ class _Logger(gunicorn.glogging.Logger):  # type: ignore[misc]
 
 
 def _limits() -> tuple[int, int]:
-    """Returns how many threads and connections a worker may have so that its open files suffice."""
+    """Returns the threads and connections of a worker, derived from RLIMIT_NOFILE."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     available = max(32, limit - _FILES) if limit != resource.RLIM_INFINITY else 10 * _CONNECTIONS
-    threads = min(_THREADS, available // 2 // _FILES_A_THREAD)
-    return threads, min(_CONNECTIONS, available - threads * _FILES_A_THREAD)
+    threads = min(_THREADS, available // 2 // _FILES_PER_THREAD)
+    return threads, min(_CONNECTIONS, available - threads * _FILES_PER_THREAD)

@@ -1,4 +1,4 @@
-"""The hours of a stream's output folder, read only, for the page."""
+"""Read-only access to the hourly reports in a stream's output folder, for the page."""
 
 import contextlib
 import datetime
@@ -14,14 +14,14 @@ _ROW = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:00:00[+-]\d\d:\d\d(,\d+){6},[\d.]+")
 _LARGEST = 4096  # bytes; a report of one hour has about 200
 _HEADER = csv_text([]).encode().strip()
 
-_Version = tuple[int, int, int]  # a file's inode, size and time: streams replace files, they never write in place
+_Version = tuple[int, int, int]  # inode, size and modification time; streams replace files
 
 
 class LiveReports:
-    """Reads the reports of hours in a folder; a file is read again only when it has been replaced.
+    """Reads the hourly reports in a folder, each file again only after it was replaced.
 
     Args:
-      folder: on this machine. Its names alone decide what is read, and links are not followed.
+      folder: local folder. Files are selected by name; links are not followed.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -29,17 +29,17 @@ class LiveReports:
         self._rows: dict[str, tuple[_Version, bytes]] = {}
 
     def csv(self) -> bytes:
-        """Returns the report's columns and whether the hour is final ("true", "false"), newest hour first.
+        """Returns the report's columns and "final" (true or false), newest hour first.
 
         Raises:
-          InputError: the folder or a report cannot be read; the message names the file without its folder.
+          InputError: the folder or a report cannot be read; the message omits the folder.
         """
         rows: dict[str, tuple[_Version, bytes]] = {}
         try:
             with os.scandir(self._folder) as entries:
                 found = {entry.name: entry for entry in entries if entry.is_file(follow_symlinks=False)}
             for name in filter(_NAME.fullmatch, found):
-                with contextlib.suppress(FileNotFoundError):  # removed just now
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                     rows[name] = self._row(found[name])
         except OSError as error:
             where = os.path.basename(error.filename) if error.filename != self._folder else "its folder"
@@ -60,7 +60,7 @@ class LiveReports:
         with open(entry.path, "rb") as file:
             header, *rows = file.read(_LARGEST).splitlines() or [b""]
         if header != _HEADER or len(rows) != 1 or not _ROW.fullmatch(rows[0]):
-            raise InputError(f"live reports: {entry.name} is not the report of an hour")
+            raise InputError(f"live reports: {entry.name} is not an hourly report")
         return version, rows[0]
 
 

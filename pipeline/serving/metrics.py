@@ -1,4 +1,4 @@
-"""Prometheus metrics of all worker processes, through prometheus_client's multiprocess mode."""
+"""Prometheus metrics of all worker processes, in prometheus_client's multiprocess mode."""
 
 import os
 from typing import Any
@@ -10,15 +10,15 @@ from pipeline.serving.access_log import Entry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Names the folder that the processes share; without it each has its own metrics."""
+"""Names the folder shared by the processes; without it, each has its own metrics."""
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_FILE_BYTES = 64 * 1024  # of each file, as prometheus_client makes them
+_FILE_BYTES = 64 * 1024  # size of prometheus_client's files
 _KINDS = ("counter", "gauge_livesum", "histogram")
 
 
 class Metrics:
-    """Counts responses, and workspaces as they are used."""
+    """Metrics of responses and workspaces."""
 
     def __init__(self) -> None:
         self._folder = os.environ.get(FOLDER_VARIABLE)
@@ -59,9 +59,9 @@ class Metrics:
 
 
 def _reserve(folder: str) -> None:
-    """Puts this process's files on the disk as zeros.
+    """Allocates this process's files on the disk.
 
-    prometheus_client writes through a memory map: where the disk is full then, the kernel kills the process.
+    prometheus_client writes through a memory map, which kills the process if the disk is full.
 
     Raises:
       OSError: the disk is full.

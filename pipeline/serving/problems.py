@@ -1,4 +1,4 @@
-"""Problem documents by RFC 9457: every response that is not what was asked for, without internals."""
+"""Problem documents (RFC 9457) for all error responses, without internals."""
 
 import contextlib
 import errno
@@ -20,7 +20,7 @@ from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 from pipeline.transforms.opening import open_file
 
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-"""Headers of every response."""
+"""Headers of all responses."""
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -29,13 +29,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ProblemError(Exception):
-    """A response that is a problem document; raised or returned.
+    """An error response with a problem document.
 
     Args:
-      status: of HTTP.
+      status: HTTP status.
       detail: what is wrong, and what to do.
-      members: more of the document.
-      headers: of the response, with _ for -.
+      members: further members of the document.
+      headers: headers of the response, with _ for -.
     """
 
     def __init__(self, status: int, detail: str, members: Mapping[str, Any] | None = None, **headers: str) -> None:
@@ -53,16 +53,16 @@ class ProblemError(Exception):
 
 
 def too_large(limit: int) -> ProblemError:
-    """Returns the problem (413) of a body of more than limit bytes."""
+    """Returns the problem (413) of a body that exceeds the limit."""
     return ProblemError(413, f"the body has more than {limit} bytes")
 
 
 def shortage(error: BaseException | None) -> ProblemError | None:
-    """Returns 503 or 507 where an error was caused by a lack of memory, open files or disk space; else None."""
+    """Returns 503 or 507 if an error was caused by a lack of memory, file descriptors or disk space, else None."""
     while error is not None:
         number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
         if number in _SHORT:
-            return ProblemError(503, "the server is out of memory or open files", Retry_After="5")
+            return ProblemError(503, "the server is out of memory or file descriptors", Retry_After="5")
         if number in _FULL:
             return ProblemError(507, "the server's disk is full", Retry_After="60")
         error = error.__cause__ or error.__context__
@@ -70,11 +70,11 @@ def shortage(error: BaseException | None) -> ProblemError | None:
 
 
 def reject_problem(error: RejectsError, body: Path) -> ProblemError:
-    """Returns the problem (400) of a body with rejects: how many, and the first ones.
+    """Returns the problem (400) of a body with rejects: their count, and the first ones.
 
     Args:
-      error: of the run.
-      body: decompressed, to number its lines.
+      error: error of the run.
+      body: the decompressed body, to number its lines.
     """
     tally = error.tally or _tally(body)
     if not tally.rejected:
@@ -84,13 +84,13 @@ def reject_problem(error: RejectsError, body: Path) -> ProblemError:
         lines = line_numbers(stream, [reject.offset or 0 for reject in first if reject.index is None])
         rejects = [_shown(reject, *_place(reject, lines)) for reject in first]
     least = "at least " if tally.partial else ""
-    detail = f"{least}{tally.rejected} of {tally.read} records are invalid"
+    detail = f"{least}{tally.rejected} of {tally.read} records rejected"
     members = {"rejected": tally.rejected, "read": tally.read, "complete": not tally.partial, "rejects": rejects}
     return ProblemError(400, detail, members)
 
 
 def _tally(body: Path) -> Tally:
-    """A body's tally, made anew: from a runner in another process only a message comes back. Empty if that fails."""
+    """Tallies a body again, since remote runners return only a message; empty if that fails."""
     tally = Tally()
     with contextlib.suppress(PipelineError), open_file(InputFile(str(body), SIZE_UNKNOWN, body.name)) as reader:
         for block in itertools.chain.from_iterable(map(reader.read_split, range(reader.splits))):

@@ -1,4 +1,4 @@
-"""Settings of the server, and what a request's query string changes in those of its report."""
+"""Settings of the server, and report settings from query strings."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
 
 
 def from_query(settings: ReportSettings, query: str) -> ReportSettings:
-    """Returns the settings with those replaced that a request's query string sets.
+    """Returns the settings, overridden by the query string of a request.
 
     Raises:
       UsageError: an unknown or repeated parameter, or an invalid value.
@@ -19,7 +19,7 @@ def from_query(settings: ReportSettings, query: str) -> ReportSettings:
         if name in values:
             raise UsageError(f"duplicate parameter {name[:40]!r}")
         if name == "utc_offset" and value.startswith(" "):
-            raise UsageError(f"utc_offset=+{value[1:40]}: in an address + is written %2B")
+            raise UsageError(f"utc_offset=+{value[1:40]}: encode + as %2B in URLs")
         values[name] = value
     try:
         return settings.replace(values) if values else settings
@@ -28,7 +28,7 @@ def from_query(settings: ReportSettings, query: str) -> ReportSettings:
 
 
 def available_cpus() -> int:
-    """Returns how many CPUs this process may use, by its affinity where the system has that."""
+    """Returns the number of CPUs available to this process."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -36,22 +36,22 @@ def available_cpus() -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How the server runs.
+    """Settings of the server.
 
     Attributes:
       host: address to listen on.
-      port: 0 takes a free one.
+      port: 0 selects a free one.
       unix_socket: path to listen on, instead of host and port.
       processes: worker processes.
-      concurrency: reports that a worker makes at a time.
-      queue_timeout: seconds that a request waits for a workspace.
-      shutdown_timeout: seconds to finish requests in after SIGTERM.
+      concurrency: concurrent reports per worker.
+      queue_timeout: seconds that a request may wait for a workspace.
+      shutdown_timeout: seconds to finish requests after SIGTERM.
       max_body_bytes: largest body, also after decompression.
       token: bearer token that POST and /metrics need, or None.
-      insecure: serve public addresses, and answer to any Host, without a token.
-      reports: a stream's output folder, which the page shows, or None.
-      staging_location: folder in a bucket, for runners whose workers do not see this disk.
-      report: settings of reports where a request has none.
+      insecure: serve public addresses, and accept any Host, without a token.
+      reports: a stream's output folder that the page shows, or None.
+      staging_location: folder in a bucket, for runners whose workers cannot access this disk.
+      report: default report settings of requests.
       log_format: one of access_log.FORMATS.
       beam_arguments: Beam's own options.
     """

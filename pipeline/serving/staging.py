@@ -23,29 +23,29 @@ _COPY_BYTES = 1024 * 1024
 
 
 def check_staging(staging: str | None, options: PipelineOptions, folder: Path) -> None:
-    """Checks that a runner has the staging folder and options that it needs.
+    """Checks that the runner has the staging folder and options that it needs.
 
     Args:
       staging: folder in a bucket, or None.
       options: Beam's.
-      folder: for temporary files.
+      folder: local folder for temporary files.
 
     Raises:
-      UsageError: it has not, or the staging folder cannot be written to.
+      UsageError: an option is missing or invalid, or the staging folder is not writable.
     """
     remote = dataflow.is_dataflow(options)
     if remote and not staging:
-        raise OptionError("staging_location is missing: DataflowRunner's workers do not see this machine's disk")
+        raise OptionError("staging_location is missing: Dataflow's workers cannot access this machine's disk")
     if not staging:
         if works_in_containers(options):
-            raise OptionError("staging_location is missing: workers in containers do not see this machine's disk")
+            raise OptionError("staging_location is missing: workers in containers cannot access this machine's disk")
         return
     if is_local(staging):
         raise OptionError(f"staging_location {staging}: must be a folder in a bucket, gs:// or s3://")
     _check_writable(f"{staging.rstrip('/')}/probe")
     if remote:
         if dataflow.is_detached(options):
-            raise UsageError("no_wait_until_finish, dry_run and template_location do not go with a server")
+            raise UsageError("no_wait_until_finish, dry_run and template_location are not supported by the server")
         dataflow.prepare(options, [staging], str(folder))
 
 
@@ -60,13 +60,13 @@ def _check_writable(path: str) -> None:
 
 
 class StagedJob:
-    """Runs a job of a file on this machine as one that reads a copy in a bucket, and writes its report there."""
+    """Runs the job of a local file on copies of its input and report in a bucket."""
 
     def __init__(self, staging: str, options: PipelineOptions) -> None:
         self._staging, self._shared = staging.rstrip("/"), options
 
     def run(self, local: Job) -> Summary:
-        """As run_job; removes its objects at the end. Raises ProblemError 503 where the bucket fails."""
+        """Runs the job like run_job and removes its objects; raises ProblemError 503 if the bucket fails."""
         (body,) = local.files
         folder = f"{self._staging}/{local.token}"
         staged = body._replace(path=f"{folder}/body", size=os.stat(body.path).st_size, version=None)
@@ -87,7 +87,7 @@ class StagedJob:
             _remove([staged.path, job.output])
 
     def _options(self, job: Job, folder: str) -> PipelineOptions:
-        """The job's own copy of the options, since Beam writes into them, with its own name, which Dataflow needs."""
+        """Copies the options, since Beam modifies them, and sets the unique job name that Dataflow needs."""
         options = copy.deepcopy(self._shared)
         if dataflow.is_dataflow(options):
             dataflow.prepare(options, [file.path for file in job.files], folder)
@@ -111,5 +111,5 @@ def _remove(paths: list[str]) -> None:
     for path in paths:
         try:
             delete_file(path)
-        except Exception as error:  # must not hide how the run ended
+        except Exception as error:  # must not mask the run's own error
             logging.getLogger(__name__).warning("%s was not removed: %s", path, error)

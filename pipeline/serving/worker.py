@@ -1,4 +1,4 @@
-"""Starts the application in a worker process: loads Beam, makes a temporary folder and workspaces, warms up."""
+"""Starts the application in a worker process: loads Beam, creates workspaces, warms up."""
 
 import atexit
 import contextlib
@@ -31,7 +31,7 @@ def check_settings(settings: Settings) -> None:
     """Checks Beam's options and the staging folder.
 
     Raises:
-      UsageError: they cannot work.
+      UsageError: an option is invalid.
     """
     with tempfile.TemporaryDirectory() as folder:
         check_staging(settings.staging_location, beam_options(settings.beam_arguments), Path(folder))
@@ -41,7 +41,7 @@ def start_app(settings: Settings) -> Any:
     """Returns the WSGI application; its temporary files are removed when this process exits.
 
     Raises:
-      UsageError: the settings cannot work.
+      UsageError: a setting is invalid.
     """
     check_settings(settings)
     resources = contextlib.ExitStack()
@@ -53,11 +53,11 @@ def make_report_app(settings: Settings, resources: contextlib.ExitStack) -> Repo
     """Returns the application, ready to make reports.
 
     Args:
-      settings: that were checked.
-      resources: whose close() ends Prism, where that is the runner, and removes temporary files.
+      settings: checked settings.
+      resources: its close() stops Prism, if it is the runner, and removes temporary files.
     """
     _limit_arenas()
-    os.makedirs(tempfile.gettempdir(), 0o700, exist_ok=True)  # it may have been cleaned
+    os.makedirs(tempfile.gettempdir(), 0o700, exist_ok=True)  # a cleaner may have removed it
     folder = Path(resources.enter_context(scratch_folder()))
     options = beam_options(settings.beam_arguments)
     resources.enter_context(running_prism(options))
@@ -70,9 +70,10 @@ def make_report_app(settings: Settings, resources: contextlib.ExitStack) -> Repo
 
 
 def _limit_arenas() -> None:
-    """Limits glibc's malloc to two arenas, in each of which freed memory stays; without effect on other systems.
+    """Limits glibc's malloc to two arenas; no effect on other systems.
 
-    By default there are eight a core, and a worker grew from 256 to 392 MiB over thousands of requests.
+    Arenas keep freed memory. With the default, eight per core, a worker grew from 256 to 392 MiB over thousands of
+    requests.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
@@ -80,10 +81,10 @@ def _limit_arenas() -> None:
 
 
 def _warm_up() -> None:
-    """Loads or compiles the scanner, which the first large body would have to wait for."""
+    """Loads or compiles the scanner before the first large body needs it."""
     try:
         Block(b" " * SMALL_BYTES + b"\n").decode(want_ids=False)
     except Exception as error:
-        _log.warning("large bodies will be slow, or refused: %s", one_line(error))
+        _log.warning("compiled code is unavailable: large bodies will be slow or refused: %s", one_line(error))
     gc.collect()
-    gc.freeze()  # Beam makes half a million objects, which no collection should visit again
+    gc.freeze()  # exclude Beam's half a million objects from collections

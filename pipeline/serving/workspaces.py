@@ -1,4 +1,4 @@
-"""Workspaces: each a folder and Beam graphs bound to the files in it, used by one request at a time."""
+"""Workspaces: a folder, and Beam graphs bound to its files, used by one request at a time."""
 
 import contextlib
 import copy
@@ -26,21 +26,20 @@ from pipeline.serving.staging import StagedJob
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 
 BODY = "body"
-"""What messages call the body, and the name of its file."""
+"""Display name and file name of the request body."""
 
-_SMALL_REPORT = 64 * 1024
-"""Bytes up to which a report goes out in one piece with its head; others are read as the client takes them."""
+_SMALL_REPORT = 64 * 1024  # bytes; larger reports are streamed from their file
 
-_KEPT = 8  # graphs of a workspace, the ones used last: each takes about 1 MiB, and 0.1 s to be made anew
+_MAX_GRAPHS = 8  # per workspace, least recently used dropped first; each takes about 1 MiB, and 0.1 s to build
 
 
 class Workspace:
-    """Makes the report of a body. With Beam's embedded runner equal settings share a graph.
+    """Makes the report of a body. On Beam's embedded runner, graphs are cached by report settings.
 
     Args:
-      folder: for the files of a request.
+      folder: folder for the files of a request.
       options: Beam's.
-      settings: the server's; the graph for its default report is built at once.
+      settings: the server's; on the embedded runner without staging, the graph of its default report is built now.
     """
 
     def __init__(self, folder: Path, options: PipelineOptions, settings: Settings) -> None:
@@ -53,19 +52,19 @@ class Workspace:
         self._limit, staging = settings.max_body_bytes, settings.staging_location
         self._staged = StagedJob(staging, options) if staging else None
         if not staging and self._embedded:
-            self._rehearse(settings.report)
+            self._warm_up(settings.report)
 
-    def _rehearse(self, settings: ReportSettings) -> None:
-        """Makes a report of an empty body, since a first run takes 0.1 s more, which no request should wait for."""
+    def _warm_up(self, settings: ReportSettings) -> None:
+        """Makes a report of an empty body, since the first run takes 0.1 s longer."""
         job = self._prepare(settings)
-        with contextlib.suppress(OSError, PipelineError):  # a full disk, which each request is told itself
+        with contextlib.suppress(OSError, PipelineError):  # a full disk, which each request reports
             self.clear()
             self.body.touch()
             job.run()
             self.clear()
 
     def run(self, settings: ReportSettings) -> Summary:
-        """Reads the body and writes the report; raises PipelineError as run_job."""
+        """Reads the body and writes the report; raises like run_job."""
         if self._staged:
             return self._staged.run(self._job(settings))
         if self._embedded:
@@ -76,19 +75,16 @@ class Workspace:
         return Job(self._files, str(self.report), settings, max_decoded_bytes=self._limit, durable=False)
 
     def _prepare(self, settings: ReportSettings) -> PreparedJob:
-        """Returns the graph for the settings. Beyond _KEPT graphs the one unused for longest is dropped."""
+        """Returns the graph for the settings, from the cache if possible."""
         if settings not in self._prepared:
             self._prepared[settings] = PreparedJob(self._job(settings), self._options)
-            if len(self._prepared) > _KEPT:
+            if len(self._prepared) > _MAX_GRAPHS:
                 self._prepared.popitem(last=False)[1].close()
         self._prepared.move_to_end(settings)
         return self._prepared[settings]
 
     def take_report(self) -> tuple[BinaryIO | bytes, int]:
-        """Returns the report, as bytes if small, else as an open file; and its size in bytes.
-
-        The workspace is free while it is sent.
-        """
+        """Returns the report, as bytes if small, else as an open file, and its size in bytes; unlinks the file."""
         report = open(self.report, "rb")  # noqa: SIM115
         os.unlink(self.report)
         size = os.fstat(report.fileno()).st_size
@@ -98,30 +94,30 @@ class Workspace:
             return report.read(), size
 
     def clear(self) -> None:
-        """Removes what the last request left; makes the folder where it is missing. Raises OSError: that fails."""
+        """Empties the folder, or creates it; raises OSError."""
         try:
-            left = os.listdir(self._folder)
+            names = os.listdir(self._folder)
         except FileNotFoundError:
             self._folder.mkdir(0o700, parents=True)
             return
-        for name in left:
+        for name in names:
             os.unlink(self._folder / name)
 
 
 def _is_embedded(options: PipelineOptions) -> bool:
-    """Whether jobs run in this process, on Beam's embedded runner with its default mode."""
+    """Whether jobs run in this process, on Beam's embedded runner in its default mode."""
     direct = options.view_as(DirectOptions)
     workers = direct.direct_num_workers == 1 and direct.direct_running_mode == "in_memory"
     return bool(workers and options.view_as(StandardOptions).runner == DEFAULT_RUNNER)
 
 
 class WorkspacePool:
-    """Hands out workspaces, one to a request, in the order in which they are asked for.
+    """Assigns workspaces to requests, first come, first served.
 
     Args:
-      workspaces: all that there are.
-      queue_timeout: seconds that a request waits for one.
-      metrics: shows how many are busy, and how many requests wait.
+      workspaces: all workspaces.
+      queue_timeout: seconds that a request may wait.
+      metrics: counts busy workspaces and waiting requests.
     """
 
     def __init__(self, workspaces: Sequence[Workspace], queue_timeout: float, metrics: Metrics) -> None:
@@ -132,11 +128,11 @@ class WorkspacePool:
 
     @contextlib.contextmanager
     def acquire(self) -> Iterator[Workspace]:
-        """Yields a workspace.
+        """Yields an empty workspace.
 
         Raises:
-          ProblemError: 503 none was free in time.
-          OSError: its folder cannot be cleared.
+          ProblemError: 503, none became free in time.
+          OSError: its folder cannot be emptied.
         """
         workspace = self._take()
         try:
@@ -144,9 +140,9 @@ class WorkspacePool:
             with self._metrics.busy.track_inprogress():
                 yield workspace
         finally:
-            with contextlib.suppress(OSError):  # the next request may be luckier
+            with contextlib.suppress(OSError):  # the next request tries again
                 workspace.clear()
-            self._give_back(workspace)
+            self._release(workspace)
 
     def _take(self) -> Workspace:
         with self._lock:
@@ -159,13 +155,13 @@ class WorkspacePool:
                 return turn.result(self._timeout)
         except FutureTimeoutError:
             with self._lock:
-                if turn.done():  # it was given one just now
+                if turn.done():  # assigned after the timeout
                     return turn.result()
                 self._waiting.remove(turn)
             raise ProblemError(503, "the server is busy; try again later", Retry_After="2") from None
 
-    def _give_back(self, workspace: Workspace) -> None:
-        """Gives a workspace to the request that waits longest: whoever asks next would often be faster to take it."""
+    def _release(self, workspace: Workspace) -> None:
+        """Hands the workspace to the longest-waiting request (fairness)."""
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().set_result(workspace)

@@ -1,4 +1,4 @@
-"""Formats by the suffix of a name or the first bytes; streams that decompress, and streams that compress. No Beam."""
+"""Formats by file suffix or first bytes, and streams that compress and decompress. Does not depend on Beam."""
 
 import bz2
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple, cast
 from pipeline.errors import UsageError, one_line
 
 MAGIC_BYTES = 16
-"""Bytes at the start of a stream that identify its compression; the longest mark has 10."""
+"""Bytes that identify the compression of a stream; the longest signature has 10."""
 
 
 _READ_BYTES = 256 * 1024
@@ -19,7 +19,7 @@ _READ_BYTES = 256 * 1024
 
 
 class DamagedError(OSError):
-    """Compressed bytes are damaged, or of another format."""
+    """Compressed bytes are invalid."""
 
 
 class Codec(NamedTuple):
@@ -27,8 +27,8 @@ class Codec(NamedTuple):
 
     Attributes:
       name: for messages.
-      open: takes a compressed stream, returns a stream of the decompressed bytes. Where the compressed stream is
-        truncated, reading raises EOFError or DamagedError; DamagedError where it is damaged or of another format.
+      open: returns a decompressed stream. Its reads raise EOFError or DamagedError if the compressed stream is
+        truncated, DamagedError if it is invalid.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Codec(NamedTuple):
 
 
 class _Decompressed(io.RawIOBase):
-    """A library's stream, whose errors become DamagedError; those of the compressed stream have an errno."""
+    """A library's stream, with its errors as DamagedError; errors of the source have an errno and stay as they are."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -52,7 +52,7 @@ class _Decompressed(io.RawIOBase):
         except Exception as error:
             if getattr(error, "errno", None) is not None:
                 raise
-            raise DamagedError(f"damaged, or not what its name says: {one_line(error)}") from None
+            raise DamagedError(f"damaged, or in another format: {one_line(error)}") from None
 
 
 class _Bzip2(io.RawIOBase):
@@ -104,7 +104,7 @@ def _open_zstd(stream: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, _Decompressed(pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")))
 
 
-# Not Beam's reader, which takes a truncated file for a short one.
+# Not Beam's readers, which accept truncated files.
 GZIP = Codec("gzip", _open_gzip)
 BZIP2 = Codec("bzip2", _open_bzip2)
 ZSTD = Codec("zstd", _open_zstd)
@@ -130,10 +130,10 @@ _MAGIC = (
 
 
 def codec_of_name(name: str) -> Codec | None:
-    """Returns the compression that the suffix of a name promises, or None.
+    """Returns the compression of a file suffix, or None.
 
     Raises:
-      UsageError: it is a compression that is not supported.
+      UsageError: the compression is not supported.
     """
     suffix = name[name.rfind(".") :].lower()
     if suffix in _UNSUPPORTED:
@@ -143,7 +143,7 @@ def codec_of_name(name: str) -> Codec | None:
 
 
 def codec_of_content(head: bytes) -> Codec | None:
-    """Returns the compression that the first MAGIC_BYTES of a stream identify, or None."""
+    """Returns the compression identified by the first MAGIC_BYTES of a stream, or None."""
     return next((codec for magic, codec in _MAGIC if magic.match(head)), None)
 
 
@@ -164,23 +164,26 @@ _WRONG: dict[Kind, frozenset[str]] = {
 }
 
 
+_DESCRIPTIONS = {"CSV": ("CSV", ".csv"), "ids": ("one id per line", ".txt"), "JSON Lines": ("JSON Lines", ".jsonl")}
+
+
 def _suffix(path: str) -> tuple[str, str]:
     stem, _, suffix = os.path.basename(path).rpartition(".")
     return (stem, suffix.lower()) if stem.strip(".") else (suffix, "")
 
 
 def other_format(path: str) -> str | None:
-    """Returns the suffix of an input's name if it stands for a format other than JSON, such as csv or parquet."""
+    """Returns the suffix of an input if it is that of a format other than JSON, such as csv or parquet; else None."""
     _, suffix = _suffix(path)
     return suffix if suffix in _NO_INPUTS else None
 
 
 def check_suffix(path: str, kind: Kind) -> None:
-    """Raises UsageError where the suffix of an output's name stands for another format than the output has."""
+    """Raises UsageError if an output has the suffix of another format."""
     stem, suffix = _suffix(path)
     if kind == "HTML":
         if suffix not in ("html", "htm"):
-            raise UsageError(f"{path}: a chart is written as .html")
+            raise UsageError(f"{path}: must end in .html")
         return
     if suffix in (*_GZIP, *_ZSTD):
         _, inner = _suffix(stem)
@@ -188,13 +191,13 @@ def check_suffix(path: str, kind: Kind) -> None:
     elif suffix not in _WRONG[kind]:
         return
     if suffix in _WRONG[kind] or suffix in (*_GZIP, *_ZSTD):
-        what = "one id a line" if kind == "ids" else kind
-        raise UsageError(f"{path}: its name says .{suffix}, but it would be {what} (compressed by .gz or .zst)")
+        content, use = _DESCRIPTIONS[kind]
+        raise UsageError(f"{path}: suffix .{suffix}, but this output is {content}; use {use}, {use}.gz or {use}.zst")
 
 
 @contextlib.contextmanager
 def compressing(path: str, stream: Any) -> Iterator[Any]:
-    """A stream that compresses by the suffix of path and writes to `stream`; `stream` itself if it has none."""
+    """Yields a stream that compresses to `stream` by the suffix of path, or `stream` itself."""
     _, suffix = _suffix(path)
     if suffix in _GZIP:
         from isal import igzip
@@ -211,7 +214,7 @@ def compressing(path: str, stream: Any) -> Iterator[Any]:
 
 
 class _Sink:
-    """A stream that stays open when a compressor closes it."""
+    """Keeps its stream open when a compressor closes it."""
 
     closed = False
     mode = "wb"

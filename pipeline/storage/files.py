@@ -1,4 +1,4 @@
-"""Input files, on this machine or in buckets, their names in messages, and the reasons of I/O errors."""
+"""Input files, local or in buckets; printable paths; reasons of I/O errors."""
 
 import os
 from typing import Any, NamedTuple, Union
@@ -11,20 +11,20 @@ _SERVICES = ("apache_beam.io.", "pipeline.storage.objects")
 _LIBRARIES = ("apache_beam.io.", "pyarrow.")  # whose I/O errors are not OSErrors
 
 SIZE_UNKNOWN = -1
-"""The size of an InputFile that was not listed; it is looked up when the file is opened."""
+"""Size of an InputFile that is looked up when the file is opened."""
 
 Version = Union[tuple[int, int], str]
-"""Of a file on this machine: inode and time of the last change (nanoseconds). Of an object: ETag or generation."""
+"""Inode and modification time (nanoseconds) of a local file; ETag or generation of an object."""
 
 
 class InputFile(NamedTuple):
-    """A file to read.
+    """A file or object to read.
 
     Attributes:
-      path: of a file or object.
-      size: in bytes when it was listed, or SIZE_UNKNOWN.
-      name: in messages.
-      modified: time of the last change, Unix seconds; 0 if it is not needed.
+      path: path or URL.
+      size: bytes when listed, or SIZE_UNKNOWN.
+      name: name in messages.
+      modified: modification time, Unix seconds; 0 if not needed.
       version: must not change until the file is read; None if it may.
     """
 
@@ -41,10 +41,10 @@ def is_local(path: str) -> bool:
 
 
 def has_changed(file: InputFile, stream: Any) -> bool:
-    """Returns whether an open file was replaced or written to since it was listed; not whether it has grown.
+    """Returns whether an open file was replaced or modified since it was listed; growing does not count.
 
-    Another inode alone proves nothing, since some file systems number a file anew each time. Files whose size reads as
-    0, as in /proc, never count as changed.
+    A different inode alone proves nothing, since some file systems renumber files. Files of size 0, as in /proc, never
+    count as changed.
     """
     if not (isinstance(file.version, tuple) and file.size > 0):
         return False
@@ -58,17 +58,17 @@ def printable_path(path: str) -> str:
 
 
 def is_io_error(error: BaseException) -> bool:
-    """Returns whether an error is one of files or buckets, not a defect of the program."""
+    """Returns whether an error comes from files or buckets, not from a defect in the program."""
     return isinstance(error, (OSError, EOFError)) or type(error).__module__.startswith(_LIBRARIES)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Returns whether an I/O error comes from the system or a service, not from the content of a file."""
+    """Returns whether an I/O error comes from the system or a service, not from a file's content."""
     return getattr(error, "errno", None) is not None or type(error).__module__.startswith(_SERVICES)
 
 
 def explain(error: BaseException) -> str:
-    """Returns the reason of an I/O error on one line, without Beam's wrapping."""
+    """Returns the reason of an I/O error in one line, without Beam's wrapping."""
     while isinstance(error, BeamIOError) and isinstance(error.exception_details, dict):
         inner = next(iter(error.exception_details.values()), None)
         if not isinstance(inner, BaseException):

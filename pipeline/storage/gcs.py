@@ -1,4 +1,4 @@
-"""Objects of Google Cloud Storage, through its own client."""
+"""Objects in Google Cloud Storage, through its own client."""
 
 import contextlib
 import functools
@@ -26,34 +26,34 @@ from pipeline.errors import one_line
 from pipeline.storage.files import InputFile, printable_path
 from pipeline.storage.objects import Content, GoneError, ObjectError
 
-_CONNECTIONS = 32  # as many as threads read at once; the client itself keeps ten, and closes others after a request
+_CONNECTIONS = 32  # one per reading thread; by default the client keeps ten
 _FIELDS = "items(name,size,generation,updated),nextPageToken"
 _REASONS = {
-    401: "the credentials are not accepted, or have expired: renew them (`gcloud auth application-default login`)",
-    403: "access is denied: the credentials lack the permission",
-    404: "there is no such bucket or object",
+    401: "credentials invalid or expired; renew them with `gcloud auth application-default login`",
+    403: "access denied: the credentials lack the permission",
+    404: "no such bucket or object",
 }
-_REQUESTER_PAYS = "the bucket is requester pays, which is not supported: copy the objects into a bucket of your own"
+_REQUESTER_PAYS = "requester-pays buckets are not supported; copy the objects into a bucket of your own"
 
 
 _stores: dict[tuple[Any, ...], "GcsStore"] = {}
 
 
 def make_store(path: str, options: PipelineOptions) -> "GcsStore":
-    """Returns the store, with Google's credentials as Beam finds them; the same one for equal options."""
+    """Returns the store with Google's credentials as Beam finds them; cached by options."""
     google = options.view_as(GoogleCloudOptions)
     key = (google.project, str(google.impersonate_service_account), os.environ.get("STORAGE_EMULATOR_HOST"))
     return _stores.setdefault(key, GcsStore(options))
 
 
 class GcsStore:
-    """Objects are pinned by their generations."""
+    """Pins objects by generation."""
 
     def __init__(self, options: PipelineOptions) -> None:
         self._options = options
 
     @functools.cached_property
-    def _client(self) -> Any:  # to look for credentials takes requests, or long without a network
+    def _client(self) -> Any:  # finding credentials may need requests
         with _explained():
             client = create_storage_client(self._options)
         for scheme in ("http://", "https://"):
@@ -98,7 +98,7 @@ class GcsStore:
 
 
 class _Exactly(io.BytesIO):
-    """Takes so many bytes, and no more: a server may ignore the range and send gigabytes."""
+    """Accepts exactly `count` bytes, since a server may ignore the range and send gigabytes."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -106,13 +106,13 @@ class _Exactly(io.BytesIO):
 
     def write(self, data: Any) -> int:
         if self.tell() + len(data) > self._count:
-            raise ObjectError(f"the server sends more than the {self._count} bytes that were listed")
+            raise ObjectError(f"the server sent more than the expected {self._count} bytes")
         return super().write(data)
 
     def all(self) -> bytes:
-        """The bytes."""
+        """Returns the bytes."""
         if self.tell() < self._count:
-            raise ObjectError(f"the server sends {self.tell()} bytes where {self._count} were listed")
+            raise ObjectError(f"the server sent {self.tell()} bytes instead of {self._count}")
         return self.getvalue()
 
 

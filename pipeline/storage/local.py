@@ -1,4 +1,4 @@
-"""Writes files on this machine whole or not at all, through a temporary file beside them. No Beam."""
+"""Atomic writes of local files, through a temporary file beside them. Does not depend on Beam."""
 
 import contextlib
 import errno
@@ -11,17 +11,17 @@ from pipeline.storage.compression import compressing
 from pipeline.storage.temporary import new_token, run_lock, temporary_path
 
 _MAX_LINKS = 40  # as Linux
-_EVERYONE_WRITES = stat.S_ISVTX | stat.S_IWOTH
+_STICKY_WORLD = stat.S_ISVTX | stat.S_IWOTH
 
 
 def resolve_output(path: str) -> str:
     """Returns the real path of an output.
 
-    In a sticky folder that everyone can write to, such as /tmp, only links of this user or of the folder's owner are
-    followed. The kernel has this rule (protected_symlinks) for opening files, but a rename to a real path evades it.
+    In a sticky world-writable folder such as /tmp, only links of this user or of the folder's owner are followed: the
+    kernel's rule (protected_symlinks) for opening files, which a rename to a real path evades.
 
     Raises:
-      OSError: a link belongs to another user, or links lead in a circle.
+      OSError: a link is owned by another user, or there are too many levels of links.
     """
     resolved, rest = ("/" if path.startswith("/") else os.getcwd()), path.split("/")[::-1]
     links = 0
@@ -33,7 +33,7 @@ def resolve_output(path: str) -> str:
             links += 1
             if links > _MAX_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-            check_owner(os.lstat(found), resolved, "its link")
+            check_owner(os.lstat(found), resolved, "link")
             target = os.readlink(found)
             resolved = "/" if target.startswith("/") else resolved
             rest += target.split("/")[::-1]
@@ -43,13 +43,13 @@ def resolve_output(path: str) -> str:
 
 
 def earlier_file(target: str) -> os.stat_result | None:
-    """Returns the status of an output that exists already, or None.
+    """Returns the status of an existing output, or None.
 
     Args:
-      target: a path without links, as resolve_output returns it.
+      target: a path without links, from resolve_output.
 
     Raises:
-      OSError: it must not be replaced: it is no regular file, or another user's in a folder that everyone writes to.
+      OSError: not a regular file, or owned by another user in a world-writable folder.
     """
     try:
         status = os.stat(target)
@@ -58,31 +58,31 @@ def earlier_file(target: str) -> os.stat_result | None:
     if not stat.S_ISREG(status.st_mode):
         kind = "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is a pipe, socket or device"
         raise OSError(f"{kind}, not a file")
-    check_owner(status, os.path.dirname(target), "it")
+    check_owner(status, os.path.dirname(target))
     return status
 
 
-def check_owner(status: os.stat_result, folder: str, what: str) -> None:
-    """Raises OSError where a file or link is another user's, in a sticky folder that everyone can write to."""
+def check_owner(status: os.stat_result, folder: str, kind: str = "file") -> None:
+    """Raises OSError for a file or link of another user in a sticky world-writable folder."""
     parent = os.stat(folder)
-    if parent.st_mode & _EVERYONE_WRITES == _EVERYONE_WRITES and status.st_uid not in (os.geteuid(), parent.st_uid):
-        raise PermissionError(errno.EACCES, f"{what} belongs to another user, in a folder where everyone can write")
+    if parent.st_mode & _STICKY_WORLD == _STICKY_WORLD and status.st_uid not in (os.geteuid(), parent.st_uid):
+        raise PermissionError(errno.EACCES, f"{kind} owned by another user in a world-writable folder")
 
 
 @contextlib.contextmanager
 def atomic_write(path: str, token: str | None = None, durable: bool = False) -> Iterator[Any]:
-    """Opens a binary stream whose bytes appear under path when the block ends; not at all if the block raises.
+    """Opens a binary stream that replaces a file when the block ends; the file is unchanged if the block raises.
 
-    The stream is compressed as the suffix of path says. An earlier file is replaced; its mode is kept, and its owner
-    and group where that is allowed. Links are followed as resolve_output does.
+    The stream is compressed by the suffix of path. The mode of an existing file is kept, and its owner and group if
+    permitted. Links are followed by resolve_output.
 
     Args:
-      path: of the file.
-      token: of the run, which holds the lock of the folder; None: the lock is held here.
-      durable: the bytes are on the disk before they appear, in case the power fails (4 ms; 0.1 s for 200 MB).
+      path: path of the file.
+      token: token of the run that has locked the folder; None: lock it here.
+      durable: sync the file to the disk before it appears (4 ms; 0.1 s for 200 MB).
 
     Raises:
-      OSError: it cannot be written, or path names something other than a file.
+      OSError: it cannot be written, or path is not a file.
     """
     target = resolve_output(path)
     earlier = earlier_file(target)
@@ -95,7 +95,7 @@ def atomic_write(path: str, token: str | None = None, durable: bool = False) -> 
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         except OSError as error:
-            error.filename = path  # not the temporary one
+            error.filename = path  # not the temporary path
             raise
         try:
             with open(descriptor, "wb") as stream:
@@ -104,7 +104,7 @@ def atomic_write(path: str, token: str | None = None, durable: bool = False) -> 
                 _finish(stream, earlier, durable)
             os.replace(temporary, target)
         except BaseException:
-            with contextlib.suppress(OSError):  # the first error is the one to report
+            with contextlib.suppress(OSError):  # report the first error
                 os.remove(temporary)
             raise
 
@@ -112,15 +112,15 @@ def atomic_write(path: str, token: str | None = None, durable: bool = False) -> 
 def _finish(stream: Any, earlier: os.stat_result | None, durable: bool) -> None:
     stream.flush()
     if earlier:
-        _take_over(stream.fileno(), earlier)
+        _copy_permissions(stream.fileno(), earlier)
     if durable:
         os.fsync(stream.fileno())
 
 
-def _take_over(descriptor: int, earlier: os.stat_result) -> None:
-    """Gives a file the owner, group and mode of an earlier one, as far as this user and its file system can."""
+def _copy_permissions(descriptor: int, earlier: os.stat_result) -> None:
+    """Copies owner, group and mode of an existing file, as far as permitted."""
     for owner, group in ((-1, earlier.st_gid), (earlier.st_uid, -1)):
         with contextlib.suppress(OSError):
             os.fchown(descriptor, owner, group)
-    with contextlib.suppress(PermissionError):  # of a file system without modes
+    with contextlib.suppress(PermissionError):  # a file system without modes
         os.fchmod(descriptor, stat.S_IMODE(earlier.st_mode))

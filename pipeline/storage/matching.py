@@ -1,7 +1,7 @@
-"""Finds the files on this machine and the objects in buckets that patterns match.
+"""Finds the local files and objects that patterns match.
 
-A pattern is taken as the name of a file, else of a folder, else as a pattern. A match that cannot be accessed is an
-error that names it; none is left out silently.
+A pattern is first tried as a literal file or folder name. A match that cannot be accessed is an error, never silently
+omitted.
 """
 
 import contextlib
@@ -30,16 +30,16 @@ def _refuse(error: UsageError) -> NoReturn:
 
 
 def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> list[InputFile]:
-    """Returns the files that patterns (files, globs, folders) match now, each once, sorted by path.
+    """Returns the files that patterns (files, globs, folders) match, without duplicates, sorted by path.
 
-    Hidden files and folders, and sidecar files, are left out unless a pattern names them.
+    Hidden files and folders, and sidecar files, are omitted unless a pattern names them.
 
     Args:
       patterns: one or several.
       sidecars: a list to which the paths of omitted sidecar files are added.
 
     Raises:
-      UsageError: a pattern matches nothing, or something that cannot be accessed, or a file of an unknown compression.
+      UsageError: no match, a match that cannot be accessed, or an unsupported compression.
     """
     files: dict[str, InputFile] = {}
     folders: dict[str, str] = {}
@@ -55,7 +55,7 @@ def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> 
 
 
 def _real_path(path: str, folders: dict[str, str]) -> str:
-    """As os.path.realpath, which would resolve all folders above each file. folders: a cache of real paths."""
+    """Like os.path.realpath, but resolves each folder once. folders: cached real paths."""
     folder, name = os.path.split(path)
     if os.path.islink(path):
         return os.path.realpath(path)
@@ -80,16 +80,16 @@ def match_files(
     on_error: OnError = _refuse,
     sidecars: list[str] | None = None,
 ) -> list[InputFile]:
-    """Returns the wanted files that a pattern matches now, perhaps none.
+    """Returns the wanted files that a pattern matches, perhaps none.
 
     Args:
-      pattern: of files on this machine or in a bucket.
-      wanted: returns whether a path is wanted, before the file is accessed.
+      pattern: pattern of local files or objects.
+      wanted: predicate on paths, called before the file is accessed.
       on_error: called with the UsageError of each file or folder that cannot be accessed; by default it is raised.
       sidecars: a list to which the paths of omitted sidecar files are added.
 
     Raises:
-      UsageError: also if the storage of a pattern is unknown, or cannot be listed.
+      UsageError: the storage is unknown or cannot be listed.
     """
     found = _Walk(wanted, on_error).match(pattern) if is_local(pattern) else _match_objects(pattern)
     left_out = {file.path for file in found if is_left_out(file.path, pattern)}
@@ -103,17 +103,17 @@ def _why_nothing(pattern: str) -> str:
         with os.scandir(pattern) as entries:
             if any(entry.is_dir() for entry in entries if not entry.name.startswith(".")):
                 below = printable_path(os.path.join(pattern, "**"))
-                return f"holds no files, only folders: {below} takes the files below them"
-        return "holds no files (hidden ones, with a leading dot, and sidecar files are left out)"
+                return f"contains only folders: use {below} for the files below"
+        return "contains no files (hidden files and sidecar files are omitted)"
     if not is_local(pattern) and not has_magic(pattern):
         with contextlib.suppress(OSError):  # it was listed before without an error
             if next(store_of(pattern).list(_folder(pattern)), None):
-                return f"holds no files, only folders: {_folder(pattern)}** takes the files below them"
+                return f"contains only folders: use {_folder(pattern)}** for the files below"
     return "no such file, or nothing matches"
 
 
 class _Walk:
-    """Matches files on this machine. on_error gets each entry that cannot be accessed."""
+    """Matches local files. on_error is called for each entry that cannot be accessed."""
 
     def __init__(self, wanted: Callable[[str], bool], on_error: OnError) -> None:
         self._wanted, self._on_error = wanted, on_error
@@ -134,7 +134,7 @@ class _Walk:
         return [file for file in files if file]
 
     def _expand(self, base: str, parts: Sequence[Part], listed: bool) -> Iterator[tuple[str, bool]]:
-        """(path, whether a listing named it) for all that parts match below a folder; listed: of the folder itself."""
+        """Yields (path, whether it was listed) for all matches of parts below a folder; listed: of the folder."""
         part, rest = parts[0], parts[1:]
         if part == ANY_DEPTH:
             for folder, named in self._folders(base, listed):
@@ -151,7 +151,7 @@ class _Walk:
                         yield from self._expand(path, rest, True)
 
     def _folders(self, base: str, listed: bool) -> Iterator[tuple[str, bool]]:
-        """A folder and all below it that are not hidden, at any depth. Links are followed, unless they lead back up."""
+        """Yields a folder and the visible folders below it. Links are followed unless they lead to a parent."""
         waiting: list[tuple[str, bool, frozenset[tuple[int, int]]]] = [(base, listed, frozenset())]
         while waiting:
             folder, named, above = waiting.pop()
@@ -174,7 +174,7 @@ class _Walk:
             return []
 
     def _is_folder(self, path: str, entry: "os.DirEntry[str]") -> bool:
-        """Whether it is a folder, or a link to one. A link that leads nowhere may have led to a folder."""
+        """Whether it is a folder or a link to one; reports dangling links."""
         if not entry.is_symlink():
             return entry.is_dir(follow_symlinks=False)
         status = self._stat(path, True)
@@ -187,12 +187,12 @@ class _Walk:
             return InputFile(path, status.st_size, printable_path(path), int(status.st_mtime), version)
         if status and not stat.S_ISDIR(status.st_mode):
             self._on_error(
-                UsageError(f"{printable_path(path)}: cannot be read among others: it is a pipe, socket or device")
+                UsageError(f"{printable_path(path)}: a pipe, socket or device cannot be read as one of several files")
             )
         return None
 
     def _stat(self, path: str, listed: bool) -> os.stat_result | None:
-        """The status of a path; None where there is nothing, or where it cannot be accessed, which is reported."""
+        """Returns the status of a path; None if it is missing or, which is reported, cannot be accessed."""
         try:
             return os.stat(path)
         except (OSError, ValueError) as error:
@@ -200,7 +200,7 @@ class _Walk:
             return None
 
     def _report(self, path: str, error: Exception, listed: bool) -> None:
-        """Reports a path that cannot be accessed, once. One that does not exist is an error only if it was listed."""
+        """Reports a path that cannot be accessed, once; a missing one only if it was listed."""
         is_missing = isinstance(error, OSError) and error.errno in _MISSING and not os.path.islink(path)
         if path not in self._failed and (listed or not is_missing):
             self._failed.add(path)
@@ -209,9 +209,9 @@ class _Walk:
 
 def _reason(path: str, error: Exception) -> str:
     if not isinstance(error, OSError):
-        return "a name has no zero byte" if "\0" in path else str(error)
+        return "names cannot contain a NUL byte" if "\0" in path else str(error)
     if error.errno == errno.ENOENT:
-        return f"dangling symbolic link to {_target(path)}" if os.path.islink(path) else "it is gone"
+        return f"dangling symbolic link to {_target(path)}" if os.path.islink(path) else "no longer exists"
     return error.strerror or str(error)
 
 
@@ -242,7 +242,7 @@ def _match_objects(pattern: str) -> list[InputFile]:
 
 
 def _folder(pattern: str) -> str:
-    """The prefix of the objects below a folder. `d//` is another folder than `d/`: its name is empty."""
+    """Returns the prefix of the objects in a folder. `d//` is a folder with an empty name in `d/`."""
     return pattern if pattern.endswith("/") else f"{pattern}/"
 
 

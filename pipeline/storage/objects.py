@@ -1,4 +1,4 @@
-"""Objects in buckets: one store for each scheme, streams that read one version of an object, and uploads."""
+"""Objects in buckets: a store for each scheme, streams that read one version of an object, and uploads."""
 
 import contextlib
 import importlib
@@ -26,8 +26,8 @@ _EXTRAS = {"gs": "gcp", "s3": "aws"}  # of apache-beam
 
 WHOLE_BYTES = 4 * 1024 * 1024
 """Objects up to this size are fetched by one request."""
-_FIRST_BYTES, _MOST_BYTES = 256 * 1024, 16 * 1024 * 1024  # ranges of larger objects, which grow while they follow
-_UPLOAD_MEMORY = 8 * 1024 * 1024  # larger outputs wait on disk
+_FIRST_BYTES, _MAX_BYTES = 256 * 1024, 16 * 1024 * 1024  # range sizes of larger objects; they grow while sequential
+_UPLOAD_MEMORY = 8 * 1024 * 1024  # larger outputs are buffered on disk
 
 
 class ObjectError(OSError):
@@ -35,11 +35,11 @@ class ObjectError(OSError):
 
 
 class GoneError(ObjectError):
-    """There is no such bucket or object, or no such version of it."""
+    """The bucket, object or version does not exist."""
 
 
 class ChangedError(ObjectError):
-    """An object is not the one that was listed."""
+    """The object is no longer the version that was listed."""
 
     def __init__(self) -> None:
         super().__init__("was replaced or deleted since it was listed")
@@ -56,26 +56,26 @@ class Store(Protocol):
     """A service of buckets. Methods raise ObjectError."""
 
     def find(self, path: str) -> InputFile | None:
-        """The object of exactly this path, or None."""
+        """Returns the object with exactly this path, or None."""
 
     def list(self, prefix: str) -> Iterator[InputFile]:
-        """The objects whose paths begin with prefix, without placeholders of folders."""
+        """Yields the objects whose paths begin with prefix, without folder placeholders."""
 
     def read(self, file: InputFile, start: int, stop: int) -> Content:
-        """The bytes from start to stop (not included) of the version that was listed; GoneError if it is another."""
+        """Reads the bytes [start, stop) of the listed version; GoneError if it no longer exists."""
 
     def put(self, path: str, stream: BinaryIO) -> None:
-        """Uploads an object whole, replacing an earlier one."""
+        """Uploads an object, atomically replacing an existing one."""
 
     def delete(self, path: str) -> None:
-        """Deletes the object of exactly this path, if there is one."""
+        """Deletes the object with exactly this path, if it exists."""
 
 
-_stores: dict[str, tuple[Any, "Store"]] = {}  # by scheme, with the options that they were made of
+_stores: dict[str, tuple[Any, "Store"]] = {}  # by scheme, with their options
 
 
 def store_of(path: str) -> Store:
-    """The store for a path's scheme. Raises ImportError, ValueError or BeamIOError where there is none."""
+    """Returns the store for a path's scheme; raises ImportError, ValueError or BeamIOError if there is none."""
     scheme = path.partition("://")[0]
     module = _STORES.get(scheme)
     if not module:
@@ -83,7 +83,7 @@ def store_of(path: str) -> Store:
         return _BeamStore()
     options = FileSystems.get_filesystem(f"{_OptionsFileSystem.scheme()}://").options
     made_of, store = _stores.get(scheme, (None, None))
-    if store is None or made_of is not options:  # to read options takes 1 ms, a third of what a small object takes
+    if store is None or made_of is not options:  # reading options takes 1 ms, a third of reading a small object
         beam = options if isinstance(options, PipelineOptions) else PipelineOptions.from_dictionary(options or {})
         store = importlib.import_module(module).make_store(path, beam)
         _stores[scheme] = options, store
@@ -91,7 +91,7 @@ def store_of(path: str) -> Store:
 
 
 class _OptionsFileSystem(LocalFileSystem):  # type: ignore[misc]
-    """Beam gives the run's options to each file system that it makes, in worker processes too."""
+    """Receives the run's options from Beam, in worker processes too."""
 
     def __init__(self, pipeline_options: Any) -> None:
         super().__init__(pipeline_options)
@@ -103,34 +103,34 @@ class _OptionsFileSystem(LocalFileSystem):  # type: ignore[misc]
 
 
 def check_object_path(path: str) -> None:
-    """Checks that a path in a bucket can be used, without a request.
+    """Checks a path in a bucket without a request.
 
     Raises:
-      UsageError: it names no object or folder, its scheme needs a library, or there are no credentials.
+      UsageError: it names no object or folder, its scheme is unknown or needs an extra, or there are no credentials.
     """
     scheme, bucket, name = re.fullmatch(r"(.*?)://([^/]*)(.*)", path, re.DOTALL).groups()  # type: ignore[union-attr]
     if scheme in _STORES and (not bucket or not name.strip("/")):
-        raise UsageError(f"{path}: names a bucket, but no object or folder in it")
+        raise UsageError(f"{path}: no object or folder after the bucket's name")
     if scheme in _STORES and has_magic(bucket):
-        raise UsageError(f"{path}: a bucket's name cannot be a pattern")
+        raise UsageError(f"{path}: the bucket's name cannot be a pattern")
     try:
         store_of(path)
     except (ValueError, ImportError, BeamIOError):
         extra = _EXTRAS.get(scheme)
-        hint = f"it needs `pip install 'apache-beam[{extra}]'`" if extra else "no such kind of storage"
+        hint = f"needs `pip install 'apache-beam[{extra}]'`" if extra else f"unknown storage {scheme}://"
         raise UsageError(f"{path}: {hint}") from None
 
 
 def measured(file: InputFile) -> InputFile:
-    """The file with its size, and the version of an object, looked up if they are unknown.
+    """Looks up the size of a file, and the version of an object, if they are unknown.
 
     Raises:
-      ObjectError: there is no such object.
+      ObjectError: the object does not exist.
     """
     if file.size != SIZE_UNKNOWN:
         return file
     if is_local(file.path):
-        with contextlib.suppress(OSError):  # to open it will say why
+        with contextlib.suppress(OSError):  # opening it raises the error
             return file._replace(size=os.stat(file.path).st_size)
         return file
     found = store_of(file.path).find(file.path)
@@ -140,11 +140,11 @@ def measured(file: InputFile) -> InputFile:
 
 
 class ObjectStream(io.RawIOBase):
-    """Reads one version of an object, by ranges that grow while they follow each other.
+    """Reads one version of an object, in ranges that grow during sequential reads.
 
     Attributes:
-      encoding: its Content-Encoding, once bytes were fetched.
-      error: the error of the store, which readers may wrap in their own.
+      encoding: its Content-Encoding, after the first fetch.
+      error: the store's error, which decoders may wrap in their own.
     """
 
     def __init__(self, file: InputFile) -> None:
@@ -164,7 +164,7 @@ class ObjectStream(io.RawIOBase):
             self.error = ChangedError() if is_changed else error
             raise self.error from None
         self._start = self._position
-        self._next_bytes = min(2 * self._next_bytes, _MOST_BYTES)
+        self._next_bytes = min(2 * self._next_bytes, _MAX_BYTES)
 
     def readable(self) -> bool:
         return True
@@ -180,8 +180,8 @@ class ObjectStream(io.RawIOBase):
         if self._position >= self._file.size:
             return 0
         if not self._start <= self._position < self._start + len(self._data):
-            follows = self._position == self._start + len(self._data)
-            self._next_bytes = max(len(target), self._next_bytes if follows else _FIRST_BYTES)
+            is_sequential = self._position == self._start + len(self._data)
+            self._next_bytes = max(len(target), self._next_bytes if is_sequential else _FIRST_BYTES)
             self.load()
         at = self._position - self._start
         data = memoryview(self._data)[at : at + len(target)]
@@ -194,11 +194,11 @@ def open_object(file: InputFile, load: bool = False) -> io.BufferedReader:
     """Opens the listed version of an object.
 
     Args:
-      file: as it was listed.
-      load: whether to fetch its first bytes at once.
+      file: the listed object.
+      load: fetch its first bytes immediately.
 
     Raises:
-      ObjectError: as the store does; ChangedError also while it is read.
+      ObjectError: a request failed; ChangedError also during reads.
     """
     stream = ObjectStream(file)
     if load:
@@ -208,7 +208,7 @@ def open_object(file: InputFile, load: bool = False) -> io.BufferedReader:
 
 @contextlib.contextmanager
 def new_object(path: str) -> Iterator[Any]:
-    """A binary stream whose bytes are uploaded as an object when the block ends; not if the block raises."""
+    """Opens a binary stream that is uploaded as an object when the block ends; not if the block raises."""
     with tempfile.SpooledTemporaryFile(_UPLOAD_MEMORY) as stream:
         yield stream
         stream.seek(0)
@@ -216,7 +216,7 @@ def new_object(path: str) -> Iterator[Any]:
 
 
 def delete_file(path: str) -> None:
-    """Deletes the file or object of exactly this path, if there is one, also if it holds `*` or `[`."""
+    """Deletes the file or object with exactly this path, if it exists; wildcards are literal."""
     if is_local(path):
         with contextlib.suppress(FileNotFoundError):
             os.remove(path)
@@ -225,7 +225,7 @@ def delete_file(path: str) -> None:
 
 
 class _BeamStore:
-    """Other Beam file systems, which have no versions: sizes and times are compared after each read."""
+    """Other Beam file systems. They have no versions, so sizes and times are compared after each read."""
 
     def find(self, path: str) -> InputFile | None:
         return next((file for file in self.list(path) if file.path == path), None)

@@ -1,4 +1,4 @@
-"""Outputs on any Beam file system: checks before anything runs, and files that appear whole or not at all."""
+"""Outputs on any Beam file system: checks before a run, and atomic writes."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from pipeline.storage.objects import check_object_path, new_object
 
 @contextlib.contextmanager
 def explained(path: str, kind: type[Exception] = OutputError) -> Iterator[None]:
-    """Turns an I/O error in the block into an error of another kind, with path and reason."""
+    """Converts an I/O error in the block to another type, with path and reason."""
     try:
         yield
     except Exception as error:
@@ -28,14 +28,14 @@ def explained(path: str, kind: type[Exception] = OutputError) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_file(path: str, token: str | None = None, durable: bool = False) -> Iterator[Any]:
-    """Opens a binary stream whose bytes appear under path when the block ends; not at all if the block raises.
+    """Opens a binary stream that replaces a file or object when the block ends; not if the block raises.
 
-    It replaces an earlier file or object, and is compressed by the suffix of path.
+    The stream is compressed by the suffix of path.
 
     Args:
-      path: of a file or object.
-      token: as atomic_write has it, of a file on this machine.
-      durable: as atomic_write has it, of a file on this machine.
+      path: path of a file or object.
+      token: as in atomic_write; for local files.
+      durable: as in atomic_write; for local files.
 
     Raises:
       OutputError: it cannot be written.
@@ -51,7 +51,7 @@ def _new_object(path: str) -> Iterator[Any]:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Returns whether two paths name the same file, symbolic links followed; of objects, whether they are equal."""
+    """Returns whether two paths name the same object, or the same file after following links."""
     if one == other or not (is_local(one) and is_local(other)):
         return one == other
     with contextlib.suppress(OSError):  # one of them does not exist
@@ -61,14 +61,14 @@ def is_same(one: str, other: str) -> bool:
 
 
 def check_writable(path: str) -> bool:
-    """Checks that an output can be written, as far as that shows without network.
+    """Checks that an output can be written, as far as possible without network.
 
     Returns:
-      Whether rename can replace it; False for an existing file that can only be written in place: one that is mounted
-      by itself, or in a folder where this user may not create files.
+      Whether rename can replace it; False for an existing file that can only be written in place: bind-mounted, or in a
+      folder where this user cannot create files.
 
     Raises:
-      UsageError: it is a folder, pipe, device, loop of links, or of another user, or no file can be made beside it.
+      UsageError: a folder, pipe, device, loop of links, or another user's file, or no file can be created beside it.
     """
     if not path:
         raise UsageError("cannot be written: the name is empty")
@@ -91,7 +91,7 @@ def _can_replace(target: str) -> bool:
 
 
 def _is_mounted(target: str) -> bool:
-    """Whether a file is a mount point of its own, as containers mount single files."""
+    """Whether a file is bind-mounted, as containers do."""
     escaped = re.sub(rb"[ \t\n\\]", lambda found: b"\\%03o" % ord(found[0]), os.fsencode(target))
     try:
         mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
@@ -101,7 +101,7 @@ def _is_mounted(target: str) -> bool:
 
 
 def check_folder(path: str) -> None:
-    """Makes a folder on this machine if it is missing; raises UsageError where no file can be made in a folder."""
+    """Creates a missing local folder; raises UsageError if no file can be created in the folder."""
     if is_local(path):
         with explained(path, UsageError):
             os.makedirs(path, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Patterns of paths, with one meaning on disk and in buckets, as text: no file system is accessed here.
+"""Glob patterns, with the same meaning on disk and in buckets. Accesses no file system.
 
-`*`, `?` and `[...]` match within one name, `**` as a whole name matches any number of folders, also none. A name with a
-leading dot is hidden: only a part of the pattern that itself begins with a dot matches it, and `**` passes it by. In
-buckets a folder's name may be empty (`d//x`): `*` and `**` match that too.
+`*`, `?` and `[...]` match within one name; `**` as a whole name matches any number of folders, including none. Hidden
+names (a leading dot) are matched only by parts that begin with a dot, and not by `**`. In buckets a folder's name may
+be empty (`d//x`), which `*` and `**` match too.
 """
 
 import posixpath
@@ -23,19 +23,19 @@ _SIDECARS = (
     (".db", re.compile(r"Thumbs\.db", re.IGNORECASE)),
     ("Zone.Identifier", re.compile(r".*:Zone\.Identifier")),
 )
-"""Files that other tools leave beside data, and what a glob must begin or end with to name them."""
+"""Files that other tools write beside data, and the text with which a glob must begin or end to match them."""
 
 Part = Union[str, re.Pattern[str]]
 """One name of a pattern: a literal, ANY_DEPTH, or an expression that the whole name must match."""
 
 
 def has_magic(text: str) -> bool:
-    """Returns whether a text has special characters of patterns."""
+    """Returns whether a text contains wildcards."""
     return _MAGIC.search(text) is not None
 
 
 def literal_prefix(pattern: str) -> str:
-    """Returns the pattern up to its first special character, with which all paths that match begin."""
+    """Returns the pattern up to its first wildcard."""
     return _MAGIC.split(pattern, maxsplit=1)[0]
 
 
@@ -43,7 +43,7 @@ def parse(pattern: str) -> list[Part]:
     """Splits a pattern at its slashes. A pattern that ends with `/` or `**` matches all files there.
 
     Raises:
-      UsageError: a range in brackets runs backwards.
+      UsageError: a range in brackets is reversed.
     """
     names: list[str] = []
     for name in pattern.split("/"):
@@ -76,7 +76,7 @@ def _source(part: Part) -> str:
 
 
 def _expression(name: str) -> str:
-    """The regular expression of one name between slashes that has special characters."""
+    """Returns the regular expression of a name with wildcards."""
     text, at = "" if name.startswith(".") else _NO_DOT + _NOT_EMPTY, 0
     while at < len(name):
         char, end = name[at], name.find("]", at + (3 if name[at + 1 : at + 2] == "!" else 2))

@@ -1,4 +1,4 @@
-"""Objects of S3, and of servers that speak its protocol, through boto3."""
+"""Objects in S3 and compatible services, through boto3."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ from pipeline.storage.files import InputFile, printable_path
 from pipeline.storage.objects import Content, GoneError, ObjectError
 
 _CONNECTIONS = 64
-_READS = 5  # tries of a range whose connection is cut while it is read
+_READ_ATTEMPTS = 5  # of a range, if the connection is lost
 _PART = 64 * 1024 * 1024  # of an upload: S3 takes 10,000
 _UPLOAD = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=4)
 _OPTIONS = (
@@ -26,27 +26,27 @@ _OPTIONS = (
     "s3_api_version", "s3_verify", "s3_disable_ssl",
 )  # fmt: skip
 _REASONS = {
-    "NoSuchBucket": "there is no such bucket",
+    "NoSuchBucket": "no such bucket",
     "NoSuchKey": "no such object",
     "404": "no such bucket or object",
-    "AccessDenied": "access is denied: the credentials lack the permission, or the bucket is requester pays",
-    "403": "access is denied: the credentials lack the permission, or the bucket is requester pays",
-    "ExpiredToken": "the session token has expired: renew it, or set s3_session_token",
-    "ExpiredTokenException": "the session token has expired: renew it, or set s3_session_token",
-    "InvalidToken": "the session token is not valid: set s3_session_token with the keys that it belongs to",
-    "InvalidAccessKeyId": "the access key is unknown: check s3_access_key_id",
-    "SignatureDoesNotMatch": "the secret key is wrong: check s3_secret_access_key",
+    "AccessDenied": "access denied: the credentials lack the permission, or the bucket is requester-pays",
+    "403": "access denied: the credentials lack the permission, or the bucket is requester-pays",
+    "ExpiredToken": "session token expired; renew it or set s3_session_token",
+    "ExpiredTokenException": "session token expired; renew it or set s3_session_token",
+    "InvalidToken": "invalid session token; set the s3_session_token that belongs to the keys",
+    "InvalidAccessKeyId": "unknown access key; check s3_access_key_id",
+    "SignatureDoesNotMatch": "wrong secret key; check s3_secret_access_key",
 }
 _GONE = (404, 412, 416)  # not found, another version, shorter than the range
 _OTHER_REGION = ("301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
 
 
 def make_store(path: str, options: PipelineOptions) -> "S3Store":
-    """Returns the store, with credentials of Beam's options or as AWS has them; UsageError if there are none."""
+    """Returns the store with credentials from Beam's options or AWS's default chain; UsageError if there are none."""
     given = options.view_as(S3Options)
     store = _make_store(*(getattr(given, name) for name in _OPTIONS))
     if not store.has_credentials:
-        raise UsageError(f"{path}: no credentials for S3 (Beam's options for S3's keys, or as AWS has them)")
+        raise UsageError(f"{path}: no credentials for S3 (set s3_access_key_id, or AWS's own configuration)")
     return store
 
 
@@ -71,7 +71,7 @@ def _make_store(
 
 
 class S3Store:
-    """Objects are pinned by their ETags."""
+    """Pins objects by ETag."""
 
     def __init__(self, client: Any, has_credentials: bool) -> None:
         self._client, self.has_credentials = client, has_credentials
@@ -99,7 +99,7 @@ class S3Store:
             request["IfMatch"] = str(file.version)
         if (start, stop) != (0, file.size):
             request["Range"] = f"bytes={start}-{stop - 1}"
-        for attempt in range(1, _READS):
+        for attempt in range(1, _READ_ATTEMPTS):
             with contextlib.suppress(HTTPClientError, ConnectionError):
                 return self._get(file, request, stop - start)
             time.sleep(0.1 * 2**attempt)
@@ -113,7 +113,7 @@ class S3Store:
             if file.version and answer.get("ETag", file.version) != file.version:
                 raise GoneError(_REASONS["NoSuchKey"])
             if answer["ContentLength"] != count:
-                raise ObjectError(f"the server sends {answer['ContentLength']} bytes where {count} were listed")
+                raise ObjectError(f"the server sent {answer['ContentLength']} bytes instead of {count}")
             return Content(body.read(), answer.get("ContentEncoding", ""))
 
     def put(self, path: str, stream: BinaryIO) -> None:
@@ -156,5 +156,5 @@ def _reason(error: ClientError) -> str:
     if code in _OTHER_REGION:
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         region = found.get("Region") or headers.get("x-amz-bucket-region")
-        return f"the bucket is in another region: set s3_region_name{f' {region}' if region else ''}"
+        return f"bucket in another region; set s3_region_name{f' {region}' if region else ''}"
     return _REASONS.get(code) or one_line(error)

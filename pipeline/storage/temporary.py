@@ -1,8 +1,7 @@
-"""Temporary files and folders of runs on this machine, and the locks that protect them. No Beam.
+"""Local temporary files and folders of runs, and the locks that protect them. Does not depend on Beam.
 
-A run holds a lock file in each folder that it writes to, and a lock on its scratch folder. The kernel releases them
-when the process ends, however that happens: what belongs to a lock that nobody holds was left by a killed run, and the
-next run removes it.
+A run locks a file in each folder that it writes to, and its scratch folder. The kernel releases locks when the process
+ends, however it ends, so files of an unlocked run are stale, and the next run removes them.
 """
 
 import atexit
@@ -21,64 +20,58 @@ from typing import BinaryIO
 
 TEMPORARY = re.compile(r"\..*\.([0-9a-f]{32})-(?:[0-9a-f]{32}|lock)", re.DOTALL)
 _SCRATCH = re.compile(r"hourly-report\.[0-9a-f]{32}")
-_LONGEST = 60  # bytes of a name: some encrypted file systems have room for 143 in all
+_MAX_NAME_BYTES = 60  # some encrypted file systems limit whole names to 143
 _WORKER = b"apache_beam.runners.worker.sdk_worker_main"
 
 
 def new_token() -> str:
-    """Returns a token that names a run."""
+    """Returns a token that identifies a run."""
     return uuid.uuid4().hex
 
 
 def temporary_prefix(name: str, token: str) -> str:
-    """Returns what the hidden names of a run's temporary files for an output begin with."""
-    while len(os.fsencode(name)) > _LONGEST:
+    """Returns the prefix of a run's hidden temporary files for an output, whose name is cut to 60 bytes."""
+    while len(os.fsencode(name)) > _MAX_NAME_BYTES:
         name = name[:-1]
     return f".{name}.{token}-"
 
 
 def temporary_path(path: str, token: str) -> str:
-    """Returns a new hidden path beside the file that path leads to, with a short name. token: the run's."""
+    """Returns a new hidden path beside the real path of an output. token: the run's."""
     folder, name = os.path.split(os.path.realpath(path))
     return os.path.join(folder, temporary_prefix(name, token) + uuid.uuid4().hex)
 
 
 def open_private(path: str) -> BinaryIO:
-    """Creates a file that only this user can read, for what an output may keep private."""
+    """Creates a file that only this user can read, since the output may be private."""
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
 
 
 @contextlib.contextmanager
-def run_lock(folders: Iterable[str], token: str, keep: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Protects a run's temporary files in folders of this machine while the block runs, and removes them at its end.
+def run_lock(folders: Iterable[str], token: str) -> Iterator[None]:
+    """Locks a run's temporary files in local folders, and removes them at the end; first removes stale ones.
 
-    First removes those that killed runs left there.
-
-    Args:
-      folders: of the outputs.
-      token: names the run.
-      keep: whether the files are still needed at the end, by a job that is running elsewhere.
+    Folders that cannot be locked are skipped: writing there fails later with its own error.
     """
     folders = sorted({os.path.realpath(folder) for folder in folders})
     descriptors: list[int] = []
     try:
         for folder in folders:
-            with contextlib.suppress(OSError):  # where no lock can be made no output can be: its writing says so
-                remove_dead(folder)
+            with contextlib.suppress(OSError):
+                remove_stale(folder)
                 descriptors.append(_create_lock(_lock_path(folder, token)))
         yield
     finally:
-        for folder in folders:  # also where a signal came before the new lock was in the list
+        for folder in folders:  # all, since a signal may interrupt the loop above
             with contextlib.suppress(OSError):
-                if not keep():
-                    remove_temporary(folder, token)
+                remove_own(folder, token)
                 os.remove(_lock_path(folder, token))
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def remove_dead(folder: str) -> None:
-    """Removes the temporary files that killed runs have left in a folder.
+def remove_stale(folder: str) -> None:
+    """Removes the temporary files of killed runs from a folder.
 
     Raises:
       OSError: the folder cannot be listed.
@@ -86,14 +79,14 @@ def remove_dead(folder: str) -> None:
     for name in os.listdir(folder):
         found = TEMPORARY.fullmatch(name)
         if found and name.endswith("-lock"):
-            with _if_unlocked(os.path.join(folder, name)) as is_dead:
-                if is_dead:
-                    remove_temporary(folder, found.group(1))
+            with _if_unlocked(os.path.join(folder, name)) as is_stale:
+                if is_stale:
+                    remove_own(folder, found.group(1))
                     os.remove(os.path.join(folder, name))
 
 
-def remove_temporary(folder: str, token: str) -> None:
-    """Removes a run's temporary files, but not its lock; OSError where that fails."""
+def remove_own(folder: str, token: str) -> None:
+    """Removes a run's temporary files except its lock; raises OSError."""
     for name in os.listdir(folder):
         found = TEMPORARY.fullmatch(name)
         if found and found.group(1) == token and not name.endswith("-lock"):
@@ -106,7 +99,7 @@ def _lock_path(folder: str, token: str) -> str:
 
 
 def _create_lock(path: str) -> int:
-    """Creates a lock file that only this user can open, and returns its locked descriptor."""
+    """Creates a private lock file, and returns its locked descriptor."""
     while True:
         descriptor = _lock_new(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         if descriptor is not None:
@@ -114,7 +107,7 @@ def _create_lock(path: str) -> int:
 
 
 def _lock_new(path: str, flags: int) -> int | None:
-    """Opens and locks a new file or folder; None if another run took it for a killed one's before it was locked."""
+    """Opens and locks a new file or folder; None if another run's cleanup removed it before it was locked."""
     descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -125,7 +118,7 @@ def _lock_new(path: str, flags: int) -> int | None:
 
 
 def _is_at(path: str, descriptor: int) -> bool:
-    """Whether an open file is still the one at a path."""
+    """Whether a path still names an open file."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except OSError:
@@ -134,7 +127,7 @@ def _is_at(path: str, descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def _if_unlocked(path: str) -> Iterator[bool]:
-    """Locks a file or folder while the block runs; yields False if another process holds the lock, or it cannot."""
+    """Yields True while it holds the lock of a file or folder; False if that is locked or inaccessible."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -153,23 +146,23 @@ def _if_unlocked(path: str) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def scratch_folder(needed_at_exit: Callable[[], bool] = lambda: False) -> Iterator[str]:
-    """A new private folder for the temporary files of this process and of those that it starts, while the block runs.
+    """Creates a private folder for temporary files, and makes it TMPDIR of this process and its children.
 
-    The next run removes it where this one is killed, with what the runner left there. The lock is on the folder
-    itself, which systemd's cleaner of temporary folders respects.
+    If this run is killed, the next one removes the folder. The folder itself is locked, which systemd-tmpfiles
+    respects.
 
     Args:
-      needed_at_exit: whether the folder must stay until the interpreter has called what the block registered for it.
+      needed_at_exit: whether atexit functions registered in the block need the folder.
 
     Raises:
-      OSError: the folder cannot be made.
+      OSError: the folder cannot be created.
     """
     parent = tempfile.gettempdir()
-    with contextlib.suppress(OSError):  # it may be written to, but not listed
-        _remove_dead_scratch(parent)
+    with contextlib.suppress(OSError):  # writable, but not listable
+        _remove_stale_scratch(parent)
     descriptor, folder = _make_scratch(parent)
     remove = functools.partial(_remove_scratch, descriptor, folder)
-    atexit.register(remove)  # the last registered is called first
+    atexit.register(remove)  # called last, since registered first
     before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
     tempfile.tempdir = os.environ["TMPDIR"] = folder
     try:
@@ -188,7 +181,7 @@ def _make_scratch(parent: str) -> tuple[int, str]:
     while True:
         folder = os.path.join(parent, f"hourly-report.{new_token()}")
         os.mkdir(folder, 0o700)
-        with contextlib.suppress(FileNotFoundError):  # another run took it for a killed one's
+        with contextlib.suppress(FileNotFoundError):  # removed by another run's cleanup before it was locked
             descriptor = _lock_new(folder, os.O_RDONLY | os.O_DIRECTORY)
             if descriptor is not None:
                 return descriptor, folder
@@ -199,22 +192,22 @@ def _remove_scratch(descriptor: int, folder: str) -> None:
     os.close(descriptor)
 
 
-def _remove_dead_scratch(parent: str) -> None:
-    """Removes this user's folders of runs that were killed, and ends the workers that Beam had started for these."""
+def _remove_stale_scratch(parent: str) -> None:
+    """Removes this user's scratch folders of killed runs, and kills the workers that Beam started for them."""
     for name in filter(_SCRATCH.fullmatch, os.listdir(parent)):
         folder = os.path.join(parent, name)
         with contextlib.suppress(OSError):
             if os.lstat(folder).st_uid == os.geteuid():
-                with _if_unlocked(folder) as is_dead:
-                    if is_dead:
-                        _end_workers(folder)
+                with _if_unlocked(folder) as is_stale:
+                    if is_stale:
+                        _kill_workers(folder)
                         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end_workers(folder: str) -> None:
-    """Kills Beam's worker processes with this temporary folder, which wait for their run for ever.
+def _kill_workers(folder: str) -> None:
+    """Kills Beam's orphaned worker processes with this temporary folder; they would wait for their run forever.
 
-    Other programs inherit the folder too, from a host program that calls this one: they are left alone.
+    Other programs may have inherited the folder from a host program: they keep running.
     """
     variable = b"TMPDIR=" + os.fsencode(folder)
     for process in Path("/proc").glob("[0-9]*"):

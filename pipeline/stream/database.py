@@ -28,11 +28,11 @@ CREATE TABLE rejects (number INTEGER PRIMARY KEY AUTOINCREMENT, lines BLOB);
 CREATE INDEX sets_of_hours ON sets (hour, part);
 """  # files.path: path_key. blocks: of files that are not done. sets: ids or event keys of hours that are not final.
 
-_LOCK_SECONDS, _RETRY_SECONDS = 60, 1  # to wait for another program's lock
+_LOCK_SECONDS, _RETRY_SECONDS = 60, 1  # wait for another program's lock
 
 
 class Database:
-    """A connection that the threads of one process share; may raise sqlite3.Error."""
+    """A connection shared by the threads of one process. Raises sqlite3.Error."""
 
     def __init__(self, folder: str) -> None:
         self.path, self._lock = os.path.join(folder, NAME), threading.RLock()
@@ -41,7 +41,7 @@ class Database:
         )
         self._inode = os.stat(self.path).st_ino
         self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")  # files whose commit a power cut undoes are read again
+        self._connection.execute("PRAGMA synchronous=NORMAL")  # files of commits lost in a power cut are read again
         with self.transaction():
             self._make_tables()
 
@@ -51,16 +51,16 @@ class Database:
                 self.run(statement)
         elif self.number("PRAGMA user_version") != _VERSION:
             raise StartOverError(
-                f"{printable_path(self.path)}: was made by another version of this program: continue with that one"
+                f"{printable_path(self.path)}: created by another version of this program; resume with that version"
             )
 
     def rows(self, query: str, *values: Any) -> list[Any]:
-        """Returns the rows of a query."""
+        """Returns all rows of a query."""
         with self._lock:
             return self._connection.execute(query, values).fetchall()
 
     def number(self, query: str, *values: Any) -> int:
-        """Returns the only value of a query, 0 for NULL."""
+        """Returns the single value of a query, 0 for NULL."""
         return self.rows(query, *values)[0][0] or 0
 
     def run(self, statement: str, *values: Any) -> None:
@@ -68,12 +68,12 @@ class Database:
         self._connection.execute(statement, values)
 
     def run_many(self, statement: str, values: Iterable[Any]) -> None:
-        """Runs a statement with each of some values in a transaction."""
+        """Runs a statement once for each row of values, in a transaction."""
         self._connection.executemany(statement, values)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commits all changes of the block or none; other threads wait.
+        """Commits all changes of the block or none; blocks other threads.
 
         Raises:
           OutputError: the database was removed, is locked by another program, or cannot be written.
@@ -84,7 +84,7 @@ class Database:
                 yield
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
-                reason = f"is still locked by another program after {_LOCK_SECONDS} s: end that, and start again"
+                reason = f"still locked by another program after {_LOCK_SECONDS} s; stop it and start again"
                 raise OutputError(f"{printable_path(self.path)}: {reason if _is_locked(error) else error}") from None
             finally:
                 with contextlib.suppress(sqlite3.Error):  # it was closed
@@ -93,7 +93,7 @@ class Database:
 
     def _begin(self) -> None:
         if not _is_at(self.path, self._inode):
-            raise OutputError(f"{printable_path(self.path)}: was removed or replaced while the stream was running")
+            raise OutputError(f"{printable_path(self.path)}: removed or replaced while the stream was running")
         deadline = time.monotonic() + _LOCK_SECONDS
         while True:
             try:
@@ -102,10 +102,10 @@ class Database:
             except sqlite3.OperationalError as error:
                 if not _is_locked(error) or time.monotonic() > deadline:
                     raise
-                warn_once(f"{printable_path(self.path)}: is locked by another program; waiting for it")
+                warn_once(f"{printable_path(self.path)}: locked by another program; waiting")
 
     def close(self) -> None:
-        """Closes the connection, which leaves a single file."""
+        """Closes the connection; SQLite then removes its write-ahead log."""
         with self._lock, contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
@@ -123,5 +123,5 @@ def _is_locked(error: sqlite3.Error) -> bool:
 
 @functools.lru_cache(maxsize=10_000)
 def warn_once(message: str) -> None:
-    """Logs a warning that was not logged before."""
+    """Logs a warning unless it was logged before."""
     logging.getLogger(__name__).warning("%s", message)

@@ -1,4 +1,4 @@
-"""Decodes the blocks of a stream, where no input is an error; in a local stream decoded bundles go to the ledger."""
+"""Decodes the blocks of a stream; invalid input is rejected, never an error. Local streams record it in the ledger."""
 
 import dataclasses
 import math
@@ -27,14 +27,14 @@ from pipeline.stream.ledger import Contribution, OpenFile, ledger_of
 from pipeline.transforms.decode import REJECTS
 from pipeline.transforms.format import reject_lines
 
-_COMMIT_BYTES = 64 * 1024 * 1024  # of a bundle's sets and rejects, to be committed before the bundle ends
+_COMMIT_BYTES = 64 * 1024 * 1024  # commit sets and rejects of this size before the bundle ends
 
 EARLIER_COUNTS, EARLIER_IDS = "counts of hours", "ids of hours"
-"""Tags of side outputs of EarlierRuns."""
+"""Tags of outputs of EarlierRuns."""
 
 
 class _Decoded(NamedTuple):
-    """A decoded block: the events in time; how many are late; the rejects of the block with the late events."""
+    """A decoded block: events on time, number of late events, and rejects, late events included."""
 
     batch: Batch
     late: int
@@ -71,7 +71,7 @@ class _DecodeStream(ThreadedDoFn):
 
     def emit(self, result: Any) -> Iterator[Any]:
         decoded, found = result
-        yield from self._outputs(decoded, found or steady_time())  # 0 while a watch holds its watermark back
+        yield from self._outputs(decoded, found or steady_time())  # 0 while the watch holds the watermark
 
     def _decode(self, block: AnyBlock, found: float, final: Collection[int] = ()) -> _Decoded:
         try:
@@ -97,7 +97,7 @@ class _DecodeStream(ThreadedDoFn):
 
 
 class _DecodeToLedger(_DecodeStream):
-    """Commits each bundle to the ledger, and skips blocks that are in it."""
+    """Commits each bundle to the ledger, and skips blocks that the ledger has."""
 
     def start_bundle(self) -> None:
         super().start_bundle()
@@ -109,7 +109,7 @@ class _DecodeToLedger(_DecodeStream):
         self._commit()
         for name, reason in self._unreadable.items():
             if name in self._ledger.open:
-                self._ledger.abandon(name, reason)
+                self._ledger.abandon_file(name, reason)
 
     def work(self, element: tuple[AnyBlock, float]) -> Any:
         block, found = element
@@ -135,7 +135,7 @@ class _DecodeToLedger(_DecodeStream):
 
     def emit(self, result: tuple[AnyBlock, OpenFile | None, _Decoded | None, Contribution]) -> Iterator[Any]:
         block, file, decoded, new = result
-        if file is None:  # a block of an attempt that was given up
+        if file is None:  # a block of an abandoned attempt
             return
         if _is_unreadable(block):
             self._unreadable[block.source] = block.reason  # type: ignore[attr-defined]
@@ -159,7 +159,7 @@ def _is_unreadable(block: AnyBlock) -> bool:
 
 
 def _name(block: AnyBlock) -> str:
-    """A name that no other block of the same file has."""
+    """Returns a name that is unique among the blocks of a file."""
     return f"{type(block).__name__} {block.offset} {block.index} {block.coverage_delta}"
 
 
@@ -167,8 +167,8 @@ def _name(block: AnyBlock) -> str:
 class DecodeStream(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks of a stream: PCollection[AnyBlock] -> a dict of PCollections.
 
-    batches (main): Batch, the events in time. REJECTS: tuple[Reject, ...], of a block, with its late events.
-    COUNTS: Counted, of a bundle. Timestamps are when blocks were found. With a ledger each bundle is committed to it.
+    batches (main): Batch, the events on time. REJECTS: tuple[Reject, ...] of a block, late events included.
+    COUNTS: Counted of a bundle. Timestamps are those of the blocks. With a ledger, each bundle is committed to it.
     """
 
     job: StreamJob
@@ -206,10 +206,10 @@ class _ReadLedger(beam.DoFn):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class EarlierRuns(beam.PTransform):  # type: ignore[misc]
-    """Reads the job's ledger, as it was at the start: Pipeline -> a dict of PCollections.
+    """Reads what earlier runs recorded in the job's ledger: Pipeline -> a dict of PCollections.
 
-    COUNTS: Counted, of records that are not in hours that are open. The events of those: batches (main): Batch, where
-    duplicates are dropped; otherwise EARLIER_COUNTS: tuple[int, HourCounts], and EARLIER_IDS: tuple[HourShard, bytes].
+    COUNTS: Counted of records outside open hours. Events of open hours: batches (main): Batch, if duplicates are
+    dropped; otherwise EARLIER_COUNTS: tuple[int, HourCounts], and EARLIER_IDS: tuple[HourShard, bytes].
     """
 
     job: StreamJob

@@ -1,12 +1,12 @@
-"""The report of a stream: the graph of a batch, in hourly windows.
+"""The graph of a stream: that of a batch, in hourly windows.
 
 watch files -> read blocks -> decode -> +-> count by hour and event -> sum -> total -> write the hour's report
 or messages -> group ----------^        +-> ids by hour -> union -> total -> write the hour's ids
                                         +-> rejects and late events -> write
-Where hours close (totals.py), the number of an hour's events goes to its totals when none can come any more.
+With allowed lateness, the final number of an hour's events goes to its totals (totals.py).
 
-A PCollection that a stateful step reads has no other consumer: when two stages read the same one, Beam tells Flink's
-operators apart by the order of a set, and a savepoint may be restored to the wrong one.
+A PCollection read by a stateful step has no other consumer: Beam names the Flink operators of two such stages by the
+order of a set, so a savepoint could be restored to the wrong one.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from pipeline.stream.decode import EARLIER_COUNTS, EARLIER_IDS, DecodeStream, Ea
 from pipeline.stream.hour_files import WriteRejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.topics import ReadTopic
-from pipeline.stream.totals import CLOSED, CloseHours, CountEventsPerHour, Part, WriteIds, WriteReport
+from pipeline.stream.totals import CLOSED, CountEventsPerHour, EmitFinalCounts, Part, WriteIds, WriteReport
 from pipeline.stream.watch import WatchFiles
 from pipeline.transforms.count import CountHours
 from pipeline.transforms.decode import REJECTS
@@ -38,15 +38,15 @@ from pipeline.transforms.deduplicate import DropStreamDuplicates
 from pipeline.transforms.read import GroupFiles, ReadBlocks
 from pipeline.transforms.windows import hour_windows
 
-_HELD_BYTES = 64 * 1024 * 1024  # of a bundle's ids
+_FLUSH_BYTES = 64 * 1024 * 1024  # of a bundle's ids
 
 _EVENT_COUNTS = "event counts"
 
 
 class _IdsByHour(ThreadedDoFn):
-    """Merges the ids of a bundle, which may be hundreds of small files: Batch -> tuple[HourShard, bytes].
+    """Merges the ids of a bundle, which may have hundreds of small files: Batch -> tuple[HourShard, bytes].
 
-    _EVENT_COUNTS: tuple[HourShard, int], at the earliest time of the bundle, which holds the watermark back.
+    _EVENT_COUNTS: tuple[HourShard, int], at the earliest timestamp of the bundle, so that they are not late.
     """
 
     def __init__(self, clock: HourClock, parts: int) -> None:
@@ -75,7 +75,7 @@ class _IdsByHour(ThreadedDoFn):
         for shard, packed in shards:
             self._held.setdefault(shard, []).append(packed)
             self._size += len(packed)
-        if self._size > _HELD_BYTES:
+        if self._size > _FLUSH_BYTES:
             yield from self._merged()
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -94,7 +94,7 @@ class _IdsByHour(ThreadedDoFn):
 
 @dataclasses.dataclass
 class HourlyStream(beam.PTransform):  # type: ignore[misc]
-    """The graph from blocks on: PCollection[AnyBlock] -> nothing that is read; reports, ids and rejects are written."""
+    """Writes reports, ids and rejects: PCollection[AnyBlock] -> nothing."""
 
     job: StreamJob
 
@@ -122,7 +122,7 @@ def _windows(job: StreamJob) -> beam.WindowInto:
 
 
 def flatten_optional(parts: list[beam.PCollection[Any] | None], label: str) -> beam.PCollection[Any]:
-    """Flattens PCollections of one type, without those that are None; a single one stays as it is."""
+    """Flattens PCollections of one type, ignoring None."""
     present = [part for part in parts if part is not None]
     if len(present) == 1:
         return present[0]
@@ -152,14 +152,14 @@ def _total_parts(
       event_counts: PCollection[tuple[K, int]] of found events.
       earlier: PCollection[tuple[K, T]] of earlier runs, or None.
       size: the number of events of a T.
-      allowed: lateness in seconds; None: hours stay open.
+      allowed: allowed lateness in seconds; None: hours stay open.
     """
     last = None
     if allowed is not None:
         with_size = beam.MapTuple(lambda key, value: (key, size(value))).with_output_types(tuple[key, int])
         sizes = earlier and earlier | "Earlier sizes" >> with_size
         numbers = flatten_optional([event_counts, sizes], "earlier sizes")
-        last = typed(numbers | "Close" >> beam.ParDo(CloseHours(allowed)), tuple[key, int])
+        last = typed(numbers | "Close" >> beam.ParDo(EmitFinalCounts(allowed)), tuple[key, int])
     parts = [
         _to_parts(panes, "New", key, lambda pane: (pane, 0, 0)),
         _to_parts(earlier, "Earlier", key, lambda pane: (pane, 0, 0)),
@@ -200,8 +200,8 @@ class HourlyReports(beam.PTransform):  # type: ignore[misc]
 class UniqueIds(beam.PTransform):  # type: ignore[misc]
     """Writes the unique ids of each hour: PCollection[Batch] -> PCollection[tuple[int, int]].
 
-    Out: an hour, and the number of its events whose ids are final. earlier: of earlier runs,
-    PCollection[tuple[HourShard, bytes]], or None.
+    Emits hours, with the number of their events whose ids are final. earlier: PCollection[tuple[HourShard, bytes]] of
+    earlier runs, or None.
     """
 
     job: StreamJob

@@ -1,4 +1,4 @@
-"""The files of a stream: one per hour, replaced by each newer version, and a folder of rejects."""
+"""Output files of a stream: one per hour, replaced by each update, and a folder of rejects."""
 
 import dataclasses
 import hashlib
@@ -31,13 +31,13 @@ _REJECTS = re.compile(r"[0-9a-f]{32}\.jsonl")
 
 
 def hour_name(label: str) -> str:
-    """An hour as a file name without suffix: "2021-04-02T20:00:00+01:00" -> "2021-04-02T20+0100"."""
+    """Returns the file name of an hour without suffix: "2021-04-02T20:00:00+01:00" -> "2021-04-02T20+0100"."""
     date, time = label.split("T")
     return f"{date}T{time[:2]}{time[8:].replace(':', '')}"
 
 
 def write_file(folder: str, name: str, token: str, data: bytes) -> str:
-    """Writes a file; creates a local folder, which may have been removed while the stream ran. Returns the path."""
+    """Writes a file and returns its path; creates a local folder again if it was removed meanwhile."""
     if is_local(folder):
         os.makedirs(folder, exist_ok=True)
     path = f"{folder.rstrip('/')}/{name}"
@@ -47,10 +47,10 @@ def write_file(folder: str, name: str, token: str, data: bytes) -> str:
 
 
 def prepare_outputs(job: StreamJob) -> None:
-    """Removes reports of earlier runs if the job overwrites them, and protects those that it cannot continue.
+    """Removes the reports of earlier runs if the job overwrites them; otherwise checks that it can resume them.
 
     Raises:
-      StartOverError: there are reports, but neither a ledger nor the state of a runner that belongs to them.
+      StartOverError: there are reports, but neither a ledger nor runner state for them.
     """
     ledger = os.path.join(job.output, NAME)
     if job.overwrite:
@@ -64,8 +64,8 @@ def prepare_outputs(job: StreamJob) -> None:
         if reports:
             example = printable_path(os.path.basename(min(reports)))
             raise StartOverError(
-                f"{printable_path(job.output)} holds reports ({example}) without the ledger of their stream, "
-                "so it cannot continue: use another folder"
+                f"{printable_path(job.output)} contains reports ({example}) but no ledger; cannot resume. "
+                "Use another folder"
             )
 
 
@@ -81,7 +81,7 @@ def _files(folder: str | None, names: "re.Pattern[str]") -> list[str]:
 
 
 def write_final_marks(job: StreamJob, hours: Iterable[int]) -> None:
-    """Writes the marks of final reports that are missing, as after a kill."""
+    """Writes missing marks of final reports, as after a kill."""
     for hour in hours:
         name = f"{hour_name(job.report.clock.label(hour))}.final"
         if not os.path.exists(os.path.join(job.output, name)):
@@ -90,19 +90,19 @@ def write_final_marks(job: StreamJob, hours: Iterable[int]) -> None:
 
 @dataclasses.dataclass
 class GroupIntoIntervals(beam.PTransform):  # type: ignore[misc]
-    """Groups the values of some seconds: PCollection[tuple[K, T]] -> PCollection[tuple[K, Iterable[T]]].
+    """Groups the values of an interval: PCollection[tuple[K, T]] -> PCollection[tuple[K, Iterable[T]]].
 
-    The window is the global one: nothing is late for it, and it ends with the stream. Its lateness lets it last a day
-    longer, to the end of all time: Prism drops the state of a window at its end, and fails where a timer fires then.
+    Uses the global window, for which nothing is late. Allowed lateness extends it by a day, to the maximum timestamp,
+    since Prism drops the state of a window at its end and fails if a timer fires then.
     """
 
     seconds: int
 
     def expand(self, pairs: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Iterable[Any]]]:
-        pace = AfterProcessingTime(self.seconds)
+        interval = AfterProcessingTime(self.seconds)
         window = beam.WindowInto(
             GlobalWindows(),
-            trigger=AfterWatermark(early=pace, late=pace),
+            trigger=AfterWatermark(early=interval, late=interval),
             accumulation_mode=AccumulationMode.DISCARDING,
             allowed_lateness=2 * 86400,
         )
@@ -110,21 +110,21 @@ class GroupIntoIntervals(beam.PTransform):  # type: ignore[misc]
 
 
 class _WriteRejects(SinkDoFn):
-    """Writes rejects, from the ledger if the job has one: then the input only triggers the writing."""
+    """Writes rejects. With a ledger, they come from there, and the input only triggers the writing."""
 
     def __init__(self, job: StreamJob) -> None:
         self._job = job
 
     def process(self, gathered: tuple[int, Iterable[bytes]]) -> None:
         if self._job.ledger:
-            write_kept_rejects(self._job)
+            write_ledger_rejects(self._job)
         else:
             lines = b"".join(gathered[1])
             _write_rejects(self._job, hashlib.blake2b(lines, digest_size=16).hexdigest(), lines)
 
 
-def write_kept_rejects(job: StreamJob) -> None:
-    """Writes the rejects that are in the job's ledger, if the job writes any."""
+def write_ledger_rejects(job: StreamJob) -> None:
+    """Moves the rejects in the job's ledger to files, if the job writes rejects."""
     if job.rejects_output is not None:
         ledger_of(job.output).write_rejects(lambda name, lines: _write_rejects(job, name, lines))
 
@@ -137,8 +137,8 @@ def _write_rejects(job: StreamJob, name: str, lines: bytes) -> None:
 class WriteRejects(beam.PTransform):  # type: ignore[misc]
     """Writes or logs rejects: PCollection[tuple[Reject, ...]] -> PCollection[None], empty.
 
-    They are gathered between two reports, so that there are few files. Without a ledger a bundle that a runner repeats
-    may write its rejects again.
+    They are grouped by intervals, so that there are few files. Without a ledger, a retried bundle may write its rejects
+    twice.
     """
 
     job: StreamJob

@@ -1,4 +1,4 @@
-"""What to report of a stream, and where to write it."""
+"""Settings of a stream: inputs, outputs and report."""
 
 import dataclasses
 import uuid
@@ -12,22 +12,24 @@ MAX_FUTURE_SECONDS = 86400
 
 @dataclasses.dataclass(frozen=True)
 class StreamJob:
-    """What to report of a stream and where to write it.
+    """Settings of a stream: inputs, outputs and report.
 
     Attributes:
       output, ids_output, rejects_output: folders on any Beam file system; None: not written.
-      report: what the reports count, and how they show it.
-      patterns: watched files. subscription: a Pub/Sub subscription to read instead.
-      early_firing_seconds: time between two reports of an open hour.
-      allowed_lateness_seconds: how long an hour stays open after its end; None: for ever.
+      report: settings of the reports.
+      patterns: globs or folders to watch.
+      subscription: Pub/Sub subscription to read instead.
+      early_firing_seconds: seconds between updates of an open hour's report.
+      allowed_lateness_seconds: how long an hour stays open after its end; None: forever.
       max_future_seconds: how far ahead of its file or message an event may be.
-      timestamp_attribute, id_attribute: attributes of messages.
+      timestamp_attribute: message attribute that sets the watermark.
+      id_attribute: message attribute by which Dataflow drops redeliveries.
       id_parts: files of ids per hour, by the ids' hashes, a power of two.
-      late_at_once: fire for each late element, because DirectRunner loses the timers of late panes.
-      ledger: keep a ledger in output, and continue from it; for workers in this process.
-      keeps_state: whether the runner restores its state in a new submission, so that reports may be there at the start.
-      overwrite: start from nothing, without the ledger and reports of earlier runs.
-      token: names temporary files.
+      late_at_once: fire for each late element, since DirectRunner loses the timers of late panes.
+      ledger: keep a ledger in output and resume from it; needs workers in this process.
+      keeps_state: whether the runner restores its state, so that reports may exist at the start.
+      overwrite: start from nothing: remove the ledger and reports of earlier runs.
+      token: identifies temporary files.
     """
 
     output: str
@@ -51,7 +53,7 @@ class StreamJob:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What changes a report, by option: the same in all runs that share a ledger."""
+        """Settings by option that must be equal in all runs with the same ledger."""
         report = self.report
         return {
             "utc_offset": str(report.utc_offset),

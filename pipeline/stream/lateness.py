@@ -1,11 +1,11 @@
-"""Separates late events, and events from the future, from those that are counted.
+"""Separates late events, and events with future timestamps, from those that are counted.
 
-An hour closes some time after its end. An event is late if it was written (or published) later than that, in a replay
-and on every runner; if it is found when the watermark has passed the closing, since the state of its hour is released
-then; and if an earlier run has made its hour final.
+An hour closes at its end plus the allowed lateness. An event is late if it was written or published after that (the
+same in a replay and on every runner), if the watermark has passed that when it is found, since the state of its hour is
+released, or if an earlier run marked its hour as final.
 
-Events far ahead of their file or message come from a broken clock, and would create files and state for thousands of
-hours. Where the time of a file or message is unknown, all its events are taken.
+Events far ahead of their file or message come from a broken clock and would create files and state for thousands of
+hours. If the time of a file or message is unknown, none is rejected.
 """
 
 import dataclasses
@@ -29,15 +29,18 @@ def split_late(
     found: float = -math.inf,
     final: Collection[int] = (),
 ) -> tuple[Batch, Batch]:
-    """Splits a batch into its events in time, with its rejects and its number of records, and its late events.
+    """Splits a batch into events on time and late events.
 
     Args:
-      batch: of one block.
+      batch: events of one block.
       arrived: when the block was written or published, Unix seconds.
-      allowed: seconds for which an hour stays open after its end.
+      allowed: allowed lateness in seconds.
       clock: assigns timestamps to hours.
-      found: when the stream found the block, by the clock of the watermark.
-      final: starts of hours that are final, Unix seconds.
+      found: when the stream found the block, by the clock of the watermark, Unix seconds.
+      final: starts of final hours, Unix seconds.
+
+    Returns:
+      The events on time, with the batch's rejects and number of records, and the late events.
     """
     ends = clock.ends(batch.timestamps)
     late = (ends + allowed < arrived) | (closing_time(ends, allowed) < found)
@@ -53,26 +56,25 @@ def split_late(
 def late_rejects(
     late: Batch, block: AnyBlock, clock: HourClock, allowed: int = 0, found: float = -math.inf
 ) -> Iterator[Reject]:
-    """Makes rejects of the late events of a block, at its offset; arguments as of split_late."""
+    """Yields late events as rejects at the offset of their block; arguments as of split_late."""
     hours = clock.starts(clock.numbers(late.timestamps)).tolist()
     ends = clock.ends(late.timestamps).tolist()
     for (name, code, timestamp), hour, end in zip(_rows(late), hours, ends, strict=True):
-        arrived, why = block.arrived, ""
-        if arrived <= end + allowed:
-            arrived, why = int(max(found, 0)), ", which had been closed, though it was written in time"
-        reason = f"late: came {arrived - end} s after the end of its hour {clock.label(hour)}{why}"
+        verb, time, note = "arrived", block.arrived, ""
+        if time <= end + allowed:
+            verb, time, note = "found", int(max(found, 0)), ", which was closed, although written in time"
+        reason = f"late: {verb} {time - end} s after the end of its hour {clock.label(hour)}{note}"
         yield _event_reject(block, name, code, timestamp, reason)
 
 
-def reject_future_events(batch: Batch, block: AnyBlock, most: int) -> Batch:
-    """Makes rejects of the events that are more than most seconds ahead of their block."""
-    ahead = batch.timestamps > block.arrived + most
+def reject_future_events(batch: Batch, block: AnyBlock, limit: int) -> Batch:
+    """Rejects the events that are more than `limit` seconds ahead of their block."""
+    ahead = batch.timestamps > block.arrived + limit
     if not block.arrived or not ahead.any():
         return batch
+    reason = "timestamp is {} s ahead of its file or message"
     rejects = tuple(
-        _event_reject(
-            block, name, code, timestamp, f"timestamp: in the future, {timestamp - block.arrived} s after it came"
-        )
+        _event_reject(block, name, code, timestamp, reason.format(timestamp - block.arrived))
         for name, code, timestamp in _rows(batch.select(ahead))
     )
     rejected = batch.rejected + len(rejects)

@@ -1,7 +1,7 @@
-"""The ledger of a local stream: the files and events that it has counted, in a database beside the reports.
+"""The ledger of a local stream: a database of counted files and events, beside the reports. Does not depend on Beam.
 
-Each bundle is committed in one transaction with its files before anything of it is reported. A killed stream therefore
-loses nothing, and a counted file is never opened again. No Beam here.
+Each bundle and its files are committed in one transaction before its events are reported. A killed stream therefore
+loses nothing, and a counted file is never opened again.
 """
 
 import contextlib
@@ -23,22 +23,22 @@ from pipeline.model.table import HourCounts, add_counts
 from pipeline.storage.files import InputFile, printable_path
 from pipeline.stream.database import NAME, Database, warn_once
 
-_KEYS_A_QUERY = 500  # one by one they took twice the time
-_REJECTS_BYTES = 4 * 1024 * 1024  # of a file of rejects
-_GROWTH, _MIN_MERGE_BYTES = 4, 16 * 1024 * 1024  # sets are merged when they grew by so many times, and so much
+_KEYS_PER_QUERY = 500  # single queries took twice the time
+_REJECTS_BYTES = 4 * 1024 * 1024  # per file of rejects
+_MERGE_FACTOR, _MIN_MERGE_BYTES = 4, 16 * 1024 * 1024  # merge sets after growth by this factor and this many bytes
 
-Stamp = tuple[int, int]
-"""The size of a file in bytes, and its modification time in the precision of the file system."""
+FileSignature = tuple[int, int]
+"""Size of a file in bytes, and its modification time in the precision of the file system."""
 
 
-def stamp_of(file: InputFile) -> Stamp:
-    """The size and modification time of a file."""
+def signature_of(file: InputFile) -> FileSignature:
+    """Returns the size and modification time of a listed file."""
     precise = file.version[1] if file.version else None
     return file.size, precise if isinstance(precise, int) else file.modified
 
 
 def path_key(path: str) -> bytes:
-    """The key of a real path."""
+    """Returns the key of a real path: its hash."""
     return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
@@ -47,16 +47,18 @@ class OpenFile:
     """A file that is being read.
 
     Attributes:
-      name: the source of its blocks. key: of its real path. stamp: when it was found.
-      found: when it was handed out, Unix seconds.
+      name: source of its blocks.
+      key: path_key of its real path.
+      signature: when it was found.
+      found: when its reading started, Unix seconds.
       missing: coverage checksum of the blocks that are not counted yet, 0 at the end.
-      counted: its blocks that an earlier run has counted.
-      broken: whether a part of it cannot be decoded, so that its checksum never reaches 0.
+      counted: names of its blocks that an earlier run counted.
+      broken: whether a block cannot be decoded, so that `missing` never reaches 0.
     """
 
     name: str
     key: bytes
-    stamp: Stamp
+    signature: FileSignature
     found: float
     missing: int
     counted: frozenset[str] = frozenset()
@@ -65,13 +67,15 @@ class OpenFile:
 
 @dataclasses.dataclass
 class Contribution:
-    """What a block or a bundle adds to the ledger.
+    """The ledger entries of a block or bundle.
 
     Attributes:
       tally: records read, rejected and late.
-      blocks: each with its file, its name in the file, its checksum, and whether it is new.
-      counts: by the start of the hour. sets: packed ids, or event keys where duplicates are dropped. rejects: lines.
-      nbytes: of the sets and rejects that were added.
+      blocks: file, name in the file, coverage checksum, and whether the block is new.
+      counts: by the start of the hour.
+      sets: packed ids, or event keys when duplicates are dropped.
+      rejects: encoded lines.
+      nbytes: size of the added sets and rejects.
     """
 
     tally: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -82,7 +86,7 @@ class Contribution:
     nbytes: int = 0
 
     def add(self, other: "Contribution") -> None:
-        """Adds the contribution of one more block."""
+        """Adds the contribution of another block."""
         self.tally.update(other.tally)
         self.blocks += other.blocks
         for hour, row in other.counts.items():
@@ -97,15 +101,16 @@ class Ledger:
     """The ledger of an output folder, shared by the threads of one process.
 
     Attributes:
-      known: files that are present and need no reading, by key.
+      known: signatures of present files that are read or being read, by key.
       open: files that are being read, by name.
       final: starts of hours whose reports are final.
-      earlier_counts, earlier_tally: of earlier runs: counts of the hours that are not final, and all other records.
+      earlier_counts: counts by earlier runs of the hours that are not final.
+      earlier_tally: all other records of earlier runs.
     """
 
     def __init__(self, folder: str, settings: Mapping[str, str]) -> None:
         self.database = Database(folder)
-        self.known: dict[bytes, Stamp] = {}
+        self.known: dict[bytes, FileSignature] = {}
         self.open: dict[str, OpenFile] = {}
         self._writing_rejects = threading.Lock()
         with self.database.transaction():
@@ -117,11 +122,11 @@ class Ledger:
         found = dict(self.database.rows("SELECT name, value FROM settings"))
         folder = printable_path(os.path.realpath(os.path.dirname(path)))
         if found.setdefault("folder", folder) != folder:
-            raise StartOverError(f"{printable_path(path)}: belongs to {found['folder']}: continue there")
+            raise StartOverError(f"{printable_path(path)}: copied from {found['folder']}; resume the stream there")
         for name, value in settings.items():
             if found.setdefault(name, value) != value:
-                was, given = (f"with {text}".replace("with None", "without it") for text in (found[name], value))
-                raise ChangedOptionError(f"{name}: this stream was started {was}, not {given}: use the same")
+                given, recorded = ("unset" if text == "None" else text for text in (value, found[name]))
+                raise ChangedOptionError(f"{name} {given} differs from the ledger ({recorded})")
         self.database.run_many("INSERT OR IGNORE INTO settings VALUES (?, ?)", found.items())
 
     def _load(self) -> None:
@@ -135,23 +140,24 @@ class Ledger:
         self._merged: dict[HourShard, tuple[int, int]] = {}  # bytes of this run's sets: merged, added since
         self.earlier_tally = self.tally()
 
-    def find(self, keys: Collection[bytes]) -> dict[bytes, tuple[Stamp, bool]]:
-        """Returns the stamps with which files were read, and whether they are done; no entry for a new file."""
-        found, waiting = {}, iter(keys)
-        while some := list(itertools.islice(waiting, _KEYS_A_QUERY)):
-            query = f"SELECT path, size, modified, done FROM files WHERE path IN ({','.join('?' * len(some))})"
-            for key, size, modified, done in self.database.rows(query, *some):
+    def find(self, keys: Collection[bytes]) -> dict[bytes, tuple[FileSignature, bool]]:
+        """Returns the signature of each file that was read, and whether it was read to its end."""
+        found, remaining = {}, iter(keys)
+        while chunk := list(itertools.islice(remaining, _KEYS_PER_QUERY)):
+            query = f"SELECT path, size, modified, done FROM files WHERE path IN ({','.join('?' * len(chunk))})"
+            for key, size, modified, done in self.database.rows(query, *chunk):
                 found[key] = (size, modified), bool(done)
         return found
 
-    def hand_out(self, file: InputFile, key: bytes, found: float) -> None:
-        """Records that a file is going to be read; found: Unix seconds."""
+    def start_file(self, file: InputFile, key: bytes, found: float) -> None:
+        """Registers a file that is about to be read; found: Unix seconds."""
         counted = frozenset(block for (block,) in self.database.rows("SELECT block FROM blocks WHERE path = ?", key))
-        self.open[file.name] = OpenFile(file.name, key, stamp_of(file), found, expected_checksum([file.path]), counted)
+        checksum = expected_checksum([file.path])
+        self.open[file.name] = OpenFile(file.name, key, signature_of(file), found, checksum, counted)
 
-    def abandon(self, name: str, reason: str) -> None:
-        """Gives up an attempt to read a file, with a warning; the watch hands it out again."""
-        warn_once(f"{reason}; it is tried again")
+    def abandon_file(self, name: str, reason: str) -> None:
+        """Gives up an attempt to read a file, with a warning; the watch emits it again."""
+        warn_once(f"{reason}; retrying")
         self.known.pop(self.open.pop(name).key, None)
 
     def add(self, new: Contribution) -> None:
@@ -176,13 +182,13 @@ class Ledger:
         files = {file.key: file for file, *_ in blocks}
         for file, _, checksum, _ in blocks:
             file.missing -= checksum
-        rows = [(key, *file.stamp, not file.missing) for key, file in files.items()]
+        rows = [(key, *file.signature, not file.missing) for key, file in files.items()]
         self.database.run_many("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
         new = [(file.key, name) for file, name, _, is_new in blocks if is_new and file.missing]
         try:
             self.database.run_many("INSERT INTO blocks VALUES (?, ?)", new)
         except sqlite3.IntegrityError:
-            raise MismatchError("a block of a file was read twice: please report this") from None
+            raise MismatchError("a block of a file was read twice; please report this bug") from None
         for file in files.values():
             if not file.missing:
                 self.database.run("DELETE FROM blocks WHERE path = ?", file.key)
@@ -196,16 +202,16 @@ class Ledger:
         self.database.run("INSERT OR REPLACE INTO hours VALUES (?, ?, ?)", hour, " ".join(map(str, counts)), is_final)
 
     def _add_set(self, shard: HourShard, packed: bytes) -> None:
-        """Adds a set, and merges those of its shard when they have grown, so that repeated ids take no room."""
+        """Adds a set, and merges those of its shard when they have grown, which drops repeated ids."""
         self._insert_set(shard, packed)
         merged, added = self._merged.get(shard, (0, 0))
         added += len(packed)
-        if added > _GROWTH * merged + _MIN_MERGE_BYTES:
+        if added > _MERGE_FACTOR * merged + _MIN_MERGE_BYTES:
             merged, added = self._merge_sets(shard, self._last_set), 0
         self._merged[shard] = merged, added
 
     def _merge_sets(self, shard: HourShard, after: int) -> int:
-        """Replaces the sets of a shard from a number on by one; returns its bytes."""
+        """Replaces the sets of a shard after a number by their union; returns its size in bytes."""
         rows = "FROM sets WHERE hour = ? AND part = ? AND number > ?"
         found = self.database.rows(f"SELECT packed {rows}", *shard, after)
         packed = union(packed for (packed,) in found)
@@ -218,7 +224,7 @@ class Ledger:
         self.database.run(query, *shard, event_count(packed), packed)
 
     def record_report(self, hour: int, counts: HourCounts, is_final: bool = False) -> None:
-        """Records the counts of a report, where duplicates are dropped or it is final; releases its hour then."""
+        """Records the counts of a report that is final or without duplicates; a final hour's sets are deleted."""
         with self.database.transaction():
             self._replace_hour(hour, counts, is_final)
             if not is_final:
@@ -231,10 +237,9 @@ class Ledger:
             self.final |= {hour}
 
     def write_rejects(self, write: Callable[[str, bytes], Any]) -> None:
-        """Writes the rejects, a file at a time, and deletes them from the ledger.
+        """Moves the rejects from the ledger to files.
 
-        A file is named after its first row: where the process was killed between both, the next run replaces the file
-        by one with the same rows, and perhaps more.
+        A file is named after its first row: if the process is killed before the deletion, the next run replaces it.
 
         Args:
           write: takes the name of a file without suffix, and its lines.
@@ -257,7 +262,7 @@ class Ledger:
         return Counter({**dict(self.database.rows("SELECT name, records FROM tally")), "counted": counted})
 
     def earlier_sets(self) -> Iterator[tuple[HourShard, bytes]]:
-        """Yields the sets of earlier runs, one a shard, while other threads add theirs."""
+        """Yields the sets of earlier runs, one per shard; other threads may add sets meanwhile."""
         for number in self.database.rows("SELECT number FROM sets WHERE number <= ?", self._last_set):
             for hour, part, packed in self.database.rows(
                 "SELECT hour, part, packed FROM sets WHERE number = ?", *number
@@ -273,19 +278,20 @@ _ledgers: dict[str, Ledger] = {}
 
 
 def ledger_of(folder: str) -> Ledger:
-    """The ledger that this process has open in a folder."""
+    """Returns this process's open ledger of a folder."""
     return _ledgers[folder]
 
 
 @contextlib.contextmanager
 def open_ledger(folder: str, settings: Mapping[str, str]) -> Iterator[Ledger]:
-    """Opens or creates the ledger of a folder of reports while the block runs.
+    """Opens or creates the ledger of a folder of reports.
 
     Args:
-      settings: options that must be the same in all runs.
+      folder: the stream's output.
+      settings: options that must be equal in all runs.
 
     Raises:
-      UsageError: the ledger belongs to another folder, or to a stream with other settings.
+      UsageError: the ledger was copied from another folder, or has other settings.
       OutputError: it cannot be opened.
     """
     try:

@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, PortableOptions, StandardOptions
 
 from pipeline.engine.metrics import METRICS, summarize, summary_of
-from pipeline.engine.prism import died, running_prism
+from pipeline.engine.prism import exit_reason, running_prism
 from pipeline.engine.results import cancel, raise_if_still_running, user_error
 from pipeline.engine.run_state import run_state
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER
@@ -21,128 +21,134 @@ from pipeline.model.tally import Summary, check_counts
 from pipeline.storage.files import is_local, printable_path
 from pipeline.storage.temporary import run_lock
 from pipeline.stream.graph import HourlyStream, ReadStream
-from pipeline.stream.hour_files import prepare_outputs, write_final_marks, write_kept_rejects
+from pipeline.stream.hour_files import prepare_outputs, write_final_marks, write_ledger_rejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Ledger, open_ledger
 
 
-def run_stream(job: StreamJob, options: PipelineOptions) -> Summary:
-    """Builds and runs the graph until SIGTERM or Ctrl-C.
+def run_stream(job: StreamJob, options: PipelineOptions, on_start: Callable[[], None] = lambda: None) -> Summary:
+    """Builds and runs the graph until SIGTERM, SIGHUP or Ctrl-C.
 
-    The first signal ends the watch: files that are present are read to their end, and all hours are written. A second
-    one, or the first where a topic is read or other processes work, ends the run at once.
+    The first signal drains the stream: present files are read to their end and all hours are written. A second one, or
+    the first with Pub/Sub or remote workers, stops it immediately.
+
+    Args:
+      job: the stream.
+      options: Beam's.
+      on_start: called once the outputs are locked and the ledger is open.
 
     Raises:
-      StoppedError: files were not read to their end.
-      PipelineError: as the transforms do. Other errors are those of the runner. No temporary file is left here.
+      StoppedError: not all input was read.
+      PipelineError: raised by a transform. Other errors come from the runner.
     """
     folders = [folder for folder in job.outputs if is_local(folder)]
-    with _exclusive(folders), run_lock(folders, job.token):
+    with _lock_folders(folders), run_lock(folders, job.token):
         prepare_outputs(job)
         with _open_ledger(job) as ledger:
-            is_drained, summary = _run(job, options)
+            is_drained, summary = _run(job, options, on_start)
             if is_drained:
-                _check(job, options, summary, ledger)
+                _verify(job, options, summary, ledger)
     return summary
 
 
 @contextlib.contextmanager
 def _open_ledger(job: StreamJob) -> Iterator[Ledger | None]:
-    """Opens the job's ledger, if it has one, and writes what a killed run has left unwritten."""
+    """Opens the job's ledger, if any, and writes the outputs that a killed run did not."""
     if not job.ledger:
         yield None
         return
     with open_ledger(job.output, job.settings) as ledger:
         write_final_marks(job, ledger.final)
-        write_kept_rejects(job)
+        write_ledger_rejects(job)
         try:
             yield ledger
         finally:
-            run_state.cancelled.set()  # later errors of workers are not reported
-            write_kept_rejects(job)
+            run_state.cancelled.set()  # mutes later errors of workers
+            write_ledger_rejects(job)
 
 
 @contextlib.contextmanager
-def _exclusive(folders: Iterable[str]) -> Iterator[None]:
-    """Locks the output folders against a second stream, while the block runs or this process lives.
+def _lock_folders(folders: Iterable[str]) -> Iterator[None]:
+    """Locks the output folders against a second stream.
 
     Raises:
       UsageError: another stream writes to one of them.
     """
     with contextlib.ExitStack() as stack:
         for folder in sorted(set(map(os.path.realpath, folders))):
-            with contextlib.suppress(OSError):  # it is created later, or its file system has no locks
+            with contextlib.suppress(OSError):  # created later, or a file system without locks
                 descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 stack.callback(os.close, descriptor)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    raise UsageError(f"{printable_path(folder)}: another stream that is running writes there") from None
+                    raise UsageError(f"{printable_path(folder)}: locked by another running stream") from None
         yield
 
 
-def _run(job: StreamJob, options: PipelineOptions) -> tuple[bool, Summary]:
+def _run(job: StreamJob, options: PipelineOptions, on_start: Callable[[], None]) -> tuple[bool, Summary]:
     """Returns whether all input was processed, and the counts."""
     run_state.clear()
     try:
         with contextlib.ExitStack() as stack:
             with _on_signals(run_state.stopping.set):
-                stack.enter_context(_explain_end(job, stack.enter_context(running_prism(options))))
+                on_start()
+                stack.enter_context(_explain_exit(job, stack.enter_context(running_prism(options))))
                 result = build_stream(job, options).run()
-            is_drained = _wait(result, bool(job.patterns) and ends_here(job, options), _is_elsewhere(options))
+            is_drained = _wait(result, bool(job.patterns) and is_drainable(job, options), _uses_job_server(options))
             if job.patterns and not is_drained:
-                raise StoppedError(f"stopped before all was read: {_next_start(job)}")
+                raise StoppedError(f"stopped before all input was read: {_next_start(job)}")
             return is_drained, summary_of(run_state.counted) if _is_direct(options) else summarize(result, METRICS)
     except Exception as error:
         raise user_error(error) or error from None
 
 
 @contextlib.contextmanager
-def _explain_end(job: StreamJob, prism: Any) -> Iterator[None]:
-    """Replaces an error in the block that comes from the end of Prism; prism: its process, or None."""
+def _explain_exit(job: StreamJob, prism: Any) -> Iterator[None]:
+    """Replaces errors that follow from the exit of Prism; prism: its process, or None."""
     try:
         yield
     except Exception:
         run_state.cancelled.set()
         if prism and prism.poll() is not None:
-            raise PipelineError(f"Prism, Beam's local runner, {died(prism)}: {_next_start(job)}") from None
+            raise PipelineError(f"Prism, Beam's local runner, {exit_reason(prism)}: {_next_start(job)}") from None
         raise
 
 
 def _next_start(job: StreamJob) -> str:
-    return "the next start continues" if job.ledger else "a start from nothing reads the same files again"
+    return "the next start resumes" if job.ledger else "start from nothing with the same files"
 
 
-def _check(job: StreamJob, options: PipelineOptions, summary: Summary, ledger: Ledger | None) -> None:
-    """Verifies that counters, files and ledger agree; only warns where counters are those of other processes."""
+def _verify(job: StreamJob, options: PipelineOptions, summary: Summary, ledger: Ledger | None) -> None:
+    """Verifies that counters, files and ledger agree; only warns if other processes kept the counters."""
     try:
         check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
     except MismatchError:
-        if works_here(options):
+        if has_local_workers(options):
             raise
         logging.getLogger(__name__).warning(
-            "the runner's counters do not add up, as after a failed worker: reports are made of its state, not of these"
+            "the runner's counters do not add up, as can happen after a worker failure; reports are not affected"
         )
-    if not works_here(options):
+    if not has_local_workers(options):
         return
-    left = [name for name, file in ledger.open.items() if not file.broken] if ledger else []
-    if left:
-        raise MismatchError(f"the blocks of {left[0]} do not add up to it: please report this")
+    incomplete = [name for name, file in ledger.open.items() if not file.broken] if ledger else []
+    if incomplete:
+        raise MismatchError(f"{incomplete[0]}: blocks do not cover the file exactly once; please report this bug")
     final = ledger.earlier_tally["counted"] if ledger else 0
     for folder, suffix in ((job.output, ".csv"), (job.ids_output, ".txt")):
         events = sum(run_state.written_in(folder, suffix).values()) + final if folder else summary.counted
         if events != summary.counted:
-            what = f"counted {summary.counted} events but the files in {printable_path(folder or '')} are of {events}"
-            raise MismatchError(f"{what}: please report this, and start from nothing with the same files")
+            what = f"counted {summary.counted} events, but the files in {printable_path(folder or '')} have {events}"
+            raise MismatchError(f"{what}; please report this bug, and start from nothing with the same files")
 
 
-def works_here(options: PipelineOptions) -> bool:
-    """Whether the workers are threads of this process, so that it counts and writes everything itself."""
+def has_local_workers(options: PipelineOptions) -> bool:
+    """Whether the workers are threads of this process."""
     return _is_direct(options) or _is_in_process(options)
 
 
-def ends_here(job: StreamJob, options: PipelineOptions) -> bool:
-    """Whether a signal to this process drains the stream; elsewhere the runner has commands for it."""
+def is_drainable(job: StreamJob, options: PipelineOptions) -> bool:
+    """Whether a signal to this process drains the stream; other runners have commands for that."""
     if job.subscription:
         return _is_direct(options)
     checkpoints = "checkpointing_interval" in options.get_all_options(drop_default=True, retain_unknown_options=True)
@@ -168,23 +174,23 @@ def _is_direct(options: PipelineOptions) -> bool:
     return options.view_as(StandardOptions).runner in DIRECT_RUNNERS
 
 
-def _is_elsewhere(options: PipelineOptions) -> bool:
-    """Whether a job server that this process did not start runs the job."""
+def _uses_job_server(options: PipelineOptions) -> bool:
+    """Whether an external job server runs the job."""
     portable = options.view_as(PortableOptions)
     return bool(portable.job_endpoint) and options.view_as(StandardOptions).runner != STREAM_RUNNER
 
 
-def _wait(result: Any, stoppable: bool, elsewhere: bool = False) -> bool:
-    """Waits for the end; returns whether all input was processed."""
+def _wait(result: Any, drainable: bool, on_job_server: bool = False) -> bool:
+    """Waits for the job to end; returns whether all input was processed."""
 
     def stop() -> None:
-        if run_state.stopping.is_set() or not stoppable:
+        if run_state.stopping.is_set() or not drainable:
             raise KeyboardInterrupt
         run_state.stopping.set()
 
     try:
         with _on_signals(stop):
-            if run_state.stopping.is_set() and not stoppable:
+            if run_state.stopping.is_set() and not drainable:
                 raise KeyboardInterrupt
             result.wait_until_finish()
         return True
@@ -192,18 +198,17 @@ def _wait(result: Any, stoppable: bool, elsewhere: bool = False) -> bool:
         run_state.cancelled.set()
         raise_if_still_running(result, "drain")
         cancel(result)
-        if elsewhere:  # Flink's job server says CANCELLED at once, while the job goes on
+        if on_job_server:  # Flink's reports CANCELLED while the job is still running
             raise PipelineError(
-                "interrupted: the job server was told to cancel the job, which may still be running: look for it "
-                "(`flink list`), end it there (`flink cancel`, or `flink stop` for a savepoint), and start no other "
-                "stream on its folders before"
+                "interrupted; the job may still be running. Look for it with `flink list` and stop it with "
+                "`flink cancel` (or `flink stop` for a savepoint) before another stream uses its folders"
             ) from None
         return False
 
 
 @contextlib.contextmanager
 def _on_signals(action: Callable[[], None]) -> Iterator[None]:
-    """Calls action on SIGTERM, SIGHUP (unless it is ignored, as under nohup) and Ctrl-C while the block runs."""
+    """Calls action on SIGTERM, SIGINT, and SIGHUP unless it is ignored, as under nohup."""
     kinds = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
     kinds = [kind for kind in kinds if kind != signal.SIGHUP or signal.getsignal(kind) is not signal.SIG_IGN]
     before = {kind: signal.signal(kind, lambda *_: action()) for kind in kinds}

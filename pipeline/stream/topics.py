@@ -21,9 +21,9 @@ _CHECK_SECONDS = 10
 
 
 def check_subscription(name: str) -> None:
-    """Raises UsageError if a subscription does not exist, or if there are no credentials to read it.
+    """Raises UsageError if a subscription does not exist or there are no credentials.
 
-    The right to read a subscription does not include the right to view it, so other errors are left to the reading.
+    Permission to read a subscription does not include viewing it, so other errors are ignored here.
     """
     from google.api_core.exceptions import GoogleAPICallError, NotFound
     from google.auth.exceptions import DefaultCredentialsError
@@ -33,7 +33,7 @@ def check_subscription(name: str) -> None:
         with SubscriberClient() as client:
             client.get_subscription(subscription=name, timeout=_CHECK_SECONDS)
     except NotFound:
-        raise UsageError(f"--subscription {name}: there is no such subscription") from None
+        raise UsageError(f"--subscription {name}: no such subscription") from None
     except DefaultCredentialsError as error:
         raise UsageError(f"--subscription {name}: no credentials for Google Cloud: {one_line(error)}") from None
     except GoogleAPICallError:
@@ -43,8 +43,8 @@ def check_subscription(name: str) -> None:
 class GroupMessages(beam.DoFn):  # type: ignore[misc]
     """Groups the messages of a bundle: bytes (serialized) or PubsubMessage -> MessageBlock.
 
-    The timestamp of a block is when its first message was published, or by_wall_clock when it was pulled: never behind
-    the watermark, which may have passed the start of the minute that a block is of.
+    The timestamp of a block is when its first message was published, or with by_wall_clock when it was pulled, which is
+    never behind the watermark.
     """
 
     def __init__(self, by_wall_clock: bool = False) -> None:
@@ -85,13 +85,13 @@ def _convert(message: PubsubMessage) -> Message:
 
 @dataclasses.dataclass
 class ReadTopic(beam.PTransform):  # type: ignore[misc]
-    """Reads a Pub/Sub subscription: Pipeline -> PCollection[AnyBlock], unbounded; a block is a bundle's messages.
+    """Reads a Pub/Sub subscription: Pipeline -> PCollection[AnyBlock], unbounded; a block has a bundle's messages.
 
     Attributes:
-      timestamp_attribute: of a message, for the watermark, instead of the time of publication.
-      id_attribute: by which Dataflow drops messages that it has delivered before.
-      by_wall_clock: give blocks the time at which they were pulled, as the watermark of DirectRunner, instead of that
-        of publication.
+      subscription: projects/P/subscriptions/S.
+      timestamp_attribute: message attribute that sets the watermark, instead of the time of publication.
+      id_attribute: message attribute by which Dataflow drops redeliveries.
+      by_wall_clock: timestamp blocks when they are pulled, like DirectRunner's watermark, not when published.
     """
 
     subscription: str

@@ -1,9 +1,9 @@
-"""Running totals of hours, which write the files of the hours, and their release once no event can change them.
+"""Running totals of hours: they write the files of an hour, and finalize it once no event can change it.
 
-A total is released by a number of events, since late panes wait for their next firing while the watermark advances.
-Decoded events have the time at which they were found, which holds the watermark back. There the events of each hour are
-counted, and when the watermark has passed the closing of the hour, their number is sent to its totals. A total with as
-many events is complete. A report is final once the ids of its hour are.
+An hour is final when its totals contain as many events as were decoded, and its ids are final. The watermark alone does
+not prove that, since late panes wait for their next firing while it advances. Decoded events are counted upstream,
+under the file-discovery watermark; the count of an hour is emitted once the watermark passes its end plus the allowed
+lateness.
 """
 
 from collections import Counter
@@ -50,7 +50,7 @@ whose ids are final. The numbers add up.
 
 
 class CountEventsPerHour(beam.DoFn):  # type: ignore[misc]
-    """Counts the events of each hour in a bundle: Batch -> tuple[int, int], at the earliest time of its batches."""
+    """Counts the events of a bundle by hour: Batch -> tuple[int, int], at the earliest timestamp of its batches."""
 
     def __init__(self, clock: HourClock) -> None:
         self._clock = clock
@@ -68,11 +68,11 @@ class CountEventsPerHour(beam.DoFn):  # type: ignore[misc]
         yield from (WindowedValue(item, self._since, (GlobalWindow(),)) for item in self._counts.items())
 
 
-class CloseHours(beam.DoFn):  # type: ignore[misc]
-    """Emits the number of events of each key once none can follow: tuple[K, int] -> tuple[K, int], global window.
+class EmitFinalCounts(beam.DoFn):  # type: ignore[misc]
+    """Sums the event counts of each key until its hour closes: tuple[K, int] -> tuple[K, int], global window.
 
-    A key is the start of an hour, or begins with it. In: numbers to add up, not behind the watermark. Out: a number for
-    each key when the watermark has passed the closing of its hour; none for hours that are open when a stream stops.
+    A key is, or begins with, the start of an hour. Emits the sum of a key when the watermark passes the closing of its
+    hour; nothing for hours that are open when the stream stops. Input must not be behind the watermark.
     """
 
     _COUNT = ReadModifyWriteStateSpec("count", VarIntCoder())
@@ -90,14 +90,14 @@ class CloseHours(beam.DoFn):  # type: ignore[misc]
         key, number = element
         before = count.read()
         count.write((before or 0) + number)
-        if before is None:  # once: Prism keeps each time that a timer was ever set to, until then
+        if before is None:  # once: Prism keeps every timestamp that a timer was set to until it fires
             timer.set(self._closes(key) + 1)
 
     @on_timer(_CLOSING)  # type: ignore[untyped-decorator]
     def close(self, key: Any = beam.DoFn.KeyParam, count: Any = beam.DoFn.StateParam(_COUNT)) -> Iterator[Any]:
         number = count.read()
-        ends = run_state.stopping.is_set() or steady_time() < self._closes(key)  # then the watermark jumps
-        if number and not ends:
+        is_draining = run_state.stopping.is_set() or steady_time() < self._closes(key)  # the watermark jumped to +inf
+        if number and not is_draining:
             count.clear()
             yield key, number
 
@@ -127,7 +127,7 @@ class _WriteTotal(TotalDoFn, SinkDoFn):
     def emit(self, key: Any, value: Part, total: tuple[Any, int, int]) -> Iterator[Any]:
         held, pane = total[0], value[0]
         if self._has_events(pane):
-            if self.size(held) >= self._size_at_start(key):
+            if self.size(held) >= self._events_in_existing_file(key):
                 self.write(key, held)
             yield from self.outputs(pane)
         if self.is_final(total):
@@ -140,8 +140,8 @@ class _WriteTotal(TotalDoFn, SinkDoFn):
     def _has_events(self, pane: Any) -> bool:
         return pane is not None and self.size(pane) > 0  # the last panes of a window may be empty
 
-    def _size_at_start(self, key: Any) -> int:
-        """Events in the file at the start: it stays until all events of earlier runs have been added again."""
+    def _events_in_existing_file(self, key: Any) -> int:
+        """Events in the file of earlier runs, which stays until they have all been added to the total again."""
         hour, parts = (key, 1) if isinstance(key, int) else (key[0], self._job.id_parts)
         if not self._job.ledger or parts > 1:
             return 0
@@ -151,7 +151,7 @@ class _WriteTotal(TotalDoFn, SinkDoFn):
         raise NotImplementedError
 
     def size(self, held: Any) -> int:
-        """The number of events of a T."""
+        """Returns the number of events of a T."""
         raise NotImplementedError
 
     def write(self, key: Any, held: Any) -> None:
@@ -165,12 +165,12 @@ class _WriteTotal(TotalDoFn, SinkDoFn):
         raise NotImplementedError
 
     def put(self, folder: str, name: str, data: bytes, size: int) -> None:
-        """Writes a file with so many events."""
+        """Writes a file; size: its number of events."""
         run_state.written[hour_files.write_file(folder, name, self._job.token, data)] = size
 
 
 class WriteReport(_WriteTotal):
-    """Writes reports: tuple[int, Part of HourCounts] -> Counted, tagged COUNTS."""
+    """Writes reports: tuple[int, Part of HourCounts] -> Counted, under the tag COUNTS."""
 
     def merge(self, values: list[HourCounts]) -> HourCounts:
         return add_counts(values)
@@ -201,7 +201,7 @@ class WriteReport(_WriteTotal):
 
 
 class WriteIds(_WriteTotal):
-    """Writes the ids of hours: tuple[HourShard, Part of packed ids] -> tuple[int, int], tagged CLOSED."""
+    """Writes the ids of hours: tuple[HourShard, Part of packed ids] -> tuple[int, int], under the tag CLOSED."""
 
     def merge(self, values: list[bytes]) -> bytes:
         return union(values)

@@ -1,4 +1,4 @@
-"""Watches folders: finds each file once, as it appears, until the watch is stopped."""
+"""Watches folders and emits each file once, as soon as it is complete."""
 
 import dataclasses
 import os
@@ -22,74 +22,71 @@ from pipeline.storage.matching import match_files
 from pipeline.storage.patterns import has_magic
 from pipeline.stream.database import warn_once
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import Ledger, Stamp, ledger_of, path_key, stamp_of
+from pipeline.stream.ledger import FileSignature, Ledger, ledger_of, path_key, signature_of
 
-POLL_SECONDS = 1.0
-"""How often a folder on this machine is listed, at least."""
+MAX_POLL_INTERVAL_SECONDS = 1.0
+"""Longest interval between polls of local folders."""
 
-POLLS_A_PANE = 4
-"""Polls between two reports that are seconds apart: with one a second the p99 of delays was 2.7 s, with four 1.8 s."""
+_POLLS_PER_UPDATE = 4  # of a report; with one a second the p99 delay was 2.7 s, with four 1.8 s
 
 SETTLE_SECONDS = 1.0
-"""For how long the size and time of a local file must be unchanged before it is read."""
+"""How long the size and modification time of a local file must be unchanged before it is read."""
 
-_LISTING_SHARE = 0.2  # of a core, for polls that are less than POLL_SECONDS apart
+_LISTING_CPU = 0.2  # maximum fraction of a CPU spent on polls less than MAX_POLL_INTERVAL_SECONDS apart
+_RECHECK_CPU = 0.05  # maximum fraction of a CPU spent on checking known files for changes
 
-_RECHECK_SHARE = 0.05  # of a core, for checking known files again
+REMOTE_POLL_INTERVAL_SECONDS = 10.0
+"""Interval between listings of a bucket, which are billed."""
 
-REMOTE_POLL_SECONDS = 10.0
-"""How often a bucket is listed: each listing is paid for."""
+_GAP_SECONDS = 60  # a longer pause between polls counts as downtime: files that arrived during it are not late
 
-_GAP_SECONDS = 60
-"""Between two polls, after which the stream counts as restarted: files of the gap are not late."""
-
-Growing = dict[bytes, tuple[Stamp, float]]
-"""Files that may still be written, by key: their stamps, and since when they have them, Unix seconds."""
+Unsettled = dict[bytes, tuple[FileSignature, float]]
+"""Files that may still be written, by key: their signature, and since when it is unchanged, Unix seconds."""
 
 
-class Seen(NamedTuple):
-    """The state of a watch, which its runner keeps. (Beam ends a watch whose restriction is falsy.)
+class WatchState(NamedTuple):
+    """The restriction of a watch. Never falsy, since Beam ends a watch whose restriction is.
 
     Attributes:
-      known: files that are present and were handed out, by key; empty where the ledger has them.
-      growing: files that are not yet handed out, items of Growing.
-      polled: when the last poll ended. All times in Unix seconds.
-      since: when the first poll began, or the first one after a gap.
-      watermark: of the last poll.
-      stopped: when the stop was seen, 0 before.
+      known: present files that were emitted, by key; empty if the ledger keeps them.
+      unsettled: files not emitted yet, items of Unsettled.
+      polled: end of the last poll. All times are Unix seconds.
+      since: start of the first poll, or of the first one after a gap.
+      watermark: watermark of the last poll.
+      stopped: when the stop was noticed, 0 before.
     """
 
-    known: tuple[tuple[bytes, Stamp], ...] = ()
-    growing: tuple[tuple[bytes, tuple[Stamp, float]], ...] = ()
+    known: tuple[tuple[bytes, FileSignature], ...] = ()
+    unsettled: tuple[tuple[bytes, tuple[FileSignature, float]], ...] = ()
     polled: float = 0
     since: float = 0
     watermark: float = 0
     stopped: float = 0
 
 
-class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
-    """Keeps what a poll has found in the checkpoint that hands it out, so that no file is lost or read twice."""
+class _WatchTracker(RestrictionTracker):  # type: ignore[misc]
+    """Stores a poll's result in the checkpoint that emits its files: none is lost or read twice."""
 
-    def __init__(self, seen: Seen) -> None:
-        self._seen, self._done = seen, False
+    def __init__(self, state: WatchState) -> None:
+        self._state, self._done = state, False
 
-    def current_restriction(self) -> Seen:
-        return self._seen
+    def current_restriction(self) -> WatchState:
+        return self._state
 
     def current_progress(self) -> RestrictionProgress:
-        """The progress of a poll: Beam logs a traceback where a tracker has none after 100 ms."""
+        """Required after 100 ms; otherwise Beam logs a traceback."""
         return RestrictionProgress(completed=int(self._done), remaining=int(not self._done))
 
-    def try_claim(self, seen: Seen) -> bool:
+    def try_claim(self, state: WatchState) -> bool:
         if not self._done:
-            self._seen = seen
+            self._state = state
         return not self._done
 
-    def try_split(self, fraction_of_remainder: float) -> tuple[Seen, Seen] | None:
+    def try_split(self, fraction_of_remainder: float) -> tuple[WatchState, WatchState] | None:
         if self._done:
             return None
         self._done = True
-        return self._seen, self._seen
+        return self._state, self._state
 
     def check_done(self) -> None:
         pass
@@ -99,26 +96,28 @@ class _SeenTracker(RestrictionTracker):  # type: ignore[misc]
 
 
 class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
-    """Polls patterns, in bytes as coders need them, and yields new files; the restriction is the state of the watch.
+    """Polls patterns, encoded as coders require, and yields new files.
+
+    Holds the watermark at its last value (epoch 0 on a first start) for `allowed_lateness` seconds after a start or
+    gap, so that past hours do not close before their events are found; files found meanwhile get that timestamp.
 
     Args:
-      seconds: between polls.
-      allowed: lateness in seconds. For so long after a start, and after a gap, the watermark stays where it was, so
-        that hours that were over by then do not close before their events are found.
-      folder: of the ledger, or None.
+      interval: seconds between polls.
+      allowed_lateness: in seconds; None: hours never close.
+      ledger_folder: None without a ledger.
     """
 
-    def __init__(self, seconds: float, allowed: int | None, folder: str | None) -> None:
-        self._seconds, self._allowed, self._folder = seconds, allowed, folder
-        self._listing = _Listing()
+    def __init__(self, interval: float, allowed_lateness: int | None, ledger_folder: str | None) -> None:
+        self._interval, self._allowed_lateness, self._ledger_folder = interval, allowed_lateness, ledger_folder
+        self._lister = _Lister()
 
-    def initial_restriction(self, patterns: tuple[bytes, ...]) -> Seen:
-        return Seen()
+    def initial_restriction(self, patterns: tuple[bytes, ...]) -> WatchState:
+        return WatchState()
 
-    def create_tracker(self, restriction: Seen) -> _SeenTracker:
-        return _SeenTracker(restriction)
+    def create_tracker(self, restriction: WatchState) -> _WatchTracker:
+        return _WatchTracker(restriction)
 
-    def restriction_size(self, patterns: tuple[bytes, ...], restriction: Seen) -> int:
+    def restriction_size(self, patterns: tuple[bytes, ...], restriction: WatchState) -> int:
         return 1
 
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
@@ -128,69 +127,80 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         tracker: Any = beam.DoFn.RestrictionParam(),
         watermark: Any = beam.DoFn.WatermarkEstimatorParam(ManualWatermarkEstimator.default_provider()),
     ) -> Iterator[TimestampedValue]:
-        seen: Seen = tracker.current_restriction()
-        ledger = None if self._folder is None else ledger_of(self._folder)
-        _wait_until(seen.polled + self._seconds, self._seconds)
-        now, spent = steady_time(), time.thread_time()
-        stopped = min(seen.stopped or now, now) if run_state.stopping.is_set() else 0
-        known = dict(ledger.known if ledger else seen.known)
-        found, present = self._listing.find(map(os.fsdecode, patterns), known, bool(stopped))
-        files, stamps, growing = _sort_files(found, known, dict(seen.growing), ledger, now)
+        state: WatchState = tracker.current_restriction()
+        ledger = None if self._ledger_folder is None else ledger_of(self._ledger_folder)
+        _wait_until(state.polled + self._interval, self._interval)
+        now, cpu_start = steady_time(), time.thread_time()
+        stopped = min(state.stopped or now, now) if run_state.stopping.is_set() else 0
+        known = dict(ledger.known if ledger else state.known)
+        found, present = self._lister.list_files(map(os.fsdecode, patterns), known, bool(stopped))
+        files, signatures, unsettled = _split_settled(found, known, dict(state.unsettled), ledger, now)
         gone = known.keys() - present
-        pause = max(self._seconds, min((time.thread_time() - spent) / _LISTING_SHARE, POLL_SECONDS))
-        since = now if now - seen.polled > _GAP_SECONDS else seen.since
-        is_held = self._allowed is not None and now < since + self._allowed
-        mark = seen.watermark if is_held else max(seen.watermark, now)
-        kept = () if ledger else tuple(_updated(known, gone, stamps).items())
-        if not tracker.try_claim(Seen(kept, tuple(growing.items()), steady_time(), since, mark, stopped)):
+        cpu_pause = min((time.thread_time() - cpu_start) / _LISTING_CPU, MAX_POLL_INTERVAL_SECONDS)
+        since = now if now - state.polled > _GAP_SECONDS else state.since
+        is_held = self._allowed_lateness is not None and now < since + self._allowed_lateness
+        mark = state.watermark if is_held else max(state.watermark, now)
+        kept = () if ledger else tuple(_updated(known, gone, signatures).items())
+        if not tracker.try_claim(WatchState(kept, tuple(unsettled.items()), steady_time(), since, mark, stopped)):
             return
         if ledger:
-            _updated(ledger.known, gone, stamps)
+            _updated(ledger.known, gone, signatures)
         for key, file in files:
             if ledger:
-                ledger.hand_out(file, key, now)
+                ledger.start_file(file, key, now)
             is_any_version = not ledger and is_local(file.path)  # it may be touched before it is read
             yield TimestampedValue(file._replace(version=None) if is_any_version else file, Timestamp.of(mark))
         watermark.set_watermark(Timestamp.of(mark))
-        if stopped and (not growing or now - stopped >= SETTLE_SECONDS):
-            for key in growing:
-                warn_once(f"{found[key].name} is still being written: it was left out")
+        if stopped and (not unsettled or now - stopped >= SETTLE_SECONDS):
+            for key in unsettled:
+                warn_once(f"skipped {found[key].name}: still being written when the stream stopped")
         else:
-            tracker.defer_remainder(Duration(pause))
+            tracker.defer_remainder(Duration(max(self._interval, cpu_pause)))
 
 
-def _updated(known: dict[bytes, Stamp], gone: Iterable[bytes], stamps: Mapping[bytes, Stamp]) -> dict[bytes, Stamp]:
+def _updated(
+    known: dict[bytes, FileSignature], gone: Iterable[bytes], signatures: Mapping[bytes, FileSignature]
+) -> dict[bytes, FileSignature]:
     for key in gone:
         known.pop(key, None)
-    known.update(stamps)
+    known.update(signatures)
     return known
 
 
-def poll_seconds(patterns: Iterable[str], early_firing_seconds: int) -> float:
-    """The seconds between two polls of patterns, in a stream that reports so often."""
+def poll_interval(patterns: Iterable[str], early_firing_seconds: int) -> float:
+    """Returns the seconds between polls of patterns."""
     if not all(map(is_local, patterns)):
-        return REMOTE_POLL_SECONDS
-    return min(POLL_SECONDS, early_firing_seconds / POLLS_A_PANE)
+        return REMOTE_POLL_INTERVAL_SECONDS
+    return min(MAX_POLL_INTERVAL_SECONDS, early_firing_seconds / _POLLS_PER_UPDATE)
 
 
-def _wait_until(due: float, most: float) -> None:
-    """Waits where an engine polls too soon: Flink without checkpoints does not defer. due: Unix seconds."""
+def _wait_until(due: float, limit: float) -> None:
+    """Waits where the runner does not defer a poll, as Flink without checkpoints. due: Unix seconds."""
     early = due - steady_time()
     if early > 0:
-        time.sleep(min(early, most))
+        time.sleep(min(early, limit))
 
 
-class _Listing:
-    """Lists folders; caches the keys of real paths."""
+class _Lister:
+    """Lists files, and caches the keys of their real paths."""
 
     def __init__(self) -> None:
         self._keys: dict[str, bytes] = {}
         self._due = 0.0
 
-    def find(
-        self, patterns: Iterable[str], known: Mapping[bytes, Stamp], all_files: bool
+    def list_files(
+        self, patterns: Iterable[str], known: Mapping[bytes, FileSignature], all_files: bool
     ) -> tuple[dict[bytes, InputFile], set[bytes]]:
-        """Returns the files that are not known, from time to time all, under their real paths; and the keys of all."""
+        """Lists files by their real paths.
+
+        Args:
+          patterns: globs or folders.
+          known: files to omit, unless it is time to check them for changes.
+          all_files: omit none.
+
+        Returns:
+          The files by key, and the keys of all present files.
+        """
         start = time.thread_time()
         all_files |= steady_time() >= self._due
         keys: dict[str, bytes] = {}
@@ -210,7 +220,7 @@ class _Listing:
             complete &= was_listed
         self._keys = keys if complete else self._keys | keys
         if all_files:
-            self._due = steady_time() + (time.thread_time() - start) / _RECHECK_SHARE
+            self._due = steady_time() + (time.thread_time() - start) / _RECHECK_CPU
         files: dict[bytes, InputFile] = {}
         for file in found:
             real = real_paths[file.path]
@@ -218,7 +228,7 @@ class _Listing:
         return files, {*self._keys.values()}
 
     def _real_path(self, path: str, folders: dict[str, str], all_files: bool) -> str:
-        """Resolves a path. folders: real paths of folders, a cache."""
+        """Resolves symbolic links. folders: cached real paths of folders."""
         if not is_local(path):
             return path
         folder, slash, name = path.rpartition("/")
@@ -230,68 +240,74 @@ class _Listing:
 
 
 def _match(pattern: str, wanted: Any) -> tuple[list[InputFile], bool]:
-    """Returns the wanted files of a pattern, and whether all of it could be listed; warns once of what could not."""
+    """Returns the wanted files, and whether listing was complete; warns once of each file that cannot be accessed."""
     errors: list[UsageError] = []
     folder = pattern if not has_magic(pattern) else posixpath.dirname(pattern) or "."
     if is_local(pattern) and not has_magic(folder) and not os.path.exists(folder):
-        errors.append(UsageError(f"{printable_path(folder)}: the folder is gone"))
+        errors.append(UsageError(f"{printable_path(folder)}: folder no longer exists"))
     try:
         files = match_files(pattern, wanted, errors.append)
     except UsageError as error:
         files = []
         errors.append(error)
-    for one in errors:
-        warn_once(f"{one}; it is tried again")
+    for failure in errors:
+        warn_once(f"{failure}; retrying")
     return files, not errors
 
 
-def _sort_files(
-    found: Mapping[bytes, InputFile], known: Mapping[bytes, Stamp], before: Growing, ledger: Ledger | None, now: float
-) -> tuple[list[tuple[bytes, InputFile]], dict[bytes, Stamp], Growing]:
-    """Returns the files to hand out, the stamps of files that are known from now on, and the growing files.
+def _split_settled(
+    found: Mapping[bytes, InputFile],
+    known: Mapping[bytes, FileSignature],
+    before: Unsettled,
+    ledger: Ledger | None,
+    now: float,
+) -> tuple[list[tuple[bytes, InputFile]], dict[bytes, FileSignature], Unsettled]:
+    """Splits files into those to emit and those that may still be written; warns once of known files that changed.
 
-    Objects of a bucket are whole, and files whose stamp is unchanged for SETTLE_SECONDS, whatever their time: the clock
-    of a file server may be another. A file without a byte is not yet written. Warns once of known files that changed.
+    Objects are always complete. A local file is complete when its signature is unchanged for SETTLE_SECONDS by this
+    machine's clock, since a file server's may differ. Empty files are ignored.
+
+    Returns:
+      The files to emit, the signatures of files that become known, and the unsettled files.
     """
     files: list[tuple[bytes, InputFile]] = []
-    stamps: dict[bytes, Stamp] = {}
-    growing: Growing = {}
+    signatures: dict[bytes, FileSignature] = {}
+    unsettled: Unsettled = {}
     counted_files = ledger.find(found.keys() - known.keys()) if ledger else {}
     for key, file in found.items():
-        stamp = stamp_of(file)
-        if known.get(key) == stamp:
+        signature = signature_of(file)
+        if known.get(key) == signature:
             continue
-        counted, is_done = (known[key], True) if key in known else counted_files.get(key, (stamp, False))
-        if counted != stamp:
-            warn_once(f"{file.name}: has changed since it was read: nothing of it is counted again")
-        if is_done or counted != stamp:
-            stamps[key] = stamp
+        counted, is_done = (known[key], True) if key in known else counted_files.get(key, (signature, False))
+        if counted != signature:
+            warn_once(f"{file.name}: changed after it was read; the new content is ignored")
+        if is_done or counted != signature:
+            signatures[key] = signature
         elif file.size:
-            since = before[key][1] if before.get(key, (None, 0))[0] == stamp else now
-            is_open = ledger is not None and file.name in ledger.open  # another file with the same printable path
+            since = before[key][1] if before.get(key, (None, 0))[0] == signature else now
+            is_open = ledger is not None and file.name in ledger.open  # a different file with the same printable path
             if (is_local(file.path) and now - since < SETTLE_SECONDS) or is_open:
-                growing[key] = stamp, since
+                unsettled[key] = signature, since
             else:
                 files.append((key, file))
-                stamps[key] = stamp
-    return files, stamps, growing
+                signatures[key] = signature
+    return files, signatures, unsettled
 
 
 @dataclasses.dataclass
 class WatchFiles(beam.PTransform):  # type: ignore[misc]
-    """Finds files as they appear: Pipeline -> PCollection[InputFile], unbounded, each file once.
+    """Emits files, each once, as soon as it is complete: Pipeline -> PCollection[InputFile], unbounded.
 
-    Patterns are globs or folders; hidden files (a leading dot) are ignored, so that a file can appear by a rename. A
-    file that is written in place is found when it is unchanged for SETTLE_SECONDS. Timestamps and watermark are the
-    time of a poll; with allowed lateness they stay at their beginning for a while after the start.
+    Hidden files (a leading dot) are ignored, so that writers can rename complete files into place. Timestamps and
+    watermark are the time of the poll, except that with allowed lateness the watermark is held after a start.
     """
 
     job: StreamJob
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection[InputFile]:
         job = self.job
-        pause = poll_seconds(job.patterns, job.early_firing_seconds)
-        watch = _Watch(pause, job.allowed_lateness_seconds, job.output if job.ledger else None)
+        interval = poll_interval(job.patterns, job.early_firing_seconds)
+        watch = _Watch(interval, job.allowed_lateness_seconds, job.output if job.ledger else None)
         return (
             pipeline
             | "Patterns" >> beam.Create([tuple(map(os.fsencode, job.patterns))], reshuffle=False)

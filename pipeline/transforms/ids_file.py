@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import apache_beam as beam
 
 from pipeline.engine.spill import SpilledValue, read_all_spilled
-from pipeline.engine.threads import in_threads
+from pipeline.engine.threads import map_in_threads
 from pipeline.model.events import Batch
 from pipeline.model.ids import PARTITIONS, id_lines, merge_packed
 from pipeline.model.table import Table
@@ -27,7 +27,7 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
             partitions[number].append(packed)
         events = 0
         with atomic_file(self._path, self._token) as stream:
-            for lines, count in in_threads(self._lines, [partitions[number] for number in sorted(partitions)]):
+            for lines, count in map_in_threads(self._lines, [partitions[number] for number in sorted(partitions)]):
                 stream.write(lines)
                 events += count
             check_id_count(events, tables)

@@ -15,7 +15,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.engine.coders import typed
 from pipeline.engine.run_state import run_state
-from pipeline.engine.threads import in_threads, read_ahead
+from pipeline.engine.threads import map_in_threads, read_ahead
 from pipeline.errors import PipelineError, TransientReadError
 from pipeline.formats.blocks import BLOCK_BYTES
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock
@@ -140,7 +140,7 @@ class _ReadWhole(beam.DoFn):  # type: ignore[misc]
 def _read(reader: Reader, splits: Iterator[int], start_offset: int) -> Iterator[AnyBlock]:
     offset = start_offset
     begin = partial(_begin_split, reader)
-    for blocks in in_threads(begin, splits) if reader.splits_are_independent else map(reader.read_split, splits):
+    for blocks in map_in_threads(begin, splits) if reader.splits_are_independent else map(reader.read_split, splits):
         for block in blocks:
             run_state.add_bytes_read(max(0, reader.bytes_read() - offset))
             offset = reader.bytes_read()

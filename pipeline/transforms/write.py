@@ -10,7 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.engine.spill import Spill, SpilledValue, fetch_each, size_of
+from pipeline.engine.spill import Spill, SpilledValue, read_each_spilled, size_of
 from pipeline.storage.files import printable_path
 from pipeline.storage.outputs import atomic_file
 from pipeline.transforms.format import Piece
@@ -28,7 +28,7 @@ class _PublishAll(beam.DoFn):  # type: ignore[misc]
         if self._check:
             self._check([(key, size_of(spilled)) for key, spilled in ordered], chain(*after))
         with atomic_file(self._path, self._token) as stream:
-            for piece in fetch_each(spilled for _, spilled in ordered):
+            for piece in read_each_spilled(spilled for _, spilled in ordered):
                 stream.write(piece)
         yield printable_path(self._path)
 

@@ -94,18 +94,21 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["--input", "in", "--output", "x", "--rejects_output", "./x"], "two outputs have the same name"),
         (["--input", "in", "--ids_output", "x", "--rejects_output", "in/../x"], "two outputs have the same name"),
         (["--input", "in", "--output", "link/x", "--ids_output", "in/x"], "two outputs have the same name"),
-        (["--input", "in", "--output", "in/events.json"], "in/events.json is both an input and an output"),
-        (["--input", "in", "--ids_output", "./in/events.json"], "is both an input and an output"),
-        (["--input", "in", "--rejects_output", "link/events.json"], "is both an input and an output"),
+        (["--input", "in", "--output", "in/events.json"], "in/events.json is both input and output"),
+        (["--input", "in", "--ids_output", "./in/events.json"], "is both input and output"),
+        (["--input", "in", "--rejects_output", "link/events.json"], "is both input and output"),
         (["--input", "in", "--ids_output", "-"], "only --output can be standard output"),
         (["--input", "in", "--rejects_output", "-"], "only --output can be standard output"),
-        (["--input", "in", "--chart_output", "x.svg"], "--chart_output x.svg: a chart is written as .html"),
-        (["--input", "missing", "--chart_output", "x"], "--chart_output x: a chart is written as .html"),
-        (["--input", "in", "--chart_output", "-"], "--chart_output -: a chart is written as .html"),
-        (["--input", "in", "--chart_output", "x.html.gz"], "--chart_output x.html.gz: a chart is written as .html"),
+        (["--input", "in", "--chart_output", "x.svg"], "--chart_output x.svg: must end in .html"),
+        (["--input", "missing", "--chart_output", "x"], "--chart_output x: must end in .html"),
+        (["--input", "in", "--chart_output", "-"], "--chart_output -: must end in .html"),
+        (["--input", "in", "--chart_output", "x.html.gz"], "--chart_output x.html.gz: must end in .html"),
         (["--input", "in", "--chart_output", "missing/x.html"], "missing/x.html: cannot be written"),
         (["--input", "in", "--output", "x.html", "--chart_output", "x.html"], "two outputs have the same name: x.html"),
-        (["--streaming", "--input", "in", "--chart_output", "x.html"], "--chart_output does not go with --streaming"),
+        (
+            ["--streaming", "--input", "in", "--chart_output", "x.html"],
+            "--chart_output cannot be combined",
+        ),
         (["--input", "-", "--runner", "DataflowRunner"], "need a local runner"),
         (["--input", "in", "--outptu", "x"], "unknown option or stray argument: --outptu: did you mean --output"),
         (["--input", "in", "--ids", "x"], "unknown option or stray argument: --ids"),
@@ -117,7 +120,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         (["--input", "in", "--runner", "NoSuchRunner"], "--runner NoSuchRunner: "),
         (["--input", "in", "--runner", "DataflowRunner"], "--project is missing: DataflowRunner needs it"),
         (["--input", "bad.lzma"], "compression is not supported"),
-        (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: no such kind of storage"),
+        (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: unknown storage"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
@@ -156,7 +159,7 @@ def test_a_bucket_without_its_extra_is_wrong_usage(capsys: pytest.CaptureFixture
     with mock.patch.object(FileSystems, "get_filesystem", side_effect=ValueError("no file system")):
         result = call(capsys, "--input", "gs://bucket/a.jsonl")
     assert (result.status, result.out) == (2, "")
-    assert result.err == "error: --input gs://bucket/a.jsonl: it needs `pip install 'apache-beam[gcp]'`\n"
+    assert result.err == "error: --input gs://bucket/a.jsonl: needs `pip install 'apache-beam[gcp]'`\n"
 
 
 def test_s3_without_its_extra_is_wrong_usage(
@@ -166,14 +169,14 @@ def test_s3_without_its_extra_is_wrong_usage(
     for arguments in (["--input", "s3://bucket/a"], ["--input", "in", "--output", "s3://bucket/a"]):
         result = call(capsys, *arguments)
         assert (result.status, result.out) == (2, "")
-        assert result.err.endswith("s3://bucket/a: it needs `pip install 'apache-beam[aws]'`\n"), result.err
+        assert result.err.endswith("s3://bucket/a: needs `pip install 'apache-beam[aws]'`\n"), result.err
 
 
 @pytest.mark.parametrize("path", ["gs://bucket", "s3://bucket", "s3://bucket/"])
 @pytest.mark.parametrize("option", ["--input", "--output", "--ids_output", "--rejects_output"])
 def test_a_bucket_without_an_object_is_wrong_usage(path: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [option, path] if option == "--input" else ["--input", "in", option, path]
-    failed(call(capsys, *arguments), 2, f"{path}: names a bucket, but no object or folder in it")
+    failed(call(capsys, *arguments), 2, f"{path}: no object or folder after the bucket's name")
 
 
 def test_nothing_that_cannot_be_looked_at_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,9 +190,9 @@ def test_nothing_that_cannot_be_looked_at_is_left_out(capsys: pytest.CaptureFixt
     [
         ("--output", "report.parquet", "CSV"),
         ("--output", "report.csv.bz2", "CSV"),
-        ("--ids_output", "ids.json", "one id a line"),
+        ("--ids_output", "ids.json", "one id per line"),
         ("--rejects_output", "rejects.csv", "JSON Lines"),
     ],
 )
 def test_a_suffix_of_another_format(option: str, name: str, what: str, capsys: pytest.CaptureFixture[str]) -> None:
-    fails(capsys, 2, rf"{option} {name}: its name says \.\w+, but it would be {what}", "--input", "in", option, name)
+    fails(capsys, 2, rf"{option} {name}: suffix \.\w+, but this output is {what}", "--input", "in", option, name)

@@ -242,8 +242,8 @@ def test_the_report_is_written_although_the_reader_of_the_ids_has_gone(tmp_path:
         ("--ids_output /dev/stdout", "only --output can be standard output"),
         ("--output /dev/stdout --rejects_output -", "two outputs have the same name"),
         ("--output /dev/fd/9", "--output /dev/fd/9: cannot be written: Bad file descriptor"),
-        ("--output /dev/fd/0 </dev/null", "--output /dev/fd/0: cannot be written: it is open for reading only"),
-        ("--output pipe", "--output pipe: cannot be written: it is a pipe that nobody reads"),
+        ("--output /dev/fd/0 </dev/null", "--output /dev/fd/0: cannot be written: open for reading only"),
+        ("--output pipe", "--output pipe: cannot be written: named pipe without a reader"),
         ("--output /dev/stdout --runner DataflowRunner", "need a local runner"),
     ],
 )

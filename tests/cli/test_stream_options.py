@@ -28,7 +28,7 @@ from pipeline.cli.stream_options import (
 from pipeline.errors import PipelineError, UsageError
 from pipeline.model.settings import ReportSettings
 from pipeline.stream.job import StreamJob
-from pipeline.stream.run import ends_here, run_stream
+from pipeline.stream.run import is_drainable, run_stream
 
 SUBSCRIPTION = "projects/lab-project/subscriptions/events"
 
@@ -46,8 +46,8 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         ("--streaming --input a --allowed_lateness_seconds -1", "--allowed_lateness_seconds must be at least 0"),
         ("--streaming --input a --max_future_seconds -1", "--max_future_seconds must be at least 0"),
         ("--input a --max_future_seconds 1", "--max_future_seconds needs --streaming"),
-        ("--streaming --input a --id_attribute x", "belong to --subscription"),
-        ("--streaming --input a --runner FnApiRunner", "would wait for ever. Use --runner PrismRunner"),
+        ("--streaming --input a --id_attribute x", "need --subscription"),
+        ("--streaming --input a --runner FnApiRunner", "would hang. Use --runner PrismRunner"),
         ("--streaming --input a --runner DirectRunner", "cannot watch files.*Use --runner PrismRunner"),
         (f"--streaming --subscription {SUBSCRIPTION}", "PrismRunner cannot read Pub/Sub. Use --runner DataflowRunner"),
         (f"--streaming --subscription {SUBSCRIPTION} --runner FnApiRunner", "Use --runner DataflowRunner"),
@@ -58,11 +58,14 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         ("--streaming --input a --time_zone Asia/Tehran", "less than whole hours"),
         ("--streaming --input a --time_zone UTC --utc_offset +00:00", "mutually exclusive"),
         ("--streaming --input a --overwrite --runner DataflowRunner", "other runners keep their own state"),
-        ("--streaming --input a --environment_type EXTERNAL", "--environment_type EXTERNAL: a stream on PrismRunner"),
+        (
+            "--streaming --input a --environment_type EXTERNAL",
+            "--environment_type EXTERNAL is not supported",
+        ),
         ("--input a --overwrite", "--overwrite needs --streaming"),
         (
             "--streaming --input a --runner DataflowRunner --dataflow_service_options streaming_mode_at_least_once",
-            "streaming_mode_at_least_once does not go with reports",
+            "streaming_mode_at_least_once is not supported",
         ),
         (f"--input a --subscription {SUBSCRIPTION}", "--subscription needs --streaming"),
         ("--input a --early_firing_seconds 5", "--early_firing_seconds needs --streaming"),
@@ -188,13 +191,13 @@ def test_a_job_makes_its_folders(tmp_path: Path) -> None:
 
 def test_a_job_that_would_read_what_it_writes(tmp_path: Path) -> None:
     options = parse_options(["--streaming", "--input", f"{tmp_path}/*", "--output", str(tmp_path)])
-    with pytest.raises(UsageError, match="an input and an output"):
+    with pytest.raises(UsageError, match="both watched and written to"):
         make_stream_job(options)
 
 
 def test_nothing_to_watch(tmp_path: Path) -> None:
     options = parse_options(["--streaming", "--input", f"{tmp_path}/no/*.jsonl", "--output", f"{tmp_path}/out"])
-    with pytest.raises(UsageError, match=r"there is no folder .*/no to watch"):
+    with pytest.raises(UsageError, match=r"no such folder: .*/no"):
         make_stream_job(options)
 
 
@@ -208,12 +211,12 @@ def test_an_output_that_is_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ("--input gs://bucket --output out", "--input gs://bucket: names a bucket, but no object or folder in it"),
-        ("--input s3://bucket/ --output out", "--input s3://bucket/: names a bucket, but no object or folder in it"),
-        ("--input IN --output gs://bucket", "gs://bucket: names a bucket, but no object or folder in it"),
-        ("--input IN --output nothere://x/y", "nothere://x/y: no such kind of storage"),
-        ("--input IN --output out --ids_output s3://bucket/", "s3://bucket/: names a bucket, but no object or folder"),
-        ("--input IN --output out --rejects_output nothere://x/z", "nothere://x/z: no such kind of storage"),
+        ("--input gs://bucket --output out", "--input gs://bucket: no object or folder after the bucket's name"),
+        ("--input s3://bucket/ --output out", "--input s3://bucket/: no object or folder after the bucket's name"),
+        ("--input IN --output gs://bucket", "gs://bucket: no object or folder after the bucket's name"),
+        ("--input IN --output nothere://x/y", "nothere://x/y: unknown storage"),
+        ("--input IN --output out --ids_output s3://bucket/", "s3://bucket/: no object or folder after"),
+        ("--input IN --output out --rejects_output nothere://x/z", "nothere://x/z: unknown storage"),
     ],
 )
 def test_buckets_of_a_stream_are_checked_as_those_of_a_batch(
@@ -230,7 +233,7 @@ def test_a_bucket_that_is_watched_is_no_output(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("pipeline.cli.stream_options.check_object_path", lambda path: None)
     for pattern in ("gs://b/in", "gs://b/in/", "gs://b/in/*.jsonl"):
         options = parse_options(["--streaming", "--input", pattern, "--output", "gs://b/in/"])
-        with pytest.raises(UsageError, match="gs://b/in/ is watched as an input and an output"):
+        with pytest.raises(UsageError, match="gs://b/in/ is both watched and written to"):
             make_stream_job(options)
 
 
@@ -239,7 +242,7 @@ def test_without_prism_no_folder_is_made(tmp_path: Path, capsys: pytest.CaptureF
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: Prism, Beam's local runner, cannot be found: ")
-    assert error.endswith("(--prism_location names its program)\n")
+    assert error.endswith("(set --prism_location)\n")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -253,13 +256,13 @@ def test_prism_is_no_folder(tmp_path: Path) -> None:
 def test_a_stream_says_where_it_reads_and_writes() -> None:
     files = StreamJob("out", patterns=("*.jsonl", "in"), rejects_output="bad")
     assert describe(files) == (
-        "watching *.jsonl, in; reports to out, rejects to bad; Ctrl-C ends it when all is read, a second one at once"
+        "watching *.jsonl, in; reports to out, rejects to bad; Ctrl-C drains it, a second one stops it immediately"
     )
     assert describe(StreamJob("out", subscription=SUBSCRIPTION, ids_output="ids")) == (
-        f"reading {SUBSCRIPTION}; reports to out, ids to ids; Ctrl-C ends it"
+        f"reading {SUBSCRIPTION}; reports to out, ids to ids; Ctrl-C stops it"
     )
     for job in (files, StreamJob("out", subscription=SUBSCRIPTION)):
-        assert describe(job, stoppable=False).endswith("; it is ended with the runner's own commands")
+        assert describe(job, drainable=False).endswith("; stop it with the runner's own commands")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +278,7 @@ def test_a_stream_says_where_it_reads_and_writes() -> None:
 )
 def test_which_streams_end_with_this_process(more: str, ends: bool, tmp_path: Path) -> None:
     options = parse_options(f"--streaming --output {tmp_path}/out {more.replace('IN', str(tmp_path))}".split())
-    assert ends_here(make_stream_job(options), options) is ends
+    assert is_drainable(make_stream_job(options), options) is ends
 
 
 @pytest.mark.parametrize(
@@ -308,7 +311,7 @@ def test_which_streams_keep_a_ledger_and_whose_ports_are_protected(
     job = make_stream_job(options)
     assert (job.ledger, job.keeps_state) == (ledger, keeps_state)
     protect_ports(options, job)
-    said = rf"warning: whoever reaches .* \({warning}\): close them by a firewall, .*\n" if warning else ""
+    said = rf"warning: Prism listens on .* \({warning}\): close its ports by a firewall, .*\n" if warning else ""
     assert re.fullmatch(said, capsys.readouterr().err)
 
 

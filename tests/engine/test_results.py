@@ -25,7 +25,7 @@ class Result:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "_CANCEL_SECONDS", 0.2)
-    monkeypatch.setattr(results, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(results, "_POLL_SECONDS", 0.01)
 
 
 def test_a_job_that_ends() -> None:
@@ -35,5 +35,5 @@ def test_a_job_that_ends() -> None:
 
 
 def test_a_job_that_goes_on_after_it_was_cancelled() -> None:
-    with pytest.raises(PipelineError, match="told to cancel job job-7, which is still RUNNING: end it there"):
+    with pytest.raises(PipelineError, match="job job-7 is still RUNNING after cancellation; stop it in the runner"):
         results.cancel(Result("RUNNING"))

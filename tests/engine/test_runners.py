@@ -27,5 +27,5 @@ def test_no_job_is_ended_by_the_timeout_of_requests(arguments: list[str], second
 
 def test_a_job_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runners, "_ENDPOINT_SECONDS", 0.2)
-    with pytest.raises(UsageError, match="no job server answers at localhost:1"):
+    with pytest.raises(UsageError, match="no job server reachable at localhost:1"):
         beam_options(["--runner=PortableRunner", "--job_endpoint=localhost:1"])

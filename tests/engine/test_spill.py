@@ -16,7 +16,7 @@ from pipeline.engine.runners import beam_options
 from pipeline.engine.spill import Spill, SpilledValue, read_spilled
 from pipeline.errors import RejectsError
 from pipeline.storage.matching import find_files
-from pipeline.storage.temporary import remove_temporary
+from pipeline.storage.temporary import remove_own
 
 TOKEN = "0" * 32
 PAIRS = [(k % 7, b"%d," % k * (k + 1)) for k in range(100)]
@@ -36,7 +36,7 @@ def test_values_come_back_whole(tmp_path: Path, held: int, inline: int, in_files
         return key, b"".join(map(read_spilled, pieces))
 
     with (
-        mock.patch.object(spilling, "_HELD_BYTES", held),
+        mock.patch.object(spilling, "_FLUSH_BYTES", held),
         mock.patch.object(spilling, "_INLINE_BYTES", inline),
         beam.Pipeline("FnApiRunner") as pipeline,
     ):
@@ -48,7 +48,7 @@ def test_values_come_back_whole(tmp_path: Path, held: int, inline: int, in_files
     names = [path.name for path in tmp_path.iterdir()]
     assert all(name.startswith(f".out.{TOKEN}-") for name in names)
     assert len(names) in (in_files or {0})
-    remove_temporary(str(tmp_path), TOKEN)
+    remove_own(str(tmp_path), TOKEN)
     assert not list(tmp_path.iterdir())
 
 
@@ -56,7 +56,7 @@ def test_a_file_that_was_cut_off_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "part"
     path.write_bytes(b"0123456789")
     assert read_spilled((str(path), 2, 8)) == b"23456789"
-    with pytest.raises(OSError, match="was cut off"):
+    with pytest.raises(OSError, match="is truncated"):
         read_spilled((str(path), 2, 9))
     path.unlink()
     with pytest.raises(OSError, match="part"):
@@ -75,7 +75,7 @@ def test_ids_by_files_are_the_same_and_leave_none(tmp_path: Path) -> None:
     run_job(made, beam_options([]))
     straight = (tmp_path / "out" / "ids.txt").read_bytes()
     assert len(straight.splitlines()) == 20_000
-    with mock.patch.object(spilling, "_HELD_BYTES", 100_000), mock.patch.object(spilling, "_INLINE_BYTES", 0):
+    with mock.patch.object(spilling, "_FLUSH_BYTES", 100_000), mock.patch.object(spilling, "_INLINE_BYTES", 0):
         run_job(made, beam_options([]))
     assert (tmp_path / "out" / "ids.txt").read_bytes() == straight
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ids.txt", "report.csv"]

@@ -13,13 +13,13 @@ import pytest
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 
-from pipeline.engine.threads import THREADS, ListDoFn, ThreadedDoFn, _Task, in_threads, share_of_cores
+from pipeline.engine.threads import THREADS, ListDoFn, ThreadedDoFn, _Task, cpu_share, map_in_threads
 from tests.support import ROOT
 
 # Starts argv[1] workers that answer when all of them run.
 PARENT = """
 import subprocess, sys
-worker = "import sys; from pipeline.engine.threads import share_of_cores; sys.stdin.read(1); print(share_of_cores(8))"
+worker = "import sys; from pipeline.engine.threads import cpu_share; sys.stdin.read(1); print(cpu_share(8))"
 run = lambda: subprocess.Popen([sys.executable, "-c", worker], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 workers = [run() for _ in range(int(sys.argv[1]))]
 for worker in workers:
@@ -39,12 +39,12 @@ def test_worker_processes_side_by_side_share_the_cores(workers: int, share: int)
 
 def test_a_process_of_its_own_has_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORKER_ID", raising=False)
-    assert share_of_cores(8) == 8
+    assert cpu_share(8) == 8
 
 
 def test_more_processes_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_ID", "sdk-0")
-    assert share_of_cores(0) == 1
+    assert cpu_share(0) == 1
 
 
 def test_results_come_in_order_and_few_are_under_way() -> None:
@@ -55,7 +55,7 @@ def test_results_come_in_order_and_few_are_under_way() -> None:
             begun.append(item)
             yield item
 
-    for number, result in enumerate(in_threads(lambda item: item * item, items())):
+    for number, result in enumerate(map_in_threads(lambda item: item * item, items())):
         assert result == number * number
         assert len(begun) <= number + THREADS + 1
     assert len(begun) == 100
@@ -63,7 +63,7 @@ def test_results_come_in_order_and_few_are_under_way() -> None:
 
 def test_an_error_of_work_in_threads_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(in_threads(lambda item: 1 // item, [1, 0]))
+        list(map_in_threads(lambda item: 1 // item, [1, 0]))
 
 
 class Names(ThreadedDoFn):

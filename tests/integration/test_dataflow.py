@@ -256,11 +256,11 @@ def test_a_dry_run_of_messages_needs_no_network() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("--input=tests/a.jsonl", f"--output={ROOT_URL}/r.csv"), "tests/a.jsonl is on this machine"),
-        ((f"--input={ROOT_URL}/in/*", "--output=r.csv"), "r.csv is on this machine"),
+        (("--input=tests/a.jsonl", f"--output={ROOT_URL}/r.csv"), "tests/a.jsonl is local"),
+        ((f"--input={ROOT_URL}/in/*", "--output=r.csv"), "r.csv is local"),
         ((f"--input={ROOT_URL}/in/*", f"--output={ROOT_URL}/r.csv", "--temp_location="), "--temp_location is missing"),
-        ((*BATCH, "--temp_location=tmp"), "--temp_location tmp is on this machine"),
-        ((*BATCH, "--staging_location=/tmp"), "--staging_location /tmp is on this machine"),
+        ((*BATCH, "--temp_location=tmp"), "--temp_location tmp is local"),
+        ((*BATCH, "--staging_location=/tmp"), "--staging_location /tmp is local"),
     ],
 )
 def test_what_no_worker_can_do_is_wrong_usage(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.events import write
-from pipeline.storage.temporary import remove_dead
+from pipeline.storage.temporary import remove_stale
 from tests.integration.servers import TOOLS
 from tests.serving_support import await_true
 from tests.support import ROOT, json_lines
@@ -97,7 +97,7 @@ def test_a_living_run_keeps_its_files(tmp_path: Path) -> None:
     try:
         await_true(lambda: locks(folder))
         before = set(left(folder))
-        remove_dead(str(folder / "out"))
+        remove_stale(str(folder / "out"))
         assert before <= set(left(folder)) or process.poll() is not None
         assert process.wait(timeout=300) == 0
     finally:

@@ -88,7 +88,7 @@ def test_a_counted_file_that_changes_is_told_and_not_counted_again(
     if not while_running:
         apply()
         said = run(tmp_path, 2 * EVENTS)
-    assert said.count(f"{path}: has changed since it was read: nothing of it is counted again") == 1, said
+    assert said.count(f"{path}: changed after it was read; the new content is ignored") == 1, said
     assert f"{2 * EVENTS} events read, {2 * EVENTS} counted, 0 rejected" in said
 
 
@@ -125,7 +125,7 @@ def test_a_file_that_cannot_be_read_for_a_while_is_read_then(tmp_path: Path) -> 
         until(lambda: reported(tmp_path) == 2 * EVENTS, process)
         said = stop(process)
     assert f"{2 * EVENTS + 1} events read, {2 * EVENTS} counted, 1 rejected" in said, said
-    assert said.count("it is tried again") == (2 if os.getuid() else 1), said
+    assert said.count("retrying") == (2 if os.getuid() else 1), said
 
 
 def test_a_folder_that_is_gone_for_a_while_is_told(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_a_folder_that_is_gone_for_a_while_is_told(tmp_path: Path) -> None:
         (tmp_path / "in").rename(tmp_path / "away")
         (tmp_path / "out" / "2021-04-02T20+0100.csv").unlink()
         assert process.stderr
-        line = next(line for line in process.stderr if "folder is gone" in line)
-        assert line == f"WARNING: {tmp_path}/in: the folder is gone; it is tried again\n"
+        line = next(line for line in process.stderr if "folder no longer exists" in line)
+        assert line == f"WARNING: {tmp_path}/in: folder no longer exists; retrying\n"
         (tmp_path / "away").rename(tmp_path / "in")
         (tmp_path / "in" / "b.jsonl").write_bytes(lines(1))
         until(lambda: reported(tmp_path) == 2 * EVENTS, process)
@@ -197,7 +197,7 @@ def test_a_ledger_that_is_locked_is_told_and_waited_for(tmp_path: Path) -> None:
             (tmp_path / "in" / "b.jsonl").write_bytes(lines(1))
             assert process.stderr
             line = next(line for line in process.stderr if "is locked" in line)
-            assert line == f"WARNING: {tmp_path}/out/{NAME}: is locked by another program; waiting for it\n"
+            assert line == f"WARNING: {tmp_path}/out/{NAME}: locked by another program; waiting\n"
         until(lambda: reported(tmp_path) == 2 * EVENTS, process)
         stop(process)
 
@@ -210,7 +210,7 @@ def test_a_prism_that_is_killed_is_one_line(tmp_path: Path) -> None:
         os.kill(prism, signal.SIGKILL)
         said = process.communicate(timeout=120)[1]
     assert process.returncode == 1
-    last = "error: Prism, Beam's local runner, was ended by signal 9: the next start continues"
+    last = "error: Prism, Beam's local runner, was killed by signal 9: the next start resumes"
     assert said.splitlines()[1:] == [last], said
 
 

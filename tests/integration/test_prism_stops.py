@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,15 +21,22 @@ def test_told_twice(tmp_path: Path) -> None:
         os.kill(process.pid, signal.SIGINT)
         stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 130, stderr
-    last = "error: stopped before all was read: the next start continues"
+    last = "error: stopped before all input was read: the next start resumes"
     assert stderr.splitlines()[-1] == last, stderr
     assert "Traceback" not in stderr
 
 
 @pytest.mark.usefixtures("foreground")
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("kill", "kind"),
+    [
+        (os.kill, signal.SIGTERM),
+        (os.killpg, signal.SIGHUP),  # as when a terminal is closed
+        (os.killpg, signal.SIGINT),  # as Ctrl-C
+    ],
+)
 def test_a_stop_is_quick_and_ends_prism(
-    kind: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kill: Callable[[int, int], None], kind: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sender, watcher = Sender(tmp_path / "in"), Watcher(tmp_path / "output")
     with stream(sender, tmp_path) as process:
@@ -37,13 +45,27 @@ def test_a_stop_is_quick_and_ends_prism(
         until(lambda: watcher.look() == len(sender.on_time), process)
         started = children(process)
         start = time.monotonic()
-        os.kill(process.pid, kind)
+        kill(process.pid, kind)
         stderr = process.communicate(timeout=60)[1]
         with capsys.disabled():
             print(f"\nstopped in {time.monotonic() - start:.1f} s")
     assert process.returncode == 0, stderr
     assert len(started) == 1
     assert not Path(f"/proc/{started[0]}").exists()
+
+
+def test_killing_the_process_group_ends_prism(tmp_path: Path) -> None:
+    sender, watcher = Sender(tmp_path / "in"), Watcher(tmp_path / "output")
+    sender.send()
+    with stream(sender, tmp_path) as process:
+        until(lambda: watcher.look() == EVENTS_A_FILE, process)
+        (prism,) = children(process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{prism}/exe").exists():  # a zombie, which is left where nothing reaps it, has none
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_long_polls_make_no_traceback(tmp_path: Path) -> None:

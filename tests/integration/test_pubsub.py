@@ -127,7 +127,7 @@ def test_a_subscription_that_is_not_there(topic: Topic, tmp_path: Path) -> None:
     topic.subscription += "-missing"
     with stream(topic, tmp_path) as run:
         _, err = run.process.communicate(timeout=_PATIENCE)
-    assert err == f"error: --subscription {topic.subscription}: there is no such subscription\n"
+    assert err == f"error: --subscription {topic.subscription}: no such subscription\n"
     assert (run.process.returncode, os.listdir(tmp_path)) == (2, [])
 
 
@@ -179,7 +179,7 @@ def test_late_by_the_time_of_publication(topic: Topic, tmp_path: Path) -> None:
         run.stop()
     assert set().union(*run.ids.values()) == {"now", "before"}
     ((_, reason),) = run.rejects
-    assert reason.startswith("late: came ")
+    assert reason.startswith("late: arrived ")
 
 
 def test_doubled_messages_count_once(topic: Topic, tmp_path: Path) -> None:

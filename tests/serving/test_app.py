@@ -87,7 +87,7 @@ def test_health_while_the_server_stops(tmp_path: Path) -> None:
     assert call(app, method="GET", path="/healthz").body == b"ok\n"
     report_app.is_stopping = lambda: True
     answer = call(app, method="GET", path="/healthz")
-    assert answer.problem["detail"] == "the server is stopping"
+    assert answer.problem["detail"] == "the server is shutting down"
     assert answer.headers["Retry-After"]
 
 

@@ -72,7 +72,7 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_report_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "2021-04-02T18+0100.csv").write_text(content)
-    with pytest.raises(InputError, match=r"^live reports: 2021-04-02T18\+0100\.csv is not the report of an hour$"):
+    with pytest.raises(InputError, match=r"^live reports: 2021-04-02T18\+0100\.csv is not an hourly report$"):
         LiveReports(tmp_path).csv()
 
 
@@ -97,7 +97,7 @@ def test_over_http(tmp_path: Path) -> None:
     assert call(app, method="GET", path="/reports.csv", **known).status == 304
     path.write_text("secret")
     broken = call(app, method="GET", path="/reports.csv", **known)
-    assert broken.problem["detail"] == "live reports: 2021-04-02T18+0100.csv is not the report of an hour"
+    assert broken.problem["detail"] == "live reports: 2021-04-02T18+0100.csv is not an hourly report"
     assert (broken.status, broken.headers["Retry-After"]) == (503, "2")
 
 

@@ -111,9 +111,9 @@ def test_each_job_of_dataflow_has_a_name_of_its_own(tmp_path: Path) -> None:
     [
         (None, DATAFLOW, "staging_location is missing"),
         ("out", ["--runner=FnApiRunner"], "staging_location out: must be a folder in a bucket"),
-        ("nothere://b/x", ["--runner=FnApiRunner"], "no such kind of storage"),
-        (STAGING, [*DATAFLOW, "--dry_run=True"], "do not go with a server"),
-        (STAGING, [*DATAFLOW, "--no_wait_until_finish"], "do not go with a server"),
+        ("nothere://b/x", ["--runner=FnApiRunner"], "unknown storage"),
+        (STAGING, [*DATAFLOW, "--dry_run=True"], "are not supported by the server"),
+        (STAGING, [*DATAFLOW, "--no_wait_until_finish"], "are not supported by the server"),
     ],
 )
 def test_what_cannot_be_staged(folder: str | None, options: list[str], reason: str, tmp_path: Path) -> None:

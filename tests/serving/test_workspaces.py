@@ -192,7 +192,7 @@ def test_a_graph_is_built_once_for_equal_options(tmp_path: Path, monkeypatch: py
             super().__init__(job, options)
 
     monkeypatch.setattr(pipeline.serving.workspaces, "PreparedJob", Counted)
-    monkeypatch.setattr(pipeline.serving.workspaces, "_KEPT", 2)
+    monkeypatch.setattr(pipeline.serving.workspaces, "_MAX_GRAPHS", 2)
     app = build_app(tmp_path)
     threads = threading.active_count()
     asked = ["UTC", "UTC", "Europe/Paris", "UTC", "Asia/Kolkata", "UTC", "Europe/Paris"]

@@ -142,8 +142,8 @@ def test_no_match(pattern: str) -> None:
 
 def test_a_folder_without_files_says_what_it_has() -> None:
     make("in/2021/a.json", "hidden/.a.json")
-    refused("in: holds no files, only folders: in/** takes the files below them", "in")
-    refused("hidden: holds no files (hidden ones, with a leading dot, and sidecar files are left out)", "hidden")
+    refused("in: contains only folders: use in/** for the files below", "in")
+    refused("hidden: contains no files (hidden files and sidecar files are omitted)", "hidden")
     assert names("in/**") == ["in/2021/a.json"]
 
 
@@ -210,7 +210,7 @@ def test_a_folder_that_no_pattern_goes_into_may_be_shut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "reason"), [(5, "Input/output error"), (2, "it is gone"), (116, "Stale file handle")]
+    ("number", "reason"), [(5, "Input/output error"), (2, "no longer exists"), (116, "Stale file handle")]
 )
 @pytest.mark.parametrize("pattern", ["*.json", ".", "**", "**/*.json"])
 def test_a_file_that_fails_when_it_is_looked_at(
@@ -238,22 +238,22 @@ def test_a_folder_that_fails_or_is_gone_while_it_is_walked(monkeypatch: pytest.M
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    refused("folder: cannot be accessed: it is gone", "**/*.json")
-    refused("folder: cannot be accessed: it is gone", "*/*.json")
+    refused("folder: cannot be accessed: no longer exists", "**/*.json")
+    refused("folder: cannot be accessed: no longer exists", "*/*.json")
 
 
 def test_what_is_no_file_is_not_read_among_others() -> None:
     make("a.json")
     os.mkfifo("pipe")
-    refused("pipe: cannot be read among others: it is a pipe, socket or device", "*")
+    refused("pipe: a pipe, socket or device cannot be read as one of several files", "*")
     os.remove("pipe")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
-        refused("socket: cannot be read among others: it is a pipe, socket or device", ".".replace(".", "s*"))
+        refused("socket: a pipe, socket or device cannot be read as one of several files", ".".replace(".", "s*"))
 
 
 def test_a_zero_byte_in_a_name() -> None:
-    refused("a\\x00: cannot be accessed: a name has no zero byte", "a\0")
+    refused("a\\x00: cannot be accessed: names cannot contain a NUL byte", "a\0")
 
 
 def test_a_watch_is_told_and_finds_the_others() -> None:

@@ -87,9 +87,9 @@ def test_links_of_others_in_a_shared_folder_are_not_followed(link: str, shared: 
     assert check_writable(str(shared / link))
     give_away(shared / name)
     for path in (shared / link, Path(str(shared / link).replace(str(shared / name), str(tmp_path / "chain")))):
-        with pytest.raises(UsageError, match="its link belongs to another user, in a folder where everyone can write"):
+        with pytest.raises(UsageError, match="link owned by another user in a world-writable folder"):
             check_writable(str(path))
-        with pytest.raises(OSError, match="its link belongs to another user"):
+        with pytest.raises(OSError, match="link owned by another user"):
             write_csv(hourly_table([]), str(path))
     os.chown(shared, STRANGER, -1)  # links of the folder's owner are followed
     assert check_writable(str(shared / link))
@@ -103,9 +103,9 @@ def test_links_of_others_in_a_shared_folder_are_not_followed(link: str, shared: 
 def test_files_of_others_in_a_shared_folder_are_not_replaced(shared: Path) -> None:
     (shared / "report.csv").write_text("theirs")
     give_away(shared / "report.csv")
-    with pytest.raises(UsageError, match="it belongs to another user, in a folder where everyone can write"):
+    with pytest.raises(UsageError, match="file owned by another user in a world-writable folder"):
         check_writable(str(shared / "report.csv"))
-    with pytest.raises(OSError, match="it belongs to another user"):
+    with pytest.raises(OSError, match="file owned by another user"):
         write_csv(hourly_table([]), str(shared / "report.csv"))
     assert (shared / "report.csv").read_text() == "theirs"
     assert (shared / "report.csv").stat().st_uid == STRANGER

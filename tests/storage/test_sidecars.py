@@ -55,5 +55,5 @@ def test_sidecars_that_are_named_are_read(pattern: str, found: list[str]) -> Non
 def test_a_folder_of_nothing_else_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "_SUCCESS").touch()
-    with pytest.raises(UsageError, match=r"empty: holds no files \(hidden ones, .* and sidecar files are left out\)"):
+    with pytest.raises(UsageError, match=r"empty: contains no files"):
         find_files(["empty"])

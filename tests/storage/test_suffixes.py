@@ -29,12 +29,12 @@ def test_right(kind: Kind, path: str) -> None:
 
 @pytest.mark.parametrize(("kind", "path"), [(kind, path) for kind, paths in WRONG for path in paths.split()])
 def test_wrong(kind: Kind, path: str) -> None:
-    with pytest.raises(UsageError, match=f"{path}: its name says .[a-z0-9]+, but it would be "):
+    with pytest.raises(UsageError, match=f"{path}: suffix .[a-z0-9]+, but this output is "):
         check_suffix(path, kind)
 
 
 def test_write_csv_refuses_too() -> None:
-    with pytest.raises(UsageError, match=r"r\.parquet: its name says \.parquet"):
+    with pytest.raises(UsageError, match=r"r\.parquet: suffix \.parquet"):
         write_csv(hourly_table([]), "r.parquet")
 
 

@@ -16,8 +16,8 @@ from pipeline.storage.local import atomic_write
 from pipeline.storage.outputs import check_writable
 from pipeline.storage.temporary import (
     new_token,
-    remove_dead,
-    remove_temporary,
+    remove_own,
+    remove_stale,
     run_lock,
     temporary_path,
     temporary_prefix,
@@ -42,21 +42,21 @@ def test_what_a_killed_process_leaves_is_removed_and_what_a_living_one_needs_is_
     with process(FILES, str(tmp_path)) as living, process(FILES, str(tmp_path)) as dying:
         names = set(os.listdir(tmp_path))
         assert len(names) == 8
-        remove_dead(str(tmp_path))
+        remove_stale(str(tmp_path))
         assert set(os.listdir(tmp_path)) == names
         kill(dying)
         with run_lock([str(tmp_path)], new_token()):
             assert len(set(os.listdir(tmp_path)) & names) == 4
         assert len(os.listdir(tmp_path)) == 4
         kill(living)
-        remove_dead(str(tmp_path))
+        remove_stale(str(tmp_path))
     assert os.listdir(tmp_path) == []
 
 
 def test_a_file_of_no_run_is_safe_while_it_is_written(tmp_path: Path) -> None:
     with atomic_write(str(tmp_path / "report.csv")) as stream:
         stream.write(b"x")
-        remove_dead(str(tmp_path))
+        remove_stale(str(tmp_path))
     assert (tmp_path / "report.csv").read_bytes() == b"x"
 
 
@@ -74,7 +74,7 @@ def test_only_temporary_files_are_removed(tmp_path: Path) -> None:
     (tmp_path / f".folder.{token}-{token}").mkdir()
     (tmp_path / f".link.{token}-{token}").symlink_to("report.csv")
     before = sorted(os.listdir(tmp_path))
-    remove_dead(str(tmp_path))
+    remove_stale(str(tmp_path))
     assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -87,7 +87,7 @@ def test_where_there_are_no_locks_nothing_is_removed(tmp_path: Path, monkeypatch
     with run_lock([str(tmp_path)], token):
         Path(temporary_path(f"{tmp_path}/a", token)).touch()
         before = set(os.listdir(tmp_path))
-        remove_dead(str(tmp_path))
+        remove_stale(str(tmp_path))
         assert set(os.listdir(tmp_path)) == before
         with atomic_write(str(tmp_path / "report.csv")) as stream:
             stream.write(b"x")
@@ -98,7 +98,7 @@ def test_a_run_removes_its_own_files_alone(tmp_path: Path) -> None:
     token, other = new_token(), new_token()
     for name in (f".a.{token}-{'0' * 32}", f".a.{other}-{'0' * 32}", f".hourly-report.{token}-lock"):
         (tmp_path / name).touch()
-    remove_temporary(str(tmp_path), token)
+    remove_own(str(tmp_path), token)
     assert sorted(os.listdir(tmp_path)) == sorted([f".a.{other}-{'0' * 32}", f".hourly-report.{token}-lock"])
 
 
@@ -145,7 +145,7 @@ def cleaned_all_the_time(folder: Path) -> Iterator[None]:
 
     def clean() -> None:
         while not stop.is_set():
-            remove_dead(str(folder))
+            remove_stale(str(folder))
 
     cleaner = threading.Thread(target=clean)
     cleaner.start()

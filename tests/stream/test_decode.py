@@ -13,7 +13,7 @@ from pipeline.model.coverage import expected_checksum
 from pipeline.storage.files import InputFile
 from pipeline.stream import decode
 from pipeline.stream.decode import DecodeStream
-from pipeline.stream.hour_files import write_kept_rejects
+from pipeline.stream.hour_files import write_ledger_rejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import open_ledger
 from pipeline.transforms.decode import REJECTS
@@ -58,27 +58,27 @@ def test_a_block_that_the_ledger_has_is_given_to_nobody(
     half = dataclasses.replace(MIXED, coverage_delta=5)
     rest = dataclasses.replace(MIXED, offset=50, coverage_delta=expected_checksum([FILE.path]) - 5)
     with open_ledger(job.output, job.settings) as ledger:
-        ledger.hand_out(FILE, b"key", 0)
+        ledger.start_file(FILE, b"key", 0)
         assert decoded([half], job) == (["a"], ["mixed.jsonl"], {"read": 2, "rejected": 1, "late": 0})
     with open_ledger(job.output, job.settings) as ledger:
-        ledger.hand_out(FILE, b"key", 0)
+        ledger.start_file(FILE, b"key", 0)
         assert decoded([half], job) == ([], [], {})
         assert ledger.tally()["read"] == 2
         assert decoded([rest], job) == (["a"], ["mixed.jsonl"], {"read": 2, "rejected": 1, "late": 0})
         assert (ledger.tally()["read"], ledger.open) == (4, {})
-        write_kept_rejects(job)
+        write_ledger_rejects(job)
     assert sum(path.read_text().count("mixed.jsonl") for path in (tmp_path / "bad").iterdir()) == 2
 
 
 def test_a_file_that_cannot_be_read_now_is_no_reject(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     job = StreamJob(str(tmp_path), ledger=True)
     with open_ledger(job.output, job.settings) as ledger:
-        ledger.hand_out(FILE._replace(name=BROKEN.source), b"key", 0)
+        ledger.start_file(FILE._replace(name=BROKEN.source), b"key", 0)
         ledger.known[b"key"] = (9, 0)
         assert decoded([BROKEN], job) == ([], [], {})
         assert (ledger.open, ledger.known) == ({}, {})
         assert ledger.find([b"key"]) == {}
         assert decoded([BROKEN], job) == ([], [], {})  # of the attempt that was given up
     assert [record.message for record in caplog.records if record.name.startswith("pipeline")] == [
-        "gone.jsonl: cannot be read: it is gone; it is tried again"
+        "gone.jsonl: cannot be read: it is gone; retrying"
     ]

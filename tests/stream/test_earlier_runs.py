@@ -28,7 +28,7 @@ BLOCK = Block(json_lines(EVENTS) + b"bad\n", source="a", coverage_delta=expected
 def earlier(job: StreamJob) -> dict[str, list[Any]]:
     """What a second run gets of a first one that has seen BLOCK."""
     with open_ledger(job.output, job.settings) as ledger, support.beam_pipeline() as pipeline:
-        ledger.hand_out(InputFile("a", 1, "a"), b"a", 0)
+        ledger.start_file(InputFile("a", 1, "a"), b"a", 0)
         _ = pipeline | beam.Create([BLOCK]) | DecodeStream(job, True)
     found: dict[str, list[Any]] = {name: [] for name in ("batches", EARLIER_COUNTS, EARLIER_IDS, COUNTS)}
     with open_ledger(job.output, job.settings), support.beam_pipeline() as pipeline:

@@ -100,7 +100,7 @@ def test_what_came_too_late_is_kept_with_the_reason(tmp_path: Path) -> None:
     outcome = play(tmp_path, arrive(block(HOUR + 1, arrived=HOUR + 3661)), allowed_lateness_seconds=60)
     (reject,) = outcome.rejects
     assert json.loads(reject["raw"]) == support.event(f"id-{HOUR + 1}", timestamp=HOUR + 1)
-    assert reject["reason"] == "late: came 61 s after the end of its hour 2021-04-02T20:00:00+01:00"
+    assert reject["reason"] == "late: arrived 61 s after the end of its hour 2021-04-02T20:00:00+01:00"
 
 
 def test_events_of_the_future_are_rejects(tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_events_of_the_future_are_rejects(tmp_path: Path) -> None:
     outcome = play(tmp_path / "strict", arrive(*blocks), max_future_seconds=99, deduplicate=True)
     assert outcome.summary == Summary(3, 1, 2, 0)
     assert {reject["reason"] for reject in outcome.rejects} == {
-        "timestamp: in the future, 100 s after it came",
-        "timestamp: in the future, 86401 s after it came",
+        "timestamp is 100 s ahead of its file or message",
+        "timestamp is 86401 s ahead of its file or message",
     }
 
 
@@ -164,7 +164,7 @@ def test_ids_are_unique_within_the_hour(tmp_path: Path) -> None:
 
 
 def test_a_bundle_with_more_ids_than_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "_HELD_BYTES", 30)
+    monkeypatch.setattr(graph, "_FLUSH_BYTES", 30)
     times = [HOUR + k for k in range(12)]
     blocks = [block(*times[k : k + 3]) for k in range(0, 12, 3)]
     options = {"allowed_lateness_seconds": 60}
@@ -292,7 +292,7 @@ def test_a_stream_that_goes_on_leaves_final_hours_as_they_are(deduplicate: bool,
             open_ledger(f"{tmp_path}/output", {}) as ledger,
             mock.patch.object(totals, "steady_time", lambda now=now: now),
         ):
-            ledger.hand_out(InputFile(name, 1, name), name.encode(), now)
+            ledger.start_file(InputFile(name, 1, name), name.encode(), now)
             outcome = play(tmp_path, arrive(whole, found=HOUR), watermark(HOUR + 3661), **options)
         assert outcome.finals == finals
         reports.append((tmp_path / "output" / NAME).stat().st_ino)
@@ -302,8 +302,8 @@ def test_a_stream_that_goes_on_leaves_final_hours_as_they_are(deduplicate: bool,
     assert outcome.ids == streams.ids_of(events)
     assert outcome.summary == Summary(7, 5, 0, 0, late=2)
     assert [reject["reason"] for reject in outcome.rejects] == [
-        "late: came -3600 s after the end of its hour 2021-04-02T20:00:00+01:00, which had been closed, "
-        "though it was written in time"
+        "late: found -3600 s after the end of its hour 2021-04-02T20:00:00+01:00, which was closed, "
+        "although written in time"
     ] * 2
 
 

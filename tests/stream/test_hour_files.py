@@ -74,10 +74,10 @@ def test_reports_are_protected_unless_their_ledger_is_there(job: StreamJob, tmp_
     before = sorted(tmp_path.glob("*/*"))
     prepare_outputs(job)
     prepare_outputs(dataclasses.replace(job, ledger=False, keeps_state=True))
-    with pytest.raises(UsageError, match="holds reports"):
+    with pytest.raises(UsageError, match="contains reports"):
         prepare_outputs(dataclasses.replace(job, ledger=False))
     (tmp_path / "out" / NAME).unlink()
-    with pytest.raises(UsageError, match=r"out holds reports \(2021-04-02T20\+0100.csv\) without the ledger"):
+    with pytest.raises(UsageError, match=r"out contains reports \(2021-04-02T20\+0100.csv\) but no ledger"):
         prepare_outputs(job)
     assert sorted(tmp_path.glob("*/*")) == [path for path in before if path.name != NAME]
 

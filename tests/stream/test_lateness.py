@@ -49,8 +49,8 @@ def test_an_event_that_was_written_in_time_is_late_when_it_is_found_after_its_ho
     assert times(lost) == [END - 1] * late
     block = Block(b"", source="file", arrived=END)
     assert [reject.reason for reject in late_rejects(lost, block, CLOCK, 60, found)] == [
-        f"late: came {int(found) - END} s after the end of its hour 2021-04-02T20:00:00+01:00, which had been closed, "
-        "though it was written in time"
+        f"late: found {int(found) - END} s after the end of its hour 2021-04-02T20:00:00+01:00, which was closed, "
+        "although written in time"
     ] * late
 
 
@@ -87,7 +87,7 @@ def test_without_late_events_nothing_is_copied() -> None:
 def test_a_late_event_is_kept_as_it_was_with_the_reason() -> None:
     (reject,) = late_rejects(batch(END - 1), Block(b"", source="file", offset=7, arrived=END + 90), CLOCK)
     assert json.loads(reject.raw) == {"id": "id-0", "event": "impressions", "timestamp": END - 1}
-    assert reject.reason == "late: came 90 s after the end of its hour 2021-04-02T20:00:00+01:00"
+    assert reject.reason == "late: arrived 90 s after the end of its hour 2021-04-02T20:00:00+01:00"
     assert str(reject) == f"file: byte 7: {reject.reason}"
 
 
@@ -165,4 +165,4 @@ def test_a_refused_event_is_kept_with_the_reason_beside_other_rejects() -> None:
     assert (kept.read, kept.rejected) == (3, 2)
     _, reject = kept.rejects
     assert json.loads(reject.raw) == support.event("b", timestamp=CAME + 90)
-    assert str(reject) == "file: byte 7: timestamp: in the future, 90 s after it came"
+    assert str(reject) == "file: byte 7: timestamp is 90 s ahead of its file or message"

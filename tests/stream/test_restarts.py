@@ -17,7 +17,7 @@ from pipeline.formats.decoding import AnyBlock
 from pipeline.storage.matching import find_files
 from pipeline.stream.decode import _DecodeToLedger
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import Ledger, open_ledger, path_key, stamp_of
+from pipeline.stream.ledger import Ledger, open_ledger, path_key, signature_of
 from pipeline.transforms import read
 from tests.support import event, json_lines
 
@@ -49,9 +49,9 @@ def blocks_of(path: Path, cell_bytes: int, split: bool) -> list[AnyBlock]:
 def run(ledger: Ledger, job: StreamJob, path: Path, blocks: Iterable[AnyBlock]) -> int:
     """Reads blocks, a bundle each, if the watch would hand the file out; returns the number of events passed on."""
     (file,) = find_files(str(path))
-    if ledger.find([KEY]).get(KEY) == (stamp_of(file), True):
+    if ledger.find([KEY]).get(KEY) == (signature_of(file), True):
         return 0
-    ledger.hand_out(file, KEY, 0)
+    ledger.start_file(file, KEY, 0)
     return sum(len(batch.value.codes) for block in blocks for batch in _bundle(job, block) if hasattr(batch, "value"))
 
 

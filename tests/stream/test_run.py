@@ -2,7 +2,6 @@
 
 import contextlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -29,29 +28,29 @@ def test_reports_that_lack_events_are_an_error(folder: str, monkeypatch: pytest.
     place = folder.rstrip("/")
     written = {f"{place}/a.csv": 2, f"{place}/b.csv": 3, "ids/a.txt": 9}
     monkeypatch.setattr(run_state, "written", written)
-    stream_run._check(StreamJob(folder), DIRECT, summary(5), None)
-    with pytest.raises(MismatchError, match=r"counted 6 events but the files in .* are of 5: please report this"):
-        stream_run._check(StreamJob(folder), DIRECT, summary(6), None)
+    stream_run._verify(StreamJob(folder), DIRECT, summary(5), None)
+    with pytest.raises(MismatchError, match=r"counted 6 events, but the files in .* have 5; please report this bug"):
+        stream_run._verify(StreamJob(folder), DIRECT, summary(6), None)
 
 
 def test_ids_that_lack_events_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_state, "written", {"out/a.csv": 5, "ids/a-0-of-2.txt": 2, "ids/a-1-of-2.txt": 3})
-    stream_run._check(StreamJob("out", ids_output="ids/"), DIRECT, summary(5), None)
+    stream_run._verify(StreamJob("out", ids_output="ids/"), DIRECT, summary(5), None)
     run_state.written["ids/a-1-of-2.txt"] = 4
-    with pytest.raises(MismatchError, match="counted 5 events but the files in ids/ are of 6"):
-        stream_run._check(StreamJob("out", ids_output="ids/"), DIRECT, summary(5), None)
+    with pytest.raises(MismatchError, match="counted 5 events, but the files in ids/ have 6"):
+        stream_run._verify(StreamJob("out", ids_output="ids/"), DIRECT, summary(5), None)
 
 
 def test_files_that_were_not_read_to_their_end_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_state, "written", {f"{tmp_path}/a.csv": 5})
     job = StreamJob(str(tmp_path), ledger=True)
     with open_ledger(job.output, job.settings) as ledger:
-        stream_run._check(job, DIRECT, summary(5), ledger)
-        ledger.hand_out(InputFile("a.jsonl", 1, "a.jsonl"), b"a", 0)
-        with pytest.raises(MismatchError, match=r"the blocks of a.jsonl do not add up to it: please report this"):
-            stream_run._check(job, DIRECT, summary(5), ledger)
+        stream_run._verify(job, DIRECT, summary(5), ledger)
+        ledger.start_file(InputFile("a.jsonl", 1, "a.jsonl"), b"a", 0)
+        with pytest.raises(MismatchError, match=r"a.jsonl: blocks do not cover the file exactly once"):
+            stream_run._verify(job, DIRECT, summary(5), ledger)
         ledger.open["a.jsonl"].broken = True  # a part that cannot be decoded proves nothing
-        stream_run._check(job, DIRECT, summary(5), ledger)
+        stream_run._verify(job, DIRECT, summary(5), ledger)
 
 
 class DataflowResult:
@@ -90,12 +89,12 @@ def test_a_stream_on_a_job_server_may_go_on_when_its_launcher_is_interrupted(
     result = FlinkResult()
     monkeypatch.setattr(stream_run, "build_stream", lambda job, options: result)
     options = PipelineOptions(["--runner=PortableRunner", "--job_endpoint=x:1", "--environment_type=EXTERNAL"])
-    with pytest.raises(PipelineError, match=r"told to cancel the job, which may still be running.*`flink list`"):
+    with pytest.raises(PipelineError, match=r"the job may still be running.*`flink list`"):
         stream_run.run_stream(StreamJob(str(tmp_path), patterns=("in",)), options)
     assert result.cancelled
 
 
-INTERRUPTED = "interrupted; the job goes on: `gcloud dataflow jobs {} 2026-11-24_01` with its project and region"
+INTERRUPTED = "the job is still running. To stop it: gcloud dataflow jobs {} 2026-11-24_01"
 
 
 def test_a_stream_on_dataflow_goes_on_when_its_launcher_is_interrupted(
@@ -108,30 +107,26 @@ def test_a_stream_on_dataflow_goes_on_when_its_launcher_is_interrupted(
     assert not result.cancelled
 
 
-def test_a_job_on_dataflow_keeps_its_temporary_files_when_its_launcher_is_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_job_on_dataflow_keeps_its_temporary_objects_when_its_launcher_is_interrupted(
+    ended: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = Job((), str(tmp_path / "report.csv"))
-    left = Path(f"{tmp_path}/.report.csv.{job.token}-{'0' * 32}")
-    for ended in (False, True):
-
-        def build(*_: Any, end: bool = ended) -> DataflowResult:
-            left.write_text("half a report")
-            return DataflowResult(end)
-
-        monkeypatch.setattr(report, "build_job", build)
-        with pytest.raises(
-            KeyboardInterrupt if ended else PipelineError, match=None if ended else INTERRUPTED.format("cancel")
-        ):
-            report.run_job(job, PipelineOptions([]))
-        assert left.exists() is not ended
+    removed = list[str]()
+    monkeypatch.setattr(report, "remove_objects", lambda path, token: removed.append(path))
+    monkeypatch.setattr(report, "build_job", lambda *_: DataflowResult(ended))
+    job = Job((), "gs://bucket/report.csv", ids_output="gs://bucket/ids.txt")
+    options = PipelineOptions(["--runner=DataflowRunner", "--temp_location=gs://bucket/temporary"])
+    error, message = (KeyboardInterrupt, None) if ended else (PipelineError, INTERRUPTED.format("cancel"))
+    with pytest.raises(error, match=message):
+        report.run_job(job, options)
+    assert removed == (["gs://bucket/temporary/ids.txt"] if ended else [])
 
 
 @pytest.mark.parametrize(("environment", "fails"), [("EXTERNAL", False), ("LOOPBACK", True)])
 def test_what_other_processes_wrote_is_not_missed_here(
     environment: str, fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_run, "_run", lambda job, options: (True, summary(6)))
+    monkeypatch.setattr(stream_run, "_run", lambda *_: (True, summary(6)))
     options = PipelineOptions(["--runner=PortableRunner", f"--environment_type={environment}"])
     with pytest.raises(MismatchError) if fails else contextlib.nullcontext():
         stream_run.run_stream(StreamJob(str(tmp_path), patterns=("in",)), options)
@@ -140,7 +135,7 @@ def test_what_other_processes_wrote_is_not_missed_here(
 def test_counters_of_other_processes_may_be_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(stream_run, "_run", lambda job, options: (True, Summary(6, 5, 0, 0)))
+    monkeypatch.setattr(stream_run, "_run", lambda *_: (True, Summary(6, 5, 0, 0)))
     options = PipelineOptions(["--runner=PortableRunner", "--environment_type=EXTERNAL"])
     stream_run.run_stream(StreamJob(str(tmp_path), patterns=("in",)), options)
     (record,) = caplog.records
@@ -150,7 +145,7 @@ def test_counters_of_other_processes_may_be_lost(
 def test_two_streams_do_not_write_to_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Second(DataflowResult):
         def run(self) -> DataflowResult:
-            with pytest.raises(UsageError, match="another stream that is running writes there"):
+            with pytest.raises(UsageError, match="locked by another running stream"):
                 stream_run.run_stream(StreamJob(f"{tmp_path}/other", ids_output=str(tmp_path)), PipelineOptions([]))
             return self
 

@@ -21,7 +21,7 @@ from pipeline.model.hours import closing_time
 from pipeline.schema import Event
 from pipeline.stream import hour_files
 from pipeline.stream.job import StreamJob
-from pipeline.stream.totals import CloseHours, CountEventsPerHour, Part, WriteReport
+from pipeline.stream.totals import CountEventsPerHour, EmitFinalCounts, Part, WriteReport
 from tests import support
 
 HOUR, AGES = 1617390000, 2_000_000_000
@@ -89,12 +89,12 @@ def test_a_report_is_final_once_its_ids_are(order: Sequence[Part], tmp_path: Pat
 
 
 def closed_of(stream: test_stream.TestStream, allowed: int = 60, key: Any = int) -> list[Any]:
-    """What CloseHours says."""
+    """What EmitFinalCounts says."""
     closed: list[Any] = []
     with direct() as pipeline:
         came = pipeline | stream.advance_watermark_to_infinity()
         came.element_type = beam.typehints.Tuple[key, int]
-        _ = came | beam.ParDo(CloseHours(allowed)) | beam.Map(support.Collect(closed))
+        _ = came | beam.ParDo(EmitFinalCounts(allowed)) | beam.Map(support.Collect(closed))
     return closed
 
 

@@ -15,7 +15,13 @@ from pipeline.storage.files import InputFile
 from pipeline.stream import watch as watching
 from pipeline.stream.database import warn_once
 from pipeline.stream.ledger import Contribution, open_ledger
-from pipeline.stream.watch import POLL_SECONDS, REMOTE_POLL_SECONDS, SETTLE_SECONDS, Seen, poll_seconds
+from pipeline.stream.watch import (
+    MAX_POLL_INTERVAL_SECONDS,
+    REMOTE_POLL_INTERVAL_SECONDS,
+    SETTLE_SECONDS,
+    WatchState,
+    poll_interval,
+)
 
 
 class Clock:
@@ -68,7 +74,7 @@ class Watching:
     ) -> None:
         self.patterns = tuple(map(os.fsencode, patterns))
         self.watch: Any = watching._Watch(seconds, allowed, folder and str(folder))
-        self.seen: Seen | None = Seen()
+        self.seen: WatchState | None = WatchState()
         self.estimator = ManualWatermarkEstimator(None)
 
     def poll(self) -> list[str]:
@@ -100,7 +106,7 @@ def test_an_empty_folder_is_watched_on(tmp_path: Path, clock: Clock) -> None:
     watch = Watching(tmp_path)
     assert watch.poll() == []
     assert watch.seen is not None
-    assert (watch.seen.known, watch.seen.growing) == ((), ())
+    assert (watch.seen.known, watch.seen.unsettled) == ((), ())
     put(tmp_path / "a")
     assert watch.settled(clock) == ["a"]
 
@@ -159,7 +165,7 @@ def test_what_is_gone_is_forgotten(tmp_path: Path, clock: Clock) -> None:
     for number in range(8):
         (tmp_path / str(number)).unlink()
     watch.poll()
-    assert (len(watch.seen.known), len(watch.watch._listing._keys)) == (1, 1)
+    assert (len(watch.seen.known), len(watch.watch._lister._keys)) == (1, 1)
 
 
 def test_where_a_folder_cannot_be_listed_nothing_is_forgotten(
@@ -174,8 +180,8 @@ def test_where_a_folder_cannot_be_listed_nothing_is_forgotten(
     (tmp_path / "away").rename(tmp_path / "in")
     assert watch.settled(clock) == []
     assert [record.message for record in caplog.records] == [
-        "nothing://x/*: no such kind of storage; it is tried again",
-        f"{tmp_path}/in: the folder is gone; it is tried again",
+        "nothing://x/*: unknown storage nothing://; retrying",
+        f"{tmp_path}/in: folder no longer exists; retrying",
     ]
 
 
@@ -185,7 +191,7 @@ def test_a_file_that_has_changed_is_told_once(
 ) -> None:
     (tmp_path / "in").mkdir()
     put(tmp_path / "in" / "a")
-    told = [f"{tmp_path}/in/a: has changed since it was read: nothing of it is counted again"]
+    told = [f"{tmp_path}/in/a: changed after it was read; the new content is ignored"]
     with open_ledger(str(tmp_path), {}) if ledger else contextlib.nullcontext():
         watch = Watching(tmp_path / "in", folder=tmp_path if ledger else None)
         assert watch.settled(clock) == ["a"]
@@ -219,10 +225,10 @@ def test_what_the_ledger_knows_is_not_read(
         assert watch.settled(clock) == ["new", "partly"]
         assert {name: file.counted for name, file in ledger.open.items()} == {"in/new": set(), "in/partly": {"x"}}
         assert watch.paths == [f"{tmp_path}/in/new", f"{tmp_path}/in/partly"]
-        ledger.abandon("in/new", "no")
+        ledger.abandon_file("in/new", "no")
         assert watch.settled(clock) == ["new"]
     assert [record.message for record in caplog.records if "changed" in record.message] == [
-        "in/changed: has changed since it was read: nothing of it is counted again"
+        "in/changed: changed after it was read; the new content is ignored"
     ]
 
 
@@ -235,15 +241,15 @@ def test_a_stop_lists_the_folder_once_more(tmp_path: Path, clock: Clock) -> None
 
 
 def test_a_poll_whose_work_was_split_off_yields_nothing() -> None:
-    tracker = watching._SeenTracker(Seen())
-    assert tracker.try_split(0) == (Seen(), Seen())
-    assert not tracker.try_claim(Seen(polled=1))
-    assert tracker.current_restriction() == Seen()
+    tracker = watching._WatchTracker(WatchState())
+    assert tracker.try_split(0) == (WatchState(), WatchState())
+    assert not tracker.try_claim(WatchState(polled=1))
+    assert tracker.current_restriction() == WatchState()
     assert tracker.try_split(0) is None
 
 
 def test_a_poll_tells_its_progress() -> None:
-    tracker = watching._SeenTracker(Seen())
+    tracker = watching._WatchTracker(WatchState())
     progress = ThreadsafeRestrictionTracker(tracker).current_progress()
     assert (progress.completed_work, progress.remaining_work) == (0, 1)
     tracker.try_split(0)
@@ -263,7 +269,7 @@ def test_a_file_that_grows_is_waited_for_whatever_its_time_says(modified: int, t
     clock.now += SETTLE_SECONDS
     assert len(watch.poll()) == 1
     assert watch.seen is not None
-    assert watch.seen.growing == ()
+    assert watch.seen.unsettled == ()
 
 
 def test_a_file_must_look_the_same_for_a_while_however_often_it_is_looked_at(tmp_path: Path, clock: Clock) -> None:
@@ -292,10 +298,10 @@ def test_a_file_that_is_gone_again_is_not_waited_for(tmp_path: Path) -> None:
     watch = Watching(tmp_path)
     watch.poll()
     assert watch.seen is not None
-    assert len(watch.seen.growing) == 1
+    assert len(watch.seen.unsettled) == 1
     (tmp_path / "a").unlink()
     assert watch.poll() == []
-    assert watch.seen.growing == ()
+    assert watch.seen.unsettled == ()
 
 
 def test_a_stop_waits_for_what_has_just_been_written(
@@ -314,7 +320,7 @@ def test_a_stop_waits_for_what_has_just_been_written(
     put(tmp_path / "d")
     assert watch.poll() == ["a"]
     assert watch.seen is None
-    left = [f"{tmp_path}/{name} is still being written: it was left out" for name in "bcd"]
+    left = [f"skipped {tmp_path}/{name}: still being written when the stream stopped" for name in "bcd"]
     assert sorted(record.message for record in caplog.records) == left
 
 
@@ -332,13 +338,13 @@ def test_a_stop_ends_at_the_first_poll_at_which_nothing_grows(tmp_path: Path, cl
 
 def test_objects_of_buckets_are_whole() -> None:
     file = InputFile("gs://b/a", 1, "a", 1617393003)
-    assert watching._sort_files({b"a": file}, {}, {}, None, 0) == ([(b"a", file)], {b"a": (1, 1617393003)}, {})
+    assert watching._split_settled({b"a": file}, {}, {}, None, 0) == ([(b"a", file)], {b"a": (1, 1617393003)}, {})
 
 
 def test_a_poll_that_comes_too_soon_waits(tmp_path: Path, clock: Clock) -> None:
     for ago in (3600, 1, -3600):  # the last: a runner has moved the watch to another machine
         watch = Watching(tmp_path, seconds=500)
-        watch.seen = Seen(polled=clock.now - ago)
+        watch.seen = WatchState(polled=clock.now - ago)
         watch.poll()
     assert clock.slept == [499, 500]
 
@@ -372,11 +378,11 @@ def test_for_a_while_after_the_start_or_a_gap_no_hour_closes(tmp_path: Path, clo
 
 
 def test_a_folder_is_listed_as_often_as_its_reports_need_it() -> None:
-    assert [poll_seconds(["/a/*"], seconds) for seconds in (1, 2, 60)] == [0.25, 0.5, POLL_SECONDS]
-    assert poll_seconds(["/a/*", "gs://b/*"], 1) == REMOTE_POLL_SECONDS
+    assert [poll_interval(["/a/*"], seconds) for seconds in (1, 2, 60)] == [0.25, 0.5, MAX_POLL_INTERVAL_SECONDS]
+    assert poll_interval(["/a/*", "gs://b/*"], 1) == REMOTE_POLL_INTERVAL_SECONDS
 
 
-@pytest.mark.parametrize(("listing", "pause"), [(0.01, 0.25), (0.1, 0.5), (20, POLL_SECONDS)])
+@pytest.mark.parametrize(("listing", "pause"), [(0.01, 0.25), (0.1, 0.5), (20, MAX_POLL_INTERVAL_SECONDS)])
 def test_a_long_listing_is_made_less_often(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, listing: float, pause: float
 ) -> None:
