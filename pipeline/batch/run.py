@@ -14,8 +14,7 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 from pipeline.batch.graph import HourlyReport
 from pipeline.batch.job import Job
 from pipeline.engine.metrics import TOTALS, summarize
-from pipeline.engine.results import is_running_remotely, raise_if_still_running, user_error
-from pipeline.engine.runners import spill_folder
+from pipeline.engine.runners import is_running_remotely, raise_if_still_running, spill_folder, user_error
 from pipeline.engine.spill import remove_objects
 from pipeline.engine.warm_runner import WarmRunner
 from pipeline.model.tally import Summary, check_counts

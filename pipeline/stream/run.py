@@ -13,9 +13,8 @@ from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, 
 
 from pipeline.engine.metrics import METRICS, summarize, summary_of
 from pipeline.engine.prism import exit_reason, running_prism
-from pipeline.engine.results import cancel, raise_if_still_running, user_error
 from pipeline.engine.run_state import run_state
-from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER
+from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER, cancel, raise_if_still_running, user_error
 from pipeline.errors import MismatchError, PipelineError, StoppedError, UsageError
 from pipeline.model.tally import Summary, check_counts
 from pipeline.storage.files import is_local, printable_path

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.engine import results
+from pipeline.engine import runners
 from pipeline.errors import PipelineError
 
 
@@ -24,16 +24,16 @@ class Result:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "_CANCEL_SECONDS", 0.2)
-    monkeypatch.setattr(results, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(runners, "_CANCEL_SECONDS", 0.2)
+    monkeypatch.setattr(runners, "_POLL_SECONDS", 0.01)
 
 
 def test_a_job_that_ends() -> None:
     result = Result("RUNNING", "CANCELLING", "CANCELLED")
-    results.cancel(result)
+    runners.cancel(result)
     assert result.cancelled
 
 
 def test_a_job_that_goes_on_after_it_was_cancelled() -> None:
     with pytest.raises(PipelineError, match="job job-7 is still RUNNING after cancellation; stop it in the runner"):
-        results.cancel(Result("RUNNING"))
+        runners.cancel(Result("RUNNING"))
