@@ -1,10 +1,17 @@
-"""Normalizes arguments: `_` or `-` in names, values that begin with a dash, positional patterns."""
+"""Arguments of both programs: options of a report, and spellings with `_` or `-`, values that begin with a dash."""
 
 import argparse
+import dataclasses
 from collections import deque
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, ZoneError
+from pipeline.model.settings import ReportSettings
+from pipeline.model.table import DEFAULT_FACTOR
+from pipeline.model.zones import DEFAULT_UTC_OFFSET
+
+SKIP_REJECTS = "skip invalid records and continue; the summary counts them"
 
 _MORE = "--log_level INFO logs more, -V prints the version"
 _LESS = "--log_level ERROR logs errors only, 2>/dev/null hides the summary too"
@@ -89,3 +96,31 @@ def _spelled(name: str, names: Container[str]) -> str | None:
     """Returns the known spelling of a name, or None."""
     spellings = (name, "--" + name[2:].replace("-", "_"), "--" + name[2:].replace("_", "-"))
     return next((spelling for spelling in spellings if spelling in names), None)
+
+
+def add_report_options(add: Callable[..., Any]) -> None:
+    """Adds the options of a report except --skip_rejects, which has an alternative on the command line.
+
+    Args:
+      add: add_argument of a parser or group.
+    """
+    add("--utc_offset", metavar="+HH:MM", help=f"the report's hours (default {DEFAULT_UTC_OFFSET})")
+    add("--time_zone", metavar="NAME", help="hours of local clocks, with summer time: Europe/Paris")
+    add("--impressions_factor", default=DEFAULT_FACTOR, metavar="N", help="scales impressions (default %(default)s)")
+    add("--deduplicate", action="store_true", help="count events equal in id, event and timestamp once")
+
+
+def read_report_options(options: object) -> ReportSettings:
+    """Returns the settings of a report.
+
+    Args:
+      options: has the options as attributes.
+
+    Raises:
+      UsageError: a value is invalid.
+    """
+    names = [field.name for field in dataclasses.fields(ReportSettings)]
+    try:
+        return ReportSettings(**{name: getattr(options, name) for name in names})
+    except ZoneError as error:
+        raise error.spelled("--{} {}".format) from None

@@ -10,8 +10,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.cli.arguments import canonical
-from pipeline.cli.report_options import SKIP_REJECTS, add_report_options, read_report_options
+from pipeline.cli.arguments import SKIP_REJECTS, add_report_options, canonical, read_report_options
 from pipeline.engine.imports import trimmed_imports
 from pipeline.engine.option_parser import OptionParser
 from pipeline.errors import UsageError

@@ -11,7 +11,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.errors import UsageError, one_line
+from pipeline.errors import OptionError, one_line
 from pipeline.formats.decoding import AnyBlock
 from pipeline.formats.messages import Message, MessageBlock, group_messages
 
@@ -21,7 +21,7 @@ _CHECK_SECONDS = 10
 
 
 def check_subscription(name: str) -> None:
-    """Raises UsageError if a subscription does not exist or there are no credentials.
+    """Raises OptionError if a subscription does not exist or there are no credentials.
 
     Permission to read a subscription does not include viewing it, so other errors are ignored here.
     """
@@ -33,9 +33,9 @@ def check_subscription(name: str) -> None:
         with SubscriberClient() as client:
             client.get_subscription(subscription=name, timeout=_CHECK_SECONDS)
     except NotFound:
-        raise UsageError(f"--subscription {name}: no such subscription") from None
+        raise OptionError(f"subscription {name}: no such subscription") from None
     except DefaultCredentialsError as error:
-        raise UsageError(f"--subscription {name}: no credentials for Google Cloud: {one_line(error)}") from None
+        raise OptionError(f"subscription {name}: no credentials for Google Cloud: {one_line(error)}") from None
     except GoogleAPICallError:
         pass
 
