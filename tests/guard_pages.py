@@ -39,16 +39,16 @@ class _Guarded:
         self._protect(mmap.PROT_READ | mmap.PROT_WRITE)
 
 
-_call = loader.call
+_invoke = loader.invoke
 
 
-def call(name: str, *arguments: Any) -> int:
-    """As loader.call."""
+def invoke(name: str, *arguments: Any) -> int:
+    """As loader.invoke."""
     guarded = [_Guarded(a) if isinstance(a, np.ndarray) else None for a in arguments]
-    result = _call(name, *(g.address if g else int(a) for g, a in zip(guarded, arguments, strict=True)))
+    result = _invoke(name, *(g.address if g else int(a) for g, a in zip(guarded, arguments, strict=True)))
     for array in filter(None, guarded):
         array.close()
     return result
 
 
-loader.call = call  # before other modules import it
+loader.invoke = invoke  # before other modules import it

@@ -96,7 +96,7 @@ def test_all_at_once(app: Any) -> None:
     ("query", "reason"),
     [
         ("utc_offset=%2B1", "UTC offset '+1' is not of the form +01:00"),
-        ("utc_offset=+01:00", "+ is written %2B"),
+        ("utc_offset=+01:00", "encode + as %2B"),
         ("utc_offset=%2B19:00", "up to 18:00"),
         ("utc_offset=", "UTC offset ''"),
         ("time_zone=Europe/Pariss", "did you mean Europe/Paris?"),
