@@ -15,6 +15,7 @@ from pipeline.errors import UsageError
 from pipeline.model.settings import DEFAULT_REPORT, PARAMETERS
 from pipeline.model.zones import zone_names
 from pipeline.serving.settings import Settings, from_query
+from pipeline.version import VERSION
 from tests import oracle
 from tests.requests_support import ROWS, ask
 from tests.serving_support import EVENT, REPORT, ROOT, SAMPLE, Answer, build_app, call
@@ -147,8 +148,10 @@ def test_checks_are_those_of_the_command_line(name: str, value: str) -> None:
     )
 
 
-def test_openapi_tells_of_the_parameters() -> None:
-    described = json.loads((ROOT / "pipeline/serving/openapi.json").read_text())["paths"]["/"]["post"]["parameters"]
+def test_openapi_describes_this_version_and_its_parameters() -> None:
+    api = json.loads((ROOT / "pipeline/serving/openapi.json").read_text())
+    assert api["info"]["version"] == VERSION
+    described = api["paths"]["/"]["post"]["parameters"]
     assert tuple(parameter["name"] for parameter in described) == PARAMETERS
     for parameter in described:
         values = [example["value"] for example in parameter["examples"].values()] + parameter["schema"].get("enum", [])
