@@ -55,13 +55,13 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 REQUEST = head(len(SAMPLE)) + SAMPLE
 CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-LARGE_REPORT = "".join(EVENT.replace("1617393003", str(3600 * k)) + "\n" for k in range(5000)).encode()
+LARGE_REPORT = "".join(EVENT.replace("1617393003", str(3600 * k)) + "\n" for k in range(2000)).encode()
 CROWDS = {
     "slow heads": (800, b"POST / HTTP/1.1\r\nHost: localhost\r\nX: ", b"x"),
     "slow bodies": (800, head(10_000) + b"[", b" "),
     "slow chunks": (800, CHUNKED + b"5\r\n[", b" "),
     "slow readers": (800, head(0, "GET", "/chart.js"), b""),
-    "slow readers of large reports": (200, head(len(LARGE_REPORT)) + LARGE_REPORT, b""),
+    "slow readers of large reports": (100, head(len(LARGE_REPORT)) + LARGE_REPORT, b""),
     "pipelines that nobody reads": (200, REQUEST * 40, b""),
     "pages that nobody reads": (200, head(0, "GET", "/app.js") * 40, b""),
 }
