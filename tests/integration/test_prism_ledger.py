@@ -183,7 +183,7 @@ def test_a_ledger_that_is_deleted_ends_the_stream(tmp_path: Path) -> None:
         (tmp_path / "in" / "b.jsonl").write_bytes(lines(1))
         said = process.communicate(timeout=120)[1]
     assert process.returncode == 1
-    assert said.splitlines()[-1].startswith(f"error: {tmp_path}/out/{NAME}: was removed or replaced"), said
+    assert said.splitlines()[-1].startswith(f"error: {tmp_path}/out/{NAME}: removed or replaced"), said
     assert "Traceback" not in said
 
 
@@ -196,7 +196,7 @@ def test_a_ledger_that_is_locked_is_told_and_waited_for(tmp_path: Path) -> None:
             other.execute("BEGIN IMMEDIATE")
             (tmp_path / "in" / "b.jsonl").write_bytes(lines(1))
             assert process.stderr
-            line = next(line for line in process.stderr if "is locked" in line)
+            line = next(line for line in process.stderr if "locked by" in line)
             assert line == f"WARNING: {tmp_path}/out/{NAME}: locked by another program; waiting\n"
         until(lambda: reported(tmp_path) == 2 * EVENTS, process)
         stop(process)

@@ -151,7 +151,9 @@ def test_killed_and_started_again(tmp_path: Path) -> None:
         for _ in range(50):
             sender.send()
     assert process.returncode == -signal.SIGKILL
-    (tmp_path / "output" / f".2021-04-02T21+0100.csv.{'0' * 32}-{'0' * 32}").write_text("half a repo")
+    (lock,) = (path.name for path in (tmp_path / "output").glob(".hourly-report.*-lock"))
+    token = lock.removeprefix(".hourly-report.").removesuffix("-lock")
+    (tmp_path / "output" / f".2021-04-02T21+0100.csv.{token}-{'0' * 32}").write_text("half a repo")
     with stream(sender, tmp_path) as process:
         for _ in range(20):
             sender.send()
