@@ -9,7 +9,8 @@ import pytest
 
 from tests.support import ROOT
 
-TESTS = [*(f"tests/native/test_{name}.py" for name in ("scanner", "lines", "array_splitter")), "tests/model/test_ids.py"]
+NATIVE = ("scanner", "lines", "array_splitter")
+TESTS = [*(f"tests/native/test_{name}.py" for name in NATIVE), "tests/model/test_ids.py"]
 
 MISUSE = """
 import numpy, tests.guard_pages
