@@ -86,8 +86,6 @@ def _copy_decompressed(source: _Body, sent: Codec | None, descriptor: int, limit
             plain, codec = _decompressed(stream, sent)
             copied = _copy(plain, target, limit)
     except (EOFError, DamagedError) as error:
-        if isinstance(error.__context__, ProblemError):  # raised by the body while it was decompressed
-            raise error.__context__ from None
         raise ProblemError(400, f"the body is {f'not valid {sent.name}' if sent else 'damaged'}: {error}") from None
     while source.read(_COPY_BYTES):  # data after the compressed stream
         pass

@@ -13,7 +13,6 @@ from pipeline.errors import UsageError, one_line
 MAGIC_BYTES = 16
 """Bytes that identify the compression of a stream; the longest signature has 10."""
 
-
 _READ_BYTES = 256 * 1024
 """Compressed bytes read at a time; they stay in a core's cache."""
 
@@ -35,11 +34,35 @@ class Codec(NamedTuple):
     open: Callable[[BinaryIO], BinaryIO]
 
 
-class _Decompressed(io.RawIOBase):
-    """A library's stream, with its errors as DamagedError; errors of the source have an errno and stay as they are."""
+class _Compressed(io.RawIOBase):
+    """A compressed stream that remembers its error, which the decompressing library may wrap."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self.error: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        try:
+            return int(self._stream.readinto(target))
+        except Exception as error:
+            self.error = error
+            raise
+
+
+class _Decompressed(io.RawIOBase):
+    """A library's stream, with its errors as DamagedError; errors of the compressed stream stay as they are.
+
+    Args:
+      stream: the compressed stream.
+      decompress: makes the library's stream.
+    """
+
+    def __init__(self, stream: BinaryIO, decompress: Callable[[Any], Any]) -> None:
+        self._compressed = _Compressed(stream)
+        self._stream = decompress(self._compressed)
 
     def readable(self) -> bool:
         return True
@@ -50,8 +73,8 @@ class _Decompressed(io.RawIOBase):
         except (MemoryError, EOFError):
             raise
         except Exception as error:
-            if getattr(error, "errno", None) is not None:
-                raise
+            if self._compressed.error:
+                raise self._compressed.error from None
             raise DamagedError(f"damaged, or in another format: {one_line(error)}") from None
 
 
@@ -91,17 +114,20 @@ class _Bzip2(io.RawIOBase):
 def _open_gzip(stream: BinaryIO) -> BinaryIO:
     from isal import igzip
 
-    return cast(BinaryIO, _Decompressed(igzip.IGzipFile(fileobj=stream, mode="rb")))  # type: ignore[no-untyped-call]
+    return cast(BinaryIO, _Decompressed(stream, lambda source: igzip.IGzipFile(fileobj=source, mode="rb")))  # type: ignore[no-untyped-call]
 
 
 def _open_bzip2(stream: BinaryIO) -> BinaryIO:
-    return cast(BinaryIO, _Decompressed(_Bzip2(stream)))
+    return cast(BinaryIO, _Decompressed(stream, _Bzip2))
 
 
 def _open_zstd(stream: BinaryIO) -> BinaryIO:
     import pyarrow as pa  # 0.1 s
 
-    return cast(BinaryIO, _Decompressed(pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")))
+    def decompress(source: Any) -> Any:
+        return pa.CompressedInputStream(pa.PythonFile(source, mode="r"), "zstd")
+
+    return cast(BinaryIO, _Decompressed(stream, decompress))
 
 
 # Not Beam's readers, which accept truncated files.
@@ -162,8 +188,6 @@ _WRONG: dict[Kind, frozenset[str]] = {
     "ids": _OTHERS.union(_JSON),
     "JSON Lines": _OTHERS.union(("csv",)),
 }
-
-
 _DESCRIPTIONS = {"CSV": ("CSV", ".csv"), "ids": ("one id per line", ".txt"), "JSON Lines": ("JSON Lines", ".jsonl")}
 
 
