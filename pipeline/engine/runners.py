@@ -101,8 +101,6 @@ def _disable_job_timeout(portable: PortableOptions, arguments: Sequence[str]) ->
 @functools.cache
 def _check_endpoint(endpoint: str) -> None:
     """Raises UsageError if no job server is reachable. Successful checks are cached."""
-    import grpc
-
     with grpc.insecure_channel(endpoint) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=_ENDPOINT_SECONDS)

@@ -65,7 +65,7 @@ class _IdsByHour(ThreadedDoFn):
         yield from super().process(batch, timestamp, window)
 
     def _clear(self) -> None:
-        self._held: dict[HourShard, list[bytes]] = {}
+        self._sets: dict[HourShard, list[bytes]] = {}
         self._size = 0
 
     def work(self, batch: Batch) -> list[tuple[HourShard, bytes]]:
@@ -73,7 +73,7 @@ class _IdsByHour(ThreadedDoFn):
 
     def emit(self, shards: list[tuple[HourShard, bytes]]) -> Iterator[Any]:
         for shard, packed in shards:
-            self._held.setdefault(shard, []).append(packed)
+            self._sets.setdefault(shard, []).append(packed)
             self._size += len(packed)
         if self._size > _FLUSH_BYTES:
             yield from self._merged()
@@ -83,9 +83,9 @@ class _IdsByHour(ThreadedDoFn):
         yield from self._merged()
 
     def _merged(self) -> Iterator[Any]:
-        held, in_global = self._held, (GlobalWindow(),)
+        by_shard, in_global = self._sets, (GlobalWindow(),)
         self._clear()
-        for shard, sets in held.items():
+        for shard, sets in by_shard.items():
             merged = union(sets)
             yield WindowedValue((shard, merged), shard[0], in_global)
             number = WindowedValue((shard, event_count(merged)), self._since, in_global)

@@ -90,7 +90,7 @@ class Contribution:
         self.tally.update(other.tally)
         self.blocks += other.blocks
         for hour, row in other.counts.items():
-            self.counts[hour] = add_counts([row, *filter(None, [self.counts.get(hour)])])
+            _add_row(self.counts, hour, row)
         for shard, packed in other.sets.items():
             self.sets.setdefault(shard, []).extend(packed)
         self.rejects += other.rejects
@@ -171,7 +171,7 @@ class Ledger:
             self._insert_blocks(new.blocks)
             self._add_tally(new.tally)
             for hour, row in new.counts.items():
-                self._counts[hour] = add_counts([row, *filter(None, [self._counts.get(hour)])])
+                _add_row(self._counts, hour, row)
                 self._replace_hour(hour, self._counts[hour])
             for shard, packed in new.sets.items():
                 self._add_set(shard, union(packed))
@@ -268,6 +268,10 @@ class Ledger:
                 "SELECT hour, part, packed FROM sets WHERE number = ?", *number
             ):
                 yield (hour, part), packed
+
+
+def _add_row(counts: dict[int, HourCounts], hour: int, row: HourCounts) -> None:
+    counts[hour] = add_counts([counts[hour], row]) if hour in counts else row
 
 
 def _numbers(row: str) -> HourCounts:

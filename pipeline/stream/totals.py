@@ -116,26 +116,26 @@ class _WriteTotal(TotalDoFn, SinkDoFn):
         self._job, self._clock = job, job.report.clock
 
     def add(self, total: tuple[Any, int, int] | None, value: Part) -> Any:
-        held, last_number, final_ids = total or (None, 0, 0)
+        content, last_number, final_ids = total or (None, 0, 0)
         pane, number, ids = value
         if self._has_events(pane):
-            held = pane if held is None else self.merge([held, pane])
+            content = pane if content is None else self.merge([content, pane])
         elif not number and not ids:
             return total
-        return held, last_number + number, final_ids + ids
+        return content, last_number + number, final_ids + ids
 
     def emit(self, key: Any, value: Part, total: tuple[Any, int, int]) -> Iterator[Any]:
-        held, pane = total[0], value[0]
+        content, pane = total[0], value[0]
         if self._has_events(pane):
-            if self.size(held) >= self._events_in_existing_file(key):
-                self.write(key, held)
+            if self.size(content) >= self._events_in_existing_file(key):
+                self.write(key, content)
             yield from self.outputs(pane)
         if self.is_final(total):
-            yield from self.close(key, held)
+            yield from self.close(key, content)
 
     def is_final(self, total: tuple[Any, int, int]) -> bool:
-        held, last_number, _ = total
-        return held is not None and self.size(held) == last_number
+        content, last_number, _ = total
+        return content is not None and self.size(content) == last_number
 
     def _has_events(self, pane: Any) -> bool:
         return pane is not None and self.size(pane) > 0  # the last panes of a window may be empty
@@ -150,17 +150,17 @@ class _WriteTotal(TotalDoFn, SinkDoFn):
     def merge(self, values: list[Any]) -> Any:
         raise NotImplementedError
 
-    def size(self, held: Any) -> int:
+    def size(self, content: Any) -> int:
         """Returns the number of events of a T."""
         raise NotImplementedError
 
-    def write(self, key: Any, held: Any) -> None:
+    def write(self, key: Any, content: Any) -> None:
         raise NotImplementedError
 
     def outputs(self, pane: Any) -> Iterator[Any]:
         yield from ()
 
-    def close(self, key: Any, held: Any) -> Iterator[Any]:
+    def close(self, key: Any, content: Any) -> Iterator[Any]:
         """Yields the outputs of a final total."""
         raise NotImplementedError
 
@@ -175,24 +175,24 @@ class WriteReport(_WriteTotal):
     def merge(self, values: list[HourCounts]) -> HourCounts:
         return add_counts(values)
 
-    def size(self, held: HourCounts) -> int:
-        return sum(held)
+    def size(self, content: HourCounts) -> int:
+        return sum(content)
 
     def is_final(self, total: tuple[Any, int, int]) -> bool:
         return super().is_final(total) and (not self._job.ids_output or total[1] == total[2])
 
-    def write(self, key: int, held: HourCounts) -> None:
+    def write(self, key: int, content: HourCounts) -> None:
         if self._job.ledger and self._job.report.deduplicate:
-            ledger_of(self._job.output).record_report(key, held)
-        table = scale_impressions(pivot([(key, held)], self._clock), self._job.report.impressions_factor)
-        self.put(self._job.output, f"{self._name(key)}.csv", csv_text(table).encode(), sum(held))
+            ledger_of(self._job.output).record_report(key, content)
+        table = scale_impressions(pivot([(key, content)], self._clock), self._job.report.impressions_factor)
+        self.put(self._job.output, f"{self._name(key)}.csv", csv_text(table).encode(), sum(content))
 
     def outputs(self, pane: HourCounts) -> Iterator[Any]:
         yield beam.pvalue.TaggedOutput(COUNTS, count(counted=sum(pane)))
 
-    def close(self, key: int, held: HourCounts) -> Iterator[Any]:
+    def close(self, key: int, content: HourCounts) -> Iterator[Any]:
         if self._job.ledger:
-            ledger_of(self._job.output).record_report(key, held, is_final=True)
+            ledger_of(self._job.output).record_report(key, content, is_final=True)
         hour_files.write_file(self._job.output, f"{self._name(key)}.final", self._job.token, b"")
         yield from ()
 
@@ -206,15 +206,15 @@ class WriteIds(_WriteTotal):
     def merge(self, values: list[bytes]) -> bytes:
         return union(values)
 
-    def size(self, held: bytes) -> int:
-        return event_count(held)
+    def size(self, content: bytes) -> int:
+        return event_count(content)
 
-    def write(self, key: HourShard, held: bytes) -> None:
-        ids, size = merge_packed(held)
+    def write(self, key: HourShard, content: bytes) -> None:
+        ids, size = merge_packed(content)
         self.put(self._job.ids_output or "", self._name(*key), id_lines(ids), size)
 
-    def close(self, key: HourShard, held: bytes) -> Iterator[Any]:
-        yield beam.pvalue.TaggedOutput(CLOSED, (key[0], event_count(held)))
+    def close(self, key: HourShard, content: bytes) -> Iterator[Any]:
+        yield beam.pvalue.TaggedOutput(CLOSED, (key[0], event_count(content)))
 
     def _name(self, hour: int, part: int) -> str:
         parts = self._job.id_parts
