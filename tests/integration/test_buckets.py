@@ -308,7 +308,7 @@ def test_a_server_that_ignores_ranges_gives_no_wrong_report(count: int, scheme: 
             assert (done.returncode, done.stdout) == (0, report_of(lines))
         else:
             assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-            assert done.stderr.startswith(f"error: {path}: cannot be read: the server sends "), done.stderr
+            assert done.stderr.startswith(f"error: {path}: cannot be read: the server sent "), done.stderr
 
 
 @schemes

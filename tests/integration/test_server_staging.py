@@ -109,7 +109,7 @@ def test_a_job_for_dataflow_reads_and_writes_the_bucket(
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (DATAFLOW, "--staging_location is missing: DataflowRunner"),
+        (DATAFLOW, "--staging_location is missing: Dataflow's workers cannot access"),
         (("--staging_location=/tmp/staging",), "--staging_location /tmp/staging: must be a folder in a bucket"),
         ((*DATAFLOW[:1], f"--staging_location={STAGING}"), "--region is missing"),
         ((*DATAFLOW, f"--staging_location={STAGING}", "--no_wait_until_finish"), "no_wait_until_finish, dry_run and"),
