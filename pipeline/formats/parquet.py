@@ -3,8 +3,9 @@
 import dataclasses
 import io
 import itertools
+import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,10 +73,10 @@ class ParquetReader(Reader):
             source = source._replace(stream=io.BytesIO(source.stream.read()))
         super().__init__(source)
         self._limit, self._decoded_bytes, self._bytes_read = max_decoded_bytes, 0, 0
-        self._shared = pa.PythonFile(source.stream, "r")  # shared by threads, one at a time
+        self._lock = threading.Lock()
         self._options: dict[str, Any] = {"pre_buffer": False, "page_checksum_verification": True}
         try:
-            file = pq.ParquetFile(self._shared, **self._options)
+            file = self._open()
             if any(pa.types.is_dictionary(kind) for kind in file.schema_arrow.types):
                 self._options["metadata"] = _without_arrow_types(file.metadata)
                 file = self._open()
@@ -97,7 +98,8 @@ class ParquetReader(Reader):
         self.splits = max(1, min(len(groups), -(-source.size // split_bytes)))
 
     def _open(self) -> pq.ParquetFile:
-        return pq.ParquetFile(self._shared, **self._options)
+        view = _View(self._source.stream, self._lock)
+        return pq.ParquetFile(pa.PythonFile(view, "r"), **self._options)
 
     def bytes_read(self) -> int:
         return self._bytes_read
@@ -150,6 +152,32 @@ class ParquetReader(Reader):
         self._decoded_bytes += size
         if self._limit is not None and max(self._decoded_bytes, sum(self._bytes)) > self._limit:
             raise TooLargeError(f"{self._source.name}: has more than {self._limit} bytes after decompression")
+
+
+class _View(io.RawIOBase):
+    """A stream with its own position, for a stream that threads share: opening a pyarrow file seeks in its stream."""
+
+    def __init__(self, stream: BinaryIO, lock: threading.Lock) -> None:
+        self._stream, self._lock, self._position = stream, lock, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with self._lock:
+            self._stream.seek(self._position)
+            self._position = self._stream.seek(offset, whence)
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        with self._lock:
+            self._stream.seek(self._position)
+            data = self._stream.read(size)
+        self._position += len(data)
+        return data
 
 
 def _without_arrow_types(metadata: pq.FileMetaData) -> pq.FileMetaData:

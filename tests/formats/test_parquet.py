@@ -4,7 +4,9 @@ import base64
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,22 @@ def test_nulls_are_rejects_whatever_the_footer_says(
     assert support.batch_rows(batch) == THREE[: 3 - nulls]
     assert [reject.index for reject in batch.rejects] == list(range(3 - nulls, 3))
     assert all(f"{column} must be" in reject.reason for reject in batch.rejects)
+
+
+def test_splits_can_be_read_by_several_threads_at_once(tmp_path: Path) -> None:
+    """Each split is opened anew, for which pyarrow asks the shared file for its size."""
+    rows = [(f"id-{number}", "video_25", 1617393003 + number) for number in range(4000)]
+    write(tmp_path / "a", rows, row_group_size=20)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with (tmp_path / "a").open("rb") as file, ThreadPoolExecutor(8) as pool:
+            reader = ParquetReader(Source(file, "a", os.path.getsize(file.name)), split_bytes=1)
+            found = list(pool.map(lambda split: list(reader.read_split(split)), range(reader.splits)))
+    finally:
+        sys.setswitchinterval(before)
+    assert len(found) == 200
+    assert support.batch_rows(joined([block for split in found for block in split], True)) == rows
 
 
 def tried(path: Path) -> None:
