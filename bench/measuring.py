@@ -108,9 +108,13 @@ def command(case: Case, python: str, report: Path, ids: Path | None) -> list[str
 
 def measure(line: list[str], log: Path) -> Usage:
     """Runs a command to its end; what it prints goes to `log`."""
+    # Without byte code, an import of Beam takes twice as long.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with log.open("wb") as output:
         start = time.perf_counter()
-        process = subprocess.Popen(line, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            line, cwd=PROJECT, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
