@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pipeline.errors import InputError
 from pipeline.formats.line_numbers import line_numbers
 from pipeline.model.events import Reject
-from pipeline.model.tally import Tally, count_rejects
+from pipeline.model.tally import Tally, format_reject_count
 from pipeline.storage.files import InputFile
 from pipeline.transforms.opening import open_decompressed
 
@@ -25,7 +25,7 @@ def describe_rejects(tally: Tally, files: Sequence[InputFile]) -> str:
     shown = tally.first[:SHOWN]
     lines = [_line(f"{place}: {reject.reason}") for place, reject in zip(_places(shown, files), shown, strict=True)]
     more = tally.rejected - len(shown)
-    return "\n".join([count_rejects(tally), *lines, *([_line(f"and {more} more")] if more else [])])
+    return "\n".join([format_reject_count(tally), *lines, *([_line(f"and {more} more")] if more else [])])
 
 
 def _line(text: str) -> str:

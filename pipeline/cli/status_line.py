@@ -39,7 +39,7 @@ class Status(NamedTuple):
 def read_status(job: StreamJob, now: float) -> Status:
     """Reads the progress of the job; now: steady_time."""
     reports, counts, latency = run_state.written_in(job.output, ".csv"), run_state.counted, run_state.latency
-    delay = latency.delay(sum(reports.values()) + counts["duplicate"], now)
+    delay = latency.max_latency(sum(reports.values()) + counts["duplicate"], now)
     return Status(latency.read, len(reports), counts["rejected"], counts["late"], delay)
 
 

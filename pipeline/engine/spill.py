@@ -68,7 +68,7 @@ class Spill(beam.DoFn):  # type: ignore[misc]
         return map(in_global_window, spilled)
 
 
-class SpillAll(Spill):
+class SpillLists(Spill):
     """Spills lists of pairs: list[tuple[key, bytes]] -> tuple[key, SpilledValue], global window.
 
     An element costs a runner 5 us: with 128 partitions of each block, a second for 100 M events.

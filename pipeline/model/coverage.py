@@ -38,6 +38,6 @@ class CoverageChecksum:
         """Returns the contribution of the source's end, added by whoever reads its last split.
 
         Args:
-          size: of the source, in bytes or rows; None: where the last block stopped, for a source that is truncated.
+          size: size of the source, in bytes or rows; None: the stop of the last block, for a truncated source.
         """
         return _hash(self._source, _WHOLE) - _hash(self._source, self._last_stop if size is None else size)

@@ -1,7 +1,7 @@
 """Duplicates: events equal in id, event and timestamp.
 
-Each event is encoded as a byte string (its key), which the sets of ids.py deduplicate. A stream keeps keys as columns,
-which are searched without being unpacked.
+Each event is encoded as a byte string (its key), which the sets of ids.py deduplicate. A stream stores keys as columns,
+so that lookups need not unpack them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,13 +21,19 @@ from pipeline.schema import EVENT_TYPES
 
 _TAIL = 6  # bytes of a key after its id: timestamp x 6 + event code, which is below 2**41
 _SHARD_ENDS = np.array([k * 2**62 - 1 for k in (1, 2, 3, 4)], np.uint64)
-"""The last hash of each of the 4 shards of an hour in a stream; a shard costs a local engine 0.8 ms a batch."""
+"""The last hash of each of the 4 shards of an hour in a stream; each shard costs Prism 0.8 ms per batch."""
 
 _Mask = npt.NDArray[np.bool_]
 
 
 class KeySet(NamedTuple):
-    """Distinct keys sorted by hash, as columns. hashes: uint64 each; lengths: uint32 each; data: all bytes."""
+    """Distinct keys sorted by hash, as columns.
+
+    Attributes:
+      hashes: hashes as little-endian uint64.
+      lengths: key lengths in bytes, as little-endian uint32.
+      data: the keys, concatenated.
+    """
 
     hashes: bytes
     lengths: bytes
@@ -54,7 +60,7 @@ class KeySet(NamedTuple):
         return Ids(np.cumsum(lengths, dtype=np.int64), np.frombuffer(self.data, np.uint8))
 
 
-def event_keys(batch: Batch) -> Ids:
+def encode_keys(batch: Batch) -> Ids:
     """Encodes each event of a batch as its id and 6 bytes for event type and timestamp."""
     ids, count = batch.ids, len(batch.codes)
     numbers = (batch.timestamps * len(EVENT_TYPES) + batch.codes).astype("<i8")
@@ -67,8 +73,8 @@ def event_keys(batch: Batch) -> Ids:
     return Ids(ends, data)
 
 
-def key_events(keys: Ids) -> Batch:
-    """Decodes keys of `event_keys`."""
+def decode_keys(keys: Ids) -> Batch:
+    """Decodes keys of encode_keys to a batch."""
     count = len(keys.ends)
     is_id = _is_id(keys.ends, len(keys.data))
     numbers = np.zeros((count, 8), np.uint8)
@@ -86,8 +92,8 @@ def _is_id(ends: npt.NDArray[np.int64], size: int) -> _Mask:
     return is_id
 
 
-def split_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
-    """Separates a batch's counts and first rejects from its event keys, packed as (partition, packed keys)."""
+def partition_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
+    """Returns the batch without its events (counters, first rejects), and the event keys packed by hash partition."""
     remainder = Batch(
         batch.codes[:0],
         batch.timestamps[:0],
@@ -98,19 +104,19 @@ def split_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
         batch.read,
         batch.coverage_delta,
     )
-    return remainder, list(pack_partitions(event_keys(batch)))
+    return remainder, list(pack_partitions(encode_keys(batch)))
 
 
 def merge_events(packed: PackedIds) -> Batch:
     """Returns the distinct events of a partition, sorted by (hash, key), and the number of duplicates."""
     keys, count = merge_packed(packed)
-    events = key_events(keys)
+    events = decode_keys(keys)
     return replace(events, duplicate=count - len(events.codes))
 
 
 def split_keys_by_hour(batch: Batch, clock: HourClock) -> Iterator[tuple[HourShard, KeySet]]:
     """Yields the distinct event keys of a batch by hour and shard."""
-    for hour, keys in split_ids_by_hour(event_keys(batch), batch, clock):
+    for hour, keys in split_ids_by_hour(encode_keys(batch), batch, clock):
         distinct = IdSet.of(keys)
         stops = [0, *distinct.hashes.searchsorted(_SHARD_ENDS, "right").tolist()]
         for shard, (start, stop) in enumerate(pairwise(stops)):

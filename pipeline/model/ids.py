@@ -14,19 +14,21 @@ import numpy.typing as npt
 from pipeline.model.events import Ids, batch_events
 from pipeline.native import loader as native
 
-PARTITIONS = 128
-"""Hash partitions of a shuffle: of 10 M ids, one partition fits into the CPU cache."""
+DEFAULT_PARTITIONS = 128
+"""Default number of hash partitions: of 10 M ids, one partition fits into the CPU cache."""
 
 MAX_PARTITIONS = 65536
 
-_PARTITION_BYTES = 256 * 1024 * 1024  # of input: some 60 MB of ids to be merged at a time, if all are distinct
+_PARTITION_BYTES = 256 * 1024 * 1024  # input bytes per partition: at most about 60 MB of ids are merged at a time
 
 PackedIds = bytes | bytearray
 """One or more packed sets of ids, concatenated. A packed set: _HEADER, the length of each id, the bytes of all."""
 
 Hashes = npt.NDArray[np.uint64]
 
-_HEADER = struct.Struct("<QQQB")  # number of events, of distinct ids; bytes of all ids, of a length
+_HEADER = struct.Struct(
+    "<QQQB"
+)  # number of events, number of distinct ids, total bytes of the ids, bytes per length (1 or 4)
 
 _K1, _K2, _MASK = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 2**64 - 1
 # _K1: 2**64 / the golden ratio, as in Knuth's multiplicative hashing; _K2: a prime of xxHash64. Words are mixed
@@ -34,7 +36,7 @@ _K1, _K2, _MASK = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 2**64 - 1
 
 
 def hash_id(data: bytes) -> int:
-    """Hashes an id to 64 bits, the same on every machine. Compiled in `native/id_sets.py`."""
+    """Hashes an id to 64 bits, the same on every machine. `native/id_sets.py` has a compiled version."""
     h = (len(data) * _K1) & _MASK
     for k in range(0, len(data), 8):
         h = ((h ^ int.from_bytes(data[k : k + 8], "little")) * _K2) & _MASK
@@ -46,7 +48,7 @@ def hash_id(data: bytes) -> int:
 def partitions_for(input_bytes: int) -> int:
     """Returns the number of partitions, a power of two, that are each small enough to be merged in memory."""
     needed = -(-input_bytes // _PARTITION_BYTES)
-    return min(max(PARTITIONS, 1 << max(needed - 1, 0).bit_length()), MAX_PARTITIONS)
+    return min(max(DEFAULT_PARTITIONS, 1 << max(needed - 1, 0).bit_length()), MAX_PARTITIONS)
 
 
 class IdSet(NamedTuple):
@@ -72,28 +74,28 @@ class IdSet(NamedTuple):
             return cls(Ids.of(item for _, item in unique), hashes, event_hashes)
         hashes = np.empty(len(ids.ends), np.uint64)
         native.invoke("hash_ids", ids.data, ids.ends, len(ids.ends), hashes)
-        order = _sorted(ids, hashes)
+        order = _distinct_order(ids, hashes)
         return cls(ids.take(order), hashes[order], hashes)
 
 
-def _sorted(ids: Ids, hashes: Hashes) -> Any:
+def _distinct_order(ids: Ids, hashes: Hashes) -> Any:
     """Returns the indices of the distinct ids, sorted."""
     count, lowest = len(hashes), int(hashes.min())
     bits = (2 * count).bit_length()
     shift = max((int(hashes.max()) - lowest).bit_length() - bits, 0)
-    table, aside = np.zeros(((1 << bits) + native.MAX_PROBES, 2), np.int64), np.empty(count + 1, np.int64)
-    found = native.invoke("sort_ids", ids.data, ids.ends, count, hashes, lowest, shift, table, len(table), aside)
+    table, overflow = np.zeros(((1 << bits) + native.MAX_PROBES, 2), np.int64), np.empty(count + 1, np.int64)
+    found = native.invoke("sort_ids", ids.data, ids.ends, count, hashes, lowest, shift, table, len(table), overflow)
     order = table[:found, 1] - 1
-    return _with_crafted(ids, hashes, order, aside[1 : 1 + aside[0]]) if aside[0] else order
+    return _merge_overflow(ids, hashes, order, overflow[1 : 1 + overflow[0]]) if overflow[0] else order
 
 
-def _with_crafted(ids: Ids, hashes: Hashes, order: Any, crafted: Any) -> Any:
-    """Inserts the ids that did not fit into the table because many were crafted to have almost the same hash.
+def _merge_overflow(ids: Ids, hashes: Hashes, order: Any, overflow: Any) -> Any:
+    """Inserts the ids that did not fit into the table, such as ids crafted to collide.
 
     Only these are sorted in Python, at some microseconds each, so the others stay fast.
     """
-    is_shared = np.isin(hashes[order], hashes[crafted])
-    shared = np.concatenate([order[is_shared], crafted])
+    is_shared = np.isin(hashes[order], hashes[overflow])
+    shared = np.concatenate([order[is_shared], overflow])
     keys = zip(hashes[shared].tolist(), ids.take(shared).to_list(), strict=True)
     keyed = dict(zip(keys, shared.tolist(), strict=True))
     order = np.concatenate([order[~is_shared], np.array([keyed[key] for key in sorted(keyed)], np.int64)])
@@ -113,12 +115,12 @@ def _pack(ids: Ids, stops: npt.NDArray[np.int64], event_counts: npt.NDArray[np.i
         start, begin = stop, end
 
 
-def pack_partitions(ids: Ids, partitions: int = PARTITIONS) -> Iterator[tuple[int, bytes]]:
-    """Packs the distinct ids of each partition, with the number of their events, so that lost ids are noticed.
+def pack_partitions(ids: Ids, partitions: int = DEFAULT_PARTITIONS) -> Iterator[tuple[int, bytes]]:
+    """Packs the distinct ids of each partition, with the number of their events, so that lost ids can be detected.
 
     Args:
       ids: one of each event, in any order.
-      partitions: a power of two up to MAX_PARTITIONS. An id's partition is the first bits of its hash.
+      partitions: a power of two up to MAX_PARTITIONS. An id's partition is the leading bits of its hash.
 
     Returns:
       (partition, packed set), ascending, without empty partitions.
@@ -183,5 +185,9 @@ def _line(item: bytes) -> bytes:
 
 
 def unique_ids(events: Iterable[Any]) -> list[str]:
-    """Returns each id of events (dicts with id, event, timestamp) once; EventError names the first invalid one."""
+    """Returns the distinct ids of events (dicts with id, event, timestamp), in hash order.
+
+    Raises:
+      EventError: names the first invalid event.
+    """
     return [item.decode() for item in IdSet.of(batch_events(events).ids).ids.to_list()]

@@ -3,13 +3,13 @@
 import threading
 import time
 
-_MAX_WAITING = 1000  # bundles tracked one by one: on a remote worker nobody reads the latency
-_START = time.time() - time.monotonic()
+_MAX_WAITING = 1000  # bundles; above this, neighbors are merged: on remote workers nothing reads the latency
+_CLOCK_OFFSET = time.time() - time.monotonic()  # seconds from the monotonic clock to Unix time
 
 
 def steady_time() -> float:
     """Returns Unix seconds by a monotonic clock, which ignores changes of the wall clock."""
-    return _START + time.monotonic()
+    return _CLOCK_OFFSET + time.monotonic()
 
 
 class LatencyTracker:
@@ -45,7 +45,7 @@ class LatencyTracker:
                 last = self._waiting[_MAX_WAITING & ~1 :]
                 self._waiting = [(min(one[0], two[0]), two[1]) for one, two in pairs] + last
 
-    def delay(self, reported: int, now: float) -> float | None:
+    def max_latency(self, reported: int, now: float) -> float | None:
         """Returns the longest latency in seconds; None without events.
 
         Takes into account the events that were reported since the last call and those that are still waiting.

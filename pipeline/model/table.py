@@ -91,7 +91,7 @@ def merge_counts(parts: list[Counts]) -> Counts:
 
 
 def _present(dense: npt.NDArray[np.int64], first: int) -> Counts:
-    """Returns the nonzero counts of consecutive keys from first on."""
+    """Returns the nonzero counts of consecutive keys, starting at first."""
     present = np.flatnonzero(dense)
     return present + first, dense[present]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pipeline.errors import MismatchError, RejectsError
 from pipeline.model.events import Batch, Reject
 
-SHOWN = 10
+KEPT_REJECTS = 10
 """Number of rejects that an error shows."""
 
 
@@ -16,15 +16,15 @@ class Tally(NamedTuple):
     """Number of records read, rejected and dropped as duplicates.
 
     Attributes:
-      first: the first SHOWN rejects by source and offset.
-      partial: reading stopped early, so there may be more of all.
+      first: the first KEPT_REJECTS rejects by source and offset.
+      is_incomplete: reading stopped early, so all numbers are lower bounds.
       coverage: sum of the blocks' contributions to the coverage checksum.
     """
 
     read: int = 0
     rejected: int = 0
     first: tuple[Reject, ...] = ()
-    partial: bool = False
+    is_incomplete: bool = False
     duplicate: int = 0
     coverage: int = 0
 
@@ -43,18 +43,18 @@ def merge_tallies(tallies: Iterable[Tally]) -> Tally:
         sum(t.read for t in items),
         sum(t.rejected for t in items),
         first_rejects(rejects),
-        any(t.partial for t in items),
+        any(t.is_incomplete for t in items),
         sum(t.duplicate for t in items),
         sum(t.coverage for t in items),
     )
 
 
 def first_rejects(rejects: Iterable[Reject]) -> tuple[Reject, ...]:
-    """Returns the first SHOWN rejects by source, offset and index."""
-    return tuple(heapq.nsmallest(SHOWN, rejects, key=lambda r: (r.source, r.offset or 0, r.index or 0)))
+    """Returns the first KEPT_REJECTS rejects by source, offset and index."""
+    return tuple(heapq.nsmallest(KEPT_REJECTS, rejects, key=lambda r: (r.source, r.offset or 0, r.index or 0)))
 
 
-def refuse_rejects(tally: Tally) -> None:
+def raise_on_rejects(tally: Tally) -> None:
     """Raises RejectsError if there are any."""
     if tally.rejected:
         raise RejectsError(explain_rejects(tally), tally)
@@ -63,15 +63,15 @@ def refuse_rejects(tally: Tally) -> None:
 def explain_rejects(tally: Tally) -> str:
     """Returns one line with the number of rejected records and the first of them, if any were kept."""
     if not tally.first:
-        return count_rejects(tally)
+        return format_reject_count(tally)
     more = f"; and {tally.rejected - len(tally.first)} more" if tally.rejected > len(tally.first) else ""
     shown = "; ".join(map(str, tally.first))
-    return f"{count_rejects(tally)}: {shown}{more}"
+    return f"{format_reject_count(tally)}: {shown}{more}"
 
 
-def count_rejects(tally: Tally) -> str:
+def format_reject_count(tally: Tally) -> str:
     """Returns the number of rejected and of all records as text."""
-    return f"{'at least ' if tally.partial else ''}{tally.rejected} of {tally.read} records rejected"
+    return f"{'at least ' if tally.is_incomplete else ''}{tally.rejected} of {tally.read} records rejected"
 
 
 def check_counts(read: int, counted: int, rejected: int, duplicate: int = 0) -> None:

@@ -64,7 +64,7 @@ def hash_ids(d, ends, count, hashes):
 
 @compiled
 def _add(d, ends, k, h, table, home):
-    """Inserts an id into the first free slot from home on. Returns False if there is none within MAX_PROBES."""
+    """Inserts an id into the first free slot at or after home. Returns False if there is none within MAX_PROBES."""
     start, stop = _span(ends, k)
     for slot in range(home, home + 16 * MAX_PROBES, 16):
         other = np.int64(load(table, slot + 8)) - 1
@@ -122,20 +122,20 @@ def _sort(d, ends, table, count):
 
 
 @compiled
-def sort_ids(d, ends, count, hashes, lowest, shift, table, slots, aside):
+def sort_ids(d, ends, count, hashes, lowest, shift, table, slots, overflow):
     """Sorts the distinct ids by (hash, bytes) at the front of a table; returns their number.
 
     table: slots of two int64, initially 0: an id's hash and its index + 1. An id's slot is (hash - lowest) >> shift, or
-    one of the next MAX_PROBES. If these are taken, its index goes to aside (int64), even if an equal id is there; the
-    first word of aside is their number.
+    one of the next MAX_PROBES. If all are taken, its index goes to overflow (int64), even if an equal id is in the
+    table; the first word of overflow is the number of these indices.
     """
-    crafted = np.int64(0)
+    overflow_count = np.int64(0)
     for k in range(count):
         h = load(hashes, 8 * k)
         if not _add(d, ends, k, h, table, 16 * np.int64((h - np.uint64(lowest)) >> np.uint64(shift))):
-            crafted += 1
-            store(aside, 8 * crafted, k)
-    store(aside, 0, crafted)
+            overflow_count += 1
+            store(overflow, 8 * overflow_count, k)
+    store(overflow, 0, overflow_count)
     found = _to_front(table, slots)
     _sort(d, ends, table, found)
     return found

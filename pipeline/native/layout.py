@@ -1,20 +1,21 @@
-"""Caches the layout of records: gaps between values are parsed once, and then recognized by their bytes; compiled.
+"""Caches the text between values of records: each gap is parsed once, then recognized by its bytes; compiled.
 
 A gap is the text before a scalar value or the end of a record: brackets, commas, names, colons, white space. Programs
 repeat the same gaps in nearly the same order. So each gap is cached with its bytes and two of its successors: most gaps
 are found by one comparison of up to LANES bytes, most others in a hash table. Values are always parsed. Skipping a
 member takes 4 to 9 ns instead of 16.
 
-gaps: the address of GAPS_BYTES of memory. gap: the address of one of them.
+gaps: address of GAPS_BYTES of memory. gap: address of one of them. newlines: whether they are white space: true for
+array elements, false for JSON Lines.
 """
 
 import numpy as np
 
 from pipeline.native.compiler import compiled
 from pipeline.native.memory import LANES, byte, load, same_bytes, store
-from pipeline.native.names import field_at, known
+from pipeline.native.names import field_at, match_string
 from pipeline.native.strings import QUOTE, after_string
-from pipeline.native.values import CLOSE, CLOSE_LIST, COLON, COMMA, OPEN, OPEN_LIST, after_literal, spaces
+from pipeline.native.values import CLOSE, CLOSE_LIST, COLON, COMMA, OPEN, OPEN_LIST, after_literal, skip_spaces
 
 ID, EVENT, TIME, STRING, NUMBER, NOTHING, END = (np.int64(k) for k in range(7))
 """Kinds of gaps by what follows: the value of a field, another string or number, no value, the end of the record."""
@@ -22,12 +23,15 @@ ID, EVENT, TIME, STRING, NUMBER, NOTHING, END = (np.int64(k) for k in range(7))
 # The nesting at the end of a gap: a bit for each level, 1 for an object, below a leading 1.
 _OUTSIDE, _IN_RECORD, _DEEPEST = np.uint64(0b10), np.uint64(0b101), np.uint64(1 << 31)
 
-# Offsets in a gap: after its LANES bytes a mask of the bytes to ignore, ...
+# Offsets of a gap's attributes, after its LANES bytes. _IGNORED: mask of the bytes after its end, 0 in a free slot;
+# SIZE in bytes; KIND; _NESTING after it and _NESTING_BEFORE; _FIRST, _LATEST: addresses of two successors.
 _IGNORED, SIZE, KIND, _NESTING, _NESTING_BEFORE, _FIRST, _LATEST = range(LANES, LANES + 56, 8)
 _GAP_BYTES = 128
 _SLOTS_LOG2 = 8
 _SLOTS, _MAX_PROBES = 1 << _SLOTS_LOG2, 5
-_TABLE = 2 * _GAP_BYTES  # after the gap before any record, and one for uncached gaps
+_TABLE = (
+    2 * _GAP_BYTES
+)  # offset of the hash table; before it, the gap before any record and a gap for what is not cached
 
 GAPS_BYTES = _TABLE + _SLOTS * _GAP_BYTES
 """Size of the memory for gaps."""
@@ -43,7 +47,7 @@ def _parse(d, i, end, newlines, nesting, text):
     inside = nesting != _OUTSIDE
     while True:
         if inside:
-            i = spaces(d, i, end, newlines)
+            i = skip_spaces(d, i, end, newlines)
             if byte(d, i) == (CLOSE if nesting & _ONE else CLOSE_LIST):
                 nesting >>= _ONE
                 if nesting == _OUTSIDE:
@@ -52,7 +56,7 @@ def _parse(d, i, end, newlines, nesting, text):
                 continue
             if byte(d, i) != COMMA:
                 break
-            i = spaces(d, i + 1, end, newlines)
+            i = skip_spaces(d, i + 1, end, newlines)
         field = np.int64(-1)
         if nesting & _ONE:
             field, i = _name(d, i, end, newlines, nesting, text)
@@ -64,7 +68,7 @@ def _parse(d, i, end, newlines, nesting, text):
         if field >= 0 or nesting >= _DEEPEST or (nesting == _OUTSIDE and c != OPEN):
             break
         nesting = (nesting << _ONE) | np.uint64(c == OPEN)
-        i = spaces(d, i + 1, end, newlines)
+        i = skip_spaces(d, i + 1, end, newlines)
         inside = byte(d, i) == (CLOSE if c == OPEN else CLOSE_LIST)
     return np.int64(-1), NOTHING, nesting
 
@@ -74,7 +78,7 @@ def _after_record(d, i, end, newlines):
     """Returns the index after the record that ends at i, in JSON Lines after its line; -1 if the line continues."""
     if newlines:
         return i
-    i = spaces(d, i, end, newlines)
+    i = skip_spaces(d, i, end, newlines)
     return i + 1 if byte(d, i) == 10 else np.int64(-1)
 
 
@@ -85,13 +89,13 @@ def _name(d, i, end, newlines, nesting, text):
     if byte(d, i) != QUOTE:
         return field, np.int64(-1)
     if nesting == _IN_RECORD:
-        field, i = known(d, i + 1, end, field_at, text)
+        field, i = match_string(d, i + 1, end, field_at, text)
     else:
         i = after_string(d, i + 1, end)
     if i < 0:
         return field, np.int64(-1)
-    i = spaces(d, i, end, newlines)
-    return field, spaces(d, i + 1, end, newlines) if byte(d, i) == COLON else np.int64(-1)
+    i = skip_spaces(d, i, end, newlines)
+    return field, skip_spaces(d, i + 1, end, newlines) if byte(d, i) == COLON else np.int64(-1)
 
 
 @compiled
@@ -111,15 +115,15 @@ def _before_scalar(d, i, c, field, nesting):
 
 
 @compiled
-def forget(gaps):
+def init_gaps(gaps):
     """Initializes memory for gaps. The first one is the gap before any record."""
     for at in range(0, GAPS_BYTES, 8):
         store(gaps, at, 0)
-    _describe(gaps, gaps, np.int64(0), END, _OUTSIDE)
+    _set_attributes(gaps, gaps, np.int64(0), END, _OUTSIDE)
 
 
 @compiled
-def _describe(gaps, gap, size, kind, nesting):
+def _set_attributes(gaps, gap, size, kind, nesting):
     """Sets the attributes of a gap, without its bytes."""
     store(gap, SIZE, size)
     store(gap, KIND, kind)
@@ -141,7 +145,7 @@ def _slot(d, i, size, nesting):
 
 
 @compiled
-def following(d, i, gaps, gap):
+def find_cached_gap(d, i, gaps, gap):
     """Returns the gap at i after another gap if it is cached, else 0. Reads LANES bytes."""
     found = np.int64(load(gap, _FIRST))
     if _matches(d, i, found):
@@ -158,7 +162,7 @@ def following(d, i, gaps, gap):
 
 
 @compiled
-def parsed(d, i, end, newlines, gaps, gap, text):
+def parse_gap(d, i, end, newlines, gaps, gap, text):
     """Parses the gap at i after another gap, and caches it; returns 0 if it is invalid."""
     nesting = load(gap, _NESTING)
     stop, kind, nesting_after = _parse(d, i, end, newlines, nesting, text)
@@ -170,17 +174,17 @@ def parsed(d, i, end, newlines, gaps, gap, text):
         for k in range(_MAX_PROBES):
             found = gaps + _TABLE + _GAP_BYTES * ((slot + k) % _SLOTS)
             if load(found, _IGNORED) == 0:
-                _describe(gaps, found, size, kind, nesting_after)
-                _keep_bytes(d, i, found, size, nesting)
+                _set_attributes(gaps, found, size, kind, nesting_after)
+                _store_bytes(d, i, found, size, nesting)
             if load(found, SIZE) == size and load(found, _NESTING_BEFORE) == nesting and _matches(d, i, found):
-                _follow(gaps, gap, found)
+                _add_successor(gaps, gap, found)
                 return found
-    _describe(gaps, gaps + _GAP_BYTES, size, kind, nesting_after)
+    _set_attributes(gaps, gaps + _GAP_BYTES, size, kind, nesting_after)
     return gaps + _GAP_BYTES
 
 
 @compiled
-def _keep_bytes(d, i, gap, size, nesting):
+def _store_bytes(d, i, gap, size, nesting):
     for at in range(0, LANES, 8):
         store(gap, at, load(d, i + at))
     store(gap, _IGNORED, _ALL << np.uint64(size))
@@ -188,8 +192,8 @@ def _keep_bytes(d, i, gap, size, nesting):
 
 
 @compiled
-def _follow(gaps, gap, found):
-    """Records that one gap followed another. A gap before a number may be a prefix of it, so it is tried last."""
+def _add_successor(gaps, gap, found):
+    """Records that one gap followed another. A gap before a number may be a prefix of it, so it is tried second."""
     first = np.int64(load(gap, _FIRST))
     kind = np.int64(load(first, KIND))
     if first == gaps + _GAP_BYTES or kind == NUMBER or kind == TIME:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.native.object_cache import keep_object, read_object
+from pipeline.native.object_cache import read_object, write_object
 
 _HERE = Path(__file__).parent
 _SOURCES = (
@@ -39,7 +39,7 @@ _MODULES = {
     "pipeline.native.lines": ("count_lines",),
     "pipeline.native.id_sets": ("hash_ids", "sort_ids", "take_ids", "join_lines"),
 }
-"""Functions compiled together on first use: 3 s without id functions, 5 s with them."""
+"""Functions compiled together on first use. Compiling takes 3 s without the id functions, 5 s with them."""
 
 SCRATCH_WORDS = 4224
 """Size of the scratch memory of `scan`, its last argument, in words of 8 bytes."""
@@ -47,25 +47,25 @@ SCRATCH_WORDS = 4224
 MAX_PROBES = 32
 """Maximum distance of an id from its slot in the table of `sort_ids`."""
 
-SMALL_BYTES = 64 * 1024
-"""Bytes that a process handles in pure Python before it loads a compiled function, which takes 60 ms."""
+LOAD_AFTER_BYTES = 64 * 1024
+"""Input bytes per function that a process handles in pure Python before it loads the compiled one, in 60 ms."""
 
-_TINY_BYTES = 256  # pure Python is faster up to here
+_MIN_CALL_BYTES = 256  # per call; pure Python is faster up to this size
 
-_work_seen: Counter[str] = Counter()  # bytes so far, by function
+_bytes_seen: Counter[str] = Counter()  # bytes so far, by function
 
 _lock = threading.Lock()
 
 
 def should_use(name: str, size: int) -> bool:
-    """Decides for each call whether to use a compiled function, which it may load or compile.
+    """Returns whether to call the compiled function; loads or compiles it if necessary.
 
     Args:
-      name: of the function.
-      size: of the input in bytes, which is added to the total of the function.
+      name: name of the function.
+      size: size of this call's input in bytes; added to the function's total.
     """
-    _work_seen[name] += size
-    return size > _TINY_BYTES and _work_seen[name] > SMALL_BYTES and try_load(name)
+    _bytes_seen[name] += size
+    return size > _MIN_CALL_BYTES and _bytes_seen[name] > LOAD_AFTER_BYTES and try_load(name)
 
 
 @cache
@@ -136,7 +136,7 @@ def _load_or_compile(module: str, target: str, machine: Any) -> bytes:
 
     _log_compiling()
     code = build(module, _MODULES[module], machine)
-    keep_object(name, code)
+    write_object(name, code)
     return code
 
 

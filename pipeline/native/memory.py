@@ -70,13 +70,13 @@ def lowest_bit(typing_context, word):
 
 
 LANES = 32
-"""Bytes that `marks`, `other_than_digits` and `same_bytes` compare: one bit each in the result, the first lowest."""
+"""Bytes that `special_bytes`, `other_than_digits` and `same_bytes` compare: one bit each, the first lowest."""
 
 _LANES = ir.VectorType(ir.IntType(8), LANES)
 
 
 @intrinsic
-def marks(typing_context, address, index):
+def special_bytes(typing_context, address, index):
     """Returns a mask of the LANES bytes at address + index that are not plain in a JSON string.
 
     Plain characters are printable ASCII without the quote and the backslash.

@@ -97,7 +97,7 @@ event_at = _event_in_table if _FACTOR else _event_by_comparing
 
 
 @compiled
-def known(d, i, end, find, text):
+def match_string(d, i, end, find, text):
     """Returns (number of the string at i by `find` or -1, index after it or -1)."""
     in_place = i + NAME_BYTES <= end
     if in_place:

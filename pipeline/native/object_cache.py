@@ -24,7 +24,7 @@ def read_object(name: str) -> bytes | None:
     return code if hashlib.sha256(code).digest() == content[:_DIGEST_BYTES] else None
 
 
-def keep_object(name: str, code: bytes) -> None:
+def write_object(name: str, code: bytes) -> None:
     """Writes code to a cache file atomically; does nothing without a trusted cache folder."""
     with contextlib.suppress(OSError), _open_folder() as folder:
         temporary = f"{name}.{uuid.uuid4().hex}"

@@ -1,10 +1,12 @@
-"""The compiled JSON scanner: turns a block of bytes into columns at about memory speed.
+"""The compiled JSON scanner: turns a block of bytes into columns at about 1 GB/s per core (docs/scaling.md).
 
 It is a complete strict JSON reader (RFC 8259: escapes, UTF-8, numbers, nesting) that decodes only valid events. It
 returns every other record as a span for the strict Python decoder in `decoding.py`, which alone decides on rejects.
 `tests/formats/test_decoding_property.py` checks that both agree.
 
 Called through `loader.py`; importing this module imports numba (0.4 s).
+
+d: address of the bytes. i: an index. end: where to stop. w: index in an output. n: number of events.
 """
 
 import numpy as np
@@ -20,15 +22,15 @@ from pipeline.native.layout import (
     SIZE,
     STRING,
     TIME,
-    following,
-    forget,
-    parsed,
+    find_cached_gap,
+    init_gaps,
+    parse_gap,
 )
 from pipeline.native.lines import count_lines
 from pipeline.native.loader import SCRATCH_WORDS
 from pipeline.native.memory import LANES, byte, copy, load, store, store_byte
-from pipeline.native.names import TEXT_BYTES, event_at, known
-from pipeline.native.strings import QUOTE, after_string, plain_end, string_end, string_skip, unescape
+from pipeline.native.names import TEXT_BYTES, event_at, match_string
+from pipeline.native.strings import QUOTE, after_string, plain_end, skip_string, string_end, unescape
 from pipeline.native.values import (
     CLOSE,
     CLOSE_LIST,
@@ -36,21 +38,21 @@ from pipeline.native.values import (
     OPEN,
     OPEN_LIST,
     after_number,
-    spaces,
-    timestamp,
+    parse_timestamp,
+    skip_spaces,
 )
 
 # Typed: for a literal, numba would compile the callee a second time.
 _ZERO_INDEX = np.int64(0)
 
-_FOUND_BYTES = 24  # of scratch memory for results of `scan`
-assert _FOUND_BYTES + TEXT_BYTES + GAPS_BYTES <= 8 * SCRATCH_WORDS
+_RESULT_BYTES = 24  # of scratch memory for results of `scan`
+assert _RESULT_BYTES + TEXT_BYTES + GAPS_BYTES <= 8 * SCRATCH_WORDS
 
-_COUNT_BYTES = 8 * 1024  # lines are counted while these bytes are in the L1 cache: a separate pass takes 7 %
+_COUNT_BYTES = 8 * 1024  # lines are counted while these bytes are in the L1 cache; a separate pass takes 7 % longer
 
 
 @compiled
-def _next_in_row(d, i, elements):
+def _next_adjacent(d, i, elements):
     """Returns the index of the record after i if the usual separator precedes it, else -1."""
     if elements:
         if byte(d, i) != COMMA:
@@ -60,7 +62,7 @@ def _next_in_row(d, i, elements):
 
 
 @compiled
-def _take_id(d, i, end, want_ids, ids, w):
+def _decode_id(d, i, end, want_ids, ids, w):
     """Copies the id at i to ids at w; returns (index after it or -1, the new w)."""
     start, escaped = i, False
     i = plain_end(d, i, end)
@@ -74,20 +76,20 @@ def _take_id(d, i, end, want_ids, ids, w):
 
 
 @compiled
-def _take_value(d, i, end, kind, text, codes, times, n):
+def _decode_value(d, i, end, kind, text, codes, times, n):
     """Decodes the timestamp or event type at i; returns the index after it, or -1."""
     if kind == TIME:
-        i, time = timestamp(d, i, end)
+        i, time = parse_timestamp(d, i, end)
         store(times, 8 * n, time)
         return i
-    code, i = known(d, i, end, event_at, text)
+    code, i = match_string(d, i, end, event_at, text)
     store_byte(codes, n, code)
     return i if code >= 0 else np.int64(-1)
 
 
 @compiled
-def _take_events(d, i, end, elements, stop_at, limit, gaps, text, codes, times, want_ids, id_ends, ids, n):
-    """Decodes the events from i on, until one needs the strict decoder or ends after stop_at.
+def _decode_events(d, i, end, elements, stop_at, limit, gaps, text, codes, times, want_ids, id_ends, ids, n):
+    """Decodes events starting at i, until one needs the strict decoder or ends after stop_at.
 
     limit: the last index where cached gaps are used, in the first record; after that they are parsed.
     Returns (index after the last event or of the record for the strict decoder, the new n, whether there is one).
@@ -95,9 +97,9 @@ def _take_events(d, i, end, elements, stop_at, limit, gaps, text, codes, times, 
     begin, gap, seen = i, gaps, _ZERO_INDEX
     w = np.int64(load(id_ends, 8 * n - 8)) if want_ids and n > 0 else _ZERO_INDEX
     while i >= 0:
-        before, gap = gap, following(d, i, gaps, gap) if i <= limit else _ZERO_INDEX
+        before, gap = gap, find_cached_gap(d, i, gaps, gap) if i <= limit else _ZERO_INDEX
         if not gap:
-            gap = parsed(d, i, end, elements, gaps, before, text)
+            gap = parse_gap(d, i, end, elements, gaps, before, text)
             if not gap:
                 break
         i += np.int64(load(gap, SIZE))
@@ -107,21 +109,22 @@ def _take_events(d, i, end, elements, stop_at, limit, gaps, text, codes, times, 
         elif kind == NUMBER:
             i = after_number(d, i, end)
         elif kind == END:
+            # seen: 3 bits per field, the latest lowest: exactly three fields (< 512), and each of ID, EVENT and TIME
             if not 0 <= seen < 512 or (seen | seen >> 3 | seen >> 6) & 7 != 7:
                 break
             if want_ids:
                 store(id_ends, 8 * n, w)
             n += 1
-            begin = _next_in_row(d, i, elements) if i < stop_at else np.int64(-1)
+            begin = _next_adjacent(d, i, elements) if i < stop_at else np.int64(-1)
             if begin < 0:
                 return i, n, False
             i, limit, gap, seen = begin, end - LANES, gaps, _ZERO_INDEX
         elif kind != NOTHING:
             seen = seen << 3 | 1 << kind
             if kind == ID:
-                i, w = _take_id(d, i, end, want_ids, ids, w)
+                i, w = _decode_id(d, i, end, want_ids, ids, w)
             else:
-                i = _take_value(d, i, end, kind, text, codes, times, n)
+                i = _decode_value(d, i, end, kind, text, codes, times, n)
     return begin, n, True
 
 
@@ -142,7 +145,7 @@ def _element_end(d, i, end):
     while i < end:
         c = byte(d, i)
         if c == QUOTE:
-            i = string_skip(d, i, end)
+            i = skip_string(d, i, end)
             continue
         if c == OPEN or c == OPEN_LIST:
             depth += 1
@@ -169,30 +172,35 @@ def _store_span(d, i, end, elements, span, before):
 @compiled
 def _next_record(d, i, end, elements, first):
     """Returns (index of the next record or -1, index of a missing comma or element or -1); i: end of a record."""
-    i = spaces(d, i, end, True)
+    i = skip_spaces(d, i, end, True)
     if elements and not first:
         if i >= end or byte(d, i) != COMMA:
             return np.int64(-1), (i if i < end else np.int64(-1))
-        i = spaces(d, i + 1, end, True)
+        i = skip_spaces(d, i + 1, end, True)
     if i < end:
         return i, np.int64(-1)
     return np.int64(-1), (i if elements else np.int64(-1))
 
 
 @compiled
-def scan(d, size, elements, codes, times, want_ids, id_ends, ids, fallback_spans, found):
-    """Scans JSON Lines, or the inside of a JSON array (elements), at d; its last byte is a newline.
+def scan(d, size, elements, codes, times, want_ids, id_ends, ids, fallback_spans, results):
+    """Scans JSON Lines or the inside of a JSON array; returns the number of events.
 
-    Outputs: codes (uint8), times (int64), and with want_ids id_ends (int64), of size // 40 + 1, and size bytes of ids.
-    fallback_spans, size // 2 + 1 int64 triples: records for the strict decoder, as start, stop and the number of
-    records before. found, SCRATCH_WORDS of int64: the number of fallback_spans; the index of a missing comma or element
-    of the array, or -1; the number of lines that are not blank (0 for elements), counted independently.
-
-    Returns the number of events.
+    Args:
+      d: address of the bytes; the last one is a newline.
+      size: number of bytes.
+      elements: whether they are the inside of a JSON array.
+      codes, times: outputs, uint8 and int64, size // 40 + 1 items each: the shortest event has 43 bytes.
+      want_ids: whether to write id_ends (int64, as many items) and ids (size bytes).
+      fallback_spans: output, size // 2 + 1 triples of int64: start and stop of a record for the strict decoder, and
+        the number of records before it.
+      results: scratch memory, SCRATCH_WORDS int64. Its first three words are outputs: the number of fallback_spans; the
+        index of a missing comma or element, or -1; the number of nonblank lines (0 for elements), counted
+        independently.
     """
-    text = found + _FOUND_BYTES
+    text = results + _RESULT_BYTES
     gaps = text + TEXT_BYTES
-    forget(gaps)
+    init_gaps(gaps)
     end = size - 1
     n = fallback_count = i = lines = _ZERO_INDEX
     counted = np.int64(1)
@@ -202,7 +210,7 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, fallback_spans
             break
         stop_at = min(i + _COUNT_BYTES, end)
         for limit in (end - LANES, np.int64(-1)):  # retry without cached gaps: one may be a prefix of the actual gap
-            i, n, needs_fallback = _take_events(
+            i, n, needs_fallback = _decode_events(
                 d, i, end, elements, stop_at, limit, gaps, text, codes, times, want_ids, id_ends, ids, n
             )
             if not needs_fallback:
@@ -217,7 +225,7 @@ def scan(d, size, elements, codes, times, want_ids, id_ends, ids, fallback_spans
         if not elements and i > counted:
             lines += count_lines(d, counted, i)
             counted = i
-    store(found, 0, fallback_count)
-    store(found, 8, error)
-    store(found, 16, _ZERO_INDEX if elements else lines + count_lines(d, counted, size))
+    store(results, 0, fallback_count)
+    store(results, 8, error)
+    store(results, 16, _ZERO_INDEX if elements else lines + count_lines(d, counted, size))
     return n

@@ -6,7 +6,7 @@ d: the address of bytes that end with a newline; i: an index; end: the index to 
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.memory import LANES, byte, lowest_bit, marks, store_byte
+from pipeline.native.memory import LANES, byte, lowest_bit, special_bytes, store_byte
 
 QUOTE, BACKSLASH = 34, 92
 
@@ -87,9 +87,9 @@ def _multibyte(d, i, length):
 
 @compiled
 def plain_end(d, i, end):
-    """Returns the index of the first byte from i on that is not plain; within LANES of end possibly an earlier one."""
+    """Returns the index of the first byte at or after i that is not plain, or of an earlier one within LANES of end."""
     while i + LANES <= end:
-        found = marks(d, i)
+        found = special_bytes(d, i)
         if found:
             return i + lowest_bit(found)
         i += LANES
@@ -151,7 +151,7 @@ def unescape(d, i, stop, out, w):
 
 
 @compiled
-def string_skip(d, i, end):
+def skip_string(d, i, end):
     """Returns the index after the possibly invalid string with its opening quote at i; at least end if unclosed."""
     i = plain_end(d, i + 1, end)
     while i < end and byte(d, i) != QUOTE:

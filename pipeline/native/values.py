@@ -16,8 +16,8 @@ OPEN, CLOSE, OPEN_LIST, CLOSE_LIST = 123, 125, 91, 93
 
 
 @compiled
-def spaces(d, i, end, newlines):
-    """Returns the index of the first byte from i on that is not white space. newlines: whether they are white space."""
+def skip_spaces(d, i, end, newlines):
+    """Returns the index of the first byte at or after i that is not white space. newlines: whether they are."""
     while i < end:
         c = byte(d, i)
         if c > 32 or not (c == 32 or c == 9 or c == 13 or (c == 10 and newlines)):
@@ -122,7 +122,7 @@ def _eight_digits(d, i):
 
 
 @compiled
-def timestamp(d, i, end):
+def parse_timestamp(d, i, end):
     """Returns (index after the timestamp at i, its value), or (-1, _) if it is not an integer or out of range."""
     start = i
     value = _eight_digits(d, i) if i + 10 <= end else np.int64(-1)

@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError, RejectsError
 from pipeline.formats.decoding import MANY_REJECTS
 from pipeline.formats.line_numbers import line_numbers
 from pipeline.model.events import Reject
-from pipeline.model.tally import SHOWN, Tally, merge_tallies, tally_batch
+from pipeline.model.tally import KEPT_REJECTS, Tally, merge_tallies, tally_batch
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 from pipeline.transforms.opening import open_file
 
@@ -83,9 +83,9 @@ def reject_problem(error: RejectsError, body: Path) -> ProblemError:
     with open(body, "rb") as stream:
         lines = line_numbers(stream, [reject.offset or 0 for reject in first if reject.index is None])
         rejects = [_shown(reject, *_place(reject, lines)) for reject in first]
-    least = "at least " if tally.partial else ""
+    least = "at least " if tally.is_incomplete else ""
     detail = f"{least}{tally.rejected} of {tally.read} records rejected"
-    members = {"rejected": tally.rejected, "read": tally.read, "complete": not tally.partial, "rejects": rejects}
+    members = {"rejected": tally.rejected, "read": tally.read, "complete": not tally.is_incomplete, "rejects": rejects}
     return ProblemError(400, detail, members)
 
 
@@ -94,9 +94,9 @@ def _tally(body: Path) -> Tally:
     tally = Tally()
     with contextlib.suppress(PipelineError), open_file(InputFile(str(body), SIZE_UNKNOWN, body.name)) as reader:
         for block in itertools.chain.from_iterable(map(reader.read_split, range(reader.splits))):
-            tally = merge_tallies([tally, tally_batch(block.decode(False, SHOWN))])
+            tally = merge_tallies([tally, tally_batch(block.decode(False, KEPT_REJECTS))])
             if tally.rejected >= MANY_REJECTS:
-                return tally._replace(partial=True)
+                return tally._replace(is_incomplete=True)
     return tally
 
 

@@ -15,7 +15,7 @@ from pipeline.engine.prism import running_prism
 from pipeline.engine.runners import beam_options
 from pipeline.errors import one_line
 from pipeline.formats.decoding import Block
-from pipeline.native.loader import SMALL_BYTES
+from pipeline.native.loader import LOAD_AFTER_BYTES
 from pipeline.serving.app import ReportApp
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import Settings
@@ -83,7 +83,7 @@ def _limit_arenas() -> None:
 def _warm_up() -> None:
     """Loads or compiles the scanner before the first large body needs it."""
     try:
-        Block(b" " * SMALL_BYTES + b"\n").decode(want_ids=False)
+        Block(b" " * LOAD_AFTER_BYTES + b"\n").decode(want_ids=False)
     except Exception as error:
         _log.warning("compiled code is unavailable: large bodies will be slow or refused: %s", one_line(error))
     gc.collect()

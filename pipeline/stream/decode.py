@@ -15,7 +15,7 @@ from pipeline.engine.spill import in_global_window
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
-from pipeline.model.duplicates import event_keys, key_events
+from pipeline.model.duplicates import decode_keys, encode_keys
 from pipeline.model.events import Batch, Reject
 from pipeline.model.hour_ids import HourShard, ids_by_hour
 from pipeline.model.ids import merge_packed
@@ -125,7 +125,7 @@ class _DecodeToLedger(_DecodeStream):
         if decoded.rejects and job.rejects_output:
             new.rejects = [reject_lines(decoded.rejects)[1]]
         if len(batch.codes) and job.report.deduplicate:
-            keys = dataclasses.replace(batch, ids=event_keys(batch))
+            keys = dataclasses.replace(batch, ids=encode_keys(batch))
             new.sets = {shard: [packed] for shard, packed in ids_by_hour(keys, self._clock, job.id_parts)}
         elif len(batch.codes):
             new.counts = dict(split_hours(count_batch(batch, self._clock), self._clock))
@@ -201,7 +201,7 @@ class _ReadLedger(beam.DoFn):  # type: ignore[misc]
                 continue
             keys, events = merge_packed(packed)
             yield beam.pvalue.TaggedOutput(COUNTS, count(duplicate=events - len(keys.ends)))
-            yield key_events(keys)
+            yield decode_keys(keys)
 
 
 @dataclasses.dataclass

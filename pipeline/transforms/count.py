@@ -1,4 +1,4 @@
-"""Counts batches into tables per hour and event type."""
+"""Counts the events of batches per hour and event type."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -32,17 +32,17 @@ from pipeline.model.table import (
     scale_impressions,
     split_hours,
 )
-from pipeline.model.tally import Tally, check_counts, check_coverage, merge_tallies, refuse_rejects, tally_batch
+from pipeline.model.tally import Tally, check_counts, check_coverage, merge_tallies, raise_on_rejects, tally_batch
 from pipeline.transforms.windows import RunningTotals
 
-_MERGE_AFTER = 32  # partial counts of a bundle are merged when there are so many
+_MERGE_AFTER = 32  # partial counts of a bundle and window are merged when there are this many
 
 
 Partial = HourCounts | Tally
-"""Shuffled for a bundle: the counts of an hour; under NO_HOUR, its tally."""
+"""A bundle's partial result: the counts of an hour, keyed by the hour's start, or the bundle's tally, by TALLY_KEY."""
 
-
-NO_HOUR = -(2**40)
+TALLY_KEY = -(2**40)
+"""Key of tallies: below every possible start of an hour."""
 
 
 class _CountBatches(beam.DoFn):  # type: ignore[misc]
@@ -70,10 +70,10 @@ class _CountBatches(beam.DoFn):  # type: ignore[misc]
             if self._with_tally:
                 check_hours(count_hours(counts))  # before emitting one element per hour
                 self._counted.inc(int(counts[1].sum()))
-                yield in_global_window((NO_HOUR, self._tally))
-            in_global = isinstance(window, GlobalWindow)
+                yield in_global_window((TALLY_KEY, self._tally))
+            is_global = isinstance(window, GlobalWindow)
             for hour, row in split_hours(counts, self._clock):
-                yield WindowedValue((hour, row), hour if in_global else window.max_timestamp(), (window,))
+                yield WindowedValue((hour, row), hour if is_global else window.max_timestamp(), (window,))
 
 
 def _add(partials: Iterable[Partial]) -> Partial:
@@ -90,7 +90,7 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
       clock: assigns timestamps to hours.
-      with_tally: count also the batches' tallies, under NO_HOUR; global window only.
+      with_tally: count also the batches' tallies, under TALLY_KEY; global window only.
       windows: assigned to the counts by the start of their hour; None: the windows of the batches.
     """
 
@@ -109,13 +109,9 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
         return counts | "Sum" >> add.with_output_types(kind)
 
 
-def _one_hour(hour: tuple[int, HourCounts], clock: HourClock) -> Table:
-    return pivot([hour], clock)
-
-
-def hourly_row(hour: tuple[int, HourCounts], clock: HourClock, factor: str) -> HourlyRow:
+def hourly_row(hour_counts: tuple[int, HourCounts], clock: HourClock, factor: str) -> HourlyRow:
     """Returns an hour's counts as a row."""
-    (row,) = scale_impressions(_one_hour(hour, clock), factor)
+    (row,) = scale_impressions(pivot([hour_counts], clock), factor)
     return HourlyRow(**row)
 
 
@@ -148,21 +144,23 @@ class HourlyRows(beam.PTransform):  # type: ignore[misc]
         counts = batches | "Count" >> CountHours(clock, windows=self.windows)
         if self.windows:
             if counts.windowing.accumulation_mode == AccumulationMode.ACCUMULATING:
-                raise UsageError("HourlyRows adds panes up: its windows must discard fired panes")
+                raise UsageError(
+                    "HourlyRows sums panes; use windows with AccumulationMode.DISCARDING, such as hour_windows()"
+                )
             counts = counts | "Total" >> RunningTotals(add_counts)
         to_row = beam.Map(hourly_row, clock, self.impressions_factor).with_output_types(HourlyRow)
         return counts | "Rows" >> to_row
 
 
 class _Pivot(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, clock: HourClock, refuse: bool, expected_coverage: int | None) -> None:
-        self._clock, self._refuse, self._expected_coverage = clock, refuse, expected_coverage
+    def __init__(self, clock: HourClock, fail_on_rejects: bool, expected_coverage: int | None) -> None:
+        self._clock, self._fail_on_rejects, self._expected_coverage = clock, fail_on_rejects, expected_coverage
 
     def process(self, _: bytes, partials: Iterable[tuple[int, Partial]]) -> Iterator[Table]:
         hours: dict[int, Any] = dict(partials)
-        tally = hours.pop(NO_HOUR, Tally())
-        if self._refuse:
-            refuse_rejects(tally)
+        tally = hours.pop(TALLY_KEY, Tally())
+        if self._fail_on_rejects:
+            raise_on_rejects(tally)
         check_hours(len(hours))
         table = pivot(hours.items(), self._clock)
         counted = count_table(table)
@@ -188,18 +186,19 @@ class HourlyTable(beam.PTransform):  # type: ignore[misc]
     Attributes:
       utc_offset: the offset of local hours, such as "+05:30"; default +01:00.
       time_zone: an IANA name such as "Europe/Paris", instead of utc_offset.
-      refuse_rejects: fail the pipeline with RejectsError if a batch has any.
+      fail_on_rejects: fail the pipeline with RejectsError if a batch has any.
       expected_coverage: the coverage checksum of the sources; None: not checked.
 
     Raises:
       UsageError: the batches are windowed, or an attribute is invalid.
-      MismatchError: in the run, counts do not add up to the records read, or the blocks do not cover the sources.
-      InputError: in the run, the table would have too many hours.
+      MismatchError: while the pipeline runs, if counts do not add up to the records read, or blocks do not cover the
+        sources.
+      InputError: while the pipeline runs, if the table would have too many hours.
     """
 
     utc_offset: str | None = None
     time_zone: str | None = None
-    refuse_rejects: bool = False
+    fail_on_rejects: bool = False
     expected_coverage: int | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Table]:
@@ -208,7 +207,7 @@ class HourlyTable(beam.PTransform):  # type: ignore[misc]
             raise UsageError("HourlyTable takes no windows or triggers: use HourlyRows")
         gathered = beam.pvalue.AsIter(batches | "Count" >> CountHours(clock, with_tally=True))
         # A side input: half the stages of a global combine, and a table even without events.
-        pivoted = beam.ParDo(_Pivot(clock, self.refuse_rejects, self.expected_coverage), gathered).with_output_types(
+        pivoted = beam.ParDo(_Pivot(clock, self.fail_on_rejects, self.expected_coverage), gathered).with_output_types(
             Table
         )
         return batches.pipeline | "Once" >> beam.Impulse() | "Pivot" >> pivoted

@@ -13,7 +13,7 @@ from pipeline.engine.metrics import counter
 from pipeline.engine.threads import ListDoFn, ThreadedDoFn
 from pipeline.formats.decoding import AnyBlock, Block, too_many
 from pipeline.model.events import Batch, Reject
-from pipeline.model.tally import SHOWN, Tally, merge_tallies, refuse_rejects, tally_batch
+from pipeline.model.tally import KEPT_REJECTS, Tally, merge_tallies, raise_on_rejects, tally_batch
 from pipeline.transforms.elements import InvalidEvent, decode_elements
 
 REJECTS = "rejects"
@@ -53,7 +53,7 @@ class _DecodeBlocks(ThreadedDoFn):
     def _give_up_at_many(self, batch: Batch) -> None:
         self._tally = merge_tallies([self._tally, tally_batch(batch)])
         if too_many(self._tally.rejected, self._max_rejects):
-            refuse_rejects(self._tally._replace(partial=True))
+            raise_on_rejects(self._tally._replace(is_incomplete=True))
 
 
 @dataclasses.dataclass
@@ -70,7 +70,7 @@ class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
     skip_rejects: bool = False
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
-        decode = _DecodeBlocks(self.want_ids, None if self.keep_rejects else 0 if self.skip_rejects else SHOWN)
+        decode = _DecodeBlocks(self.want_ids, None if self.keep_rejects else 0 if self.skip_rejects else KEPT_REJECTS)
         outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, main="batches")
         outputs.batches.element_type = Batch
         outputs[REJECTS].element_type = tuple[Reject, ...]

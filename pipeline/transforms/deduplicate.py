@@ -18,10 +18,10 @@ from pipeline.engine.spill import SpilledValue, read_all_spilled
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model.duplicates import (
     KeySet,
-    key_events,
+    decode_keys,
     merge_disjoint,
     merge_events,
-    split_events,
+    partition_events,
     split_keys_by_hour,
     unseen,
 )
@@ -30,7 +30,7 @@ from pipeline.model.hour_ids import HourShard
 from pipeline.model.hours import HOUR, HourClock, closing_time
 from pipeline.transforms.ids import PackedPartitions, by_partition
 
-Columns = tuple[bytes, bytes, bytes]  # a KeySet after it was encoded and decoded
+KeyColumns = tuple[bytes, bytes, bytes]  # a KeySet after it was encoded and decoded
 
 MAX_SETS = 16
 """Maximum number of sets in the state of a shard. Each batch searches all; merging sorts and rewrites all."""
@@ -38,9 +38,9 @@ MAX_SETS = 16
 _REMAINDER = -1  # the partition of batches without their events; a Flatten instead would copy all events
 
 
-class _SplitEvents(ThreadedDoFn):
+class _PartitionEvents(ThreadedDoFn):
     def work(self, batch: Batch) -> tuple[Batch, PackedPartitions]:
-        return split_events(batch)
+        return partition_events(batch)
 
     def emit(self, result: tuple[Batch, PackedPartitions]) -> Iterator[PackedPartitions]:
         remainder, partitions = result
@@ -72,21 +72,21 @@ def _unpickled(pickles: bytearray) -> Batch:
 
 @dataclasses.dataclass
 class DropDuplicates(beam.PTransform):  # type: ignore[misc]
-    """Keeps one of equal events (id, event, timestamp): PCollection[Batch] -> PCollection[Batch], with ids.
+    """Keeps one of the events that are equal in id, event and timestamp: PCollection[Batch] -> the same, with ids.
 
     Shuffles the distinct events of each batch, and deduplicates within each window. Each record is still counted once,
     as an event, reject or duplicate; only the first few rejects are kept. For an unbounded PCollection in the global
     window use DropStreamDuplicates.
 
     Args:
-      spill: an output's path and the run's token, to shuffle through temporary files beside the output (global window
-        only), which are removed with the lock of the run.
+      spill: (path of an output, token of the run): shuffle through temporary files beside that output, which the run
+        removes when it ends. Global window only. None: shuffle through the runner.
     """
 
     spill: tuple[str, str] | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
-        split = typed(batches | "Partition events" >> beam.ParDo(_SplitEvents()), PackedPartitions)
+        split = typed(batches | "Partition events" >> beam.ParDo(_PartitionEvents()), PackedPartitions)
         grouped = by_partition(split, self.spill) | "Group events" >> beam.GroupByKey()
         merged = grouped | "Merge events" >> beam.ParDo(_MergeEvents())
         return typed(merged, Batch)  # type: ignore[no-any-return]
@@ -102,59 +102,59 @@ class _SplitHours(ThreadedDoFn):
 
     def emit(self, result: tuple[int, list[tuple[HourShard, KeySet]]]) -> Iterator[Any]:
         events, sets = result
-        yield _dropped(events - sum(keys.size for _, keys in sets))
+        yield _duplicate_count(events - sum(keys.size for _, keys in sets))
         yield from sets
 
 
-def _dropped(events: int) -> beam.pvalue.TaggedOutput:
+def _duplicate_count(events: int) -> beam.pvalue.TaggedOutput:
     return beam.pvalue.TaggedOutput(COUNTS, count(duplicate=events))
 
 
-class _PassNew(beam.DoFn):  # type: ignore[misc]
-    """Keeps the events of a shard in state, as sets, which are merged when there are MAX_SETS of them."""
+class _DropSeen(beam.DoFn):  # type: ignore[misc]
+    """Emits the unseen events of an hour shard. Keeps their keys in state, as sets that are merged at MAX_SETS."""
 
     _SEEN = BagStateSpec("seen", TupleCoder((BytesCoder(),) * 3))
-    _FORGET = TimerSpec("forget", TimeDomain.WATERMARK)
+    _EXPIRY = TimerSpec("forget", TimeDomain.WATERMARK)
 
     def __init__(self, allowed_lateness: int | None) -> None:
         self._allowed_lateness = allowed_lateness
 
     def process(
         self,
-        element: tuple[HourShard, Columns],
+        element: tuple[HourShard, KeyColumns],
         seen: Any = beam.DoFn.StateParam(_SEEN),
-        forget: Any = beam.DoFn.TimerParam(_FORGET),
+        expiry: Any = beam.DoFn.TimerParam(_EXPIRY),
     ) -> Iterator[Any]:
         (hour, _), keys = element[0], KeySet(*element[1])
         sets = [KeySet(*columns) for columns in seen.read()]
         new = unseen(keys, sets)
-        yield _dropped(keys.size - new.size)
+        yield _duplicate_count(keys.size - new.size)
         if new.size:
-            yield key_events(new.keys())
+            yield decode_keys(new.keys())
             if len(sets) >= MAX_SETS:
                 seen.clear()
                 new = merge_disjoint([*sets, new])
             seen.add(new)
         if self._allowed_lateness is not None and not sets:
-            forget.set(int(closing_time(hour + HOUR, self._allowed_lateness)) + 1)
+            expiry.set(int(closing_time(hour + HOUR, self._allowed_lateness)) + 1)
 
-    @on_timer(_FORGET)  # type: ignore[untyped-decorator]
-    def forget(self, seen: Any = beam.DoFn.StateParam(_SEEN)) -> None:
+    @on_timer(_EXPIRY)  # type: ignore[untyped-decorator]
+    def expire(self, seen: Any = beam.DoFn.StateParam(_SEEN)) -> None:
         seen.clear()
 
 
 @dataclasses.dataclass
 class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
-    """Keeps one of equal events (id, event, timestamp): PCollection[Batch] -> new events and counts, unbounded.
+    """Keeps one of the events that are equal in id, event and timestamp, unbounded: PCollection[Batch] -> two outputs.
 
     New events: PCollection[Batch], without rejects. Counts: PCollection[Counted], of duplicates.
 
-    State: 18 bytes and the id of each event, read once for each shard of an hour and batch.
+    State holds 18 bytes plus the id per event. Each batch reads the state of every hour shard in which it has events.
 
     Args:
       clock: assigns timestamps to hours.
-      allowed_lateness: in seconds; an hour's state is released when the watermark passes its end by so much, and later
-        events must be dropped upstream. None: kept forever.
+      allowed_lateness: seconds after the end of an hour at which its state is released; later events must be dropped
+        upstream. None: state is kept forever.
     """
 
     clock: HourClock
@@ -163,9 +163,9 @@ class DropStreamDuplicates(beam.PTransform):  # type: ignore[misc]
     def expand(self, batches: beam.PCollection[Batch]) -> Any:
         split = beam.ParDo(_SplitHours(self.clock)).with_outputs(COUNTS, main="events")
         events = batches | "Events by hour" >> split
-        events.events.element_type = convert_to_beam_type(tuple[HourShard, Columns])
-        remember = beam.ParDo(_PassNew(self.allowed_lateness)).with_outputs(COUNTS, main="new")
-        new = events.events | "New events" >> remember
+        events.events.element_type = convert_to_beam_type(tuple[HourShard, KeyColumns])
+        drop_seen = beam.ParDo(_DropSeen(self.allowed_lateness)).with_outputs(COUNTS, main="new")
+        new = events.events | "New events" >> drop_seen
         new.new.element_type = Batch
         events[COUNTS].element_type = new[COUNTS].element_type = convert_to_beam_type(Counted)
         return new.new, (events[COUNTS], new[COUNTS])

@@ -7,7 +7,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.engine.coders import typed
-from pipeline.engine.spill import SpillAll, SpilledValue, read_all_spilled
+from pipeline.engine.spill import SpilledValue, SpillLists, read_all_spilled
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model import ids as id_sets
 from pipeline.model.events import Batch, Ids
@@ -44,7 +44,7 @@ def partition_ids(batches: beam.PCollection[Batch], partitions: int) -> beam.PCo
 
 def by_partition(split: beam.PCollection[PackedPartitions], spill: tuple[str, str] | None) -> beam.PCollection[Any]:
     """Keys packed sets by partition, spilled to files with `spill` (path and token), otherwise as bytes."""
-    unpack = beam.ParDo(SpillAll(*spill)) if spill else beam.FlatMap(iter)
+    unpack = beam.ParDo(SpillLists(*spill)) if spill else beam.FlatMap(iter)
     kind: Any = tuple[int, SpilledValue] if spill else tuple[int, bytes]
     return split | "By partition" >> unpack.with_output_types(kind)
 
@@ -56,7 +56,7 @@ class DistinctIds(beam.PTransform):  # type: ignore[misc]
     partitions: their number, a power of two.
     """
 
-    partitions: int = id_sets.PARTITIONS
+    partitions: int = id_sets.DEFAULT_PARTITIONS
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[PartitionCount, Ids]]:
         split = partition_ids(batches, self.partitions)

@@ -9,7 +9,7 @@ import apache_beam as beam
 from pipeline.engine.spill import SpilledValue, read_all_spilled
 from pipeline.engine.threads import map_in_threads
 from pipeline.model.events import Batch
-from pipeline.model.ids import PARTITIONS, id_lines, merge_packed
+from pipeline.model.ids import DEFAULT_PARTITIONS, id_lines, merge_packed
 from pipeline.model.table import Table
 from pipeline.storage.files import printable_path
 from pipeline.storage.outputs import atomic_file
@@ -45,11 +45,11 @@ class WriteIds(beam.PTransform):  # type: ignore[misc]
     One worker merges and writes, in threads: formatting on all workers took 0.3 s more for 10 M ids. Global window.
 
     Args:
-      path: of the file.
-      token: of the run, whose lock protects and removes temporary files.
-      tables: of the same events; if they fail, nothing is written.
+      path: path of the file.
+      token: token of the run, whose lock protects and removes temporary files.
+      tables: tables of the same events; if they fail, nothing is written.
       partitions: number of hash partitions, a power of two.
-      spill: path beside which ids are spilled, shared by all workers; default: the file's.
+      spill: path beside which ids are spilled, shared by all workers; default: path.
 
     Raises:
       MismatchError: the ids are not those of all counted events.
@@ -58,7 +58,7 @@ class WriteIds(beam.PTransform):  # type: ignore[misc]
     path: str
     token: str
     tables: beam.PCollection[Table]
-    partitions: int = PARTITIONS
+    partitions: int = DEFAULT_PARTITIONS
     spill: str | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[str]:

@@ -1,4 +1,4 @@
-"""Sinks that atomically write one file under its exact name, locally or in a bucket.
+"""Sinks that atomically write one file, without a shard suffix, locally or in a bucket.
 
 Workers format pieces of the file in parallel, and spill large ones to temporary files; one worker writes them in order.
 """
@@ -50,11 +50,11 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
     Pieces are sorted by key; without pieces the file is empty. Retries are idempotent.
 
     Args:
-      path: of the file.
-      token: of the run.
-      after: must be computed first; if it fails, nothing is written.
+      path: path of the file.
+      token: token of the run.
+      after: a PCollection to compute first; if it fails, nothing is written.
       check: checks the pieces before they are written.
-      spill: path beside which large pieces are spilled; default: the file's.
+      spill: path beside which large pieces are spilled; default: path.
     """
 
     path: str
@@ -73,13 +73,13 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
 
 @dataclasses.dataclass
 class WritePiece(beam.PTransform):  # type: ignore[misc]
-    """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. WriteFile with one stage less.
+    """Writes one file from its only piece: PCollection[Piece] -> PCollection[str]. Has one stage fewer than WriteFile.
 
     Args:
-      path: of the file.
-      token: of the run.
-      after: must be computed first; if one fails, nothing is written.
-      durable: as for atomic_file.
+      path: path of the file.
+      token: token of the run.
+      after: PCollections to compute first; if one fails, nothing is written.
+      durable: sync a local file to the disk before it replaces the old one.
     """
 
     path: str

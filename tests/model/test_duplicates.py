@@ -13,11 +13,11 @@ from pipeline import (
 )
 from pipeline.model import duplicates
 from pipeline.model.duplicates import (
-    event_keys,
-    key_events,
+    decode_keys,
+    encode_keys,
     merge_disjoint,
     merge_events,
-    split_events,
+    partition_events,
     split_keys_by_hour,
     unseen,
 )
@@ -42,8 +42,8 @@ def batch_of(events: Events) -> Batch:
 @given(EVENTS)
 def test_keys_and_back(events: Events) -> None:
     batch = batch_of(events)
-    keys = event_keys(batch)
-    assert support.batch_rows(key_events(keys)) == events
+    keys = encode_keys(batch)
+    assert support.batch_rows(decode_keys(keys)) == events
     assert len(set(keys.to_list())) == len(set(events))
 
 
@@ -53,7 +53,7 @@ def test_keys_and_back(events: Events) -> None:
 def test_any_batches_give_the_set_and_account_for_each_record(parts: list[Events]) -> None:
     stayed, pieces = [], {}
     for part in parts:
-        stays, keyed = split_events(dataclasses.replace(batch_of(part), rejected=2, read=len(part) + 2))
+        stays, keyed = partition_events(dataclasses.replace(batch_of(part), rejected=2, read=len(part) + 2))
         stayed.append(stays)
         for number, packed in keyed:
             pieces.setdefault(number, []).append(packed)
@@ -73,13 +73,13 @@ def test_any_stream_gives_the_set(parts: list[Events], offset: int, most_sets: i
     passed: Events = []
     for part in parts:
         for place, piece in split_keys_by_hour(batch_of(part), support.clock(offset)):
-            assert {(t + offset) // 3600 * 3600 - offset for *_, t in support.batch_rows(key_events(piece.keys()))} == {
-                place[0]
-            }
+            assert {
+                (t + offset) // 3600 * 3600 - offset for *_, t in support.batch_rows(decode_keys(piece.keys()))
+            } == {place[0]}
             sets = state.setdefault(place, [])
             new = unseen(piece, sets)
             state[place] = [merge_disjoint([*sets, new])] if len(sets) >= most_sets else [*sets, new]
-            found = support.batch_rows(key_events(new.keys()))
+            found = support.batch_rows(decode_keys(new.keys()))
             assert new.size == len(found)
             passed += found
     assert sorted(passed) == sorted({item for part in parts for item in part})
@@ -89,7 +89,7 @@ def test_events_of_the_same_hash_are_not_duplicates(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("pipeline.model.ids.hash_id", lambda _: 7 << 60)
     parts = [batch_of([(name, "video_25", 0) for name in names]) for names in ("ab", "cbd")]
     first, second = (list(split_keys_by_hour(part, support.clock())) for part in parts)
-    assert support.batch_rows(key_events(unseen(second[0][1], [first[0][1]]).keys())) == [
+    assert support.batch_rows(decode_keys(unseen(second[0][1], [first[0][1]]).keys())) == [
         ("c", "video_25", 0),
         ("d", "video_25", 0),
     ]

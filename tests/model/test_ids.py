@@ -139,7 +139,7 @@ def test_an_id_that_comes_again_is_shuffled_once() -> None:
 
 
 def test_ids_are_in_the_partition_of_their_first_bits() -> None:
-    items, bits = [b"id-%d" % k for k in range(5000)], id_sets.PARTITIONS.bit_length() - 1
+    items, bits = [b"id-%d" % k for k in range(5000)], id_sets.DEFAULT_PARTITIONS.bit_length() - 1
     for name in support.DECODERS:
         with support.decoder(name):
             pieces = pack_partitions(Ids.of(items))

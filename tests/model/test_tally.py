@@ -33,4 +33,4 @@ def test_explaining_rejects() -> None:
     shown = "a: byte 0: no; a: byte 2: no"
     assert explain_rejects(Tally(9, 2, first)) == f"2 of 9 records rejected: {shown}"
     assert explain_rejects(Tally(9, 5, first)) == f"5 of 9 records rejected: {shown}; and 3 more"
-    assert explain_rejects(Tally(9, 5, partial=True)) == "at least 5 of 9 records rejected"
+    assert explain_rejects(Tally(9, 5, is_incomplete=True)) == "at least 5 of 9 records rejected"

@@ -10,7 +10,9 @@ from pipeline.native.memory import LANES, load
 from pipeline.native.names import TEXT_BYTES
 from tests.native_support import callable_from_python, memory
 
-forget, following, parsed, word = map(callable_from_python, (layout.forget, layout.following, layout.parsed, load))
+init_gaps, find_cached_gap, parse_gap, word = map(
+    callable_from_python, (layout.init_gaps, layout.find_cached_gap, layout.parse_gap, load)
+)
 
 
 class Gaps:
@@ -19,18 +21,18 @@ class Gaps:
     def __init__(self, newlines: bool = False) -> None:
         self._memory, self._text, self._newlines = memory(bytes(GAPS_BYTES)), memory(bytes(TEXT_BYTES)), newlines
         self.first = self._memory.ctypes.data
-        forget(self.first)
+        init_gaps(self.first)
 
     def parse(self, text: bytes, after: int | None = None) -> Any:
         """The gap that text begins with, parsed; 0 where it is none. after: the gap before, if any."""
         data = memory(text.ljust(3 * LANES) + b"\n")
         gap = self.first if after is None else after
-        return parsed(data.ctypes.data, 0, 3 * LANES, self._newlines, self.first, gap, self._text.ctypes.data)
+        return parse_gap(data.ctypes.data, 0, 3 * LANES, self._newlines, self.first, gap, self._text.ctypes.data)
 
     def find(self, text: bytes, after: int | None = None) -> Any:
         """The gap that text begins with, if it is found without parsing; else 0."""
         data = memory(text.ljust(3 * LANES) + b"\n")
-        return following(data.ctypes.data, 0, self.first, self.first if after is None else after)
+        return find_cached_gap(data.ctypes.data, 0, self.first, self.first if after is None else after)
 
 
 def described(gap: int) -> tuple[int, int]:

@@ -19,7 +19,7 @@ import pytest
 from bench.events import pieces
 from pipeline.formats.blocks import read_blocks
 from pipeline.formats.decoding import Block
-from pipeline.model.duplicates import merge_events, split_events, split_keys_by_hour
+from pipeline.model.duplicates import merge_events, partition_events, split_keys_by_hour
 from pipeline.model.events import Batch
 from pipeline.model.hours import HourClock
 from pipeline.model.ids import id_lines, merge_packed, pack_partitions
@@ -192,11 +192,11 @@ def test_arguments_are_numbers_or_arrays() -> None:
 
 
 def test_what_is_loaded_is_called_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_work_seen", Counter())
-    assert not native.should_use("sort_ids", native.SMALL_BYTES)
+    monkeypatch.setattr(native, "_bytes_seen", Counter())
+    assert not native.should_use("sort_ids", native.LOAD_AFTER_BYTES)
     assert native.should_use("sort_ids", 2000)
     assert [native.should_use("sort_ids", size) for size in (256, 257)] == [False, True]
-    assert native.should_use("take_ids", native.SMALL_BYTES + 1)
+    assert native.should_use("take_ids", native.LOAD_AFTER_BYTES + 1)
 
 
 BROKEN = "raise ImportError('Numba needs NumPy 2.2 or less')\n"
@@ -226,7 +226,7 @@ def test_where_nothing_can_be_compiled_plain_python_does_it_all(caplog: pytest.L
     assert events == len(batch.codes)
     assert set(ids.to_list()) == {item.encode() for item in oracle.unique_ids(support.batch_rows(batch))}
     assert id_lines(ids).count(b"\n") == len(ids.ends) > 2000
-    stays, pieces_of_keys = split_events(batch)
+    stays, pieces_of_keys = partition_events(batch)
     moved = [merge_events(piece) for _, piece in pieces_of_keys]
     assert sum(len(part.codes) + part.duplicate for part in moved) == len(batch.codes) > 2000
     assert (len(stays.codes), stays.read) == (0, batch.read)

@@ -9,7 +9,9 @@ from pipeline.native.memory import LANES
 from tests.native_support import callable_from_python
 from tests.native_support import memory as memory_of
 
-byte, load, lowest_bit, marks = map(callable_from_python, (memory.byte, memory.load, memory.lowest_bit, memory.marks))
+byte, load, lowest_bit, special_bytes = map(
+    callable_from_python, (memory.byte, memory.load, memory.lowest_bit, memory.special_bytes)
+)
 other_than_digits, same_bytes = map(callable_from_python, (memory.other_than_digits, memory.same_bytes))
 store, store_byte = map(callable_from_python, (memory.store, memory.store_byte))
 
@@ -39,14 +41,14 @@ def test_the_lowest_bit() -> None:
 def test_what_is_not_plain_in_a_string(data: bytes) -> None:
     text = memory_of(data)
     wanted = sum(1 << k for k, code in enumerate(data) if not 32 <= code < 128 or code in b'"\\')
-    assert marks(text.ctypes.data, 0) == wanted
+    assert special_bytes(text.ctypes.data, 0) == wanted
 
 
 def test_every_byte_is_plain_or_not() -> None:
     for code in range(256):
         text = memory_of(bytes([code] * LANES))
-        assert marks(text.ctypes.data, 0) in (0, 2**LANES - 1)
-        assert bool(marks(text.ctypes.data, 0)) is not (32 <= code < 128 and code not in b'"\\')
+        assert special_bytes(text.ctypes.data, 0) in (0, 2**LANES - 1)
+        assert bool(special_bytes(text.ctypes.data, 0)) is not (32 <= code < 128 and code not in b'"\\')
 
 
 @given(st.binary(min_size=LANES, max_size=LANES) | st.text("0189/:", min_size=LANES, max_size=LANES).map(str.encode))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pipeline.native import strings
 from tests.native_support import callable_from_python, memory
 
-after_string, string_end, string_skip, unescape = map(
-    callable_from_python, (strings.after_string, strings.string_end, strings.string_skip, strings.unescape)
+after_string, string_end, skip_string, unescape = map(
+    callable_from_python, (strings.after_string, strings.string_end, strings.skip_string, strings.unescape)
 )
 TEXTS = st.text(max_size=80) | st.text(st.sampled_from('a"\\/\n\t\b\f\r\x00é€😀\u2028'), max_size=80)
 
@@ -22,7 +22,7 @@ def test_what_python_writes(text: str, ascii_only: bool, behind: bytes) -> None:
     data = memory(literal + behind + b"\n")
     address, end = data.ctypes.data, len(data) - 1
     assert string_end(address, 1, end) == (len(literal) - 1, b"\\" in literal)
-    assert string_skip(address, 0, end) == after_string(address, 1, end) == len(literal)
+    assert skip_string(address, 0, end) == after_string(address, 1, end) == len(literal)
     said = memory(bytes(len(literal)))
     assert said[: unescape(address, 1, len(literal) - 1, said.ctypes.data, 0)].tobytes() == text.encode()
 
@@ -47,4 +47,4 @@ def test_what_is_no_string_wherever_it_stands(bad: bytes) -> None:
 def test_a_string_that_is_open(text: bytes) -> None:
     data = memory(text + b"\n")
     assert string_end(data.ctypes.data, 1, len(text))[0] == -1
-    assert string_skip(data.ctypes.data, 0, len(text)) >= len(text)
+    assert skip_string(data.ctypes.data, 0, len(text)) >= len(text)

@@ -11,8 +11,8 @@ from pipeline.schema import MAX_TIMESTAMP
 from tests import documents
 from tests.native_support import callable_from_python, memory
 
-after_number, after_literal, timestamp = map(
-    callable_from_python, (values.after_number, values.after_literal, values.timestamp)
+after_number, after_literal, parse_timestamp = map(
+    callable_from_python, (values.after_number, values.after_literal, values.parse_timestamp)
 )
 BEHIND = st.sampled_from((b"", b",", b" ,1", b"]", b"}" + b"1" * 40, b" " * 40))
 
@@ -69,12 +69,12 @@ NUMBERS = (
 def test_timestamps(number: int, behind: bytes) -> None:
     text = str(number).encode()
     data = memory(text + behind + b"\n")
-    index, value = timestamp(data.ctypes.data, 0, len(data) - 1)
+    index, value = parse_timestamp(data.ctypes.data, 0, len(data) - 1)
     assert (index, value) == (len(text), number) if number < MAX_TIMESTAMP else index in (-1, 13)
 
 
 @pytest.mark.parametrize("text", [b"", b"-1", b"01", b"00000000", b"0000000001", b"x1234567", b"1x"])
 def test_what_is_no_timestamp(text: bytes) -> None:
     data = memory(text + b"         \n")
-    index, _ = timestamp(data.ctypes.data, 0, len(data) - 1)
+    index, _ = parse_timestamp(data.ctypes.data, 0, len(data) - 1)
     assert index == (1 if text == b"1x" else -1)

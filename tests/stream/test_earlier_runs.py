@@ -10,7 +10,7 @@ import pytest
 from pipeline.engine.metrics import COUNTS
 from pipeline.formats.decoding import Block
 from pipeline.model.coverage import expected_checksum
-from pipeline.model.duplicates import event_keys
+from pipeline.model.duplicates import encode_keys
 from pipeline.model.ids import merge_packed
 from pipeline.model.settings import ReportSettings
 from pipeline.storage.files import InputFile
@@ -52,9 +52,9 @@ def test_counts_and_ids_by_the_hour(ids: bool, tmp_path: Path) -> None:
 def test_the_events_themselves_where_duplicates_are_dropped(tmp_path: Path) -> None:
     found = earlier(StreamJob(str(tmp_path), ReportSettings(deduplicate=True), ids_output="ids", ledger=True))
     assert found[EARLIER_COUNTS] == found[EARLIER_IDS] == []
-    keys = sorted(key for batch in found["batches"] for key in event_keys(batch).to_list())
+    keys = sorted(key for batch in found["batches"] for key in encode_keys(batch).to_list())
     whole = dataclasses.replace(BLOCK, data=json_lines(EVENTS)).decode(True, None)
-    assert keys == sorted(event_keys(whole).to_list())
+    assert keys == sorted(encode_keys(whole).to_list())
     assert found[COUNTS] == [(0, {"read": 4, "rejected": 1, "late": 0, "counted": 0}), *[(0, {"duplicate": 0})] * 2]
 
 

@@ -132,7 +132,7 @@ def test_a_table_has_a_limit_of_hours(bundles: int, monkeypatch: pytest.MonkeyPa
 
 def test_invalid_events_are_refused_where_the_table_shall_refuse_them() -> None:
     with pytest.raises(RejectsError, match="1 of 2 records rejected"), support.beam_pipeline() as pipeline:
-        _ = batches(pipeline, [event(), event(kind="click")]) | HourlyTable(refuse_rejects=True)
+        _ = batches(pipeline, [event(), event(kind="click")]) | HourlyTable(fail_on_rejects=True)
 
 
 @pytest.mark.parametrize(

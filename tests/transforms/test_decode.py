@@ -14,7 +14,7 @@ from pipeline import (
 from pipeline.errors import InputError, RejectsError
 from pipeline.formats.decoding import Shape
 from pipeline.model.events import Batch
-from pipeline.transforms.count import NO_HOUR, CountHours
+from pipeline.transforms.count import TALLY_KEY, CountHours
 from pipeline.transforms.decode import REJECTS
 from tests import support
 from tests.transforms_support import on_both_runners
@@ -38,7 +38,7 @@ def test_decode_blocks(runner: str) -> None:
         assert places == [("one", 101 + len(good), None), ("three", 7, None), ("two", 2 + len(good), 6)]
 
     def check_tally(found: list[tuple[int, Any]]) -> None:
-        tally = dict(found)[NO_HOUR]
+        tally = dict(found)[TALLY_KEY]
         assert (tally.read, tally.rejected, len(tally.first)) == (7, 3, 3)
 
     with support.beam_pipeline(runner) as pipeline:
@@ -52,7 +52,7 @@ def test_rejects_that_nobody_keeps_are_all_counted() -> None:
     blocks = [Block(b"x\n" * 1000, source="s", offset=k * 2000) for k in (2, 0, 1)]
     pipeline = support.beam_pipeline()
     decoded = pipeline | beam.Create(blocks) | DecodeBlocks(keep_rejects=False)
-    _ = decoded.batches | HourlyTable(refuse_rejects=True)
+    _ = decoded.batches | HourlyTable(fail_on_rejects=True)
     with pytest.raises(RejectsError) as caught:
         pipeline.run()
     message = str(caught.value)
