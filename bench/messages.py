@@ -20,9 +20,8 @@ from apache_beam.transforms.window import FixedWindows
 from bench.events import batches, records
 from bench.page import table
 from pipeline.engine.runners import beam_options
-from pipeline.model.hour_ids import ids_by_hour
 from pipeline.model.hours import HOUR, HourClock
-from pipeline.model.ids import union
+from pipeline.model.ids import ids_by_hour, union
 from pipeline.stream.decode import DecodeStream
 from pipeline.stream.job import StreamJob
 from pipeline.stream.topics import GroupMessages

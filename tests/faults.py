@@ -18,7 +18,7 @@ from pipeline.formats.blocks import LineReader
 from pipeline.model import duplicates, ids
 from pipeline.model.events import Batch
 from pipeline.model.tally import Tally, merge_tallies
-from pipeline.transforms import count, decode, deduplicate, format, ids_file, read
+from pipeline.transforms import count, decode, deduplicate, format, read
 from pipeline.transforms import ids as distinct
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -139,7 +139,7 @@ IDS: dict[str, Plant] = {
 }
 """For ids."""
 
-IDS_BY_FILES: dict[str, Plant] = lost_or_twice("lines", ids_file, "map_in_threads")
+IDS_BY_FILES: dict[str, Plant] = lost_or_twice("lines", distinct, "map_in_threads")
 """For ids that are merged as they are written."""
 
 IDS_SHUFFLED: dict[str, Plant] = lost_or_twice("set", distinct._MergeIds, "emit")

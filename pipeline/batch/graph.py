@@ -23,9 +23,8 @@ from pipeline.storage.files import is_local
 from pipeline.transforms.count import HourlyTable, ScaleImpressions
 from pipeline.transforms.decode import REJECTS, DecodeBlocks
 from pipeline.transforms.deduplicate import DropDuplicates
-from pipeline.transforms.format import FormatChart, FormatCsv, FormatIds, FormatRejects, check_ids, check_rejects
-from pipeline.transforms.ids import DistinctIds
-from pipeline.transforms.ids_file import WriteIds
+from pipeline.transforms.format import FormatChart, FormatCsv, FormatRejects, check_rejects
+from pipeline.transforms.ids import DistinctIds, FormatIds, WriteIds, check_ids
 from pipeline.transforms.read import ListFiles, ReadBlocks
 from pipeline.transforms.write import WriteFile, WritePiece
 

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.model.events import NO_IDS, Batch, Ids
-from pipeline.model.hour_ids import HourShard, split_ids_by_hour
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import Hashes, IdSet, PackedIds, merge_packed, pack_partitions
+from pipeline.model.ids import Hashes, HourShard, IdSet, PackedIds, merge_packed, pack_partitions, split_ids_by_hour
 from pipeline.model.tally import first_rejects
 from pipeline.schema import EVENT_TYPES
 

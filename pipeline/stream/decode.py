@@ -17,8 +17,7 @@ from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
 from pipeline.model.duplicates import decode_keys, encode_keys
 from pipeline.model.events import Batch, Reject
-from pipeline.model.hour_ids import HourShard, ids_by_hour
-from pipeline.model.ids import merge_packed
+from pipeline.model.ids import HourShard, ids_by_hour, merge_packed
 from pipeline.model.latency import steady_time
 from pipeline.model.table import HourCounts, count_batch, split_hours
 from pipeline.stream.job import StreamJob

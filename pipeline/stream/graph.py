@@ -23,9 +23,8 @@ from pipeline.engine.metrics import COUNTS, Counted, KeepCounters
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.events import Batch
-from pipeline.model.hour_ids import HourShard, ids_by_hour
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import event_count, union
+from pipeline.model.ids import HourShard, event_count, ids_by_hour, union
 from pipeline.stream.decode import EARLIER_COUNTS, EARLIER_IDS, DecodeStream, EarlierRuns
 from pipeline.stream.hour_files import WriteRejects
 from pipeline.stream.job import StreamJob

@@ -17,8 +17,7 @@ from typing import Any
 
 from pipeline.errors import ChangedOptionError, MismatchError, OutputError, StartOverError
 from pipeline.model.coverage import expected_checksum
-from pipeline.model.hour_ids import HourShard
-from pipeline.model.ids import event_count, union
+from pipeline.model.ids import HourShard, event_count, union
 from pipeline.model.table import HourCounts, add_counts
 from pipeline.storage.files import InputFile, printable_path
 from pipeline.stream.database import NAME, Database, warn_once

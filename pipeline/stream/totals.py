@@ -22,9 +22,8 @@ from pipeline.engine.metrics import COUNTS, count
 from pipeline.engine.prism import SinkDoFn
 from pipeline.engine.run_state import run_state
 from pipeline.model.events import Batch
-from pipeline.model.hour_ids import HourShard
 from pipeline.model.hours import HOUR, HourClock, closing_time
-from pipeline.model.ids import event_count, id_lines, merge_packed, union
+from pipeline.model.ids import HourShard, event_count, id_lines, merge_packed, union
 from pipeline.model.latency import steady_time
 from pipeline.model.table import (
     HourCounts,

@@ -26,8 +26,8 @@ from pipeline.model.duplicates import (
     unseen,
 )
 from pipeline.model.events import Batch
-from pipeline.model.hour_ids import HourShard
 from pipeline.model.hours import HOUR, HourClock, closing_time
+from pipeline.model.ids import HourShard
 from pipeline.transforms.ids import PackedPartitions, by_partition
 
 KeyColumns = tuple[bytes, bytes, bytes]  # a KeySet after it was encoded and decoded

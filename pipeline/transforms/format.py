@@ -1,4 +1,4 @@
-"""Formats tables, ids and rejects as pieces of files, which transforms/write.py writes."""
+"""Formats tables and rejects as pieces of files, which transforms/write.py writes."""
 
 import dataclasses
 import json
@@ -8,13 +8,13 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.errors import MismatchError
-from pipeline.model import ids as id_sets
-from pipeline.model.events import Ids, Reject
-from pipeline.model.html_table import fill_table
-from pipeline.model.table import Table, count_table, csv_text
-from pipeline.transforms.ids import PartitionCount
+from pipeline.model.events import Reject
+from pipeline.model.table import Table, csv_text
 
 Piece = tuple[Any, bytes]  # a part of a file: its sort key, its bytes
+
+TABLE_PLACE = '<thead><tr id="columns"></tr></thead><tbody id="rows"></tbody>'
+"""The empty head and body in the page's HTML that `fill_table` fills."""
 
 
 class FormatCsv(beam.PTransform):  # type: ignore[misc]
@@ -40,41 +40,25 @@ class FormatChart(beam.PTransform):  # type: ignore[misc]
         return reports | "Format" >> beam.MapTuple(fill).with_output_types(Piece)
 
 
-class FormatIds(beam.PTransform):  # type: ignore[misc]
-    """Formats ids as lines: PCollection[tuple[PartitionCount, Ids]] -> PCollection[Piece], in the order of partitions.
-
-    The key of a piece: its partition, its number of events, its size in bytes.
-    """
-
-    def expand(self, sets: beam.PCollection[tuple[PartitionCount, Ids]]) -> beam.PCollection[Piece]:
-        return sets | "Format" >> beam.MapTuple(_id_piece).with_output_types(Piece)
-
-
-def _id_piece(count: PartitionCount, ids: Ids) -> Piece:
-    lines = id_sets.id_lines(ids)
-    return (*count, len(lines)), lines
-
-
-def check_ids(pieces: Sequence[tuple[Any, int]], tables: Iterable[Table]) -> None:
-    """Checks that the pieces of FormatIds have the ids of all events in the tables.
+def fill_table(page: bytes, csv: bytes) -> bytes:
+    """Fills the page's table of hours.
 
     Args:
-      pieces: the key and size of each; pieces with the same key were concatenated.
-      tables: of the same events.
+      page: HTML, UTF-8, with TABLE_PLACE once at most.
+      csv: a report, whose values need no quoting in CSV or HTML.
 
-    Raises:
-      MismatchError: ids were lost or duplicated.
+    Returns:
+      The page with a head cell for each column and a row for each hour.
     """
-    check_id_count(sum(key[1] for key, _ in pieces), tables)
-    if any(size != key[2] for key, size in pieces):
-        raise MismatchError("ids were lost or duplicated: please report this")
+    header, *lines = csv.splitlines()
+    head = b"".join(b'<th scope="col">%b</th>' % name for name in header.split(b","))
+    rows = b"\n".join(_row(*line.split(b",")) for line in lines)
+    table = b'<thead><tr id="columns">%b</tr></thead>\n<tbody id="rows">\n%b\n</tbody>' % (head, rows)
+    return page.replace(TABLE_PLACE.encode(), table)
 
 
-def check_id_count(events: int, tables: Iterable[Table]) -> None:
-    """Raises MismatchError if the ids are those of more or fewer events than the tables count."""
-    counted = sum(map(count_table, tables))
-    if events != counted:
-        raise MismatchError(f"counted {counted} events but wrote the ids of {events}: please report this")
+def _row(hour: bytes, *values: bytes) -> bytes:
+    return b'<tr><th scope="row">%b</th><td>%b</td></tr>' % (hour, b"</td><td>".join(values))
 
 
 class FormatRejects(beam.PTransform):  # type: ignore[misc]

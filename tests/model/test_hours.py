@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.model.events import Batch
-from pipeline.model.hour_ids import ids_by_hour
 from pipeline.model.hours import HourClock
-from pipeline.model.ids import merge_packed
+from pipeline.model.ids import ids_by_hour, merge_packed
 from pipeline.model.table import csv_text, hourly_table, scale_impressions
 from pipeline.model.zones import zone_names
 from pipeline.schema import Event

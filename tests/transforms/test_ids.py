@@ -7,7 +7,7 @@ from pipeline import (
     UniqueIds,
     unique_ids,
 )
-from pipeline.transforms.format import FormatIds
+from pipeline.transforms.ids import FormatIds
 from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, event
 from tests.transforms_support import MANY, batches, on_both_runners

@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.events import Batch
-from pipeline.model.hour_ids import ids_by_hour
-from pipeline.model.ids import merge_packed, union
+from pipeline.model.ids import ids_by_hour, merge_packed, union
 from pipeline.schema import Event
 from tests import support
 
