@@ -32,21 +32,21 @@ def run_job(job: Job, options: PipelineOptions) -> Summary:
     Raises:
       PipelineError: raised by a transform. Other errors come from the runner.
     """
-    job = _with_spill_folder(job, options)
+    job = dataclasses.replace(job, spill_folder=spill_folder(options))
     folders = {os.path.dirname(os.path.realpath(path)) for path in filter(is_local, job.spill_paths)}
     with run_lock(folders, job.token):
-        return _finish(job, lambda: build_job(job, options).run())
+        return _finish(job, lambda: _build(job, options).run())
 
 
 def build_job(job: Job, options: PipelineOptions, one_worker: bool = False) -> beam.Pipeline:
     """Builds the graph. one_worker: as in HourlyReport."""
+    return _build(dataclasses.replace(job, spill_folder=spill_folder(options)), options, one_worker)
+
+
+def _build(job: Job, options: PipelineOptions, one_worker: bool = False) -> beam.Pipeline:
     pipeline = beam.Pipeline(options=options)
-    _ = pipeline | "Hourly report" >> HourlyReport(_with_spill_folder(job, options), one_worker)
+    _ = pipeline | "Hourly report" >> HourlyReport(job, one_worker)
     return pipeline
-
-
-def _with_spill_folder(job: Job, options: PipelineOptions) -> Job:
-    return dataclasses.replace(job, spill_folder=spill_folder(options))
 
 
 class PreparedJob:

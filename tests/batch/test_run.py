@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 
 from pipeline import Job, run_job
+from pipeline.batch import run
 from pipeline.batch.run import PreparedJob
 from pipeline.engine.runners import beam_options
 from pipeline.errors import TooLargeError
@@ -42,6 +43,12 @@ def test_run_job(runner: str, files: Files) -> None:
     events = [(item["id"], item["event"], item["timestamp"]) for item in EXAMPLE_EVENTS]
     assert Path(job.output).read_text() == oracle.report(events, -210, "2")
     assert files.outputs() == ["report.csv"]
+
+
+def test_the_folder_of_temporary_files_is_chosen_once(files: Files) -> None:
+    with mock.patch.object(run, "spill_folder", side_effect=run.spill_folder) as chosen:
+        run_job(files.job(), beam_options([]))
+    assert chosen.call_count == 1
 
 
 @pytest.mark.parametrize("prepared", [False, True])
