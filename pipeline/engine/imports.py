@@ -54,7 +54,7 @@ def trimmed_imports(arguments: Sequence[str]) -> Iterator[None]:
 
 
 class _SkippingFinder:
-    """Reports SKIPPED modules as missing."""
+    """Reports SKIPPED modules as missing. None in sys.modules would do, but Cython's imports (pandas) return it."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Called by importlib; None continues with the other finders."""
