@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any
 
-from apache_beam.metrics.execution import MetricKey, MetricResult
-from apache_beam.metrics.metric import MetricResults, MetricsFilter
+from apache_beam.metrics.execution import MetricKey
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner.execution import ENCODED_IMPULSE_VALUE, FnApiRunnerExecutionContext
@@ -85,7 +84,9 @@ class WarmRunner(FnApiRunner):  # type: ignore[misc]
                     del buffers[buffer]
         finally:
             self._clear_bundles()
-        return _Result(counters)
+        result = RunnerResult(PipelineState.DONE, {})
+        result.metrics()._counters.update(counters)
+        return result
 
     def _clear_bundles(self) -> None:
         """Clears per-run state, also after a failure; stages stay initialized."""
@@ -161,20 +162,3 @@ def _quieten(cache: Any, processor: BundleProcessor) -> None:
     cache.periodic_shutdown.cancel()
     processor.state_handler._state_cache = StateCache(0)
     processor.state_sampler.start = partial(set_current_tracker, processor.state_sampler)
-
-
-class _Result(RunnerResult):  # type: ignore[misc]
-    """The result of a finished run, with its counters."""
-
-    def __init__(self, counters: Counter[MetricKey]) -> None:
-        super().__init__(PipelineState.DONE, {})
-        self._metrics = _Counters(counters)
-
-
-class _Counters(MetricResults):  # type: ignore[misc]
-    def __init__(self, counters: Counter[MetricKey]) -> None:
-        self._counters = counters
-
-    def query(self, filter: MetricsFilter | None = None) -> dict[str, list[MetricResult]]:
-        found = [MetricResult(key, value, value) for key, value in self._counters.items() if self.matches(filter, key)]
-        return {self.COUNTERS: found}
