@@ -158,7 +158,7 @@ def nearest_option(name: str, own: Collection[str], beams: Collection[str]) -> s
     parts = [option for option in own if (text in _letters(option) and len(text) > 2) or [_letters(option)] == close]
     if parts:
         return min(parts, key=lambda option: (not _letters(option).startswith(text), [_letters(option)] != close))
-    near = {option: _distance(text, _letters(option)) for option in beams}
+    near = {option: _edits(text, _letters(option)) for option in beams}
     best = min(near, key=lambda option: near[option])
     return best if near[best] <= min(2, len(text) // 3) else None
 
@@ -167,14 +167,10 @@ def _letters(option: str) -> str:
     return option.lstrip("-").replace("-", "_").lower()
 
 
-def _distance(one: str, other: str) -> int:
-    """Returns the Levenshtein distance of two texts."""
-    row = list(range(len(other) + 1))
-    for k, a in enumerate(one, 1):
-        before, row[0] = row[0], k
-        for j, b in enumerate(other, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
-    return row[-1]
+def _edits(one: str, other: str) -> int:
+    """Returns the number of letters to insert, delete or replace."""
+    changes = difflib.SequenceMatcher(None, one, other).get_opcodes()
+    return sum(max(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in changes if tag != "equal")
 
 
 def beam_parser() -> OptionParser:
