@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.engine.logs import plural
 from tests.support import Run, call, line
 
 EARLIER = "an earlier report\n"
@@ -22,7 +23,7 @@ def outputs() -> list[str]:
 def succeeded(result: Run, read: int, counted: int | None = None, hours: int = 3, report: str = "report.csv") -> None:
     """Status 0 and nothing but the summary on stderr."""
     counted = read if counted is None else counted
-    numbers = f"{read} events read, {counted} counted, {read - counted} rejected, {hours} hours"
+    numbers = f"{plural(read, 'event')} read, {counted} counted, {read - counted} rejected, {plural(hours, 'hour')}"
     summary = rf"{numbers}, \d+\.\d s: report in {report}(, (ids|rejects|chart) in \S+)*\n"
     assert re.fullmatch(summary, result.err), result.err
     assert result.status == 0

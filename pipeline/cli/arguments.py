@@ -1,9 +1,10 @@
 """Arguments of both programs: options of a report, and spellings with `_` or `-`, values that begin with a dash."""
 
 import argparse
+import contextlib
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import UsageError, ZoneError
@@ -18,7 +19,8 @@ _LESS = "--log_level ERROR logs errors only, 2>/dev/null hides the summary too"
 _EXPLAINED = {"-v": _MORE, "--verbose": _MORE, "-q": _LESS, "--quiet": _LESS, "-i": "inputs need no option, or --input"}
 """Hints for options of other programs."""
 
-_BOOLEANS = ("true", "false")
+_BOOLEANS = {"=true": True, "=false": False}
+"""Values that flags may have."""
 
 
 def canonical(
@@ -53,19 +55,23 @@ def canonical(
         name, equals, value = _split(argument, actions)
         if not _spelled(name, actions):
             actions = {**_beam_actions(), **actions}
-        known = _spelled(name, actions)
-        if not known:
-            _check_unknown(name, actions)
-        takes_value = not known or actions[known].nargs is None
+        name = _spelled(name, actions) or _unknown(name, actions)
+        takes_value = name not in actions or actions[name].nargs is None
         if takes_value and not equals and rest and not rest[0].startswith("--"):
             equals, value = "=", rest.popleft()
-        if known == "--input" and patterns is not None and equals:
+        if name == "--input" and patterns is not None and equals:
             patterns.append(value)
-        elif takes_value or value.lower() not in _BOOLEANS:
-            result.append(f"{known or name}{equals}{value}")
-        elif value.lower() == "true":
-            result.append(str(known))
+        else:
+            result += _written(name, equals + value, takes_value)
     return result
+
+
+def _written(name: str, value: str, takes_value: bool) -> list[str]:
+    """Returns an option as argparse reads it: a flag set to true by its name, one set to false not at all."""
+    is_true = _BOOLEANS.get(value.lower()) if not takes_value else None
+    if is_true is None:
+        return [name + value]
+    return [name] if is_true else []
 
 
 def _split(argument: str, actions: Container[str]) -> tuple[str, str, str]:
@@ -77,12 +83,13 @@ def _split(argument: str, actions: Container[str]) -> tuple[str, str, str]:
     return name, equals, value
 
 
-def _check_unknown(name: str, actions: Container[str]) -> None:
-    """Raises UsageError for options of other programs, and for `-output`, which argparse takes for `-o`."""
+def _unknown(name: str, actions: Container[str]) -> str:
+    """Returns the name; raises UsageError for those of other programs, and `-output`, which argparse takes for `-o`."""
     if name in _EXPLAINED:
         raise UsageError(f"unknown option {name}: {_EXPLAINED[name]}")
     if meant := _spelled(f"-{name}", actions):
         raise UsageError(f"unknown option {name}: did you mean {meant}?")
+    return name
 
 
 def _beam_actions() -> dict[str, argparse.Action]:
@@ -124,3 +131,12 @@ def read_report_options(options: object) -> ReportSettings:
         return ReportSettings(**{name: getattr(options, name) for name in names})
     except ZoneError as error:
         raise error.spelled("--{} {}".format) from None
+
+
+@contextlib.contextmanager
+def option_named(option: str) -> Iterator[None]:
+    """Prefixes a UsageError with the option's name."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"--{option} {error}") from None

@@ -5,9 +5,12 @@ import functools
 import gc
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pipeline.engine import logs
 
@@ -19,8 +22,7 @@ gc.disable()  # imports create half a million objects and no garbage: 0.1 s
 
 from pipeline.batch.job import Job
 from pipeline.batch.run import build_job, run_job
-from pipeline.cli import signals, stdio
-from pipeline.cli.delivery import StagedOutputs
+from pipeline.cli import stdio
 from pipeline.cli.options import (
     ReportOptions,
     check_outputs,
@@ -31,9 +33,8 @@ from pipeline.cli.options import (
     parse_options,
     short_usage,
 )
-from pipeline.cli.progress import progress_bar
 from pipeline.cli.rejects import describe_rejects
-from pipeline.cli.stdio import STANDARD
+from pipeline.cli.stdio import STANDARD, StagedOutputs
 from pipeline.engine import dataflow
 from pipeline.engine.prism import running_prism
 from pipeline.engine.runners import has_servers
@@ -51,8 +52,12 @@ from pipeline.model.zones import inverted_zone_warning
 from pipeline.storage.files import printable_path
 from pipeline.storage.temporary import scratch_folder
 
+_SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+_EXIT_SECONDS = 5
 _START_OVER = "hint: use --overwrite to start from nothing"
 _HINT = "hint: use --rejects_output FILE to write invalid records to FILE and continue"
+
+_received: list[signal.Signals] = []
 
 gc.freeze()
 gc.enable()
@@ -82,8 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(1, str(error))
     except BrokenPipeError:  # `| head`
         return 0
-    except KeyboardInterrupt as error:
-        return _fail(*signals.status_and_message(error))
+    except KeyboardInterrupt:
+        number = _received[-1] if _received else signal.SIGINT
+        return _fail(128 + number, _SIGNALS[number])  # as in shells
     except Exception as error:
         logging.getLogger(__name__).debug("the run failed", exc_info=True)
         return _fail(1, one_line(error))
@@ -103,7 +109,7 @@ def _run(options: ReportOptions, folder: str) -> None:
         if dataflow.is_detached(options):
             logs.print_line(dataflow.launch(build_job(job, options.for_engine()), options))
             return
-    with progress_bar(sum(file.size for file in job.files)):
+    with logs.progress_bar(sum(file.size for file in job.files)):
         summary = _run_job(job, options)
     outputs.deliver()
     _print_summary(summary, options, len(sidecars), time.monotonic() - start)
@@ -118,7 +124,8 @@ def _run_job(job: Job, options: ReportOptions) -> Summary:
             raise RejectsError(describe_rejects(error.tally, job.files)) from None
         raise
     except Exception:
-        signals.raise_received()
+        if _received:  # Beam wraps what a signal raises
+            raise KeyboardInterrupt from None
         raise
 
 
@@ -148,16 +155,16 @@ def _run_stream(options: ReportOptions, folder: str) -> None:
 
 def _print_summary(summary: Summary, options: ReportOptions, sidecars: int, seconds: float) -> None:
     report = "standard output" if options.output == STANDARD else printable_path(options.output)
-    left_out = f", {sidecars} sidecar files skipped" if sidecars else ""
+    left_out = f", {logs.plural(sidecars, 'sidecar file')} skipped" if sidecars else ""
     logs.print_line(
-        f"{_counts(summary, options)}, {summary.hours} hours{left_out}, "
+        f"{_counts(summary, options)}, {logs.plural(summary.hours, 'hour')}{left_out}, "
         f"{seconds:.1f} s: report in {report}{_others(options)}"
     )
 
 
 def _counts(summary: Summary, options: ReportOptions) -> str:
-    dropped = f", {summary.duplicate} duplicates" if options.deduplicate else ""
-    return f"{summary.read} events read, {summary.counted} counted, {summary.rejected} rejected{dropped}"
+    dropped = f", {logs.plural(summary.duplicate, 'duplicate')}" if options.deduplicate else ""
+    return f"{logs.plural(summary.read, 'event')} read, {summary.counted} counted, {summary.rejected} rejected{dropped}"
 
 
 def _others(options: ReportOptions) -> str:
@@ -172,15 +179,24 @@ def _fail(status: int, message: str, *more: str) -> int:
 
 
 def run_program() -> int:
-    """Runs the command line as a program; returns the status."""
+    """Runs the command line as a program; returns the status. Signals stop it like Ctrl-C: it leaves no files."""
     errors = logs.Filtered(sys.stderr)
     sys.stderr = errors  # type: ignore[assignment]
-    signals.handle_signals()
+    for number in _SIGNALS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # not ignored, as under nohup
+            signal.signal(number, _raise)
     try:
         status = main()
     finally:
         stdio.flush()
         errors.mute()
-    if signals.is_received():
-        signals.exit_soon(status)
+    if _received:  # the interpreter waits for all threads; one may deadlock on a lock held at the signal, 1 in 100 runs
+        timer = threading.Timer(_EXIT_SECONDS, os._exit, (status,))
+        timer.daemon = True
+        timer.start()
     return status
+
+
+def _raise(number: int, _: object) -> NoReturn:
+    _received.append(signal.Signals(number))
+    raise KeyboardInterrupt(_SIGNALS[_received[-1]])  # Beam converts errors without a message to RuntimeError

@@ -1,22 +1,19 @@
 """Options of the command line, and the checks before a run."""
 
 import argparse
-import contextlib
 import copy
 import itertools
-import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline.batch.job import Job
-from pipeline.cli.arguments import SKIP_REJECTS, add_report_options, canonical, read_report_options
-from pipeline.cli.chart_page import report_page
+from pipeline.cli.arguments import SKIP_REJECTS, add_report_options, canonical, option_named, read_report_options
 from pipeline.cli.stdio import STANDARD, is_stream_output, output_name
 from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream, with_whole_bundles
 from pipeline.engine.option_parser import OptionParser
@@ -24,6 +21,8 @@ from pipeline.engine.runners import LOCAL_RUNNERS, complete
 from pipeline.errors import UsageError
 from pipeline.model.ids import MAX_PARTITIONS
 from pipeline.model.settings import ReportSettings
+from pipeline.native.loader import compile_all
+from pipeline.cli.chart_page import report_page
 from pipeline.storage.compression import Kind, check_suffix
 from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.matching import find_files
@@ -42,24 +41,20 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        add = parser.add_argument
-        add(
-            "--input", action="append", metavar="PATTERN", help="file, glob or folder (repeatable); - is standard input"
-        )
-        add("-o", "--output", metavar="FILE", help=f"the report (default {DEFAULT_OUTPUT}); - is standard output")
-        add("--ids_output", metavar="FILE", help="write the unique ids, one per line")
+        add = _adder(parser)
+        add("--input", "PATTERN", "file, glob or folder (repeatable); - is standard input", action="append")
+        add("--output", "FILE", f"the report (default {DEFAULT_OUTPUT}); - is standard output", "-o")
+        add("--ids_output", "FILE", "write the unique ids, one per line")
         rejects = parser.add_mutually_exclusive_group()
         rejects.add_argument("--rejects_output", metavar="FILE", help="write invalid records to FILE and continue")
         rejects.add_argument("--skip_rejects", action="store_true", help=SKIP_REJECTS)
-        add("--chart_output", metavar="FILE.html", help="write the report with its chart as a page that works offline")
-        add_report_options(add)
-        add(
-            "--id_partitions",
-            type=_integer,
-            metavar="N",
-            help="partitions of the ids, a power of two (default by the input's size; each must fit in memory); "
-            "for a stream: files of ids per hour",
+        add("--chart_output", "FILE.html", "write the report with its chart as a page that works offline")
+        add_report_options(parser.add_argument)
+        partitions = (
+            "partitions of the ids, a power of two (default by the input's size; each must fit in memory); "
+            "for a stream: files of ids per hour"
         )
+        add("--id_partitions", "N", partitions, type=_integer)
         _add_stream_options(parser)
 
     def report_settings(self) -> ReportSettings:
@@ -72,53 +67,34 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         parser = argparse.ArgumentParser(add_help=False)
         self._add_argparse_args(parser)
         for name, default in vars(parser.parse_args([])).items():
-            if not _is_utf_8(getattr(options, name)):
+            if "\\udc" in ascii(getattr(options, name)):  # bytes of a name that are not UTF-8
                 setattr(options, name, default)  # Dataflow cannot display None unless it is the default
         return options
 
 
+def _adder(parser: Any) -> Callable[..., None]:
+    """Returns a shorter add_argument of a parser or group: the name, metavar and help; then other names."""
+
+    def add(name: str, metavar: str, text: str, *others: str, **more: Any) -> None:
+        parser.add_argument(*others, name, metavar=metavar, help=text, **more)
+
+    return add
+
+
 def _add_stream_options(parser: argparse.ArgumentParser) -> None:
     stream = parser.add_argument_group("with --streaming", "outputs are then folders, with a file for each hour")
-    add = stream.add_argument
-    add("--subscription", metavar="S", help="projects/P/subscriptions/S of Pub/Sub, instead of --input")
-    add(
-        "--timestamp_attribute",
-        metavar="NAME",
-        help="attribute of a message that holds its event time, for the watermark",
-    )
-    add("--id_attribute", metavar="NAME", help="attribute of a message by which Dataflow drops duplicates")
-    add(
-        "--early_firing_seconds",
-        type=_integer,
-        metavar="N",
-        help=f"seconds between updates of a report (default {EARLY_FIRING_SECONDS})",
-    )
-    add(
-        "--allowed_lateness_seconds",
-        type=_integer,
-        metavar="N",
-        help="close an hour N seconds after its end and mark its report as final (default: never)",
-    )
-    add(
-        "--max_future_seconds",
-        type=_integer,
-        metavar="N",
-        help=f"reject events more than N seconds ahead of their file or message (default {MAX_FUTURE_SECONDS}, a day)",
-    )
-    add(
-        "--overwrite",
-        action="store_true",
-        default=None,
-        help="start from nothing: remove the ledger and the files of earlier runs from the output folders",
-    )
-
-
-def _is_utf_8(value: Any) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    add = _adder(stream)
+    add("--subscription", "S", "projects/P/subscriptions/S of Pub/Sub, instead of --input")
+    add("--timestamp_attribute", "NAME", "attribute of a message that holds its event time, for the watermark")
+    add("--id_attribute", "NAME", "attribute of a message by which Dataflow drops duplicates")
+    early = f"seconds between updates of a report (default {EARLY_FIRING_SECONDS})"
+    add("--early_firing_seconds", "N", early, type=_integer)
+    lateness = "close an hour N seconds after its end and mark its report as final (default: never)"
+    add("--allowed_lateness_seconds", "N", lateness, type=_integer)
+    future = f"reject events more than N seconds ahead of their file or message (default {MAX_FUTURE_SECONDS}, a day)"
+    add("--max_future_seconds", "N", future, type=_integer)
+    overwrite = "start from nothing: remove the ledger and the files of earlier runs from the output folders"
+    stream.add_argument("--overwrite", action="store_true", default=None, help=overwrite)
 
 
 def _integer(text: str) -> int:
@@ -138,6 +114,9 @@ def parse_options(arguments: Sequence[str]) -> ReportOptions:
     patterns: list[str] = []
     actions = parser.actions_by_name()
     known, others = parser.parse_known_args(canonical(arguments, actions, patterns))
+    if known.compile:
+        compile_all()
+        parser.exit()
     known.input = patterns or None
     logging.getLogger().setLevel(known.log_level)
     others = with_whole_bundles(others) if known.streaming else others
@@ -164,33 +143,11 @@ def make_parser() -> OptionParser:
     add = parser.add_argument
     # Beam's own, but users look for it here.
     add("--streaming", action="store_true", help="run until stopped: watch --input, or --subscription")
-    add(
-        "--log_level",
-        type=str.upper,
-        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
-        default="WARNING",
-        help="log level on stderr, including Beam's (default %(default)s)",
-    )
-    add(
-        "--compile",
-        action=_Compile,
-        help="compile for this machine and exit, for container images",
-    )
+    level = "log level on stderr, including Beam's (default %(default)s)"
+    add("--log_level", type=str.upper, choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="WARNING", help=level)
+    add("--compile", action="store_true", help="compile for this machine and exit, for container images")
     add("-V", "--version", action="version", version=f"%(prog)s {VERSION}", help="print the version and exit")
     return parser
-
-
-class _Compile(argparse.Action):
-    """Compiles and exits, like --version."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from pipeline.native.loader import compile_all
-
-        compile_all()
-        parser.exit()
 
 
 def short_usage() -> str:
@@ -222,7 +179,7 @@ def _check_values(options: ReportOptions) -> None:
     if partitions is not None and (not 2 <= partitions <= MAX_PARTITIONS or partitions.bit_count() > 1):
         raise UsageError(f"--id_partitions {partitions}: must be a power of two from 2 to {MAX_PARTITIONS}")
     if options.chart_output is not None:
-        with _named("chart_output"):
+        with option_named("chart_output"):
             check_suffix(options.chart_output, "HTML")
     for one, other in itertools.combinations(outputs_of(options).values(), 2):
         if is_same(one, other):
@@ -248,15 +205,6 @@ def _check_batch(options: ReportOptions) -> None:
         raise UsageError("standard input and output (-) need a local runner")
 
 
-@contextlib.contextmanager
-def _named(option: str) -> Iterator[None]:
-    """Prefixes a UsageError with the option's name."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"--{option} {error}") from None
-
-
 def find_inputs(options: ReportOptions, spooled: Collection[str]) -> tuple[list[InputFile], list[str]]:
     """Returns the input files, and the sidecar files that were omitted.
 
@@ -268,7 +216,7 @@ def find_inputs(options: ReportOptions, spooled: Collection[str]) -> tuple[list[
       UsageError: a pattern has no match, or one that cannot be accessed.
     """
     sidecars: list[str] = []
-    with _named("input"):
+    with option_named("input"):
         return find_files([pattern for pattern in options.input if pattern not in spooled], sidecars), sidecars
 
 
@@ -280,7 +228,7 @@ def check_outputs(options: ReportOptions, files: Sequence[InputFile]) -> None:
         if any(is_same(output, file.path) for file in files):
             raise UsageError(f"{output} is both input and output")
     for name, path in outputs.items():
-        with _named(name):
+        with option_named(name):
             check_suffix(path, _KINDS[name])
 
 

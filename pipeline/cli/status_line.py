@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pipeline.cli.progress import in_background
 from pipeline.engine import logs
 from pipeline.engine.run_state import run_state
 from pipeline.model.latency import steady_time
@@ -48,7 +47,7 @@ def shown_status(read: Callable[[float], Status]) -> Iterator[None]:
     """Shows the progress of a stream on stderr during the block; read: takes steady_time."""
     live = bool(sys.stderr and sys.stderr.isatty())
     try:
-        with in_background(functools.partial(follow, read, live)):
+        with logs.in_background(functools.partial(follow, read, live)):
             yield
     finally:
         logs.clear_status()

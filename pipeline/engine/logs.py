@@ -1,11 +1,13 @@
-"""Output on stderr: warnings of one line, a status line, no tracebacks of user errors."""
+"""Output on stderr: warnings of one line, a status line, a progress bar, no tracebacks of user errors."""
 
 import contextlib
 import logging
 import os
 import re
+import shutil
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from pipeline.engine.run_state import run_state
@@ -19,7 +21,8 @@ _REPORTED_ELSEWHERE = (
     "stage.Execute aborting due to bundle error",
     "Failed to read inputs in the data plane",  # the runner exited, so the run fails
 )
-_COLUMNS = 80  # if the terminal does not report its width
+_REFRESH_SECONDS = 0.2
+_DELAY_SECONDS = 2.0  # shorter runs show no progress bar
 _width = 0  # of the status line
 
 
@@ -41,22 +44,13 @@ def _open_missing() -> None:
 
     Otherwise the next opened file would get their descriptor, and messages for stderr.
     """
-    for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
-        if stream is None and not _is_open(number):
-            descriptor = os.open(os.devnull, os.O_RDWR)
-            if descriptor != number:
-                os.dup2(descriptor, number)
-                os.close(descriptor)
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
 
 
 def _is_visible(record: logging.LogRecord) -> bool:
@@ -91,18 +85,17 @@ def print_line(text: str) -> None:
     _print(printable(text, keep="\n") + "\n")
 
 
+def plural(count: int, noun: str) -> str:
+    """Returns a count and its noun, such as "1 hour" or "2 hours"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def update_status(text: str) -> None:
     """Replaces the status line on a terminal."""
     global _width
-    text = printable(text)[: _columns() - 1]
+    text = printable(text)[: shutil.get_terminal_size().columns - 1]
     before, _width = _width, len(text)
     _print(f"\r{text.ljust(before)}")
-
-
-def _columns() -> int:
-    with contextlib.suppress(OSError, ValueError):
-        return os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
-    return _COLUMNS
 
 
 def clear_status() -> None:
@@ -116,6 +109,45 @@ def clear_status() -> None:
 def _print(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         print(text, end="", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def progress_bar(total: int) -> Iterator[None]:
+    """Shows a progress bar during the block, if stderr is a terminal. total: bytes of all inputs.
+
+    Workers in other processes are not seen.
+    """
+    if not sys.stderr or not sys.stderr.isatty():
+        yield
+        return
+    run_state.clear()
+
+    def follow(wait: Callable[[float], bool]) -> None:
+        from tqdm import tqdm
+
+        with tqdm(total=total, desc="reading", unit="B", unit_scale=True, delay=_DELAY_SECONDS, leave=False) as bar:
+            while not wait(_REFRESH_SECONDS):
+                bar.update(run_state.bytes_read - bar.n)
+
+    with in_background(follow):
+        yield
+
+
+@contextlib.contextmanager
+def in_background(work: Callable[[Callable[[float], bool]], None]) -> Iterator[None]:
+    """Runs `work` in a thread during the block.
+
+    Args:
+      work: takes a function that waits for some seconds and returns whether the block has ended.
+    """
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(stop.wait,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 class Filtered:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import progress
 from pipeline.cli.main import main
+from pipeline.engine import logs
 from pipeline.engine.run_state import run_state
 from tests.support import EXAMPLE_EVENTS, json_lines
 
@@ -33,14 +33,14 @@ class Screen(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_DELAY_SECONDS", 0.0)
-    monkeypatch.setattr(progress, "_REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(logs, "_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(logs, "_REFRESH_SECONDS", 0.01)
 
 
 def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(terminal=True, awaited="50%")
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress.progress_bar(2_000_000):
+    with logs.progress_bar(2_000_000):
         run_state.add_bytes_read(1_000_000)
         assert screen.shown.wait(10)
     assert "1.00M/2.00M" in screen.getvalue()
@@ -49,7 +49,7 @@ def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(terminal=False, awaited="")
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress.progress_bar(2_000_000):
+    with logs.progress_bar(2_000_000):
         run_state.add_bytes_read(1_000_000)
     assert screen.getvalue() == ""
 

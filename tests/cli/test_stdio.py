@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from pipeline.cli.stdio import copy_file, spool
+from pipeline.cli.stdio import StagedOutputs, spool
 from tests.cli_support import EVERY, GOOD, GOOD_ROW, outputs, rejected, succeeded, text
 from tests.serving_support import await_true
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, call, event, json_lines, run
@@ -39,21 +39,12 @@ def in_thread(work: object, *arguments: object) -> threading.Thread:
 
 def test_nothing_there_yet_is_no_end(pipe: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, writer = pipe
-    waits = threading.Semaphore(0)
-    select = __import__("select").select
-
-    def counted(*arguments: object) -> object:
-        waits.release()
-        return select(*arguments)
-
-    monkeypatch.setattr("select.select", counted)
     with open(source, "rb") as stream:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
         reading = in_thread(spool, "-", str(tmp_path), 0)
+        await_true(lambda: os.get_blocking(source))
         for piece in (b"one", b"two", b"three"):
-            assert waits.acquire(timeout=60)
             os.write(writer, piece)
-        assert waits.acquire(timeout=60)
         os.close(writer)
         reading.join(timeout=60)
     assert (tmp_path / "input-0").read_bytes() == b"onetwothree"
@@ -62,10 +53,11 @@ def test_nothing_there_yet_is_no_end(pipe: tuple[int, int], tmp_path: Path, monk
 def test_no_room_yet_is_no_error(pipe: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, target = pipe
     report = os.urandom(3_000_000)
-    (tmp_path / "report.csv").write_bytes(report)
     with open(target, "wb") as stream:
         monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=stream))
-        writing = in_thread(copy_file, str(tmp_path / "report.csv"), "standard output")
+        outputs = StagedOutputs({"output": "-"}, str(tmp_path))
+        Path(outputs.paths["output"]).write_bytes(report)
+        writing = in_thread(outputs.deliver)
         received = bytearray()
 
         def receive() -> bool:
