@@ -27,6 +27,7 @@ from pipeline.storage.temporary import scratch_folder
 _log = logging.getLogger(__name__)
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client, which only workers load
 _RETRY_SECONDS = 1
+_BACKLOG = 2048  # connections that wait to be accepted; the kernel resets some beyond it
 _CONNECTIONS = 1000  # per worker; others wait to be accepted
 _THREADS = 64  # per worker, for requests that upload or wait for a workspace; others wait for a thread
 _FILES = 160  # per worker: about 70 for Beam, and a reserve
@@ -67,7 +68,7 @@ def _bind_port(settings: Settings) -> socket.socket:
     family, *_, address = socket.getaddrinfo(
         settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    return socket.create_server(address[:2], family=family)
+    return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
 
 
 def _bind_unix(path: str) -> socket.socket:

@@ -65,6 +65,19 @@ def test_thousand_clients_at_once(server: Server) -> None:
             assert Counter(pool.map(lambda client: receive(client).status, clients)) == {200: 1000}
 
 
+def test_clients_wait_while_no_worker_accepts(tmp_path: Path) -> None:
+    with running(tmp_path / "tmp", "--processes", "1") as server, contextlib.ExitStack() as crowd:
+        await_true(lambda: all_serve(server, 2))
+        (worker,) = server.workers
+        os.kill(worker, signal.SIGSTOP)
+        address = ("127.0.0.1", server.port)
+        clients = [crowd.enter_context(socket.create_connection(address, timeout=20)) for _ in range(500)]
+        os.kill(worker, signal.SIGCONT)
+        for client in clients:
+            client.sendall(head(0, "GET", "/healthz"))
+            assert receive(client).status == 200
+
+
 @pytest.mark.parametrize("limit", [256, 1024])
 def test_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     """More clients than there are files for wait to be connected; all are served."""
