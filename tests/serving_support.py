@@ -16,9 +16,9 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 from pipeline.engine.runners import beam_options
+from pipeline.serving import Settings
 from pipeline.serving.app import ReportApp
-from pipeline.serving.metrics import Metrics
-from pipeline.serving.settings import Settings
+from pipeline.serving.telemetry import Metrics
 from pipeline.serving.workspaces import Workspace, WorkspacePool
 
 ROOT = Path(__file__).parent.parent

@@ -22,7 +22,7 @@ from pipeline.errors import UsageError
 from pipeline.model.ids import MAX_PARTITIONS
 from pipeline.model.settings import ReportSettings
 from pipeline.native.loader import compile_all
-from pipeline.cli.chart_page import report_page
+from pipeline.serving.page_files import report_page
 from pipeline.storage.compression import Kind, check_suffix
 from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.matching import find_files

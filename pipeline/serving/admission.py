@@ -1,36 +1,38 @@
-"""Checks the head of a request before its body is read: path, method, Host, origin, token, encoding, length."""
+"""Checks the head of a request before its body is read: path, method, Host, origin, token, encoding, length, query."""
 
 import hmac
 import ipaddress
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.serving.page_files import PAGE_FILES
+from pipeline.errors import UsageError, ZoneError
+from pipeline.model.settings import ReportSettings
+from pipeline.serving import Settings
+from pipeline.serving.page_files import FILES
 from pipeline.serving.problems import ProblemError, too_large
-from pipeline.serving.settings import Settings
 from pipeline.storage.compression import GZIP, ZSTD, Codec
 
-_READABLE = ("/openapi.json", *PAGE_FILES, "/reports.csv", "/healthz", "/metrics")
-ALLOWED = {"/": "GET, HEAD, POST", **dict.fromkeys(_READABLE, "GET, HEAD")}
+ALLOWED = dict.fromkeys((*FILES, "/reports.csv", "/healthz", "/metrics"), "GET, HEAD") | {"/": "GET, HEAD, POST"}
 """All paths, with their methods for the `Allow` header."""
 
 _KINDS = {"/healthz": "health", "/metrics": "metrics"}
 _ENCODINGS = {"": None, "identity": None, "gzip": GZIP, "x-gzip": GZIP, "zstd": ZSTD}
 
 
-def check(environ: Mapping[str, Any], settings: Settings) -> ProblemError | None:
-    """Returns the problem with a request, or None if it is accepted."""
+def check(environ: Mapping[str, Any], settings: Settings) -> None:
+    """Raises ProblemError for a request that is refused."""
     method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
     if settings.token is None and not settings.insecure and not _is_own_name(environ.get("HTTP_HOST"), settings.host):
-        return ProblemError(421, "without a token, only requests to localhost are accepted")
+        raise ProblemError(421, "without a token, only requests to localhost are accepted")
     if path not in ALLOWED:
-        return ProblemError(404, "not found; POST events to /")
+        raise ProblemError(404, "not found; POST events to /")
     if method not in ALLOWED[path].split(", "):
-        return ProblemError(405, "method not allowed; POST events to /", Allow=ALLOWED[path])
-    if method == "POST" or path in ("/metrics", "/reports.csv"):
-        refused = _unauthorized(environ, settings.token)
-        return refused if refused or method != "POST" else _unacceptable(environ, settings)
-    return None
+        raise ProblemError(405, "method not allowed; POST events to /", Allow=ALLOWED[path])
+    if settings.token and (method == "POST" or path in ("/metrics", "/reports.csv")):
+        _check_token(environ, settings.token)
+    if method == "POST":
+        _check_post(environ, settings)
 
 
 def kind(method: str, path: str) -> str:
@@ -66,27 +68,24 @@ def _is_own_name(host: str | None, listening: str) -> bool:
         return False
 
 
-def _unauthorized(environ: Mapping[str, Any], token: str | None) -> ProblemError | None:
-    if token is None:
-        return None
+def _check_token(environ: Mapping[str, Any], token: str) -> None:
     scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-    if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
-        return None
-    return ProblemError(401, "a bearer token is required", WWW_Authenticate='Bearer realm="report"')
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+        raise ProblemError(401, "a bearer token is required", WWW_Authenticate='Bearer realm="report"')
 
 
-def _unacceptable(environ: Mapping[str, Any], settings: Settings) -> ProblemError | None:
-    """Returns the problem with a POST. With a token, cross-site requests are harmless: browsers do not add tokens."""
+def _check_post(environ: Mapping[str, Any], settings: Settings) -> None:
+    """Checks a POST. With a token, cross-site requests are harmless: browsers do not add tokens."""
     if settings.token is None and _is_cross_site(environ):
-        return ProblemError(403, "cross-site requests are refused without a token")
+        raise ProblemError(403, "cross-site requests are refused without a token")
     if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "multipart/form-data":
         address = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', 'HOST')}/"
-        return ProblemError(
+        raise ProblemError(
             415, f"form uploads are not supported; send the file itself: curl --data-binary @FILE {address}"
         )
     if _encoding(environ) not in _ENCODINGS:
-        return ProblemError(415, "Content-Encoding must be gzip, zstd or absent", Accept_Encoding="gzip, zstd")
-    return _bad_length(environ, settings.max_body_bytes)
+        raise ProblemError(415, "Content-Encoding must be gzip, zstd or absent", Accept_Encoding="gzip, zstd")
+    _check_length(environ, settings.max_body_bytes)
 
 
 def _is_cross_site(environ: Mapping[str, Any]) -> bool:
@@ -96,15 +95,35 @@ def _is_cross_site(environ: Mapping[str, Any]) -> bool:
     return bool(origin) and origin.partition("://")[2].lower() != environ.get("HTTP_HOST", "").lower()
 
 
-def _bad_length(environ: Mapping[str, Any], limit: int) -> ProblemError | None:
+def _check_length(environ: Mapping[str, Any], limit: int) -> None:
     text = environ.get("CONTENT_LENGTH") or "0"
     if not (text.isascii() and text.isdecimal()):
-        return ProblemError(400, "Content-Length is not a number")
+        raise ProblemError(400, "Content-Length is not a number")
     length = content_length(environ)
     if length is None and "chunked" not in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
-        return ProblemError(400, "length required: send Content-Length or use chunked encoding")
-    return too_large(limit) if length is not None and length > limit else None
+        raise ProblemError(400, "length required: send Content-Length or use chunked encoding")
+    if length is not None and length > limit:
+        raise too_large(limit)
 
 
 def _encoding(environ: Mapping[str, Any]) -> str:
     return str(environ.get("HTTP_CONTENT_ENCODING", "")).strip().lower()
+
+
+def report_settings(settings: ReportSettings, query: str) -> ReportSettings:
+    """Returns the settings, overridden by the query string of a request.
+
+    Raises:
+      UsageError: an unknown or repeated parameter, or an invalid value.
+    """
+    values: dict[str, str] = {}
+    for name, value in urllib.parse.parse_qsl(query, keep_blank_values=True):
+        if name in values:
+            raise UsageError(f"duplicate parameter {name[:40]!r}")
+        if name == "utc_offset" and value.startswith(" "):
+            raise UsageError(f"utc_offset=+{value[1:40]}: encode + as %2B in URLs")
+        values[name] = value
+    try:
+        return settings.replace(values) if values else settings
+    except ZoneError as error:
+        raise error.spelled(lambda name, value: f"{name}={urllib.parse.quote(value, safe='/:')}") from None

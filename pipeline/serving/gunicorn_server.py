@@ -20,12 +20,10 @@ from gunicorn.workers.gthread import ThreadWorker
 from pipeline.engine import logs
 from pipeline.engine.imports import trimmed_imports
 from pipeline.errors import PipelineError, UsageError, one_line
-from pipeline.serving import access_log
-from pipeline.serving.settings import Settings
+from pipeline.serving import Settings, telemetry
 from pipeline.storage.temporary import scratch_folder
 
 _log = logging.getLogger(__name__)
-_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus_client, which only workers load
 _RETRY_SECONDS = 1
 _BACKLOG = 2048  # connections that wait to be accepted; the kernel resets some beyond it
 _CONNECTIONS = 1000  # per worker; others wait to be accepted
@@ -48,7 +46,7 @@ def serve(settings: Settings) -> None:
     try:
         application = _Application(settings, address)
         with scratch_folder() as folder:
-            os.environ[_METRICS_FOLDER] = os.path.join(folder, "metrics")
+            os.environ[telemetry.METRICS_VARIABLE] = os.path.join(folder, "metrics")
             application.run()
     except OSError as error:
         raise PipelineError(f"cannot create temporary files: {error.strerror or error}") from None
@@ -138,7 +136,7 @@ class _Application(gunicorn.app.base.BaseApplication):  # type: ignore[misc]
         On a full disk the worker exits with a status that makes gunicorn retry; others would stop all workers.
         """
         with trimmed_imports([*self._settings.beam_arguments, self._settings.staging_location or ""]):
-            from pipeline.serving.worker import make_report_app
+            from pipeline.serving.app import make_report_app
         try:
             self._report_app = make_report_app(self._settings, self._resources)
         except OSError as error:
@@ -152,7 +150,7 @@ class _Application(gunicorn.app.base.BaseApplication):  # type: ignore[misc]
         name = listener.getsockname()
         host = f"[{name[0]}]" if ":" in name[0] else name[0]
         address = f"unix:{name}" if isinstance(name, str) else f"http://{host}:{name[1]}/"
-        logs.print_line(access_log.format_message(self._settings.log_format, "info", f"listening on {address}"))
+        logs.print_line(telemetry.format_message(self._settings.log_format, "info", f"listening on {address}"))
 
     def _watch(self, worker: Any) -> None:
         self._report_app.is_stopping = lambda: not worker.alive

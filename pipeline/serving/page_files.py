@@ -1,22 +1,104 @@
-"""Files of the page: load order of the scripts, paths and content types."""
+"""The page: its files as the server sends them, and a report in one HTML file that works offline."""
 
+import html
+import json
+import re
 from pathlib import Path
+from typing import Any
 
-PAGE = Path(__file__).resolve().parent / "page"
+from pipeline.serving import Settings
 
-REPORT_SCRIPTS = (
+_FOLDER = Path(__file__).resolve().parent
+
+_REPORT_SCRIPTS = (
     *("dom", "report", "time", "funnel", "axis", "chart"),
     *("zoom", "compare", "heat", "table", "export", "show"),
 )
-"""Scripts that show a report, in load order; `--chart_output` embeds them."""
+_SCRIPTS = (*_REPORT_SCRIPTS, "sources", "problems", "send", "address", "live", "app")
+"""Scripts in load order; a report in one file has those that show a report."""
 
-_SCRIPTS = (*REPORT_SCRIPTS, "sources", "problems", "send", "address", "live", "app")
-
-SCRIPT_TAGS = "\n  ".join(f'<script defer src="{name}.js"></script>' for name in _SCRIPTS)
-"""Replaces {scripts} in index.html."""
-
-PAGE_FILES = {
+FILES = {
+    "/": ("page/index.html", "text/html; charset=utf-8"),
     "/style.css": ("page/style.css", "text/css; charset=utf-8"),
     **{f"/{name}.js": (f"page/{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
+    "/openapi.json": ("openapi.json", "application/json"),
 }
 """URL path: file in this package and content type."""
+
+_OFFLINE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+_BEFORE = """<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="color-scheme" content="light dark">
+  <meta http-equiv="Content-Security-Policy" content="{policy}">
+  <title>{name}</title>
+  <style>
+{style}</style>
+  <noscript><style>.scripted {{ display: none !important; }}</style></noscript>
+</head>
+<body>
+  <script type="text/csv" id="data">"""
+_AFTER = """</script>
+  <main>
+    <h1>Hourly report</h1>
+    <noscript><p class="card">The figures and the chart of this report need JavaScript.</p></noscript>
+{report}  </main>
+  <script>
+{scripts}
+find("compare").querySelector("[value=file]").hidden = true;
+showReport(find("data").textContent, {name});
+  </script>
+</body>
+</html>
+"""
+
+
+def page_file(path: str, settings: Settings) -> bytes:
+    """Returns the content of a URL path in FILES, with the server's settings filled into HTML."""
+    content = _text(FILES[path][0])
+    if path == "/":
+        scripts = "\n  ".join(f'<script defer src="{name}.js"></script>' for name in _SCRIPTS)
+        limit = f", up to {_size(settings.max_body_bytes)} (also after decompression)"
+        content = content.replace("{server}", html.escape(json.dumps(_known(settings))))
+        content = content.replace("{scripts}", scripts).replace("{limit}", limit)
+    return content.encode()
+
+
+def _known(settings: Settings) -> dict[str, Any]:
+    """Returns what the page's scripts know of the server."""
+    report = settings.report
+    return {
+        "limit": settings.max_body_bytes,
+        "zone": report.time_zone or report.utc_offset,
+        "factor": report.impressions_factor,
+        "skip": report.skip_rejects,
+        "deduplicate": report.deduplicate,
+        **({"live": True} if settings.reports else {}),
+    }
+
+
+def _size(number: int) -> str:
+    return f"{number:,} bytes" if number < 100_000 else f"{number / 2**20:,.4g} MiB"
+
+
+def report_page(name: str) -> tuple[str, str]:
+    """Returns the HTML before and after the report's CSV; `fill_table` adds the table.
+
+    Args:
+      name: name of the input, shown as the title.
+    """
+    page = _text("page/index.html")
+    (part,) = re.findall(r" *<!-- report:.*?-->\n(.*?) *<!-- end of report -->", page, re.DOTALL)
+    part = part.replace('id="report" hidden', 'id="report"').replace(
+        ">Report</h2>", f">Report for {html.escape(name)}</h2>"
+    )
+    scripts = "".join(_text(f"page/{script}.js") for script in _REPORT_SCRIPTS)
+    before = _BEFORE.format(policy=_OFFLINE_POLICY, name=html.escape(name), style=_text("page/style.css"))
+    text = json.dumps(name).replace("<", "\\u003c")
+    return before, _AFTER.format(report=part, scripts=scripts, name=text)
+
+
+def _text(name: str) -> str:
+    return (_FOLDER / name).read_text("utf-8")

@@ -15,20 +15,18 @@ from pipeline.errors import PipelineError, RejectsError
 from pipeline.formats.decoding import MANY_REJECTS
 from pipeline.formats.line_numbers import line_numbers
 from pipeline.model.events import Reject
-from pipeline.model.tally import KEPT_REJECTS, Tally, merge_tallies, tally_batch
+from pipeline.model.tally import KEPT_REJECTS, Tally, format_reject_count, merge_tallies, tally_batch
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 from pipeline.transforms.opening import open_file
 
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 """Headers of all responses."""
 
-CONTENT_TYPE = "application/problem+json"
-
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class ProblemError(Exception):
+class ProblemError(bottle.HTTPResponse):  # type: ignore[misc]
     """An error response with a problem document.
 
     Args:
@@ -39,17 +37,10 @@ class ProblemError(Exception):
     """
 
     def __init__(self, status: int, detail: str, members: Mapping[str, Any] | None = None, **headers: str) -> None:
-        super().__init__(detail)
-        self.status, self.detail, self._members = status, detail, members or {}
-        self._headers = {name.replace("_", "-"): value for name, value in headers.items()}
-
-    def to_response(self) -> bottle.HTTPResponse:
-        """Returns the response."""
-        title = http.HTTPStatus(self.status).phrase
-        head = {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail}
-        body = json.dumps({**head, **self._members}).encode()
-        headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body)), **SAFE_HEADERS, **self._headers}
-        return bottle.HTTPResponse(body, self.status, headers)
+        title = http.HTTPStatus(status).phrase
+        document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **(members or {})}
+        common = {"Content-Type": "application/problem+json", **SAFE_HEADERS}
+        super().__init__(json.dumps(document), status, common, **headers)
 
 
 def too_large(limit: int) -> ProblemError:
@@ -83,10 +74,8 @@ def reject_problem(error: RejectsError, body: Path) -> ProblemError:
     with open(body, "rb") as stream:
         lines = line_numbers(stream, [reject.offset or 0 for reject in first if reject.index is None])
         rejects = [_shown(reject, *_place(reject, lines)) for reject in first]
-    least = "at least " if tally.is_incomplete else ""
-    detail = f"{least}{tally.rejected} of {tally.read} records rejected"
     members = {"rejected": tally.rejected, "read": tally.read, "complete": not tally.is_incomplete, "rejects": rejects}
-    return ProblemError(400, detail, members)
+    return ProblemError(400, format_reject_count(tally), members)
 
 
 def _tally(body: Path) -> Tally:

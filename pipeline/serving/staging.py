@@ -72,9 +72,12 @@ class StagedJob:
         staged = body._replace(path=f"{folder}/body", size=os.stat(body.path).st_size, version=None)
         job = dataclasses.replace(local, files=(staged,), output=f"{folder}/report.csv")
         try:
-            _upload(body.path, staged.path)
+            with open(body.path, "rb") as source, new_object(staged.path) as target:
+                shutil.copyfileobj(source, target, _COPY_BYTES)
             summary = run_job(job, self._options(job, os.path.dirname(body.path)))
-            _download(job.output, local.output)
+            report = measured(InputFile(job.output, SIZE_UNKNOWN, job.output))
+            with open_object(report) as source, open(local.output, "wb") as target:
+                shutil.copyfileobj(source, target, _COPY_BYTES)
             return summary
         except Exception as error:
             if not (is_io_error(error) or isinstance(error, OutputError)):
@@ -94,17 +97,6 @@ class StagedJob:
             google = options.view_as(GoogleCloudOptions)
             google.job_name = f"{google.job_name}-{job.token[:8]}"
         return options
-
-
-def _upload(source: str, target: str) -> None:
-    with open(source, "rb") as body, new_object(target) as stream:
-        shutil.copyfileobj(body, stream, _COPY_BYTES)
-
-
-def _download(source: str, target: str) -> None:
-    report_object = measured(InputFile(source, SIZE_UNKNOWN, source))
-    with open_object(report_object) as stream, open(target, "wb") as report:
-        shutil.copyfileobj(stream, report, _COPY_BYTES)
 
 
 def _remove(paths: list[str]) -> None:

@@ -19,10 +19,10 @@ from pipeline.engine.runners import DEFAULT_RUNNER
 from pipeline.errors import PipelineError
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
-from pipeline.serving.metrics import Metrics
+from pipeline.serving import Settings
 from pipeline.serving.problems import ProblemError
-from pipeline.serving.settings import Settings
 from pipeline.serving.staging import StagedJob
+from pipeline.serving.telemetry import Metrics
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 
 BODY = "body"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.server_options import parse_settings
+from pipeline.cli.server import parse_settings
 from pipeline.errors import UsageError
 from pipeline.model.settings import ReportSettings
 from tests.serving_support import (

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.cli import options, server_options
+from pipeline.cli import options, server
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MARKED = re.compile(r"(<!-- options of (\S+), by python -m tests.docs.option_tables -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -23,8 +23,7 @@ def tables() -> dict[str, str]:
     streams = stream_actions()
     known = {action.dest for action in streams}
     batch = [action for action in options.make_parser()._actions if action.dest not in known]
-    server = server_options._parser()._actions
-    return {"pipeline": table(batch), "streams": table(streams), "server": table(server)}
+    return {"pipeline": table(batch), "streams": table(streams), "server": table(server.make_parser()._actions)}
 
 
 def table(actions: Iterable[argparse.Action]) -> str:

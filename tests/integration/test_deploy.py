@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.server_options import parse_settings
+from pipeline.cli.server import parse_settings
 from tests.integration.nginx import Proxy, proxied
 from tests.serving_support import EVENT, REPORT, SAMPLE, await_true, head, receive, running
 from tests.support import ROOT

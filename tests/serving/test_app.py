@@ -11,8 +11,8 @@ import pytest
 
 import pipeline.serving.workspaces
 from pipeline.model.settings import ReportSettings
-from pipeline.serving.metrics import Metrics
-from pipeline.serving.settings import Settings
+from pipeline.serving import Settings
+from pipeline.serving.telemetry import Metrics
 from tests.serving_support import (
     ROOT,
     SAMPLE,

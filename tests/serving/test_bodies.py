@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from pipeline.serving.settings import Settings
+from pipeline.serving import Settings
 from tests.serving_support import (
     REPORT,
     ROOT,
@@ -157,7 +157,7 @@ def test_a_body_that_cannot_be_read(app: Any, encoding: str) -> None:
 
 def test_body_shorter_than_declared(app: Any) -> None:
     problem = call(app, SAMPLE, CONTENT_LENGTH=str(len(SAMPLE) + 5)).problem
-    assert "5 bytes are missing" in problem["detail"]
+    assert problem["detail"] == f"the body is incomplete: received {len(SAMPLE)} of {len(SAMPLE) + 5} bytes"
 
 
 def test_the_limit_holds_for_what_parquet_stands_for(tmp_path: Path) -> None:

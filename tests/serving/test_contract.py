@@ -352,12 +352,14 @@ def test_log(server: Server) -> None:
     server.post()
     server.post(b"[", X_Forwarded_For="10.9.9.9, 192.0.2.7")
     server.post(b"[]", X_Forwarded_For="x\\x1b[31m")
+    server.post(b"no", Content_Encoding="gzip", X_Forwarded_For="192.0.2.8")
     prefix = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
     await_true(lambda: "192.0.2.7 POST report 400" in server.log)
     for line in (
         rf"127\.0\.0\.1 POST report 200 bytes={len(SAMPLE)} events=6 ms=\d+",
         r"192\.0\.2\.7 POST report 400 bytes=1 events=0 ms=\d+",
         r"127\.0\.0\.1 POST report 200 bytes=2 events=0 ms=\d+",
+        r"192\.0\.2\.8 POST report 400 bytes=2 events=0 ms=\d+",
     ):
         await_true(lambda line=line: re.search(f"^{prefix}{line}$", server.log, re.MULTILINE))  # type: ignore[misc]
     assert "c8e3" not in server.log

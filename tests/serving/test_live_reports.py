@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.serving import Settings
 from pipeline.serving.live_reports import LiveReports
-from pipeline.serving.settings import Settings
 from tests.serving_support import build_app, call
 
 HEADER = "hour,impressions,video_start,video_25,video_50,video_75,video_completed,impressions_scaled"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.serving.settings import Settings
+from pipeline.serving import Settings
 from tests.serving_support import (
     SAMPLE,
     build_app,

@@ -10,11 +10,12 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from pipeline.cli.options import parse_options
-from pipeline.cli.server_options import parse_settings
+from pipeline.cli.server import parse_settings
 from pipeline.errors import UsageError
 from pipeline.model.settings import DEFAULT_REPORT, PARAMETERS
 from pipeline.model.zones import zone_names
-from pipeline.serving.settings import Settings, from_query
+from pipeline.serving import Settings
+from pipeline.serving.admission import report_settings
 from pipeline.version import VERSION
 from tests import oracle
 from tests.requests_support import ROWS, ask
@@ -140,7 +141,7 @@ def reason_of(check: Any) -> str | None:
 def test_checks_are_those_of_the_command_line(name: str, value: str) -> None:
     arguments = ["--input", "x", f"--{name}={value}"]
     expected = reason_of(lambda: parse_options(arguments))
-    assert reason_of(lambda: from_query(DEFAULT_REPORT, f"{name}={quote(value)}")) == expected
+    assert reason_of(lambda: report_settings(DEFAULT_REPORT, f"{name}={quote(value)}")) == expected
     assert (expected is None) == (
         (name == "utc_offset" and value in ("+05:30", "-18:00"))
         or (name == "time_zone" and value in zone_names())
@@ -156,7 +157,7 @@ def test_openapi_describes_this_version_and_its_parameters() -> None:
     for parameter in described:
         values = [example["value"] for example in parameter["examples"].values()] + parameter["schema"].get("enum", [])
         for value in values:
-            assert from_query(DEFAULT_REPORT, urlencode({parameter["name"]: value}))
+            assert report_settings(DEFAULT_REPORT, urlencode({parameter["name"]: value}))
 
 
 def test_options_of_the_server_are_the_defaults(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_options_of_the_server_are_the_defaults(tmp_path: Path) -> None:
 
 def test_defaults_said_aloud_need_no_graph_of_their_own() -> None:
     query = "utc_offset=%2B01:00&impressions_factor=0.1&deduplicate=false&rejects=refuse"
-    assert from_query(DEFAULT_REPORT, query) == from_query(DEFAULT_REPORT, "") == Settings().report
+    assert report_settings(DEFAULT_REPORT, query) == report_settings(DEFAULT_REPORT, "") == Settings().report
 
 
 def test_options_on_another_runner(tmp_path: Path) -> None:
@@ -184,4 +185,4 @@ def test_options_on_another_runner(tmp_path: Path) -> None:
 @pytest.mark.parametrize("query", ["time_zone=GMT%2B1", "time_zone=GMT+1", "time_zone=UTC%2B01:00", "time_zone=%2B01"])
 def test_an_offset_as_a_time_zone_names_the_parameter_to_use(query: str) -> None:
     with pytest.raises(UsageError, match=r"^unknown time zone '.*': use utc_offset=%2B01:00$"):
-        from_query(DEFAULT_REPORT, query)
+        report_settings(DEFAULT_REPORT, query)

@@ -72,7 +72,7 @@ def test_workers_in_containers_need_a_staging_folder(arguments: list[str], refus
         check_staging(None, PipelineOptions(arguments), tmp_path)
 
 
-@pytest.mark.parametrize("fails", ["_upload", "_download"])
+@pytest.mark.parametrize("fails", ["new_object", "open_object"])
 def test_a_bucket_that_fails_is_503(fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
@@ -80,7 +80,7 @@ def test_a_bucket_that_fails_is_503(fails: str, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(staging, fails, refuse)
     with pytest.raises(ProblemError) as caught:
         run(tmp_path)
-    assert caught.value.status == 503
+    assert caught.value.status_code == 503
     assert OBJECTS == {}
 
 

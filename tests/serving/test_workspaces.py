@@ -20,9 +20,8 @@ from pipeline.engine.runners import beam_options
 from pipeline.errors import InputError
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
-from pipeline.serving import bodies
-from pipeline.serving.metrics import Metrics
-from pipeline.serving.settings import Settings
+from pipeline.serving import Settings, bodies
+from pipeline.serving.telemetry import Metrics
 from pipeline.serving.workspaces import Workspace, WorkspacePool
 from tests import oracle
 from tests.requests_support import ROWS, ask
