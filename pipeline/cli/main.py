@@ -23,10 +23,10 @@ gc.disable()  # imports create half a million objects and no garbage: 0.1 s
 from pipeline.batch.job import Job
 from pipeline.batch.run import build_job, run_job
 from pipeline.cli import stdio
+from pipeline.cli.arguments import option_named
 from pipeline.cli.options import (
     ReportOptions,
     check_outputs,
-    find_inputs,
     is_stream,
     make_job,
     outputs_of,
@@ -50,6 +50,7 @@ from pipeline.errors import (
 from pipeline.model.tally import Summary
 from pipeline.model.zones import inverted_zone_warning
 from pipeline.storage.files import printable_path
+from pipeline.storage.matching import find_files
 from pipeline.storage.temporary import scratch_folder
 
 _SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
@@ -99,7 +100,9 @@ def _run(options: ReportOptions, folder: str) -> None:
     start = time.monotonic()
     stdio.check_standard(STANDARD in options.input, options.output == STANDARD)
     streams = [p for p in dict.fromkeys(options.input) if p == STANDARD or stdio.is_pipe(p)]
-    files, sidecars = find_inputs(options, streams)
+    sidecars: list[str] = []
+    with option_named("input"):
+        files = find_files([pattern for pattern in options.input if pattern not in streams], sidecars)
     check_outputs(options, files)
     outputs = StagedOutputs(outputs_of(options), folder)
     files += [stdio.spool(pattern, folder, number) for number, pattern in enumerate(streams)]

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -25,7 +25,6 @@ from pipeline.native.loader import compile_all
 from pipeline.serving.page_files import report_page
 from pipeline.storage.compression import Kind, check_suffix
 from pipeline.storage.files import InputFile, is_local, printable_path
-from pipeline.storage.matching import find_files
 from pipeline.storage.outputs import is_same
 from pipeline.stream.job import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS
 from pipeline.version import VERSION
@@ -203,21 +202,6 @@ def _check_batch(options: ReportOptions) -> None:
     uses_streams = STANDARD in options.input or any(map(is_stream_output, outputs.values()))
     if uses_streams and options.view_as(StandardOptions).runner not in LOCAL_RUNNERS:
         raise UsageError("standard input and output (-) need a local runner")
-
-
-def find_inputs(options: ReportOptions, spooled: Collection[str]) -> tuple[list[InputFile], list[str]]:
-    """Returns the input files, and the sidecar files that were omitted.
-
-    Args:
-      options: options of a batch.
-      spooled: patterns to ignore.
-
-    Raises:
-      UsageError: a pattern has no match, or one that cannot be accessed.
-    """
-    sidecars: list[str] = []
-    with option_named("input"):
-        return find_files([pattern for pattern in options.input if pattern not in spooled], sidecars), sidecars
 
 
 def check_outputs(options: ReportOptions, files: Sequence[InputFile]) -> None:

@@ -1,7 +1,7 @@
 """Describes rejects on the command line: their count, and the first five with their line (JSON Lines) or index."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.errors import InputError
 from pipeline.formats.line_numbers import line_numbers
@@ -23,29 +23,23 @@ def describe_rejects(tally: Tally, files: Sequence[InputFile]) -> str:
       files: the inputs, which are read again up to the last shown line.
     """
     shown = tally.first[:SHOWN]
-    lines = [_line(f"{place}: {reject.reason}") for place, reject in zip(_places(shown, files), shown, strict=True)]
-    more = tally.rejected - len(shown)
-    return "\n".join([format_reject_count(tally), *lines, *([_line(f"and {more} more")] if more else [])])
+    numbers = {file.name: _line_numbers(file, shown) for file in files}
+    lines = [f"{_place(reject, numbers)}: {reject.reason}" for reject in shown]
+    if tally.rejected > len(shown):
+        lines.append(f"and {tally.rejected - len(shown)} more")
+    indented = ["  " + " ".join(line.split()) for line in lines]  # file names may contain line breaks
+    return "\n".join([format_reject_count(tally), *indented])
 
 
-def _line(text: str) -> str:
-    return "  " + " ".join(text.split())  # file names may contain line breaks
+def _place(reject: Reject, numbers: Mapping[str, Iterator[int]]) -> str:
+    if reject.index is not None:
+        return f"{reject.source}: {'row' if reject.offset is None else 'index'} {reject.index}"
+    line = next(numbers.get(reject.source, iter(())), None)
+    return f"{reject.source}:{line}" if line else f"{reject.source}: byte {reject.offset}"
 
 
-def _places(rejects: Sequence[Reject], files: Sequence[InputFile]) -> Iterator[str]:
-    lines = {source: _lines(source, rejects, files) for source in {reject.source for reject in rejects}}
-    for reject in rejects:
-        if reject.index is not None:
-            yield f"{reject.source}: {'row' if reject.offset is None else 'index'} {reject.index}"
-        else:
-            line = next(lines[reject.source], None)
-            yield f"{reject.source}:{line}" if line else f"{reject.source}: byte {reject.offset}"
-
-
-def _lines(source: str, rejects: Sequence[Reject], files: Sequence[InputFile]) -> Iterator[int]:
-    """Yields the line numbers of a source's rejects; fewer if the file was removed or changed."""
-    offsets = [reject.offset or 0 for reject in rejects if reject.source == source and reject.index is None]
-    file = next((file for file in files if file.name == source), None)
-    if offsets and file:
-        with contextlib.suppress(InputError), open_decompressed(file) as stream:
-            yield from (line for line, _ in line_numbers(stream, offsets))
+def _line_numbers(file: InputFile, rejects: Sequence[Reject]) -> Iterator[int]:
+    """Yields the line numbers of a file's rejects; fewer if the file was removed or changed."""
+    offsets = [reject.offset or 0 for reject in rejects if reject.source == file.name and reject.index is None]
+    with contextlib.suppress(InputError), open_decompressed(file) as stream:
+        yield from (line for line, _ in line_numbers(stream, offsets))

@@ -63,7 +63,7 @@ def prepare(options: PipelineOptions, paths: list[str], folder: str, lasting: st
     for path in filter(is_local, paths):
         raise UsageError(f"{path} is local: DataflowRunner needs gs:// or s3://")
     kind = "stream" if options.view_as(StandardOptions).streaming else "report"
-    google.job_name = google.job_name or f"hourly-{kind}-{_digest(lasting) if lasting else _now()}"
+    google.job_name = google.job_name or _job_name(kind, lasting)
     labels = google.labels or []
     google.labels = labels if any(label.startswith("pipeline=") for label in labels) else [*labels, f"pipeline={kind}"]
     _log_job_id()
@@ -83,12 +83,12 @@ def _is_job_id(record: logging.LogRecord) -> bool:
     return record.levelno > logging.INFO or record.getMessage().startswith(("Created job with id", "To access the"))
 
 
-def _now() -> str:
-    return time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=5).hexdigest()
+def _job_name(kind: str, lasting: str) -> str:
+    """Returns hourly-KIND- and the digest of a stream's output, else the time."""
+    if lasting:
+        digest = hashlib.blake2b(lasting.encode("utf-8", "surrogateescape"), digest_size=5)
+        return f"hourly-{kind}-{digest.hexdigest()}"
+    return time.strftime(f"hourly-{kind}-%Y%m%d-%H%M%S", time.gmtime())
 
 
 def setup_file(folder: Path) -> Path:

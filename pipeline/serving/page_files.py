@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import string
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +25,6 @@ FILES = {
     "/openapi.json": ("openapi.json", "application/json"),
 }
 """URL path: file in this package and content type."""
-
-_OFFLINE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-_BEFORE = """<!doctype html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <meta name="color-scheme" content="light dark">
-  <meta http-equiv="Content-Security-Policy" content="{policy}">
-  <title>{name}</title>
-  <style>
-{style}</style>
-  <noscript><style>.scripted {{ display: none !important; }}</style></noscript>
-</head>
-<body>
-  <script type="text/csv" id="data">"""
-_AFTER = """</script>
-  <main>
-    <h1>Hourly report</h1>
-    <noscript><p class="card">The figures and the chart of this report need JavaScript.</p></noscript>
-{report}  </main>
-  <script>
-{scripts}
-find("compare").querySelector("[value=file]").hidden = true;
-showReport(find("data").textContent, {name});
-  </script>
-</body>
-</html>
-"""
 
 
 def page_file(path: str, settings: Settings) -> bytes:
@@ -90,14 +62,19 @@ def report_page(name: str) -> tuple[str, str]:
       name: name of the input, shown as the title.
     """
     page = _text("page/index.html")
-    (part,) = re.findall(r" *<!-- report:.*?-->\n(.*?) *<!-- end of report -->", page, re.DOTALL)
+    (part,) = re.findall(r" *<!\W+report:.*?>\n(.*?) *<!\W+end of report", page, re.DOTALL)
     part = part.replace('id="report" hidden', 'id="report"').replace(
         ">Report</h2>", f">Report for {html.escape(name)}</h2>"
     )
-    scripts = "".join(_text(f"page/{script}.js") for script in _REPORT_SCRIPTS)
-    before = _BEFORE.format(policy=_OFFLINE_POLICY, name=html.escape(name), style=_text("page/style.css"))
-    text = json.dumps(name).replace("<", "\\u003c")
-    return before, _AFTER.format(report=part, scripts=scripts, name=text)
+    values = {
+        "title": html.escape(name),
+        "style": _text("page/style.css"),
+        "report": part,
+        "scripts": "".join(_text(f"page/{script}.js") for script in _REPORT_SCRIPTS),
+        "name": json.dumps(name).replace("<", "\\u003c"),
+    }
+    before, after = _text("page/offline.html").split("$csv")
+    return string.Template(before).substitute(values), string.Template(after).substitute(values)
 
 
 def _text(name: str) -> str:
