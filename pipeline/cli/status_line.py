@@ -82,7 +82,8 @@ def _rate(reads: deque[tuple[float, int]]) -> float:
 def describe_status(status: Status, rate: float) -> str:
     """Returns the status line. rate: records per second."""
     delay = "" if status.delay is None else f", delay {status.delay:.1f} s"
-    return f"{rate:.0f} events/s, {status.hours} hours written{delay}, {status.rejected} rejected, {status.late} late"
+    written = f"{logs.plural(status.hours, 'hour')} written{delay}"
+    return f"{rate:.0f} events/s, {written}, {status.rejected} rejected, {status.late} late"
 
 
 def _print(line: str, live: bool) -> None:

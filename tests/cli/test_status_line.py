@@ -59,6 +59,7 @@ def test_a_terminal_has_one_a_second_over_the_last_ten() -> None:
 
 def test_nothing_came_yet() -> None:
     assert describe_status(Status(0, 0, 0, 0, None), 0) == "0 events/s, 0 hours written, 0 rejected, 0 late"
+    assert describe_status(Status(6, 1, 0, 0, None), 0) == "0 events/s, 1 hour written, 0 rejected, 0 late"
 
 
 def test_a_stream_that_ends_at_once_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from tests.integration.stream_process import PRISM, until
 from tests.integration.test_prism_streaming import EVENTS_A_FILE, Sender, Watcher
 from tests.support import ROOT
 
-LINE = re.compile(r"(\d+) events/s, (\d+) hours written, delay (\d+\.\d) s, (\d+) rejected, (\d+) late")
+LINE = re.compile(r"(\d+) events/s, (\d+) hours? written, delay (\d+\.\d) s, (\d+) rejected, (\d+) late")
 
 PROGRAM = """
 import sys
