@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import functools
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
@@ -52,35 +53,41 @@ def canonical(
         if argument == "-" or not argument.startswith("-"):
             (result if patterns is None else patterns).append(argument)
             continue
-        name, equals, value = _split(argument, actions)
-        if not _spelled(name, actions):
-            actions = {**_beam_actions(), **actions}
-        name = _spelled(name, actions) or _unknown(name, actions)
-        takes_value = name not in actions or actions[name].nargs is None
-        if takes_value and not equals and rest and not rest[0].startswith("--"):
-            equals, value = "=", rest.popleft()
-        if name == "--input" and patterns is not None and equals:
-            patterns.append(value)
+        name, value, takes_value = _read_option(argument, rest, actions)
+        if name == "--input" and patterns is not None and value:
+            patterns.append(value.removeprefix("="))
         else:
-            result += _written(name, equals + value, takes_value)
+            result += _written(name, value, takes_value)
     return result
+
+
+def _read_option(argument: str, rest: deque[str], actions: Mapping[str, argparse.Action]) -> tuple[str, str, bool]:
+    """Returns an option's name, "=" with its value, which may be the next argument, and whether it takes a value."""
+    name, value = _split(argument, actions)
+    if not _spelled(name, actions):
+        actions = {**_beam_actions(), **actions}
+    name = _spelled(name, actions) or _unknown(name, actions)
+    takes_value = name not in actions or actions[name].nargs is None
+    if takes_value and not value and rest and not rest[0].startswith("--"):
+        value = f"={rest.popleft()}"
+    return name, value, takes_value
 
 
 def _written(name: str, value: str, takes_value: bool) -> list[str]:
     """Returns an option as argparse reads it: a flag set to true by its name, one set to false not at all."""
-    is_true = _BOOLEANS.get(value.lower()) if not takes_value else None
+    is_true = None if takes_value else _BOOLEANS.get(value.lower())
     if is_true is None:
         return [name + value]
     return [name] if is_true else []
 
 
-def _split(argument: str, actions: Container[str]) -> tuple[str, str, str]:
-    """Returns the name, "=" if there is one, and the value of `--name=value`, `-n=value` or `-nvalue`."""
+def _split(argument: str, actions: Container[str]) -> tuple[str, str]:
+    """Returns the name, and "=" with the value if there is one, of `--name=value`, `-n=value` or `-nvalue`."""
     name, equals, value = argument.partition("=")
     if argument[1] != "-" and argument[:2] in actions and not _spelled(f"-{name}", actions):
         rest = argument[2:].removeprefix("=")
-        return argument[:2], "=" if rest else "", rest
-    return name, equals, value
+        return argument[:2], f"={rest}" if rest else ""
+    return name, equals + value
 
 
 def _unknown(name: str, actions: Container[str]) -> str:
@@ -92,8 +99,9 @@ def _unknown(name: str, actions: Container[str]) -> str:
     return name
 
 
+@functools.cache
 def _beam_actions() -> dict[str, argparse.Action]:
-    """Returns Beam's options; called only if needed, since it takes 0.02 s."""
+    """Returns Beam's options; called only if needed, since it takes 0.02 s the first time."""
     from pipeline.engine.runners import beam_parser
 
     return beam_parser().actions_by_name()
