@@ -18,4 +18,4 @@ def test_a_new_run_starts_from_nothing() -> None:
     assert not run.stopping.is_set()
     assert not run.cancelled.is_set()
     assert {name: value for name, value in vars(run).items() if name not in objects} == before
-    assert run.latency.delay(0, 9) is None
+    assert run.latency.max_latency(0, 9) is None
