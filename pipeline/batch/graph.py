@@ -50,7 +50,8 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         read = ReadBlocks(splittable=not self.one_worker, max_decoded_bytes=job.max_decoded_bytes)
         blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> read
         want_ids = bool(job.ids_output) or settings.deduplicate
-        decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output), settings.skip_rejects)
+        decode = DecodeBlocks(want_ids, bool(job.rejects_output), settings.skip_rejects, job.max_skipped)
+        decoded = blocks | "Decode" >> decode
         batches = decoded.batches
         if settings.deduplicate:
             batches = batches | "Drop duplicates" >> DropDuplicates((job.spill_path(job.output), job.token))

@@ -20,6 +20,7 @@ class Job:
       id_partitions: partitions of the ids, a power of two; None: chosen by the input's size.
       chart_page: HTML of chart_output before and after the report's CSV.
       max_decoded_bytes: Parquet only: maximum bytes of an input after decoding; None: unlimited.
+      max_skipped: fail at so many rejects although they are skipped; None: at no number.
       durable: sync the report to the disk before it appears (4 ms). Ids are never synced.
       token: identifies the temporary files of the run.
       spill_folder: folder for temporary files of outputs in buckets; None: beside the outputs.
@@ -35,6 +36,7 @@ class Job:
     chart_output: str | None = None
     chart_page: tuple[str, str] = ("", "")
     max_decoded_bytes: int | None = None
+    max_skipped: int | None = None
     durable: bool = True
     token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     spill_folder: str | None = None

@@ -21,9 +21,6 @@ from pipeline.schema import RAW_BYTES, Event, check_event
 MANY_REJECTS = 100_000
 """Rejects after which decoding stops, if rejects fail the source (a second of work)."""
 
-MANY_SKIPPED = 1_000_000
-"""Rejects after which decoding stops, if they are skipped: 256 MiB of lines of one character take ten minutes."""
-
 _SPANS_AT_A_TIME = 4096
 
 _LINE = re.compile(rb"[^ \t\r\n][^\n]*")
@@ -72,7 +69,8 @@ class AnyBlock:
 
         Args:
           want_ids: whether the batch has ids.
-          max_rejects: maximum number of rejects to keep; decoding stops at too_many(). None: all.
+          max_rejects: maximum number of rejects to keep. None: all; 0: none. With other values, for callers that fail
+            on rejects, decoding stops at MANY_REJECTS.
 
         Raises:
           InputError: a block of array elements is not JSON. (A bad line of JSON Lines is a reject.)
@@ -251,14 +249,9 @@ def _parse(block: Block, spans: Iterator[Span], want_ids: bool, max_rejects: int
         rejected += 1
         if max_rejects is None or len(rejects) < max_rejects:
             rejects.append(_reject(block, start, stop, None if lines else block.index + before, reason))
-        elif too_many(rejected, max_rejects):
+        elif max_rejects and rejected >= MANY_REJECTS:
             break
     return _with_rejects(Batch.of(events, want_ids), rejected, rejects)
-
-
-def too_many(rejected: int, max_rejects: int | None) -> bool:
-    """Whether to stop decoding after so many rejects. max_rejects: as for AnyBlock.decode; 0: rejects are skipped."""
-    return max_rejects is not None and rejected >= (MANY_REJECTS if max_rejects else MANY_SKIPPED)
 
 
 def _with_rejects(batch: Batch, rejected: int, rejects: list[Reject]) -> Batch:
