@@ -30,8 +30,15 @@ _SPLITS_A_RESTRICTION = 16  # of 4 MiB each: 64 MiB, the usual size of a Beam bu
 _GROUP_FILES, _GROUP_BYTES = 256, 64 * 1024 * 1024
 _PREFETCH_BYTES = 16 * 1024 * 1024  # read ahead by each thread
 
-FileGroup = tuple[InputFile, ...]
-"""Files of up to BLOCK_BYTES each, which one worker reads several at a time, or a single larger file."""
+
+@dataclasses.dataclass(frozen=True)
+class FileGroup:
+    """Files of up to BLOCK_BYTES each, which one worker reads several at a time, or a single larger file.
+
+    Beam pickles it as a whole; of a plain tuple it pickles each file alone, in three times the time.
+    """
+
+    files: tuple[InputFile, ...]
 
 
 def group_files(files: Iterable[InputFile], split_bytes: int = BLOCK_BYTES) -> Iterator[FileGroup]:
@@ -40,15 +47,15 @@ def group_files(files: Iterable[InputFile], split_bytes: int = BLOCK_BYTES) -> I
     size = 0
     for file in files:
         if not 0 <= file.size <= split_bytes:
-            yield (file,)
+            yield FileGroup((file,))
             continue
         group.append(file)
         size += file.size
         if len(group) >= _GROUP_FILES or size >= _GROUP_BYTES:
-            yield tuple(group)
+            yield FileGroup(tuple(group))
             group, size = [], 0
     if group:
-        yield tuple(group)
+        yield FileGroup(tuple(group))
 
 
 class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
@@ -58,7 +65,7 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         self._split_bytes, self._keep_broken, self._max_decoded_bytes = split_bytes, keep_broken, max_decoded_bytes
 
     def initial_restriction(self, element: InputFile | FileGroup) -> OffsetRange:
-        files = _group(element)
+        files = _files(element)
         return OffsetRange(0, len(files) if len(files) > 1 else self._splits(files[0]))
 
     def _splits(self, file: InputFile) -> int:
@@ -77,10 +84,10 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         return OffsetRestrictionTracker(restriction)
 
     def split(self, element: InputFile | FileGroup, restriction: OffsetRange) -> Iterator[OffsetRange]:
-        return iter([restriction]) if len(_group(element)) > 1 else restriction.split(_SPLITS_A_RESTRICTION)
+        return iter([restriction]) if len(_files(element)) > 1 else restriction.split(_SPLITS_A_RESTRICTION)
 
     def restriction_size(self, element: InputFile | FileGroup, restriction: OffsetRange) -> int:
-        files = _group(element)
+        files = _files(element)
         if len(files) > 1:
             return sum(file.size for file in files[restriction.start : restriction.stop])
         return restriction.size() * self._split_bytes  # type: ignore[no-any-return]
@@ -90,7 +97,7 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         element: InputFile | FileGroup,
         tracker: OffsetRestrictionTracker = beam.DoFn.RestrictionParam(),
     ) -> Iterator[AnyBlock]:
-        files, restriction = _group(element), tracker.current_restriction()
+        files, restriction = _files(element), tracker.current_restriction()
         if len(files) == 1:
             yield from self._read_file(files[0], tracker)
             return
@@ -122,8 +129,8 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
                 pass
 
 
-def _group(element: InputFile | FileGroup) -> FileGroup:
-    return (element,) if isinstance(element, InputFile) else element
+def _files(element: InputFile | FileGroup) -> tuple[InputFile, ...]:
+    return (element,) if isinstance(element, InputFile) else element.files
 
 
 class _ReadWhole(beam.DoFn):  # type: ignore[misc]
@@ -133,8 +140,8 @@ class _ReadWhole(beam.DoFn):  # type: ignore[misc]
         self._reader = reader
 
     def process(self, element: InputFile | FileGroup) -> Iterator[AnyBlock]:
-        files = tuple(map(measured, _group(element)))
-        yield from self._reader.process(files, self._reader.create_tracker(self._reader.initial_restriction(files)))
+        group = FileGroup(tuple(map(measured, _files(element))))
+        yield from self._reader.process(group, self._reader.create_tracker(self._reader.initial_restriction(group)))
 
 
 def _read(reader: Reader, splits: Iterator[int], start_offset: int) -> Iterator[AnyBlock]:
