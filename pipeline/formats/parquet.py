@@ -15,7 +15,7 @@ from pipeline.formats.blocks import BLOCK_BYTES, HEAD_BYTES
 from pipeline.formats.content import PARQUET, looks_like
 from pipeline.formats.decoding import AnyBlock, Columns
 from pipeline.formats.parquet_rows import check_columns, decode_rows
-from pipeline.formats.reader import Reader, Source
+from pipeline.formats.readers import Reader, Source
 from pipeline.schema import FIELDS
 
 _BLOCK_ROWS = 64 * 1024

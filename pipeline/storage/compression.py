@@ -63,13 +63,19 @@ class _Decompressed(io.RawIOBase):
     def __init__(self, stream: BinaryIO, decompress: Callable[[Any], Any]) -> None:
         self._compressed = _Compressed(stream)
         self._stream = decompress(self._compressed)
+        self._position = 0
 
     def readable(self) -> bool:
         return True
 
+    def tell(self) -> int:
+        return self._position
+
     def readinto(self, target: Any) -> int:
         try:
-            return int(self._stream.readinto(target))
+            count = int(self._stream.readinto(target))
+            self._position += count
+            return count
         except (MemoryError, EOFError):
             raise
         except Exception as error:

@@ -19,9 +19,9 @@ from pipeline.engine.threads import map_in_threads, read_ahead
 from pipeline.errors import PipelineError, TransientReadError
 from pipeline.formats.blocks import BLOCK_BYTES
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock
-from pipeline.formats.reader import Reader
-from pipeline.formats.readers import is_compressed
+from pipeline.formats.readers import Reader
 from pipeline.model.coverage import CoverageChecksum
+from pipeline.storage.compression import codec_of_name
 from pipeline.storage.files import InputFile, is_local
 from pipeline.storage.objects import measured
 from pipeline.transforms.opening import Opener, open_file, open_stream
@@ -71,7 +71,7 @@ class _ReadBlocks(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     def _splits(self, file: InputFile) -> int:
         """Returns the number of splits of a file. Small ones are not opened."""
         try:
-            if 0 <= file.size <= self._split_bytes or is_compressed(file.path):
+            if 0 <= file.size <= self._split_bytes or codec_of_name(file.path):
                 return 1
             with open_file(file, self._split_bytes) as reader:
                 return reader.splits
