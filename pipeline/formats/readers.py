@@ -4,6 +4,8 @@ Formats with other splits have their readers in modules of their own.
 """
 
 import abc
+import io
+import threading
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple
@@ -35,6 +37,32 @@ class Source(NamedTuple):
         """Raises InputError if the file ended before its size."""
         if bytes_read < self.size:
             raise InputError(f"{self.name}: ends at byte {bytes_read}, but had {self.size} bytes when the run began")
+
+
+class StreamView(io.RawIOBase):
+    """A stream with its own position, for streams that threads share: opening a pyarrow file seeks in its stream."""
+
+    def __init__(self, stream: BinaryIO, lock: threading.Lock) -> None:
+        self._stream, self._lock, self._position = stream, lock, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with self._lock:
+            self._stream.seek(self._position)
+            self._position = self._stream.seek(offset, whence)
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        with self._lock:
+            self._stream.seek(self._position)
+            data = self._stream.read(size)
+        self._position += len(data)
+        return data
 
 
 class Reader(abc.ABC):
