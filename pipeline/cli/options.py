@@ -14,7 +14,7 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.cli.arguments import SKIP_REJECTS, add_report_options, canonical, read_report_options
 from pipeline.cli.chart_page import report_page
 from pipeline.cli.stdio import STANDARD, is_stream_output, output_name

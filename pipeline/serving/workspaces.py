@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.batch.run import PreparedJob, run_job
 from pipeline.engine.runners import DEFAULT_RUNNER
 from pipeline.errors import PipelineError
