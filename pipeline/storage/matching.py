@@ -224,15 +224,10 @@ def _reason(path: str, error: Exception) -> str:
     if not isinstance(error, OSError):
         return "names cannot contain a NUL byte" if "\0" in path else str(error)
     if error.errno == errno.ENOENT:
-        return f"dangling symbolic link to {_target(path)}" if os.path.islink(path) else "no longer exists"
+        with contextlib.suppress(OSError):
+            return f"dangling symbolic link to {printable_path(os.readlink(path))}"
+        return "no longer exists"
     return error.strerror or str(error)
-
-
-def _target(link: str) -> str:
-    try:
-        return printable_path(os.readlink(link))
-    except OSError:
-        return "something"
 
 
 def _match_objects(pattern: str) -> list[InputFile]:

@@ -250,29 +250,26 @@ class GroupFiles(beam.PTransform):  # type: ignore[misc]
         return files | "Group" >> beam.ParDo(_Group()).with_output_types(Any)
 
 
+@dataclasses.dataclass
 class ReadBlocks(beam.PTransform):  # type: ignore[misc]
     """Reads files: PCollection[InputFile or FileGroup] -> PCollection[AnyBlock].
 
     Splits plain JSON Lines and Parquet over workers; one worker reads a compressed file or a JSON array. Fetches
     several objects of a group at a time. Raises InputError if a source as a whole cannot be read.
 
-    Args:
+    Attributes:
       split_bytes: size of a split.
       keep_broken: emit a BrokenBlock for what cannot be read of a source.
       splittable: False: read with a plain DoFn, which saves the split stages on a single worker.
       max_decoded_bytes: Parquet only: maximum size after decompression and decoding; None: unlimited.
     """
 
-    def __init__(
-        self,
-        split_bytes: int = BLOCK_BYTES,
-        keep_broken: bool = False,
-        splittable: bool = True,
-        max_decoded_bytes: int | None = None,
-    ) -> None:
-        super().__init__()
-        reader = _ReadBlocks(split_bytes, keep_broken, max_decoded_bytes)
-        self._do_fn = reader if splittable else _ReadWhole(reader)
+    split_bytes: int = BLOCK_BYTES
+    keep_broken: bool = False
+    splittable: bool = True
+    max_decoded_bytes: int | None = None
 
     def expand(self, files: beam.PCollection[InputFile | FileGroup]) -> beam.PCollection[AnyBlock]:
-        return typed(files | "Read blocks" >> beam.ParDo(self._do_fn), AnyBlock)  # type: ignore[no-any-return]
+        reader = _ReadBlocks(self.split_bytes, self.keep_broken, self.max_decoded_bytes)
+        step = beam.ParDo(reader if self.splittable else _ReadWhole(reader))
+        return typed(files | "Read blocks" >> step, AnyBlock)  # type: ignore[no-any-return]
