@@ -178,25 +178,26 @@ def _with_coverage(
     delay: emit a block when the next one is read. Otherwise an empty block carries the end's contribution, since large
     blocks that wait leave the CPU cache.
     """
-    pending: AnyBlock | None = None
+    pending, delta = None, 0
     try:
         for block in blocks:
             if pending:
-                yield pending
-            delta = checksum.block_delta(*block.span)
-            pending = dataclasses.replace(block, arrived=file.modified, coverage_delta=delta)  # type: ignore[type-var]
+                yield _covered(pending, file, delta)
+            pending, delta = block, checksum.block_delta(*block.span)
             if not delay:
-                yield pending
-                pending = None
+                yield _covered(pending, file, delta)
+                pending, delta = None, 0
     except Exception:
         if pending:
-            yield pending
+            yield _covered(pending, file, delta)
         raise
-    delta = end_delta()
-    if delta and not pending:
-        pending = Block(b"", source=file.name, arrived=file.modified)
-    if pending:
-        yield dataclasses.replace(pending, coverage_delta=pending.coverage_delta + delta)  # type: ignore[type-var]
+    delta += end_delta()
+    if pending or delta:
+        yield _covered(pending or Block(b"", source=file.name), file, delta)
+
+
+def _covered(block: AnyBlock, file: InputFile, delta: int) -> AnyBlock:
+    return dataclasses.replace(block, arrived=file.modified, coverage_delta=delta)  # type: ignore[type-var]
 
 
 def _claim_splits(tracker: OffsetRestrictionTracker) -> Iterator[int]:
