@@ -7,6 +7,7 @@ decoder all others, and small blocks as a whole.
 import dataclasses
 import enum
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -260,7 +261,7 @@ def _with_rejects(batch: Batch, rejected: int, rejects: list[Reject]) -> Batch:
 
 def _reject(block: Block, start: int, stop: int, index: int | None, reason: str) -> Reject:
     raw = bytes(block.data[start : min(stop, start + RAW_BYTES)]).decode("utf-8", "backslashreplace")
-    return Reject(block.source, block.offset + start, index, reason, raw)
+    return Reject(block.source, block.offset + start, index, sys.intern(reason), raw)  # often the same of all
 
 
 def _lines(data: bytes) -> Iterator[Span]:
