@@ -1,5 +1,5 @@
 from pipeline.batch.graph import HourlyReport as HourlyReport
-from pipeline.batch.job import Job as Job
+from pipeline.batch.graph import Job as Job
 from pipeline.batch.run import run_job as run_job
 from pipeline.errors import EventError as EventError
 from pipeline.errors import InputError as InputError

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.formats.decoding import AnyBlock
 from pipeline.formats.parquet import ParquetReader
-from pipeline.formats.reader import Source
+from pipeline.formats.readers import Source
 from pipeline.model.events import Batch
 from tests import support
 

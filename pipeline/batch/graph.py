@@ -1,4 +1,4 @@
-"""The graph of a batch.
+"""The settings of a batch, and its graph.
 
 read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> write CSV
                          +-> partition ids -> group -> unique -> write ids
@@ -10,16 +10,18 @@ Duplicates may be dropped after decoding.
 """
 
 import dataclasses
+import posixpath
+import uuid
 from typing import Any
 
 import apache_beam as beam
 
-from pipeline.batch.job import Job
 from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Batch
 from pipeline.model.ids import partitions_for
+from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
 from pipeline.model.table import Table
-from pipeline.storage.files import is_local
+from pipeline.storage.files import InputFile, is_local
 from pipeline.transforms.count import HourlyTable, ScaleImpressions
 from pipeline.transforms.decode import REJECTS, DecodeBlocks
 from pipeline.transforms.deduplicate import DropDuplicates
@@ -27,6 +29,58 @@ from pipeline.transforms.format import FormatChart, FormatCsv, FormatRejects, ch
 from pipeline.transforms.ids import DistinctIds, FormatIds, WriteIds, check_ids
 from pipeline.transforms.read import ListFiles, ReadBlocks
 from pipeline.transforms.write import WriteFile, WritePiece
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Settings of a batch. Paths may be on any Beam file system.
+
+    Attributes:
+      files: the inputs.
+      output: path of the report.
+      report: settings of the report.
+      ids_output, rejects_output, chart_output: paths; None: not written.
+      id_partitions: partitions of the ids, a power of two; None: chosen by the input's size.
+      chart_page: HTML of chart_output before and after the report's CSV.
+      max_decoded_bytes: Parquet only: maximum bytes of an input after decoding; None: unlimited.
+      max_skipped: fail at so many rejects although they are skipped; None: at no number.
+      durable: sync the report to the disk before it appears (4 ms). Ids are never synced.
+      token: identifies the temporary files of the run.
+      spill_folder: folder for temporary files of outputs in buckets; None: beside the outputs.
+    """
+
+    files: tuple[InputFile, ...]
+    output: str
+    report: ReportSettings = DEFAULT_REPORT
+    _: dataclasses.KW_ONLY
+    ids_output: str | None = None
+    rejects_output: str | None = None
+    id_partitions: int | None = None
+    chart_output: str | None = None
+    chart_page: tuple[str, str] = ("", "")
+    max_decoded_bytes: int | None = None
+    max_skipped: int | None = None
+    durable: bool = True
+    token: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+    spill_folder: str | None = None
+
+    @property
+    def outputs(self) -> list[str]:
+        """Paths of the outputs."""
+        paths = (self.output, self.ids_output, self.rejects_output, self.chart_output)
+        return [path for path in paths if path is not None]
+
+    def spill_path(self, path: str) -> str:
+        """Returns the path beside which temporary files of an output are created."""
+        if is_local(path) or not self.spill_folder:
+            return path
+        return f"{self.spill_folder}/{posixpath.basename(path)}"
+
+    @property
+    def spill_paths(self) -> list[str]:
+        """Spill paths of all outputs that may have temporary files."""
+        spilling = (self.ids_output, self.rejects_output, self.output if self.report.deduplicate else None)
+        return [self.spill_path(path) for path in self.outputs if is_local(path) or path in spilling]
 
 
 @dataclasses.dataclass
@@ -50,7 +104,8 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
         read = ReadBlocks(splittable=not self.one_worker, max_decoded_bytes=job.max_decoded_bytes)
         blocks = pipeline | "Files" >> ListFiles(job.files) | "Read" >> read
         want_ids = bool(job.ids_output) or settings.deduplicate
-        decoded = blocks | "Decode" >> DecodeBlocks(want_ids, bool(job.rejects_output), settings.skip_rejects)
+        decode = DecodeBlocks(want_ids, bool(job.rejects_output), settings.skip_rejects, job.max_skipped)
+        decoded = blocks | "Decode" >> decode
         batches = decoded.batches
         if settings.deduplicate:
             batches = batches | "Drop duplicates" >> DropDuplicates((job.spill_path(job.output), job.token))

@@ -11,8 +11,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
-from pipeline.batch.graph import HourlyReport
-from pipeline.batch.job import Job
+from pipeline.batch.graph import HourlyReport, Job
 from pipeline.engine.metrics import TOTALS, summarize
 from pipeline.engine.runners import is_running_remotely, raise_if_still_running, spill_folder, user_error
 from pipeline.engine.spill import remove_objects

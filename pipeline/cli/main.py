@@ -20,7 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # unused; starting its threa
 os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # isolate_network needs a single thread
 gc.disable()  # imports create half a million objects and no garbage: 0.1 s
 
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.batch.run import build_job, run_job
 from pipeline.cli import stdio
 from pipeline.cli.arguments import option_named

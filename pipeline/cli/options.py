@@ -12,7 +12,7 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.cli.arguments import SKIP_REJECTS, add_report_options, canonical, option_named, read_report_options
 from pipeline.cli.stdio import STANDARD, is_stream_output, output_name
 from pipeline.cli.stream_options import DEFAULT_FOLDER, STREAM_OPTIONS, check_stream, with_whole_bundles

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.errors import InputError
-from pipeline.formats.line_numbers import line_numbers
+from pipeline.formats.readers import line_numbers
 from pipeline.model.events import Reject
 from pipeline.model.tally import Tally, format_reject_count
 from pipeline.storage.files import InputFile

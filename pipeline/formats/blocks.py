@@ -10,9 +10,8 @@ from typing import BinaryIO
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.formats.decoding import Block, Shape
-from pipeline.formats.strict_json import TOKEN, WHITE_SPACE
-from pipeline.native import loader as native
+from pipeline.formats.decoding import Block, Shape, last_comma
+from pipeline.formats.strict_json import WHITE_SPACE
 from pipeline.schema import RAW_BYTES
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -25,7 +24,7 @@ HEAD_BYTES = 64 * 1024
 """Bytes at the start of a source from which its format and shape are detected."""
 
 _ARRAY = re.compile(rb'(?:\xef\xbb\xbf)?[ \t\r\n]*(\[|(\{)[ \t\r\n]*"mock_for_test"[ \t\r\n]*:[ \t\r\n]*\[)')
-_NEWLINE = 10
+_NEWLINE, _BRACKET = b"\n]"
 
 
 def is_array(head: bytes) -> bool:
@@ -221,12 +220,14 @@ class LineReader:
 
 
 def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: bool) -> Iterator[Block]:
-    """Yields blocks of whole elements. Only finds the last comma between elements; nothing is parsed here."""
-    index, wanted, end = 0, block_bytes, -1
-    while not buffer.fill(wanted + 1).ended:
-        cut, count, end = _last_comma(buffer.unread)
+    """Yields blocks of whole elements. Only finds the commas between them and the array's end; nothing is parsed."""
+    index, wanted = 0, block_bytes
+    while True:
+        cut, count, end = last_comma(buffer.fill(wanted + 1).unread)
         if end >= 0:
             break
+        if buffer.ended:
+            raise _truncated(buffer, source)
         if cut >= 0:
             wanted = block_bytes
             yield _elements(buffer, cut, source, index, count)
@@ -235,13 +236,15 @@ def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: boo
             raise InputError(f"{source}: byte {buffer.offset}: array element exceeds the {MAX_RECORD_BYTES}-byte limit")
         else:
             wanted = min(2 * wanted, MAX_RECORD_BYTES)
-    last = _elements(buffer, _find_array_end(buffer, end, source, in_object), source, index)
+    if buffer.unread[end] != _BRACKET:
+        raise InputError(f"{source}: byte {buffer.offset + end}: not JSON: the array has a stray brace")
+    last = _elements(buffer, end, source, index, count + 1)
     if not index and not bytes(last.data).strip(WHITE_SPACE):
-        last = dataclasses.replace(last, shape=Shape.LINES)  # an array without elements is read as a blank line
+        last = dataclasses.replace(last, shape=Shape.LINES, records=0)  # an empty array is read as a blank line
     yield dataclasses.replace(last, suffix_bytes=_skip_tail(buffer, source, in_object))
 
 
-def _elements(buffer: _Buffer, size: int, source: str, index: int, records: int | None = None) -> Block:
+def _elements(buffer: _Buffer, size: int, source: str, index: int, records: int) -> Block:
     """Returns the next size bytes as a block. Replaces the comma or bracket after them by a newline."""
     offset, prefix = buffer.offset, buffer.take_skipped()
     data = buffer.take(size + 1)
@@ -260,52 +263,21 @@ def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
         buffer.take(len(head) - len(rest))
         if rest:
             break
-    if buffer.unread or in_object:
-        raise InputError(_array_error(source, buffer.offset, bytes(buffer.unread[:1])))
+    if buffer.unread:
+        raise InputError(f"{source}: byte {buffer.offset}: {_after_array(bytes(buffer.unread[:1]))}")
+    if in_object:
+        raise _truncated(buffer, source)
     return buffer.offset - start
 
 
-def _last_comma(data: memoryview) -> tuple[int, int, int]:
-    """Returns the index of the last comma between elements or -1, their number, the index of the array's end or -1."""
-    if not native.should_use("last_comma", len(data)):
-        return _last_comma_plain(bytes(data))
-    found = np.empty(2, np.int64)
-    cut = native.invoke("last_comma", np.frombuffer(data, np.uint8), len(data), found)
-    return cut, *found.tolist()
+def _truncated(buffer: _Buffer, source: str) -> InputError:
+    return InputError(f"{source}: byte {buffer.offset + len(buffer.unread)}: JSON array is truncated")
 
 
-def _last_comma_plain(data: bytes) -> tuple[int, int, int]:
-    depth = count = 0
-    comma = -1
-    for token in TOKEN.finditer(data):
-        mark = data[token.start()]
-        if mark in b"[{":
-            depth += 1
-        elif mark in b"]}":
-            depth -= 1
-            if depth < 0:
-                return comma, count, token.start()
-        elif mark == 44 and depth == 0:
-            comma, count = token.start(), count + 1
-    return comma, count, -1
-
-
-def _find_array_end(buffer: _Buffer, end: int, source: str, in_object: bool) -> int:
-    """Returns the index of the bracket that ends the array. end: the index if it was found already, else -1."""
-    if end < 0:  # the stream has ended
-        rest = bytes(buffer.unread).rstrip(WHITE_SPACE)
-        rest = rest[:-1].rstrip(WHITE_SPACE) if in_object and rest[-1:] == b"}" else rest
-        end = len(rest) - 1 if rest[-1:] == b"]" else len(rest)
-    if bytes(buffer.unread[end : end + 1]) != b"]":
-        raise InputError(_array_error(source, buffer.offset + end, bytes(buffer.unread[end - 1 : end])))
-    return end
-
-
-def _array_error(source: str, at: int, found: bytes) -> str:
-    """Returns the error of an array that has no end, or data after it. found: the offending byte."""
-    what = "JSON array is truncated or followed by unexpected data"
-    if found in (b"[", b"{"):
-        what = "extra JSON document after the array; use one array or one record per line"
-    elif found == b"\x1a":
-        what = "unexpected Ctrl-Z (0x1A, DOS end-of-file) after the array"
-    return f"{source}: byte {at}: {what}"
+def _after_array(byte: bytes) -> str:
+    """Returns the error of an array that this byte follows."""
+    if byte in (b"[", b"{"):
+        return "extra JSON document after the array; use one array or one record per line"
+    if byte == b"\x1a":
+        return "unexpected Ctrl-Z (0x1A, DOS end-of-file) after the array"
+    return "unexpected data after the array"

@@ -53,9 +53,9 @@ def form_of_name(path: str) -> Form | None:
     codec = codec_of_name(path)
     if codec:
         return _COMPRESSED[codec]
-    known = next((form for suffix, form in _SUFFIXES.items() if path.lower().endswith(suffix)), None)
-    other = other_format(path)
-    return known or (Form(f".{other}", is_supported=False) if other else None)
+    known = _SUFFIXES.get(path[path.rfind(".") :].lower())
+    other = None if known else other_format(path)
+    return Form(f".{other}", is_supported=False) if other else known
 
 
 def form_within(path: str) -> Form | None:

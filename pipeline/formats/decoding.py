@@ -6,8 +6,8 @@ decoder all others, and small blocks as a whole.
 
 import dataclasses
 import enum
-import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,13 +22,9 @@ from pipeline.schema import RAW_BYTES, Event, check_event
 MANY_REJECTS = 100_000
 """Rejects after which decoding stops, if rejects fail the source (a second of work)."""
 
-MANY_SKIPPED = 1_000_000
-"""Rejects after which decoding stops, if they are skipped: 256 MiB of lines of one character take ten minutes."""
-
 _SPANS_AT_A_TIME = 4096
 
 _LINE = re.compile(rb"[^ \t\r\n][^\n]*")
-_VALUES = json.JSONDecoder(object_pairs_hook=len, parse_int=len, parse_float=len)
 
 
 class Shape(enum.IntEnum):
@@ -74,7 +70,8 @@ class AnyBlock:
 
         Args:
           want_ids: whether the batch has ids.
-          max_rejects: maximum number of rejects to keep; decoding stops at too_many(). None: all.
+          max_rejects: maximum number of rejects to keep. None: all; 0: none. With other values, for callers that fail
+            on rejects, decoding stops at MANY_REJECTS.
 
         Raises:
           InputError: a block of array elements is not JSON. (A bad line of JSON Lines is a reject.)
@@ -161,7 +158,7 @@ def _count(block: Block) -> int:
     """Counts a block's records independently of the decoders."""
     if block.records is not None:
         return block.records
-    return count_lines(block.data) if block.shape is Shape.LINES else count_elements(block.data)
+    return count_lines(block.data) if block.shape is Shape.LINES else last_comma(block.data)[1] + 1
 
 
 def count_lines(data: bytes | memoryview) -> int:
@@ -171,13 +168,36 @@ def count_lines(data: bytes | memoryview) -> int:
     return native.invoke("count_lines", np.frombuffer(data, np.uint8), 1, len(data))
 
 
-def count_elements(data: bytes | memoryview) -> int:
-    """Counts the elements of a JSON array, given without its brackets, that are known to be JSON."""
-    if not native.should_use("last_comma", len(data)):
-        return len(_VALUES.decode(f"[{bytes(data).decode()}]"))
-    found = np.empty(2, np.int64)
-    native.invoke("last_comma", np.frombuffer(data, np.uint8), len(data), found)
-    return int(found[0]) + 1
+def last_comma(data: bytes | memoryview) -> tuple[int, int, int]:
+    """Finds where a JSON array, given from one of its elements on, can be cut.
+
+    Returns:
+      The index of the last comma between elements or -1, the number of such commas, the index of the bracket (or brace)
+      that ends the array or -1.
+    """
+    if native.should_use("last_comma", len(data)):
+        found = np.empty(2, np.int64)
+        cut = native.invoke("last_comma", np.frombuffer(data, np.uint8), len(data), found)
+        return cut, *found.tolist()
+    *commas, end = _commas(bytes(data))
+    return commas[-1] if commas else -1, len(commas), end
+
+
+def _commas(data: bytes) -> Iterator[int]:
+    """Yields the index of each comma between elements, then that of the array's end or -1."""
+    depth = 0
+    for token in TOKEN.finditer(data):
+        mark = data[token.start()]
+        if mark in b"[{":
+            depth += 1
+        elif mark in b"]}":
+            depth -= 1
+            if depth < 0:
+                yield token.start()
+                return
+        elif mark == 44 and depth == 0:
+            yield token.start()
+    yield -1
 
 
 def _scan(block: Block, want_ids: bool, max_rejects: int | None) -> Columns:
@@ -230,14 +250,9 @@ def _parse(block: Block, spans: Iterator[Span], want_ids: bool, max_rejects: int
         rejected += 1
         if max_rejects is None or len(rejects) < max_rejects:
             rejects.append(_reject(block, start, stop, None if lines else block.index + before, reason))
-        elif too_many(rejected, max_rejects):
+        elif max_rejects and rejected >= MANY_REJECTS:
             break
     return _with_rejects(Batch.of(events, want_ids), rejected, rejects)
-
-
-def too_many(rejected: int, max_rejects: int | None) -> bool:
-    """Whether to stop decoding after so many rejects. max_rejects: as for AnyBlock.decode; 0: rejects are skipped."""
-    return max_rejects is not None and rejected >= (MANY_REJECTS if max_rejects else MANY_SKIPPED)
 
 
 def _with_rejects(batch: Batch, rejected: int, rejects: list[Reject]) -> Batch:
@@ -246,7 +261,7 @@ def _with_rejects(batch: Batch, rejected: int, rejects: list[Reject]) -> Batch:
 
 def _reject(block: Block, start: int, stop: int, index: int | None, reason: str) -> Reject:
     raw = bytes(block.data[start : min(stop, start + RAW_BYTES)]).decode("utf-8", "backslashreplace")
-    return Reject(block.source, block.offset + start, index, reason, raw)
+    return Reject(block.source, block.offset + start, index, sys.intern(reason), raw)  # often the same of all
 
 
 def _lines(data: bytes) -> Iterator[Span]:
@@ -262,18 +277,14 @@ def _lines(data: bytes) -> Iterator[Span]:
 
 def _elements(block: Block) -> Iterator[Span]:
     """Yields the elements of a small block of array elements."""
-    start = depth = count = 0
     data = bytes(block.data)
-    for token in TOKEN.finditer(data):
-        mark = data[token.start()]
-        if mark in b"[{":
-            depth += 1
-        elif mark in b"]}":
-            depth -= 1
-        elif mark == 44 and depth <= 0:  # a comma
-            yield _element(block, start, token.start(), count)
-            start, count = token.end(), count + 1
-    yield _element(block, start, len(data), count)
+    *commas, end = _commas(data)
+    if end >= 0:
+        raise InputError(_not_an_element(block, end))
+    start = 0
+    for count, stop in enumerate((*commas, len(data))):
+        yield _element(block, start, stop, count)
+        start = stop + 1
 
 
 def _element(block: Block, start: int, stop: int, count: int) -> Span:

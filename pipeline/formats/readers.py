@@ -1,15 +1,95 @@
-"""Readers of JSON, one class for each way to split a file, and the selection of a reader."""
+"""Readers of open files, one class for each way to split JSON, and line numbers.
 
+Formats with other splits have their readers in modules of their own.
+"""
+
+import abc
 import io
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+import threading
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.errors import InputError
-from pipeline.formats.blocks import LineReader, buffer_head, is_array, read_blocks
-from pipeline.formats.content import JSON, PARQUET, Form, check_form, check_within, form_of_name, form_within
+from pipeline.formats.blocks import LineReader, buffer_head, read_blocks
+from pipeline.formats.content import Form, check_within
 from pipeline.formats.decoding import AnyBlock
-from pipeline.formats.reader import Reader, Source
+from pipeline.formats.strict_json import WHITE_SPACE
 from pipeline.storage.compression import Codec
+
+_CHUNK_BYTES = 1024 * 1024  # read at a time: a line may be the whole stream
+
+
+class Source(NamedTuple):
+    """An open file.
+
+    Attributes:
+      stream: binary, seekable.
+      name: for messages.
+      size: in bytes when it was listed; 0 if the file system does not report it.
+    """
+
+    stream: BinaryIO
+    name: str
+    size: int
+
+    def check_read(self, bytes_read: int) -> None:
+        """Raises InputError if the file ended before its size."""
+        if bytes_read < self.size:
+            raise InputError(f"{self.name}: ends at byte {bytes_read}, but had {self.size} bytes when the run began")
+
+
+class StreamView(io.RawIOBase):
+    """A stream with its own position, for streams that threads share: opening a pyarrow file seeks in its stream."""
+
+    def __init__(self, stream: BinaryIO, lock: threading.Lock) -> None:
+        self._stream, self._lock, self._position = stream, lock, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with self._lock:
+            self._stream.seek(self._position)
+            self._position = self._stream.seek(offset, whence)
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        with self._lock:
+            self._stream.seek(self._position)
+            data = self._stream.read(size)
+        self._position += len(data)
+        return data
+
+
+class Reader(abc.ABC):
+    """Reads an open file of a format in splits, which different workers can read.
+
+    Attributes:
+      splits: their number.
+      splits_are_independent: whether several threads can read splits with one reader.
+    """
+
+    splits = 1
+    splits_are_independent = False
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @abc.abstractmethod
+    def read_split(self, split: int) -> Iterator[AnyBlock]:
+        """Yields the blocks of a split. Raises InputError if it cannot be read to its end."""
+
+    @abc.abstractmethod
+    def size(self) -> int:
+        """Returns the size of the source in the unit of spans, found independently of the blocks after reading."""
+
+    def bytes_read(self) -> int:
+        """Returns the number of bytes of the file that were read."""
+        return self._source.stream.tell()
 
 
 class LinesReader(Reader):
@@ -30,85 +110,56 @@ class LinesReader(Reader):
 
 
 class WholeReader(Reader):
-    """A JSON array, or JSON of unknown size: one split."""
+    """Compressed JSON, a JSON array, or JSON of unknown size: one split."""
 
-    def __init__(self, source: Source, split_bytes: int, head: Any) -> None:
+    def __init__(
+        self,
+        source: Source,
+        split_bytes: int,
+        head: Any = None,
+        codec: Codec | None = None,
+        within: Form | None = None,
+    ) -> None:
+        """Opens a file.
+
+        Args:
+          source: the open file; if it is compressed, at its start.
+          split_bytes: size of a block.
+          head: buffer_head(source.stream), if that was called and the file is not compressed.
+          codec: its compression.
+          within: the format that its name promises for the decompressed content.
+        """
         super().__init__(source)
-        self._split_bytes, self._head = split_bytes, head
+        self._split_bytes, self._head, self._codec, self._within = split_bytes, head, codec, within
+        self._plain = codec.open(source.stream) if codec else source.stream
 
     def read_split(self, split: int) -> Iterator[AnyBlock]:
-        yield from read_blocks(self._source.stream, self._source.name, self._split_bytes, self._head)
+        buffer = self._head or buffer_head(self._plain)
+        if self._codec:
+            check_within(self._source.name, self._within, buffer.head)
+        yield from read_blocks(self._plain, self._source.name, self._split_bytes, buffer)
         self._source.check_read(self.bytes_read())
 
     def size(self) -> int:
-        return self.bytes_read()
+        return self._plain.tell()
 
 
-class CompressedReader(Reader):
-    """Compressed JSON: one split, since it can only be decompressed from its start."""
+def line_numbers(stream: BinaryIO, offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yields for each offset in JSON Lines its line number, from 1 on, and the number of records before it.
 
-    def __init__(self, source: Source, codec: Codec, split_bytes: int, within: Form | None) -> None:
-        super().__init__(source)
-        self._within = within
-        source.stream.seek(0)
-        self._plain, self._split_bytes = _Counted(codec.open(source.stream)), split_bytes
+    Readers of a split know only offsets.
 
-    def read_split(self, split: int) -> Iterator[AnyBlock]:
-        plain: Any = self._plain
-        buffer = buffer_head(plain)
-        check_within(self._source.name, self._within, buffer.head)
-        yield from read_blocks(plain, self._source.name, self._split_bytes, buffer)
-        self._source.check_read(self.bytes_read())
-
-    def size(self) -> int:
-        return self._plain.count
-
-
-class _Counted(io.RawIOBase):
-    """Counts the bytes read from a stream."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.count = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: Any) -> int:
-        got: int = self._stream.readinto(target)
-        self.count += got
-        return got
-
-
-def is_compressed(path: str) -> bool:
-    """Whether the file name has a compression suffix."""
-    form = form_of_name(path)
-    return form is not None and form.codec is not None
-
-
-def open_reader(
-    source: Source, name: str, split_bytes: int, may_be_array: bool, max_decoded_bytes: int | None
-) -> Reader:
-    """Returns the reader of a file's format, detected from its suffix, else from its first bytes; see open_file."""
-    form, buffer = form_of_name(name), None
-    if form != PARQUET and (may_be_array or form != JSON or not source.size):
-        buffer = buffer_head(source.stream)
-        form = check_form(source.name, form, buffer.head)
-    if form == PARQUET:
-        from pipeline.formats.parquet import ParquetReader  # 50 ms
-
-        return ParquetReader(source, split_bytes, max_decoded_bytes)
-    if form and form.codec:
-        if not (buffer and buffer.unread):
-            raise InputError(f"{source.name}: empty file; expected compressed data")
-        return CompressedReader(source, form.codec, split_bytes, form_within(name))
-    if buffer and (not source.size or (may_be_array and is_array(buffer.head))):
-        return WholeReader(source, split_bytes, buffer)
-    return LinesReader(source, split_bytes, buffer)
-
-
-def decompress(source: Source, name: str) -> BinaryIO:
-    """Returns the decompressed bytes of a text file. Raises InputError as open_reader does."""
-    form = check_form(source.name, form_of_name(name), buffer_head(source.stream).head)
-    source.stream.seek(0)
-    return io.BufferedReader(form.codec.open(source.stream)) if form.codec else source.stream  # type: ignore[type-var]
+    Args:
+      stream: decompressed; read up to the last offset.
+      offsets: bytes, ascending.
+    """
+    waiting = list(offsets)[::-1]
+    line, index, at, is_record = 1, 0, 0, False
+    while waiting and (chunk := stream.readline(_CHUNK_BYTES)):
+        start, at = at, at + len(chunk)
+        while waiting and waiting[-1] < at:
+            waiting.pop()
+            yield line, index
+        is_record = is_record or bool((chunk.removeprefix(BOM_UTF8) if start == 0 else chunk).strip(WHITE_SPACE))
+        if chunk.endswith(b"\n"):
+            line, index, is_record = line + 1, index + is_record, False

@@ -13,7 +13,7 @@ import bottle
 
 from pipeline.errors import PipelineError, RejectsError
 from pipeline.formats.decoding import MANY_REJECTS
-from pipeline.formats.line_numbers import line_numbers
+from pipeline.formats.readers import line_numbers
 from pipeline.model.events import Reject
 from pipeline.model.tally import KEPT_REJECTS, Tally, format_reject_count, merge_tallies, tally_batch
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile

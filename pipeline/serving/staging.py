@@ -9,7 +9,7 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.batch.run import run_job
 from pipeline.engine import dataflow
 from pipeline.engine.runners import works_in_containers

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.batch.run import PreparedJob, run_job
 from pipeline.engine.runners import DEFAULT_RUNNER
 from pipeline.errors import PipelineError
@@ -29,6 +29,8 @@ BODY = "body"
 """Display name and file name of the request body."""
 
 _SMALL_REPORT = 64 * 1024  # bytes; larger reports are streamed from their file
+
+_MAX_SKIPPED = 1_000_000  # rejects, several seconds of work; 256 MiB of lines of one character would take ten minutes
 
 _MAX_GRAPHS = 8  # per workspace, least recently used dropped first; each takes about 1 MiB, and 0.1 s to build
 
@@ -72,7 +74,14 @@ class Workspace:
         return run_job(self._job(settings), self._options)
 
     def _job(self, settings: ReportSettings) -> Job:
-        return Job(self._files, str(self.report), settings, max_decoded_bytes=self._limit, durable=False)
+        return Job(
+            self._files,
+            str(self.report),
+            settings,
+            max_decoded_bytes=self._limit,
+            max_skipped=_MAX_SKIPPED,
+            durable=False,
+        )
 
     def _prepare(self, settings: ReportSettings) -> PreparedJob:
         """Returns the graph for the settings, from the cache if possible."""

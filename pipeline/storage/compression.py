@@ -34,15 +34,17 @@ class Codec(NamedTuple):
     open: Callable[[BinaryIO], BinaryIO]
 
 
-class _Compressed(io.RawIOBase):
+class _Readable(io.RawIOBase):
+    def readable(self) -> bool:
+        return True
+
+
+class _Compressed(_Readable):
     """A compressed stream that remembers its error, which the decompressing library may wrap."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.error: Exception | None = None
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, target: Any) -> int:
         try:
@@ -52,7 +54,7 @@ class _Compressed(io.RawIOBase):
             raise
 
 
-class _Decompressed(io.RawIOBase):
+class _Decompressed(_Readable):
     """A library's stream, with its errors as DamagedError; errors of the compressed stream stay as they are.
 
     Args:
@@ -63,13 +65,16 @@ class _Decompressed(io.RawIOBase):
     def __init__(self, stream: BinaryIO, decompress: Callable[[Any], Any]) -> None:
         self._compressed = _Compressed(stream)
         self._stream = decompress(self._compressed)
+        self._position = 0
 
-    def readable(self) -> bool:
-        return True
+    def tell(self) -> int:
+        return self._position
 
     def readinto(self, target: Any) -> int:
         try:
-            return int(self._stream.readinto(target))
+            count = int(self._stream.readinto(target))
+            self._position += count
+            return count
         except (MemoryError, EOFError):
             raise
         except Exception as error:
@@ -78,14 +83,11 @@ class _Decompressed(io.RawIOBase):
             raise DamagedError(f"damaged, or in another format: {one_line(error)}") from None
 
 
-class _Bzip2(io.RawIOBase):
+class _Bzip2(_Readable):
     """Decompresses bzip2 members in a row. Python's own reader drops what follows them, Arrow's fails on empty ones."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._member = stream, bz2.BZ2Decompressor()
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, target: Any) -> int:
         data = b""
@@ -176,19 +178,19 @@ def codec_of_content(head: bytes) -> Codec | None:
 Kind = Literal["CSV", "ids", "JSON Lines", "HTML"]
 
 _GZIP, _ZSTD = ("gz", "gzip"), ("zst", "zstd")
-_JSON = ("json", "jsonl", "ndjson")
 _COMPRESSED = "bz bz2 xz lzma lz4 br sz snappy z zlib deflate bgz"
 _ARCHIVES = "zip 7z rar tar tgz tbz tbz2 txz"
 _TABLES = "parquet avro orc arrow feather ipc xls xlsx xlsm xlsb ods numbers tsv tab db sqlite sqlite3 duckdb"
 _DOCUMENTS = "xml html htm pdf svg png yaml yml doc docx pickle pkl npy npz"
-_OTHERS = frozenset(f"{_COMPRESSED} {_ARCHIVES} {_TABLES} {_DOCUMENTS}".split(" "))
 _NO_INPUTS = frozenset(f"csv {_ARCHIVES} {_TABLES} {_DOCUMENTS}".split(" "))
-_WRONG: dict[Kind, frozenset[str]] = {
-    "CSV": _OTHERS.union(_JSON),
-    "ids": _OTHERS.union(_JSON),
-    "JSON Lines": _OTHERS.union(("csv",)),
+_NO_OUTPUTS = frozenset((*f"{_COMPRESSED} {_ARCHIVES} {_TABLES} {_DOCUMENTS}".split(" "), *_GZIP, *_ZSTD))
+_JSON = ("json", "jsonl", "ndjson")
+_OUTPUTS: dict[Kind, tuple[str, str, tuple[str, ...]]] = {
+    "CSV": ("CSV", ".csv", _JSON),
+    "ids": ("one id per line", ".txt", _JSON),
+    "JSON Lines": ("JSON Lines", ".jsonl", ("csv",)),
 }
-_DESCRIPTIONS = {"CSV": ("CSV", ".csv"), "ids": ("one id per line", ".txt"), "JSON Lines": ("JSON Lines", ".jsonl")}
+"""Descriptions, suffixes to use, and more suffixes of other formats."""
 
 
 def _suffix(path: str) -> tuple[str, str]:
@@ -210,12 +212,9 @@ def check_suffix(path: str, kind: Kind) -> None:
             raise UsageError(f"{path}: must end in .html")
         return
     if suffix in (*_GZIP, *_ZSTD):
-        _, inner = _suffix(stem)
-        suffix = suffix if inner in (*_GZIP, *_ZSTD) else inner
-    elif suffix not in _WRONG[kind]:
-        return
-    if suffix in _WRONG[kind] or suffix in (*_GZIP, *_ZSTD):
-        content, use = _DESCRIPTIONS[kind]
+        _, suffix = _suffix(stem)
+    content, use, others = _OUTPUTS[kind]
+    if suffix in _NO_OUTPUTS or suffix in others:
         raise UsageError(f"{path}: suffix .{suffix}, but this output is {content}; use {use}, {use}.gz or {use}.zst")
 
 
@@ -237,21 +236,15 @@ def compressing(path: str, stream: Any) -> Iterator[Any]:
         yield stream
 
 
-class _Sink:
+class _Sink(io.RawIOBase):
     """Keeps its stream open when a compressor closes it."""
-
-    closed = False
-    mode = "wb"
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
+    def writable(self) -> bool:
+        return True
+
     def write(self, data: Any) -> int:
         self._stream.write(data)
         return len(data)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass

@@ -17,7 +17,15 @@ from pipeline.errors import UsageError
 from pipeline.storage.compression import codec_of_name
 from pipeline.storage.files import InputFile, explain, is_io_error, is_local, printable_path
 from pipeline.storage.objects import check_object_path, store_of
-from pipeline.storage.patterns import ANY_DEPTH, Part, has_magic, is_left_out, literal_prefix, parse, whole_expression
+from pipeline.storage.patterns import (
+    ANY_DEPTH,
+    Part,
+    has_magic,
+    literal_prefix,
+    parse,
+    sidecar_names,
+    whole_expression,
+)
 
 OnError = Callable[[UsageError], None]
 
@@ -91,11 +99,15 @@ def match_files(
     Raises:
       UsageError: the storage is unknown or cannot be listed.
     """
-    found = _Walk(wanted, on_error).match(pattern) if is_local(pattern) else _match_objects(pattern)
-    left_out = {file.path for file in found if is_left_out(file.path, pattern)}
+    if is_local(pattern):
+        found = _Walk(wanted, on_error).match(pattern)
+    else:
+        found = [file for file in _match_objects(pattern) if wanted(file.path)]
+    names = sidecar_names(pattern)
+    left_out = {file.path for file in found if names.fullmatch(file.path.rpartition("/")[2])}
     if sidecars is not None:
         sidecars.extend(sorted(left_out))
-    return [file for file in found if file.path not in left_out and wanted(file.path)]
+    return [file for file in found if file.path not in left_out] if left_out else found
 
 
 def _why_nothing(pattern: str) -> str:
@@ -166,9 +178,10 @@ class _Walk:
                     waiting.append((path, True, above))
 
     def _scan(self, folder: str, listed: bool) -> list[tuple[str, "os.DirEntry[str]"]]:
+        start = os.path.join(folder, "")
         try:
             with os.scandir(folder or ".") as entries:
-                return [(os.path.join(folder, entry.name), entry) for entry in entries]
+                return [(start + entry.name, entry) for entry in entries]
         except OSError as error:
             self._report(folder, error, listed)
             return []
@@ -211,15 +224,10 @@ def _reason(path: str, error: Exception) -> str:
     if not isinstance(error, OSError):
         return "names cannot contain a NUL byte" if "\0" in path else str(error)
     if error.errno == errno.ENOENT:
-        return f"dangling symbolic link to {_target(path)}" if os.path.islink(path) else "no longer exists"
+        with contextlib.suppress(OSError):
+            return f"dangling symbolic link to {printable_path(os.readlink(path))}"
+        return "no longer exists"
     return error.strerror or str(error)
-
-
-def _target(link: str) -> str:
-    try:
-        return printable_path(os.readlink(link))
-    except OSError:
-        return "something"
 
 
 def _match_objects(pattern: str) -> list[InputFile]:

@@ -16,6 +16,7 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.errors import UsageError
+from pipeline.storage.compression import compressing
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile, is_local, printable_path
 from pipeline.storage.patterns import has_magic
 
@@ -208,9 +209,13 @@ def open_object(file: InputFile, load: bool = False) -> io.BufferedReader:
 
 @contextlib.contextmanager
 def new_object(path: str) -> Iterator[Any]:
-    """Opens a binary stream that is uploaded as an object when the block ends; not if the block raises."""
+    """Opens a binary stream that is uploaded as an object when the block ends; not if the block raises.
+
+    It is compressed by the suffix of path.
+    """
     with tempfile.SpooledTemporaryFile(_UPLOAD_MEMORY) as stream:
-        yield stream
+        with compressing(path, stream) as compressed:
+            yield compressed
         stream.seek(0)
         store_of(path).put(path, stream)  # type: ignore[arg-type]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OutputError, UsageError
-from pipeline.storage.compression import compressing
 from pipeline.storage.files import explain, is_io_error, is_local, printable_path
 from pipeline.storage.local import atomic_write, earlier_file, resolve_output
 from pipeline.storage.objects import check_object_path, new_object
@@ -40,14 +39,8 @@ def atomic_file(path: str, token: str | None = None, durable: bool = False) -> I
     Raises:
       OutputError: it cannot be written.
     """
-    with explained(path), atomic_write(path, token, durable) if is_local(path) else _new_object(path) as stream:
+    with explained(path), atomic_write(path, token, durable) if is_local(path) else new_object(path) as stream:
         yield stream
-
-
-@contextlib.contextmanager
-def _new_object(path: str) -> Iterator[Any]:
-    with new_object(path) as stream, compressing(path, stream) as compressed:
-        yield compressed
 
 
 def is_same(one: str, other: str) -> bool:

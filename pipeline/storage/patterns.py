@@ -17,13 +17,13 @@ _MAGIC = re.compile(r"[*?\[]")
 _NO_DOT, _NOT_EMPTY = r"(?!\.)", r"(?=[^/])"
 
 _SIDECARS = (
-    ("_", re.compile(r"_SUCCESS|_metadata|_common_metadata|_(committed|started)_.*")),  # Spark, Hadoop, Databricks
-    (".crc", re.compile(r".*\.crc", re.IGNORECASE)),  # Hadoop
-    (".ini", re.compile(r"desktop\.ini", re.IGNORECASE)),  # Windows
-    (".db", re.compile(r"Thumbs\.db", re.IGNORECASE)),
-    ("Zone.Identifier", re.compile(r".*:Zone\.Identifier")),
+    ("_", r"_SUCCESS|_metadata|_common_metadata|_(?:committed|started)_.*"),  # Spark, Hadoop, Databricks
+    (".crc", r"(?i:.*\.crc)"),  # Hadoop
+    (".ini", r"(?i:desktop\.ini)"),  # Windows
+    (".db", r"(?i:Thumbs\.db)"),
+    ("zone.identifier", r".*:Zone\.Identifier"),
 )
-"""Files that other tools write beside data, and the text with which a glob must begin or end to match them."""
+"""Files that other tools write beside data, and how a glob must begin or end, in lower case, to match them."""
 
 Part = Union[str, re.Pattern[str]]
 """One name of a pattern: a literal, ANY_DEPTH, or an expression that the whole name must match."""
@@ -95,13 +95,10 @@ def _bracket(inside: str) -> str:
     return f"(?!/)[{'^' if negated else ''}{inside}]"
 
 
-def is_left_out(path: str, pattern: str) -> bool:
-    """Returns whether a path that a pattern matches is a sidecar file that the pattern does not name."""
-    name, last = posixpath.basename(path), posixpath.basename(pattern)
-    if name == last:
-        return False
-    return any(
-        sidecar.fullmatch(name)
-        and not (has_magic(last) and (last.startswith(text) or last.lower().endswith(text.lower())))
-        for text, sidecar in _SIDECARS
-    )
+@cache
+def sidecar_names(pattern: str) -> re.Pattern[str]:
+    """Returns the expression that matches the whole names of sidecar files that a pattern does not name."""
+    last = posixpath.basename(pattern)
+    glob = last.lower() if has_magic(last) else ""
+    unnamed = [names for text, names in _SIDECARS if not (glob.startswith(text) or glob.endswith(text))]
+    return re.compile(rf"(?!{re.escape(last)}\Z)(?:{'|'.join(unnamed)})")

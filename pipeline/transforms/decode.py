@@ -11,7 +11,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipeline.engine.coders import typed
 from pipeline.engine.metrics import counter
 from pipeline.engine.threads import ListDoFn, ThreadedDoFn
-from pipeline.formats.decoding import AnyBlock, Block, too_many
+from pipeline.formats.decoding import MANY_REJECTS, AnyBlock, Block
 from pipeline.model.events import Batch, Reject
 from pipeline.model.tally import KEPT_REJECTS, Tally, merge_tallies, raise_on_rejects, tally_batch
 from pipeline.transforms.elements import InvalidEvent, decode_elements
@@ -26,9 +26,9 @@ _SMALL = 4096  # bytes: switching threads took a tenth of a report of six events
 
 
 class _DecodeBlocks(ThreadedDoFn):
-    def __init__(self, want_ids: bool, max_rejects: int | None) -> None:
+    def __init__(self, want_ids: bool, max_rejects: int | None, fail_at: int | None) -> None:
         super().__init__()
-        self._want_ids, self._max_rejects = want_ids, max_rejects
+        self._want_ids, self._max_rejects, self._fail_at = want_ids, max_rejects, fail_at
         self._read, self._rejected = counter("read"), counter("rejected")
 
     def work(self, block: AnyBlock) -> Batch:
@@ -42,17 +42,17 @@ class _DecodeBlocks(ThreadedDoFn):
         self._tally = Tally()
 
     def emit(self, batch: Batch) -> Iterator[Any]:
-        if batch.rejected and self._max_rejects is not None:
-            self._give_up_at_many(batch)
+        if batch.rejected and self._fail_at is not None:
+            self._fail_at_many(batch)
         self._read.inc(batch.read)
         self._rejected.inc(batch.rejected)
         if batch.rejects:
             yield beam.pvalue.TaggedOutput(REJECTS, batch.rejects)
         yield batch
 
-    def _give_up_at_many(self, batch: Batch) -> None:
+    def _fail_at_many(self, batch: Batch) -> None:
         self._tally = merge_tallies([self._tally, tally_batch(batch)])
-        if too_many(self._tally.rejected, self._max_rejects):
+        if self._tally.rejected >= self._fail_at:  # type: ignore[operator]
             raise_on_rejects(self._tally._replace(is_incomplete=True))
 
 
@@ -60,21 +60,28 @@ class _DecodeBlocks(ThreadedDoFn):
 class DecodeBlocks(beam.PTransform):  # type: ignore[misc]
     """Decodes blocks: PCollection[AnyBlock] -> a dict of PCollections.
 
-    batches (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block (all with keep_rejects, the
-    first few without, none with skip_rejects). Raises InputError if a source as a whole cannot be read, and without
-    keep_rejects RejectsError if a bundle has too_many().
+    batches (main): Batch, the valid events. REJECTS: tuple[Reject, ...], of one block (all with keep_rejects, none with
+    skip_rejects, else the first few). Raises InputError if a source as a whole cannot be read, and RejectsError if a
+    bundle has more rejects than are useful in an error, or with skip_rejects max_skipped or more.
     """
 
     want_ids: bool = True
     keep_rejects: bool = True
     skip_rejects: bool = False
+    max_skipped: int | None = None
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
-        decode = _DecodeBlocks(self.want_ids, None if self.keep_rejects else 0 if self.skip_rejects else KEPT_REJECTS)
-        outputs = blocks | "Decode" >> beam.ParDo(decode).with_outputs(REJECTS, main="batches")
+        decode = beam.ParDo(_DecodeBlocks(self.want_ids, *self._limits()))
+        outputs = blocks | "Decode" >> decode.with_outputs(REJECTS, main="batches")
         outputs.batches.element_type = Batch
         outputs[REJECTS].element_type = tuple[Reject, ...]
         return outputs
+
+    def _limits(self) -> tuple[int | None, int | None]:
+        """Returns how many rejects of a block to keep, and how many of a bundle are an error; None: no limit."""
+        if self.keep_rejects:
+            return None, None
+        return (0, self.max_skipped) if self.skip_rejects else (KEPT_REJECTS, MANY_REJECTS)
 
 
 _BATCH_EVENTS = 4096  # minimum, except at the end of a bundle

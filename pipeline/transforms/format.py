@@ -1,6 +1,7 @@
 """Formats tables and rejects as pieces of files, which transforms/write.py writes."""
 
 import dataclasses
+import io
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -73,9 +74,11 @@ class FormatRejects(beam.PTransform):  # type: ignore[misc]
 
 def reject_lines(rejects: tuple[Reject, ...]) -> Piece:
     """Formats the rejects of one block as JSON Lines."""
-    first = rejects[0]
-    lines = "".join(json.dumps(dataclasses.asdict(reject)) + "\n" for reject in rejects).encode()
-    return (first.source, first.offset or 0, first.index or 0, len(rejects), len(lines)), lines
+    first, lines = rejects[0], io.BytesIO()
+    for reject in rejects:  # there may be millions
+        lines.write(json.dumps(vars(reject)).encode() + b"\n")
+    data = lines.getvalue()
+    return (first.source, first.offset or 0, first.index or 0, len(rejects), len(data)), data
 
 
 def check_rejects(pieces: Sequence[tuple[Any, int]], rejected: Iterable[int]) -> None:

@@ -1,6 +1,6 @@
 """A job: what it writes, and the name of its temporary files."""
 
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 
 
 def test_outputs_are_those_that_are_asked_for() -> None:

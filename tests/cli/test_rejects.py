@@ -150,6 +150,11 @@ def test_rejects_that_are_skipped_are_counted(capsys: pytest.CaptureFixture[str]
     assert outputs() == ["ids.txt", "report.csv"]
 
 
+def test_the_number_of_rejects_that_are_skipped_is_not_limited(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/bad.jsonl").write_bytes(b"x\n" * 1_000_000 + GOOD + b"\n")
+    succeeded(call(capsys, "in/bad.jsonl", "--skip_rejects"), 1_000_001, 1, hours=1)
+
+
 def test_rejects_are_skipped_or_written_not_both(capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, 2, "not allowed with argument", "in", "--skip_rejects", "--rejects_output", "r.jsonl")
 

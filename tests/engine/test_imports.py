@@ -13,8 +13,7 @@ import pytest
 import zstandard
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.batch.graph import HourlyReport
-from pipeline.batch.job import Job
+from pipeline.batch.graph import HourlyReport, Job
 from pipeline.engine.imports import SKIPPED, SWITCH, can_trim, trimmed_imports
 from pipeline.storage.matching import find_files
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, json_lines, run, with_report

@@ -9,7 +9,7 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from bench.events import write
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.batch.run import run_job
 from pipeline.engine import spill as spilling
 from pipeline.engine.runners import beam_options

@@ -20,7 +20,7 @@ from apache_beam.transforms.userstate import TimerSpec, on_timer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.batch.run import PreparedJob, run_job
 from pipeline.engine import logs
 from pipeline.engine import warm_runner as warm

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import json
 import re
 import tracemalloc
 from collections.abc import Iterator
@@ -270,26 +271,26 @@ class Blanks(io.RawIOBase):
 
 
 @pytest.mark.parametrize(
-    ("head", "tail", "right"),
+    ("head", "tail", "reason"),
     [
-        (b"[%s]", b"", True),
-        (b"[%s]", b"\n", True),
-        (b"[%s]", b"]", False),
-        (b"[%s]", b"}", False),
-        (b'{"mock_for_test": [%s]', b"}", True),
-        (b'{"mock_for_test": [%s]}', b"", True),
-        (b'{"mock_for_test": [%s]', b"", False),
-        (b'{"mock_for_test": [%s]}', b"}", False),
-        (b'{"mock_for_test": [%s]', b', "more": 1}', False),
+        (b"[%s]", b"", ""),
+        (b"[%s]", b"\n", ""),
+        (b"[%s]", b"]", "unexpected data after the array"),
+        (b"[%s]", b"}", "unexpected data after the array"),
+        (b'{"mock_for_test": [%s]', b"}", ""),
+        (b'{"mock_for_test": [%s]}', b"", ""),
+        (b'{"mock_for_test": [%s]', b"", "JSON array is truncated"),
+        (b'{"mock_for_test": [%s]}', b"}", "unexpected data after the array"),
+        (b'{"mock_for_test": [%s]', b', "more": 1}', "unexpected data after the array"),
     ],
 )
 @pytest.mark.parametrize("elements", [0, 100])
-def test_blanks_behind_an_array_take_no_memory(elements: int, head: bytes, tail: bytes, right: bool) -> None:
+def test_blanks_behind_an_array_take_no_memory(elements: int, head: bytes, tail: bytes, reason: str) -> None:
     text = head % b",".join([support.line()] * elements)
     blanks = 40 << 20
     list(read_blocks(io.BytesIO(b"[1,2]"), "warm-up", 1))
     tracemalloc.start()
-    with contextlib.nullcontext() if right else pytest.raises(InputError, match="JSON array is truncated"):
+    with pytest.raises(InputError, match=reason) if reason else contextlib.nullcontext():
         found = list(read_blocks(Blanks(text, blanks, tail), "s", 1 << 20))  # type: ignore[arg-type]
         assert sum(len(block.decode().codes) for block in found) == elements
         assert (found[0].span[0], found[-1].span[1]) == (0, len(text) + blanks + len(tail))
@@ -355,13 +356,43 @@ def test_white_space_before_an_array_whatever_its_length(space: int) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b'{"mock_for_test":[1]}\n\x1a', "byte 23: unexpected Ctrl-Z (0x1A, DOS end-of-file) after the array"),
+        (b'{"mock_for_test":[1]}\n\x1a', "byte 22: unexpected Ctrl-Z (0x1A, DOS end-of-file) after the array"),
         (b"[1]" + b" " * 70_000 + b"[2]", "byte 70003: extra JSON document after the array"),
-        (b"[1", "byte 2: JSON array is truncated"),
-        (b"[1]x", "byte 4: JSON array is truncated or followed by unexpected data"),
+        (b"[1]\n[2]", "byte 4: extra JSON document after the array"),
+        (b"[1]x", "byte 3: unexpected data after the array"),
+        (b"[1]]", "byte 3: unexpected data after the array"),
+        (b'{"mock_for_test":[1]}}', "byte 21: unexpected data after the array"),
+        (b'{"mock_for_test":[1],"more":1}', "byte 20: unexpected data after the array"),
+        (b"[1}", "byte 2: not JSON: the array has a stray brace"),
+        (b'{"mock_for_test":[1}]', "byte 19: not JSON: the array has a stray brace"),
     ],
 )
 def test_what_stands_after_an_array_is_named(data: bytes, reason: str) -> None:
     blocks = read_blocks(io.BytesIO(data), "s", 1)
     with pytest.raises(InputError, match=f"^s: {re.escape(reason)}"):
         [block.decode() for block in blocks]
+
+
+ELEMENTS = st.recursive(
+    st.sampled_from((1, "a", "]", "}", "[{", '\\"', "é", None)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(("a", "]", "}")), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("decoder", support.DECODERS)
+@settings(max_examples=100)
+@given(st.lists(ELEMENTS, max_size=4), st.booleans(), st.sampled_from((None, 1)), st.sampled_from((1, 7, 1 << 22)))
+def test_every_prefix_of_an_array_breaks_off(
+    decoder: str, elements: list[Any], in_object: bool, indent: int | None, size: int
+) -> None:
+    document = json.dumps({"mock_for_test": elements} if in_object else elements, indent=indent).encode()
+    for count in range(1, len(document)):
+        prefix = document[:count]
+        with support.decoder(decoder):
+            if is_array(prefix):
+                with pytest.raises(InputError, match=f"^s: byte {count}: JSON array is truncated$"):
+                    [block.decode() for block in read_blocks(io.BytesIO(prefix), "s", size)]
+            else:  # read as JSON Lines
+                block = next(read_blocks(io.BytesIO(prefix), "s", size))
+                assert "truncated" in block.decode().rejects[0].reason

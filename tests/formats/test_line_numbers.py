@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.formats import line_numbers as module
-from pipeline.formats.line_numbers import line_numbers
+from pipeline.formats import readers
+from pipeline.formats.readers import line_numbers
 
 
 @given(st.lists(st.sampled_from([b"", b"  ", b"{}", b"\r", b"x" * 9]), max_size=9), st.booleans(), st.data())
@@ -26,5 +26,5 @@ def test_lines_and_records_of_offsets(lines: list[bytes], bom: bool, data: st.Da
 
 
 def test_long_lines_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CHUNK_BYTES", 4)
+    monkeypatch.setattr(readers, "_CHUNK_BYTES", 4)
     assert list(line_numbers(io.BytesIO(b"123456789\n\nx\n"), [11])) == [(3, 1)]

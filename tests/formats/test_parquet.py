@@ -20,7 +20,7 @@ from pyarrow.parquet import encryption
 
 from pipeline.errors import InputError, TooLargeError
 from pipeline.formats.parquet import ParquetReader
-from pipeline.formats.reader import Source
+from pipeline.formats.readers import Source
 from tests import support
 from tests.parquet_support import GOOD, KINDS, SIX, blocks, decoded, joined, write, write_bomb
 from tests.support import ROOT

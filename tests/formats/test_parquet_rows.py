@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import EventError, InputError
 from pipeline.formats.parquet import ParquetReader
-from pipeline.formats.reader import Source
+from pipeline.formats.readers import Source
 from pipeline.schema import check_event
 from tests import support
 from tests.parquet_support import GOOD, KINDS, decoded, write

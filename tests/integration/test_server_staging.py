@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.batch.run import build_job
 from pipeline.engine.dataflow import launch
 from pipeline.engine.runners import beam_options

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.engine.runners import beam_options
 from pipeline.errors import OptionError, RejectsError, UsageError
 from pipeline.model.tally import Summary

@@ -7,7 +7,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.batch import run as report
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.engine.run_state import run_state
 from pipeline.errors import MismatchError, PipelineError, UsageError
 from pipeline.model.tally import Summary

@@ -266,7 +266,7 @@ def damaged_parquet() -> bytes:
     [
         ("mid.json", MANY[: len(MANY) // 2], range(1, 5000), "is truncated"),
         ("head.json", b"[", range(1), "is truncated"),
-        ("tail.json", ARRAY + b"x", range(200), "followed by unexpected data"),
+        ("tail.json", ARRAY + b"x", range(200), "unexpected data after the array"),
         ("cut.jsonl.gz", gzip.compress(os.urandom(50) + LINES, mtime=0)[:-9], range(201), "cannot be read"),
         ("cut.jsonl.bz2", bz2.compress(LINES)[:-9], range(201), "cannot be read"),
         ("cut.jsonl.zst", zstd(LINES)[:-9], range(201), "cannot be read"),

@@ -9,7 +9,7 @@ import apache_beam as beam
 from apache_beam.runners.portability.fn_api_runner import execution
 
 from pipeline.batch import graph as report
-from pipeline.batch.job import Job
+from pipeline.batch.graph import Job
 from pipeline.batch.run import run_job
 from pipeline.engine.runners import beam_options
 from pipeline.formats.blocks import BLOCK_BYTES
