@@ -25,6 +25,8 @@ _SIDECARS = (
 )
 """Files that other tools write beside data, and the text with which a glob must begin or end to match them."""
 
+_ANY_SIDECAR = re.compile("|".join(f"(?:{sidecar.pattern})" for _, sidecar in _SIDECARS), re.IGNORECASE)
+
 Part = Union[str, re.Pattern[str]]
 """One name of a pattern: a literal, ANY_DEPTH, or an expression that the whole name must match."""
 
@@ -98,7 +100,7 @@ def _bracket(inside: str) -> str:
 def is_left_out(path: str, pattern: str) -> bool:
     """Returns whether a path that a pattern matches is a sidecar file that the pattern does not name."""
     name, last = posixpath.basename(path), posixpath.basename(pattern)
-    if name == last:
+    if name == last or not _ANY_SIDECAR.fullmatch(name):
         return False
     return any(
         sidecar.fullmatch(name)
