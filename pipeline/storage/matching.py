@@ -168,7 +168,7 @@ class _Walk:
     def _scan(self, folder: str, listed: bool) -> list[tuple[str, "os.DirEntry[str]"]]:
         try:
             with os.scandir(folder or ".") as entries:
-                return [(os.path.join(folder, entry.name), entry) for entry in entries]
+                return [(entry.path if folder else entry.name, entry) for entry in entries]
         except OSError as error:
             self._report(folder, error, listed)
             return []
