@@ -54,6 +54,8 @@ def has_changed(file: InputFile, stream: Any) -> bool:
 
 def printable_path(path: str) -> str:
     """Returns a path as text: bytes that are not UTF-8 as `\\xe9`, control characters as `\\x1b`."""
+    if path.isascii() and path.isprintable():
+        return path
     return printable(path.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape"))  # of any locale
 
 
