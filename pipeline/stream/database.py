@@ -15,7 +15,7 @@ from pipeline.storage.files import printable_path
 
 NAME = ".hourly-report.ledger"
 
-_VERSION = 3
+_VERSION = 4
 _TABLES = f"""
 PRAGMA user_version = {_VERSION};
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT);
@@ -23,9 +23,9 @@ CREATE TABLE tally (name TEXT PRIMARY KEY, records INTEGER);
 CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, done INTEGER) WITHOUT ROWID;
 CREATE TABLE blocks (path BLOB, block TEXT, PRIMARY KEY (path, block)) WITHOUT ROWID;
 CREATE TABLE hours (hour INTEGER PRIMARY KEY, counts TEXT, final INTEGER);
-CREATE TABLE sets (number INTEGER PRIMARY KEY AUTOINCREMENT, hour INTEGER, part INTEGER, events INTEGER, packed BLOB);
+CREATE TABLE sets (number INTEGER PRIMARY KEY AUTOINCREMENT, hour INTEGER, shard INTEGER, events INTEGER, packed BLOB);
 CREATE TABLE rejects (number INTEGER PRIMARY KEY AUTOINCREMENT, lines BLOB);
-CREATE INDEX sets_of_hours ON sets (hour, part);
+CREATE INDEX sets_of_hours ON sets (hour, shard);
 """  # files.path: path_key. blocks: of files that are not done. sets: ids or event keys of hours that are not final.
 
 _LOCK_SECONDS, _RETRY_SECONDS = 60, 1  # wait for another program's lock

@@ -84,10 +84,13 @@ class Contribution:
     rejects: list[bytes] = dataclasses.field(default_factory=list)
     nbytes: int = 0
 
+    def merge_sets(self) -> None:
+        """Merges the sets of each shard."""
+        self.sets = {shard: [union(packed)] for shard, packed in self.sets.items()}
+
     def add(self, other: "Contribution") -> None:
-        """Adds the contribution of another block."""
+        """Adds the contribution of another block, except for its name."""
         self.tally.update(other.tally)
-        self.blocks += other.blocks
         for hour, row in other.counts.items():
             _add_row(self.counts, hour, row)
         for shard, packed in other.sets.items():
@@ -133,7 +136,7 @@ class Ledger:
         self.earlier_counts = {hour: _numbers(row) for hour, row in rows}
         self._counts = dict(self.earlier_counts)
         self.final = frozenset(hour for (hour,) in self.database.rows("SELECT hour FROM hours WHERE final = 1"))
-        for shard in self.database.rows("SELECT hour, part FROM sets GROUP BY hour, part HAVING COUNT(*) > 1"):
+        for shard in self.database.rows("SELECT hour, shard FROM sets GROUP BY hour, shard HAVING COUNT(*) > 1"):
             self._merge_sets(shard, 0)
         self._last_set = self.database.number("SELECT MAX(number) FROM sets")
         self._merged: dict[HourShard, tuple[int, int]] = {}  # bytes of this run's sets: merged, added since
@@ -211,7 +214,7 @@ class Ledger:
 
     def _merge_sets(self, shard: HourShard, after: int) -> int:
         """Replaces the sets of a shard after a number by their union; returns its size in bytes."""
-        rows = "FROM sets WHERE hour = ? AND part = ? AND number > ?"
+        rows = "FROM sets WHERE hour = ? AND shard = ? AND number > ?"
         found = self.database.rows(f"SELECT packed {rows}", *shard, after)
         packed = union(packed for (packed,) in found)
         self.database.run(f"DELETE {rows}", *shard, after)
@@ -219,7 +222,7 @@ class Ledger:
         return len(packed)
 
     def _insert_set(self, shard: HourShard, packed: bytes) -> None:
-        query = "INSERT INTO sets (hour, part, events, packed) VALUES (?, ?, ?, ?)"
+        query = "INSERT INTO sets (hour, shard, events, packed) VALUES (?, ?, ?, ?)"
         self.database.run(query, *shard, event_count(packed), packed)
 
     def record_report(self, hour: int, counts: HourCounts, is_final: bool = False) -> None:
@@ -263,10 +266,8 @@ class Ledger:
     def earlier_sets(self) -> Iterator[tuple[HourShard, bytes]]:
         """Yields the sets of earlier runs, one per shard; other threads may add sets meanwhile."""
         for number in self.database.rows("SELECT number FROM sets WHERE number <= ?", self._last_set):
-            for hour, part, packed in self.database.rows(
-                "SELECT hour, part, packed FROM sets WHERE number = ?", *number
-            ):
-                yield (hour, part), packed
+            for *shard, packed in self.database.rows("SELECT hour, shard, packed FROM sets WHERE number = ?", *number):
+                yield tuple(shard), packed
 
 
 def _add_row(counts: dict[int, HourCounts], hour: int, row: HourCounts) -> None:
