@@ -54,18 +54,14 @@ class Database:
                 f"{printable_path(self.path)}: created by another version of this program; resume with that version"
             )
 
-    def rows(self, query: str, *values: Any) -> list[Any]:
-        """Returns all rows of a query."""
+    def run(self, statement: str, *values: Any) -> list[Any]:
+        """Runs a statement, in a transaction if it changes rows; returns the rows of a query."""
         with self._lock:
-            return self._connection.execute(query, values).fetchall()
+            return self._connection.execute(statement, values).fetchall()
 
     def number(self, query: str, *values: Any) -> int:
         """Returns the single value of a query, 0 for NULL."""
-        return self.rows(query, *values)[0][0] or 0
-
-    def run(self, statement: str, *values: Any) -> None:
-        """Runs a statement in a transaction."""
-        self._connection.execute(statement, values)
+        return self.run(query, *values)[0][0] or 0
 
     def run_many(self, statement: str, values: Iterable[Any]) -> None:
         """Runs a statement once for each row of values, in a transaction."""

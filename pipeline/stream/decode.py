@@ -10,6 +10,7 @@ hours. If the time of a file or message is unknown, none is rejected.
 
 import dataclasses
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -27,8 +28,9 @@ from pipeline.formats.decoding import AnyBlock, BrokenBlock
 from pipeline.model.duplicates import encode_keys
 from pipeline.model.events import Batch, Reject
 from pipeline.model.hours import HourClock, closing_time
-from pipeline.model.ids import ids_by_hour
+from pipeline.model.ids import ids_by_hour, union
 from pipeline.model.latency import steady_time
+from pipeline.model.tally import Tally, explain_rejects, first_rejects
 from pipeline.schema import EVENT_TYPES, RAW_BYTES
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Contribution, ledger_of
@@ -102,7 +104,8 @@ class DecodeStream(SumHours):
     """Decodes blocks of a stream: AnyBlock -> Batch and tagged outputs; a block that cannot be decoded is a reject.
 
     Batches, the events on time, are emitted if duplicates are to be dropped; otherwise their sums, as by SumHours.
-    REJECTS: tuple[Reject, ...] of a block, late events included. COUNTS: Counted of a bundle.
+    REJECTS: tuple[int, bytes], a key and the lines of a bundle's rejects, late events included; with a ledger, which
+    has them, without lines. If rejects are not written, they are logged. COUNTS: Counted of a bundle.
     """
 
     def __init__(self, job: StreamJob) -> None:
@@ -135,6 +138,8 @@ class DecodeStream(SumHours):
             batch, late = reject_late_events(batch, block, self._clock, allowed, found, final)
         new = self._contribution(batch)
         new.tally = Counter(read=batch.read, rejected=batch.rejected, late=late)
+        if batch.rejects and self._job.rejects_output:
+            new.rejects = [reject_lines(batch.rejects)[1]]
         return batch, new
 
     def _contribution(self, batch: Batch) -> Contribution:
@@ -143,14 +148,17 @@ class DecodeStream(SumHours):
     def emit(self, result: Any) -> Iterator[Any]:
         batch, new, found = result
         self._found = min(self._found, found)
-        if batch.rejects:
-            yield beam.pvalue.TaggedOutput(REJECTS, batch.rejects)
+        if batch.rejects and not self._job.rejects_output:
+            tally = Tally(len(batch.rejects), len(batch.rejects), first_rejects(batch.rejects))
+            logging.getLogger(__name__).warning("%s", explain_rejects(tally))
         if self._deduplicate and len(batch.codes):
             yield batch
         yield from super().emit(new)
 
     def _flush(self) -> Iterator[Any]:
-        tally = self._new.tally
+        tally, rejects = self._new.tally, self._new.rejects
+        if rejects:
+            yield beam.pvalue.TaggedOutput(REJECTS, in_global_window((0, b"".join(rejects))))
         if tally:
             run_state.latency.add(self._found, tally["read"], tally["read"] - tally["rejected"] - tally["late"])
             yield beam.pvalue.TaggedOutput(COUNTS, in_global_window(count(**tally)))
@@ -180,8 +188,6 @@ class DecodeToLedger(DecodeStream):
 
     def _contribution(self, batch: Batch) -> Contribution:
         new = super()._contribution(batch)
-        if batch.rejects and self._job.rejects_output:
-            new.rejects = [reject_lines(batch.rejects)[1]]
         if self._deduplicate and len(batch.codes):
             keyed = dataclasses.replace(batch, ids=encode_keys(batch))
             new.sets = {shard: [packed] for shard, packed in ids_by_hour(keyed, self._clock, self._job.id_shards)}
@@ -200,9 +206,11 @@ class DecodeToLedger(DecodeStream):
             yield from super().emit(decoded)
 
     def _flush(self) -> Iterator[Any]:
-        self._new.merge_sets()
+        self._new.sets = {shard: [union(sets)] for shard, sets in self._new.sets.items()}
         if self._new.blocks:
             self._ledger.add(self._new)
+        if self._new.rejects:
+            self._new.rejects = [b""]
         if self._deduplicate:
             self._new.sets.clear()  # keys of events, which may be duplicates
         yield from super()._flush()

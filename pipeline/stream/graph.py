@@ -10,29 +10,30 @@ order of a set, so a savepoint could be restored to the wrong one.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.trigger import AccumulationMode, AfterProcessingTime, AfterWatermark
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 
 from pipeline.engine.coders import typed
 from pipeline.engine.metrics import COUNTS, Counted, KeepCounters, count
+from pipeline.engine.prism import SinkDoFn
 from pipeline.engine.run_state import run_state
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.duplicates import decode_keys
-from pipeline.model.events import Batch, Reject
-from pipeline.model.ids import HourShard, merge_packed, union
+from pipeline.model.events import Batch
+from pipeline.model.ids import HourShard, merge_packed
 from pipeline.model.latency import steady_time
-from pipeline.model.table import HourCounts, add_counts
+from pipeline.model.table import HourCounts
 from pipeline.stream.decode import DecodeStream, DecodeToLedger
-from pipeline.stream.hour_files import WriteRejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Contribution, ledger_of
 from pipeline.stream.topics import ReadTopic
 from pipeline.stream.totals import (
-    FINAL_IDS,
     HOUR_COUNTS,
     HOUR_EVENTS,
     ID_EVENTS,
@@ -43,6 +44,7 @@ from pipeline.stream.totals import (
     WriteIds,
     WriteReport,
     hour_sums,
+    write_file,
 )
 from pipeline.stream.watch import WatchFiles
 from pipeline.transforms.decode import REJECTS
@@ -84,7 +86,8 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
         job, deduplicate = self.job, self.job.report.deduplicate
         decoded = hour_outputs(blocks, "Decode", (DecodeToLedger if job.ledger else DecodeStream)(job))
-        _ = decoded[REJECTS] | "Write rejects" >> WriteRejects(job)
+        if job.rejects_output:
+            _ = decoded[REJECTS] | "Write rejects" >> WriteRejects(job)
         needed = ["batches"] if deduplicate else [HOUR_COUNTS, HOUR_EVENTS, IDS, ID_EVENTS]
         found = {tag: decoded[tag] for tag in (COUNTS, *needed)}
         if job.ledger:
@@ -95,8 +98,11 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
             drop = DropStreamDuplicates(job.report.clock, job.allowed_lateness_seconds)
             batches, dropped = found["batches"] | "Drop duplicates" >> drop
             sums, counted = hour_outputs(batches, "Sum hours", SumHours(job)), [*counted, *dropped]
-        ids = sums | "Unique ids" >> WriteHourIds(job) if job.ids_output else None
-        counted.append(sums | "Reports" >> WriteReports(job, ids))
+        ids = None
+        if job.ids_output:
+            ids = sums[IDS] | "Unique ids" >> WriteTotals(job, WriteIds(job), sums[ID_EVENTS])
+        reports = WriteTotals(job, WriteReport(job), sums[HOUR_EVENTS], ids)
+        counted.append(sums[HOUR_COUNTS] | "Reports" >> reports)
         return counted | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
 
 
@@ -104,7 +110,7 @@ def hour_outputs(values: Any, label: str, do_fn: beam.DoFn) -> dict[str, Any]:
     """Applies a DoFn that emits batches and tagged outputs, as DecodeStream does."""
     kinds = {
         "batches": Batch,
-        REJECTS: tuple[Reject, ...],
+        REJECTS: tuple[int, bytes],
         COUNTS: Counted,
         HOUR_COUNTS: tuple[int, HourCounts],
         HOUR_EVENTS: tuple[int, int],
@@ -120,54 +126,95 @@ def _flatten(inputs: Sequence[beam.PCollection[Any]], label: str) -> beam.PColle
     return typed(inputs | f"With {label}" >> beam.Flatten(), inputs[0].element_type)
 
 
-def _additions(sums: Any, events: Any, add: Callable[..., Any], job: StreamJob) -> Any:
-    """Sums by hour in panes: PCollection[tuple[K, T]] -> PCollection[tuple[K, Addition]], global window.
-
-    Args:
-      sums: PCollection[tuple[K, T]] of bundles.
-      events: PCollection[tuple[K, int]], their numbers of events.
-      add: adds up Ts.
-    """
-    windows = hour_windows(job.report.clock, job.early_firing_seconds, job.late_at_once)
-    kind = tuple[sums.element_type.tuple_types[0], Addition]
-    panes = sums | "Hours" >> windows | "Sum" >> beam.CombinePerKey(add).with_output_types(sums.element_type)
-    in_global = panes | "No window" >> beam.WindowInto(GlobalWindows())  # Prism drops state at the end of others
-    to_addition = beam.MapTuple(lambda key, pane: (key, (pane, 0, 0))).with_output_types(kind)
-    additions = in_global | "Panes" >> to_addition
-    if job.allowed_lateness_seconds is None:
-        return additions
-    final = typed(events | "Close" >> beam.ParDo(EmitFinalCounts(job.allowed_lateness_seconds)), kind)
-    return _flatten([additions, final], "final counts")
-
-
 @dataclasses.dataclass
-class WriteReports(beam.PTransform):  # type: ignore[misc]
-    """Writes a report for each hour: outputs of SumHours -> PCollection[Counted], the events in reports.
+class WriteTotals(beam.PTransform):  # type: ignore[misc]
+    """Sums up panes of hours, and writes their totals: PCollection[tuple[K, T]] of bundles -> outputs of the writer.
 
-    ids: the output of WriteHourIds, or None.
+    Attributes:
+      writer: a DoFn: tuple[K, Addition of T] -> outputs.
+      events: PCollection[tuple[K, int]], the numbers of events of the input.
+      ids: PCollection[tuple[K, Addition]], output of the writer of ids, or None.
     """
 
     job: StreamJob
-    ids: Any
+    writer: WriteReport | WriteIds
+    events: Any
+    ids: Any = None
 
-    def expand(self, sums: Any) -> beam.PCollection[Counted]:
-        additions = _additions(sums[HOUR_COUNTS], sums[HOUR_EVENTS], add_counts, self.job)
-        if self.ids and self.job.allowed_lateness_seconds is not None:
-            additions = _flatten([additions, self.ids], "ids")
-        written = additions | "Write" >> beam.ParDo(WriteReport(self.job)).with_outputs(COUNTS)
-        return typed(written[COUNTS], Counted)
+    def expand(self, sums: beam.PCollection[Any]) -> beam.PCollection[Any]:
+        job, writer, allowed = self.job, self.writer, self.job.allowed_lateness_seconds
+        windows = hour_windows(job.report.clock, job.early_firing_seconds, job.late_at_once)
+        kind = tuple[sums.element_type.tuple_types[0], Addition]
+        merge = beam.CombinePerKey(writer.merge).with_output_types(sums.element_type)
+        panes = sums | "Hours" >> windows | "Sum" >> merge
+        in_global = panes | "No window" >> beam.WindowInto(GlobalWindows())  # Prism drops state at the end of others
+        to_addition = beam.MapTuple(lambda key, pane: (key, (pane, 0, 0))).with_output_types(kind)
+        additions = in_global | "Panes" >> to_addition
+        if allowed is not None:
+            final = typed(self.events | "Close" >> beam.ParDo(EmitFinalCounts(allowed)), kind)
+            additions = _flatten([additions, final, *([self.ids] if self.ids else [])], "final counts")
+        written = additions | "Write" >> beam.ParDo(writer).with_outputs(writer.tag)
+        return typed(written[writer.tag], writer.kind)
 
 
 @dataclasses.dataclass
-class WriteHourIds(beam.PTransform):  # type: ignore[misc]
-    """Writes the unique ids of each hour: outputs of SumHours -> PCollection[tuple[int, Addition]] for its report."""
+class GroupIntoIntervals(beam.PTransform):  # type: ignore[misc]
+    """Groups the values of an interval: PCollection[tuple[K, T]] -> PCollection[tuple[K, Iterable[T]]].
+
+    Uses the global window, for which nothing is late. Allowed lateness extends it by a day, to the maximum timestamp,
+    since Prism drops the state of a window at its end and fails if a timer fires then.
+    """
+
+    seconds: int
+
+    def expand(self, pairs: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Iterable[Any]]]:
+        interval = AfterProcessingTime(self.seconds)
+        window = beam.WindowInto(
+            GlobalWindows(),
+            trigger=AfterWatermark(early=interval, late=interval),
+            accumulation_mode=AccumulationMode.DISCARDING,
+            allowed_lateness=2 * 86400,
+        )
+        return pairs | "Interval" >> window | "Gather" >> beam.GroupByKey()
+
+
+class _WriteRejects(SinkDoFn):
+    """Writes rejects. With a ledger, they come from there, and the input only triggers the writing."""
+
+    def __init__(self, job: StreamJob) -> None:
+        self._job = job
+
+    def process(self, gathered: tuple[int, Iterable[bytes]]) -> None:
+        if self._job.ledger:
+            write_ledger_rejects(self._job)
+        else:
+            lines = b"".join(gathered[1])
+            _write_rejects(self._job, hashlib.blake2b(lines, digest_size=16).hexdigest(), lines)
+
+
+def write_ledger_rejects(job: StreamJob) -> None:
+    """Moves the rejects in the job's ledger to files, if the job writes rejects."""
+    if job.rejects_output is not None:
+        ledger_of(job.output).write_rejects(lambda name, lines: _write_rejects(job, name, lines))
+
+
+def _write_rejects(job: StreamJob, name: str, lines: bytes) -> None:
+    write_file(job.rejects_output or "", f"{name}.jsonl", job.token, lines)
+
+
+@dataclasses.dataclass
+class WriteRejects(beam.PTransform):  # type: ignore[misc]
+    """Writes rejects: PCollection[tuple[int, bytes]], lines under one key -> PCollection[None], empty.
+
+    They are grouped by intervals, so that there are few files. Without a ledger, a retried bundle may write its rejects
+    twice.
+    """
 
     job: StreamJob
 
-    def expand(self, sums: Any) -> beam.PCollection[tuple[int, Addition]]:
-        additions = _additions(sums[IDS], sums[ID_EVENTS], union, self.job)
-        written = additions | "Write" >> beam.ParDo(WriteIds(self.job)).with_outputs(FINAL_IDS)
-        return typed(written[FINAL_IDS], tuple[int, Addition])
+    def expand(self, lines: beam.PCollection[tuple[int, bytes]]) -> beam.PCollection[None]:
+        gathered = lines | GroupIntoIntervals(self.job.early_firing_seconds)
+        return gathered | "Write" >> beam.ParDo(_WriteRejects(self.job)).with_output_types(None)
 
 
 @dataclasses.dataclass

@@ -6,18 +6,19 @@ under the file-discovery watermark; the count of an hour is emitted once the wat
 lateness.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import VarIntCoder
+from apache_beam.coders import FastPrimitivesCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.engine.metrics import COUNTS, count
+from pipeline.engine.metrics import COUNTS, Counted, count
 from pipeline.engine.prism import SinkDoFn
 from pipeline.engine.run_state import run_state
 from pipeline.engine.threads import ThreadedDoFn
@@ -33,10 +34,10 @@ from pipeline.model.table import (
     scale_impressions,
     split_hours,
 )
-from pipeline.stream import hour_files
+from pipeline.storage.files import is_local
+from pipeline.storage.outputs import atomic_file
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Contribution, ledger_of
-from pipeline.transforms.windows import TotalDoFn
 
 HOUR_COUNTS, HOUR_EVENTS = "counts of hours", "events of hours"
 IDS, ID_EVENTS = "ids of hours", "events of ids"
@@ -146,42 +147,61 @@ class EmitFinalCounts(beam.DoFn):  # type: ignore[misc]
         return int(closing_time(hour + HOUR, self._allowed))
 
 
-class _WriteTotal(TotalDoFn, SinkDoFn):
+def hour_name(label: str) -> str:
+    """Returns the file name of an hour without suffix: "2021-04-02T20:00:00+01:00" -> "2021-04-02T20+0100"."""
+    date, time = label.split("T")
+    return f"{date}T{time[:2]}{time[8:].replace(':', '')}"
+
+
+def write_file(folder: str, name: str, token: str, data: bytes) -> str:
+    """Writes a file and returns its path; creates a local folder again if it was removed meanwhile."""
+    if is_local(folder):
+        os.makedirs(folder, exist_ok=True)
+    path = f"{folder.rstrip('/')}/{name}"
+    with atomic_file(path, token) as stream:
+        stream.write(data)
+    return path
+
+
+class _WriteTotal(SinkDoFn):
     """Sums the Additions of a key, and replaces its file with each new total: tuple[K, Addition] -> tagged outputs.
 
     Attributes:
       merge: adds up panes.
       size: returns the number of events of a pane or total.
+      tag, kind: of the outputs.
     """
+
+    _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())  # an Addition
 
     merge: Callable[[list[Any]], Any]
     size: Callable[[Any], int]
+    tag: str
+    kind: Any
 
     def __init__(self, job: StreamJob) -> None:
         self._job, self._clock = job, job.report.clock
 
-    def add(self, total: Addition | None, value: Addition) -> Addition | None:
-        content, events, final_ids = total or (None, 0, 0)
-        if self._has_events(value[0]):
-            content = value[0] if content is None else self.merge([content, value[0]])
-        elif not value[1] and not value[2]:
-            return total
-        return content, events + value[1], final_ids + value[2]
-
-    def emit(self, key: Any, value: Addition, total: Addition) -> Iterator[Any]:
-        content, pane = total[0], value[0]
-        if self._has_events(pane):
+    def process(self, element: tuple[Any, Addition], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[Any]:
+        key, (pane, events, final_ids) = element
+        if not events and not final_ids and not self.size(pane):  # the last pane of a window may be empty
+            return
+        content, events_before, ids_before = total.read() or (None, 0, 0)
+        if pane is not None:
+            content = pane if content is None else self.merge([content, pane])
             if self.size(content) >= self._events_in_existing_file(key):
                 self.write(key, content)
             yield from self.outputs(pane)
-        if self.is_final(total):
+        now = content, events_before + events, ids_before + final_ids
+        if content is not None and self.is_final(now):
             yield from self.finish(key, content)
+            total.clear()
+        else:
+            total.write(now)
 
     def is_final(self, total: Addition) -> bool:
-        return total[0] is not None and self.size(total[0]) == total[1]
-
-    def _has_events(self, pane: Any) -> bool:
-        return pane is not None and self.size(pane) > 0  # the last panes of a window may be empty
+        """Returns whether no event can change a total."""
+        return self.size(total[0]) == total[1]
 
     def _events_in_existing_file(self, key: Any) -> int:
         """Events in the file of earlier runs, which stays until they have all been added to the total again."""
@@ -202,13 +222,14 @@ class _WriteTotal(TotalDoFn, SinkDoFn):
 
     def put(self, folder: str, name: str, data: bytes, size: int) -> None:
         """Writes a file; size: its number of events."""
-        run_state.written[hour_files.write_file(folder, name, self._job.token, data)] = size
+        run_state.written[write_file(folder, name, self._job.token, data)] = size
 
 
 class WriteReport(_WriteTotal):
     """Writes reports: tuple[int, Addition of HourCounts] -> Counted, under the tag COUNTS."""
 
     merge, size = staticmethod(add_counts), staticmethod(sum)
+    tag, kind = COUNTS, Counted
 
     def is_final(self, total: Addition) -> bool:
         return super().is_final(total) and (not self._job.ids_output or total[1] == total[2])
@@ -225,17 +246,18 @@ class WriteReport(_WriteTotal):
     def finish(self, key: int, content: HourCounts) -> Iterator[Any]:
         if self._job.ledger:
             ledger_of(self._job.output).record_report(key, content, is_final=True)
-        hour_files.write_file(self._job.output, f"{self._name(key)}.final", self._job.token, b"")
+        write_file(self._job.output, f"{self._name(key)}.final", self._job.token, b"")
         yield from ()
 
     def _name(self, hour: int) -> str:
-        return hour_files.hour_name(self._clock.label(hour))
+        return hour_name(self._clock.label(hour))
 
 
 class WriteIds(_WriteTotal):
     """Writes the ids of hours: tuple[HourShard, Addition of packed ids] -> tuple[int, Addition], tag FINAL_IDS."""
 
     merge, size = staticmethod(union), staticmethod(event_count)
+    tag, kind = FINAL_IDS, tuple[int, Addition]
 
     def write(self, key: HourShard, content: bytes) -> None:
         ids, size = merge_packed(content)
@@ -247,4 +269,4 @@ class WriteIds(_WriteTotal):
     def _name(self, hour: int, shard: int) -> str:
         shards = self._job.id_shards
         which = f"-{shard:0{len(str(shards))}}-of-{shards}" if shards > 1 else ""
-        return f"{hour_files.hour_name(self._clock.label(hour))}{which}.txt"
+        return f"{hour_name(self._clock.label(hour))}{which}.txt"

@@ -206,7 +206,7 @@ class _Lister:
           The files by key, with their real paths, and the keys of all present files.
         """
         start, all_files = time.thread_time(), all_files or steady_time() >= self._due
-        resolve = all_files or any(_real_folder(path) != real for path, real in self._folders.items())
+        resolve = all_files or any(os.path.realpath(path) != real for path, real in self._folders.items())
         if resolve:
             self._folders, self._links = {}, set()
         keys: dict[str, bytes] = {}
@@ -239,12 +239,8 @@ class _Lister:
             return os.path.realpath(path)
         folder, name = os.path.split(path)
         if folder not in self._folders:
-            self._folders[folder] = _real_folder(folder)
-        return f"{self._folders[folder]}/{name}"
-
-
-def _real_folder(path: str) -> str:
-    return os.path.realpath(path).rstrip("/")
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)
 
 
 def _match(pattern: str, wanted: Any) -> tuple[list[InputFile], bool]:
@@ -264,11 +260,7 @@ def _match(pattern: str, wanted: Any) -> tuple[list[InputFile], bool]:
 
 
 def _split_settled(
-    found: Mapping[bytes, InputFile],
-    known: Known,
-    before: Unsettled,
-    ledger: Ledger | None,
-    now: float,
+    found: Mapping[bytes, InputFile], known: Known, before: Unsettled, ledger: Ledger | None, now: float
 ) -> tuple[list[tuple[bytes, InputFile]], Known, Unsettled]:
     """Splits files into those to emit and those that may still be written; warns once of known files that changed.
 

@@ -16,7 +16,7 @@ from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 from pipeline.engine.metrics import COUNTS
 from pipeline.engine.run_state import run_state
 from pipeline.model.hours import closing_time
-from pipeline.stream import hour_files
+from pipeline.stream import totals
 from pipeline.stream.job import StreamJob
 from pipeline.stream.totals import Addition, EmitFinalCounts, WriteReport
 from tests import support
@@ -45,13 +45,13 @@ def totals_of(parts: Sequence[Addition], folder: Path, ids: bool = False) -> Tot
     stream = test_stream.TestStream()
     for part in parts:
         stream = stream.add_elements([(HOUR, part)])
-    sound = hour_files.write_file
+    sound = totals.write_file
 
     def write(folder: str, name: str, token: str, data: bytes) -> str:
         held.extend([sum(map(int, data.split(b"\n")[1].split(b",")[1:-1]))] if name.endswith(".csv") else [])
         return sound(folder, name, token, data)
 
-    with mock.patch.object(hour_files, "write_file", write), direct() as pipeline:
+    with mock.patch.object(totals, "write_file", write), direct() as pipeline:
         came = pipeline | stream.advance_watermark_to_infinity()
         came.element_type = beam.typehints.Tuple[int, Any]
         job = StreamJob(str(folder), ids_output="ids" if ids else None)
