@@ -1,9 +1,9 @@
-"""Running totals of hours: they write the files of an hour, and finalize it once no event can change it.
+"""Sums and running totals of hours. Totals write the files of an hour, and finalize it once no event can change it.
 
 An hour is final when its totals contain as many events as were decoded, and its ids are final. The watermark alone does
-not prove that, since late panes wait for their next firing while it advances. Decoded events are counted upstream,
-under the file-discovery watermark; the count of an hour is emitted once the watermark passes its end plus the allowed
-lateness.
+not prove that, since late panes wait for their next firing while it advances. So each bundle also sends its numbers of
+events, under the file-discovery watermark; their sum is emitted once the watermark passes the end of the hour plus the
+allowed lateness.
 """
 
 import os
