@@ -20,14 +20,16 @@ from apache_beam.transforms.window import FixedWindows
 from bench.events import batches, records
 from bench.page import table
 from pipeline.engine.runners import beam_options
-from pipeline.model.hours import HOUR, HourClock
-from pipeline.model.ids import ids_by_hour, union
+from pipeline.model.hours import HOUR
+from pipeline.model.ids import union
+from pipeline.model.table import add_counts
 from pipeline.stream.decode import DecodeStream
+from pipeline.stream.graph import hour_outputs
 from pipeline.stream.job import StreamJob
 from pipeline.stream.topics import GroupMessages
-from pipeline.transforms.count import CountHours
+from pipeline.stream.totals import HOUR_COUNTS, IDS
 
-CLOCK, WINDOWS = HourClock.parse(None, None), beam.WindowInto(FixedWindows(HOUR))
+WINDOWS = beam.WindowInto(FixedWindows(HOUR))
 HOURS, START = 3, 1617231600  # 2021-04-01T00:00:00+01:00
 KEYS = 64
 
@@ -72,15 +74,14 @@ def group(packed: Any) -> Any:
 
 def count_hours(packed: Any) -> Any:
     """Blocks decoded, and counted by hour and event."""
-    batches_ = (group(packed) | "Decode" >> DecodeStream(StreamJob("out"), True)).batches
-    _ = batches_ | "Count" >> CountHours(CLOCK, windows=WINDOWS)
-    return batches_
+    sums = hour_outputs(group(packed), "Decode", DecodeStream(StreamJob("out", ids_output="ids")))
+    _ = sums[HOUR_COUNTS] | "Hours of counts" >> WINDOWS | "Sum" >> beam.CombinePerKey(add_counts)
+    return sums
 
 
 def list_ids(packed: Any) -> Any:
     """And the unique ids of each hour."""
-    ids = count_hours(packed) | "Ids by hour" >> beam.FlatMap(ids_by_hour, CLOCK)
-    return ids | "Hours" >> WINDOWS | "Union" >> beam.CombinePerKey(union)
+    return count_hours(packed)[IDS] | "Hours of ids" >> WINDOWS | "Union" >> beam.CombinePerKey(union)
 
 
 STEPS: dict[str, Step] = {

@@ -18,7 +18,7 @@ from pipeline.engine.run_state import run_state
 from pipeline.formats.decoding import AnyBlock, Block
 from pipeline.model.tally import Summary
 from pipeline.stream import graph as streaming
-from pipeline.stream import hour_files
+from pipeline.stream import totals
 from pipeline.stream.job import StreamJob
 from tests import oracle, support
 
@@ -76,7 +76,7 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
     paths = {name: str(path) for name, path in folders.items()}
     _ = blocks | streaming.HourlyStream(StreamJob(**support.with_report(paths | job)))
     versions: list[tuple[str, int]] = []
-    sound = hour_files.write_file
+    sound = totals.write_file
 
     def write(folder: str, name: str, token: str, data: bytes) -> str:
         if name.endswith(".csv"):
@@ -85,7 +85,7 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
 
     # DirectRunner's threads wait so many seconds for work before they notice that it has ended: 3 s a test.
     soon = mock.patch.object(executor._ExecutorService._ExecutorServiceWorker, "TIMEOUT", 0.05)
-    with soon, mock.patch.object(hour_files, "write_file", write):  # workers are threads of this process
+    with soon, mock.patch.object(totals, "write_file", write):  # workers are threads of this process
         pipeline.run().wait_until_finish()
     return Outcome(
         versions,

@@ -6,7 +6,6 @@ import select
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from pipeline.engine import logs
 from pipeline.engine.run_state import run_state
@@ -18,33 +17,18 @@ LINE_SECONDS = 60
 RATE_SECONDS = 10  # window of events/s on a terminal, since files arrive in bursts
 
 
-class Status(NamedTuple):
-    """Progress of a stream whose workers are threads of this process.
-
-    Attributes:
-      read: records read by this run.
-      hours: reports written.
-      rejected, late: records.
-      delay: from LatencyTracker, seconds or None.
-    """
-
-    read: int
-    hours: int
-    rejected: int
-    late: int
-    delay: float | None
-
-
-def read_status(job: StreamJob, now: float) -> Status:
-    """Reads the progress of the job; now: steady_time."""
+def read_status(job: StreamJob, now: float) -> tuple[int, str]:
+    """Returns the number of records that this run read, and the rest of the status; now: steady_time."""
     reports, counts, latency = run_state.written_in(job.output, ".csv"), run_state.counted, run_state.latency
-    delay = latency.max_latency(sum(reports.values()) + counts["duplicate"], now)
-    return Status(latency.read, len(reports), counts["rejected"], counts["late"], delay)
+    seconds = latency.max_latency(sum(reports.values()) + counts["duplicate"], now)
+    delay = "" if seconds is None else f", delay {seconds:.1f} s"
+    written = f"{logs.plural(len(reports), 'hour')} written{delay}"
+    return latency.read, f"{written}, {counts['rejected']} rejected, {counts['late']} late"
 
 
 @contextlib.contextmanager
-def shown_status(read: Callable[[float], Status]) -> Iterator[None]:
-    """Shows the progress of a stream on stderr during the block; read: takes steady_time."""
+def shown_status(read: Callable[[float], tuple[int, str]]) -> Iterator[None]:
+    """Shows the progress of a stream on stderr during the block; read: read_status of its job."""
     live = bool(sys.stderr and sys.stderr.isatty())
     try:
         with logs.in_background(functools.partial(follow, read, live)):
@@ -54,7 +38,7 @@ def shown_status(read: Callable[[float], Status]) -> Iterator[None]:
 
 
 def follow(
-    read: Callable[[float], Status],
+    read: Callable[[float], tuple[int, str]],
     live: bool,
     wait: Callable[[float], bool],
     clock: Callable[[], float] = steady_time,
@@ -65,25 +49,18 @@ def follow(
     reads = deque([(clock(), 0)])  # records read by then
     while not wait(POLL_SECONDS):
         now = clock()
-        status = read(now)
-        reads.append((now, status.read))
+        count, rest = read(now)
+        reads.append((now, count))
         while reads[1][0] <= now - over:
             reads.popleft()
         if now >= due:
             due = now + every
-            _print(describe_status(status, _rate(reads)), live)
+            _print(f"{_rate(reads):.0f} events/s, {rest}", live)
 
 
 def _rate(reads: deque[tuple[float, int]]) -> float:
     (start, before), (end, after) = reads[0], reads[-1]
     return (after - before) / (end - start) if end > start else 0.0
-
-
-def describe_status(status: Status, rate: float) -> str:
-    """Returns the status line. rate: records per second."""
-    delay = "" if status.delay is None else f", delay {status.delay:.1f} s"
-    written = f"{logs.plural(status.hours, 'hour')} written{delay}"
-    return f"{rate:.0f} events/s, {written}, {status.rejected} rejected, {status.late} late"
 
 
 def _print(line: str, live: bool) -> None:

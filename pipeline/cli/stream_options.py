@@ -31,7 +31,7 @@ STREAM_OPTIONS = (
 
 DEFAULT_FOLDER = "reports"
 
-_REMOTE_PARTS = 16
+_REMOTE_SHARDS = 16
 
 KEEP_BUNDLES_WHOLE = "prism_disable_sdf_split"
 """Prism splits bundles after 100 ms without progress, even within a key with state: the first part then overwrites the
@@ -177,7 +177,7 @@ def make_stream_job(options: Any) -> StreamJob:
         max_future_seconds=MAX_FUTURE_SECONDS if options.max_future_seconds is None else options.max_future_seconds,
         timestamp_attribute=options.timestamp_attribute,
         id_attribute=options.id_attribute,
-        id_parts=options.id_partitions or _id_parts(options),
+        id_shards=options.id_partitions or _id_shards(options),
         late_at_once=options.view_as(StandardOptions).runner in DIRECT_RUNNERS,
         ledger=bool(options.input) and not keeps_state(options) and is_local(options.output),
         keeps_state=keeps_state(options),
@@ -191,9 +191,9 @@ def make_stream_job(options: Any) -> StreamJob:
     return job
 
 
-def _id_parts(options: Any) -> int:
+def _id_shards(options: Any) -> int:
     """Returns the files of ids per hour: Dataflow limits the state of a key to 80 MB, about 4 million ids."""
-    return 1 if options.view_as(StandardOptions).runner in (STREAM_RUNNER, *LOCAL_RUNNERS) else _REMOTE_PARTS
+    return 1 if options.view_as(StandardOptions).runner in (STREAM_RUNNER, *LOCAL_RUNNERS) else _REMOTE_SHARDS
 
 
 def describe(job: StreamJob, drainable: bool = True) -> str:

@@ -15,7 +15,7 @@ from pipeline.storage.files import printable_path
 
 NAME = ".hourly-report.ledger"
 
-_VERSION = 3
+_VERSION = 4
 _TABLES = f"""
 PRAGMA user_version = {_VERSION};
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT);
@@ -23,9 +23,9 @@ CREATE TABLE tally (name TEXT PRIMARY KEY, records INTEGER);
 CREATE TABLE files (path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, done INTEGER) WITHOUT ROWID;
 CREATE TABLE blocks (path BLOB, block TEXT, PRIMARY KEY (path, block)) WITHOUT ROWID;
 CREATE TABLE hours (hour INTEGER PRIMARY KEY, counts TEXT, final INTEGER);
-CREATE TABLE sets (number INTEGER PRIMARY KEY AUTOINCREMENT, hour INTEGER, part INTEGER, events INTEGER, packed BLOB);
+CREATE TABLE sets (number INTEGER PRIMARY KEY AUTOINCREMENT, hour INTEGER, shard INTEGER, events INTEGER, packed BLOB);
 CREATE TABLE rejects (number INTEGER PRIMARY KEY AUTOINCREMENT, lines BLOB);
-CREATE INDEX sets_of_hours ON sets (hour, part);
+CREATE INDEX sets_of_hours ON sets (hour, shard);
 """  # files.path: path_key. blocks: of files that are not done. sets: ids or event keys of hours that are not final.
 
 _LOCK_SECONDS, _RETRY_SECONDS = 60, 1  # wait for another program's lock
@@ -54,18 +54,14 @@ class Database:
                 f"{printable_path(self.path)}: created by another version of this program; resume with that version"
             )
 
-    def rows(self, query: str, *values: Any) -> list[Any]:
-        """Returns all rows of a query."""
+    def run(self, statement: str, *values: Any) -> list[Any]:
+        """Runs a statement, in a transaction if it changes rows; returns the rows of a query."""
         with self._lock:
-            return self._connection.execute(query, values).fetchall()
+            return self._connection.execute(statement, values).fetchall()
 
     def number(self, query: str, *values: Any) -> int:
         """Returns the single value of a query, 0 for NULL."""
-        return self.rows(query, *values)[0][0] or 0
-
-    def run(self, statement: str, *values: Any) -> None:
-        """Runs a statement in a transaction."""
-        self._connection.execute(statement, values)
+        return self.run(query, *values)[0][0] or 0
 
     def run_many(self, statement: str, values: Iterable[Any]) -> None:
         """Runs a statement once for each row of values, in a transaction."""

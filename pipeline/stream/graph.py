@@ -1,6 +1,6 @@
 """The graph of a stream: that of a batch, in hourly windows.
 
-watch files -> read blocks -> decode -> +-> count by hour and event -> sum -> total -> write the hour's report
+watch files -> read blocks -> decode -> +-> counts by hour and event -> sum -> total -> write the hour's report
 or messages -> group ----------^        +-> ids by hour -> union -> total -> write the hour's ids
                                         +-> rejects and late events -> write
 With allowed lateness, the final number of an hour's events goes to its totals (totals.py).
@@ -10,85 +10,71 @@ order of a set, so a savepoint could be restored to the wrong one.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.transforms.window import GlobalWindow, GlobalWindows
-from apache_beam.utils.timestamp import MAX_TIMESTAMP
-from apache_beam.utils.windowed_value import WindowedValue
+from apache_beam.transforms.trigger import AccumulationMode, AfterProcessingTime, AfterWatermark
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
 
 from pipeline.engine.coders import typed
-from pipeline.engine.metrics import COUNTS, Counted, KeepCounters
-from pipeline.engine.threads import ThreadedDoFn
+from pipeline.engine.metrics import COUNTS, Counted, KeepCounters, count
+from pipeline.engine.prism import SinkDoFn
+from pipeline.engine.run_state import run_state
 from pipeline.formats.decoding import AnyBlock
+from pipeline.model.duplicates import decode_keys
 from pipeline.model.events import Batch
-from pipeline.model.hours import HourClock
-from pipeline.model.ids import HourShard, event_count, ids_by_hour, union
-from pipeline.stream.decode import EARLIER_COUNTS, EARLIER_IDS, DecodeStream, EarlierRuns
-from pipeline.stream.hour_files import WriteRejects
+from pipeline.model.ids import HourShard, merge_packed
+from pipeline.model.latency import steady_time
+from pipeline.model.table import HourCounts
+from pipeline.stream.decode import DecodeStream, DecodeToLedger
 from pipeline.stream.job import StreamJob
+from pipeline.stream.ledger import Contribution, ledger_of
 from pipeline.stream.topics import ReadTopic
-from pipeline.stream.totals import CLOSED, CountEventsPerHour, EmitFinalCounts, Part, WriteIds, WriteReport
+from pipeline.stream.totals import (
+    HOUR_COUNTS,
+    HOUR_EVENTS,
+    ID_EVENTS,
+    IDS,
+    Addition,
+    EmitFinalCounts,
+    SumHours,
+    WriteIds,
+    WriteReport,
+    hour_sums,
+    write_file,
+)
 from pipeline.stream.watch import WatchFiles
-from pipeline.transforms.count import CountHours
 from pipeline.transforms.decode import REJECTS
 from pipeline.transforms.deduplicate import DropStreamDuplicates
 from pipeline.transforms.read import GroupFiles, ReadBlocks
 from pipeline.transforms.windows import hour_windows
 
-_FLUSH_BYTES = 64 * 1024 * 1024  # of a bundle's ids
 
-_EVENT_COUNTS = "event counts"
+class ReadLedger(beam.DoFn):  # type: ignore[misc]
+    """Emits what earlier runs recorded, as DecodeStream does; COUNTS includes the events of final hours."""
 
+    def __init__(self, job: StreamJob) -> None:
+        self._job = job
 
-class _IdsByHour(ThreadedDoFn):
-    """Merges the ids of a bundle, which may have hundreds of small files: Batch -> tuple[HourShard, bytes].
-
-    _EVENT_COUNTS: tuple[HourShard, int], at the earliest timestamp of the bundle, so that they are not late.
-    """
-
-    def __init__(self, clock: HourClock, parts: int) -> None:
-        super().__init__()
-        self._clock, self._parts = clock, parts
-
-    def start_bundle(self) -> None:
-        super().start_bundle()
-        self._since = MAX_TIMESTAMP
-        self._clear()
-
-    def process(
-        self, batch: Batch, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
-    ) -> Iterator[Any]:
-        self._since = min(self._since, timestamp)
-        yield from super().process(batch, timestamp, window)
-
-    def _clear(self) -> None:
-        self._sets: dict[HourShard, list[bytes]] = {}
-        self._size = 0
-
-    def work(self, batch: Batch) -> list[tuple[HourShard, bytes]]:
-        return list(ids_by_hour(batch, self._clock, self._parts))
-
-    def emit(self, shards: list[tuple[HourShard, bytes]]) -> Iterator[Any]:
-        for shard, packed in shards:
-            self._sets.setdefault(shard, []).append(packed)
-            self._size += len(packed)
-        if self._size > _FLUSH_BYTES:
-            yield from self._merged()
-
-    def finish_bundle(self) -> Iterator[Any]:
-        yield from super().finish_bundle()
-        yield from self._merged()
-
-    def _merged(self) -> Iterator[Any]:
-        by_shard, in_global = self._sets, (GlobalWindow(),)
-        self._clear()
-        for shard, sets in by_shard.items():
-            merged = union(sets)
-            yield WindowedValue((shard, merged), shard[0], in_global)
-            number = WindowedValue((shard, event_count(merged)), self._since, in_global)
-            yield beam.pvalue.TaggedOutput(_EVENT_COUNTS, number)
+    def process(self, _: bytes) -> Iterator[Any]:
+        ledger, deduplicate = ledger_of(self._job.output), self._job.report.deduplicate
+        tally = ledger.earlier_tally
+        if tally["read"]:
+            waiting = tally["read"] - tally["rejected"] - tally["late"] - tally["counted"]
+            run_state.latency.add(steady_time(), 0, waiting)
+            yield beam.pvalue.TaggedOutput(COUNTS, count(**tally))
+        if not deduplicate:
+            yield from hour_sums(Contribution(counts=ledger.earlier_counts), MIN_TIMESTAMP)
+        for shard, packed in ledger.earlier_sets():
+            if not deduplicate:
+                yield from hour_sums(Contribution(sets={shard: [packed]}), MIN_TIMESTAMP)
+                continue
+            keys, events = merge_packed(packed)
+            yield beam.pvalue.TaggedOutput(COUNTS, count(duplicate=events - len(keys.ends)))
+            yield decode_keys(keys)
 
 
 @dataclasses.dataclass
@@ -98,124 +84,137 @@ class HourlyStream(beam.PTransform):  # type: ignore[misc]
     job: StreamJob
 
     def expand(self, blocks: beam.PCollection[AnyBlock]) -> Any:
-        job, clock = self.job, self.job.report.clock
-        want_ids = bool(job.ids_output or job.rejects_output) or job.report.deduplicate
-        decoded = blocks | "Decode" >> DecodeStream(job, want_ids)
-        _ = decoded[REJECTS] | "Write rejects" >> WriteRejects(job)
-        batches, counted = decoded.batches, [decoded[COUNTS]]
-        earlier = blocks.pipeline | "Earlier runs" >> EarlierRuns(job) if job.ledger else None
-        if earlier:
-            counted.append(earlier[COUNTS])
-        if job.report.deduplicate:
-            batches = flatten_optional([batches, earlier and earlier["batches"]], "earlier")
-            drop = DropStreamDuplicates(clock, job.allowed_lateness_seconds)
-            batches, dropped = batches | "Drop duplicates" >> drop
-            counted, earlier = [*counted, *dropped], None
-        ids = batches | "Unique ids" >> UniqueIds(job, earlier and earlier[EARLIER_IDS]) if job.ids_output else None
-        reports = batches | "Reports" >> HourlyReports(job, earlier and earlier[EARLIER_COUNTS], ids)
-        return [*counted, reports] | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
+        job, deduplicate = self.job, self.job.report.deduplicate
+        decoded = hour_outputs(blocks, "Decode", (DecodeToLedger if job.ledger else DecodeStream)(job))
+        if job.rejects_output:
+            _ = decoded[REJECTS] | "Write rejects" >> WriteRejects(job)
+        needed = ["batches"] if deduplicate else [HOUR_COUNTS, HOUR_EVENTS, IDS, ID_EVENTS]
+        found = {tag: decoded[tag] for tag in (COUNTS, *needed)}
+        if job.ledger:
+            earlier = hour_outputs(blocks.pipeline | "Once" >> beam.Impulse(), "Earlier runs", ReadLedger(job))
+            found = {tag: _flatten([new, earlier[tag]], f"earlier {tag}") for tag, new in found.items()}
+        counted, sums = [found[COUNTS]], found
+        if deduplicate:
+            drop = DropStreamDuplicates(job.report.clock, job.allowed_lateness_seconds)
+            batches, dropped = found["batches"] | "Drop duplicates" >> drop
+            sums, counted = hour_outputs(batches, "Sum hours", SumHours(job)), [*counted, *dropped]
+        ids = None
+        if job.ids_output:
+            ids = sums[IDS] | "Unique ids" >> WriteTotals(job, WriteIds(job), sums[ID_EVENTS])
+        reports = WriteTotals(job, WriteReport(job), sums[HOUR_EVENTS], ids)
+        counted.append(sums[HOUR_COUNTS] | "Reports" >> reports)
+        return counted | "All counts" >> beam.Flatten() | "Counters" >> KeepCounters()
 
 
-def _windows(job: StreamJob) -> beam.WindowInto:
-    return hour_windows(job.report.clock, job.early_firing_seconds, job.late_at_once)
+def hour_outputs(values: Any, label: str, do_fn: beam.DoFn) -> dict[str, Any]:
+    """Applies a DoFn that emits batches and tagged outputs, as DecodeStream does."""
+    kinds = {
+        "batches": Batch,
+        REJECTS: tuple[int, bytes],
+        COUNTS: Counted,
+        HOUR_COUNTS: tuple[int, HourCounts],
+        HOUR_EVENTS: tuple[int, int],
+        IDS: tuple[HourShard, bytes],
+        ID_EVENTS: tuple[HourShard, int],
+    }
+    outputs = values | label >> beam.ParDo(do_fn).with_outputs(*list(kinds)[1:], main="batches")
+    return {tag: typed(outputs[tag], kind) for tag, kind in kinds.items()}
 
 
-def flatten_optional(parts: list[beam.PCollection[Any] | None], label: str) -> beam.PCollection[Any]:
-    """Flattens PCollections of one type, ignoring None."""
-    present = [part for part in parts if part is not None]
-    if len(present) == 1:
-        return present[0]
-    return typed(present | f"With {label}" >> beam.Flatten(), present[0].element_type)
-
-
-def _to_parts(pairs: Any, label: str, key: Any, to_part: Callable[[Any], Part]) -> Any:
-    """PCollection[tuple[K, T]] or None -> PCollection[tuple[K, Part]] in the global window, or None; key: K.
-
-    Prism drops the state of other windows at their end, whatever lateness they have.
-    """
-    if pairs is None:
-        return None
-    in_global = pairs | f"{label}, no window" >> beam.WindowInto(GlobalWindows())
-    to_parts = beam.MapTuple(lambda key, value: (key, to_part(value)))
-    return in_global | label >> to_parts.with_output_types(tuple[key, Part])
-
-
-def _total_parts(
-    panes: Any, key: Any, event_counts: Any, earlier: Any, size: Callable[[Any], int], allowed: int | None
-) -> Any:
-    """Collects the Parts of totals: PCollection[tuple[K, T]] -> PCollection[tuple[K, Part]].
-
-    Args:
-      panes: PCollection[tuple[K, T]].
-      key: K.
-      event_counts: PCollection[tuple[K, int]] of found events.
-      earlier: PCollection[tuple[K, T]] of earlier runs, or None.
-      size: the number of events of a T.
-      allowed: allowed lateness in seconds; None: hours stay open.
-    """
-    last = None
-    if allowed is not None:
-        with_size = beam.MapTuple(lambda key, value: (key, size(value))).with_output_types(tuple[key, int])
-        sizes = earlier and earlier | "Earlier sizes" >> with_size
-        numbers = flatten_optional([event_counts, sizes], "earlier sizes")
-        last = typed(numbers | "Close" >> beam.ParDo(EmitFinalCounts(allowed)), tuple[key, int])
-    parts = [
-        _to_parts(panes, "New", key, lambda pane: (pane, 0, 0)),
-        _to_parts(earlier, "Earlier", key, lambda pane: (pane, 0, 0)),
-        _to_parts(last, "Last", key, lambda number: (None, number, 0)),
-    ]
-    return flatten_optional(parts, "parts")
+def _flatten(inputs: Sequence[beam.PCollection[Any]], label: str) -> beam.PCollection[Any]:
+    """Flattens PCollections of one type."""
+    return typed(inputs | f"With {label}" >> beam.Flatten(), inputs[0].element_type)
 
 
 @dataclasses.dataclass
-class HourlyReports(beam.PTransform):  # type: ignore[misc]
-    """Writes a report for each hour: PCollection[Batch] -> PCollection[Counted], the events in reports.
+class WriteTotals(beam.PTransform):  # type: ignore[misc]
+    """Sums up panes of hours, and writes their totals: PCollection[tuple[K, T]] of bundles -> outputs of the writer.
 
     Attributes:
-      earlier: PCollection[tuple[int, HourCounts]] of earlier runs, or None.
-      ids: the output of UniqueIds, or None.
+      writer: a DoFn: tuple[K, Addition of T] -> outputs.
+      events: PCollection[tuple[K, int]], the numbers of events of the input.
+      ids: PCollection[tuple[K, Addition]], output of the writer of ids, or None.
     """
 
     job: StreamJob
-    earlier: Any
-    ids: Any
+    writer: WriteReport | WriteIds
+    events: Any
+    ids: Any = None
 
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Counted]:
-        job, clock = self.job, self.job.report.clock
-        panes = batches | "Count" >> CountHours(clock, windows=_windows(job))
-        numbers = None
-        if job.allowed_lateness_seconds is not None:
-            count = beam.ParDo(CountEventsPerHour(clock)).with_output_types(tuple[int, int])
-            numbers = batches | "Event counts" >> count
-        parts = _total_parts(panes, int, numbers, self.earlier, sum, job.allowed_lateness_seconds)
-        if job.allowed_lateness_seconds is not None:
-            ids = _to_parts(self.ids, "Ids", int, lambda number: (None, 0, number))
-            parts = flatten_optional([parts, ids], "ids")
-        written = parts | "Write" >> beam.ParDo(WriteReport(job)).with_outputs(COUNTS)
-        return typed(written[COUNTS], Counted)
+    def expand(self, sums: beam.PCollection[Any]) -> beam.PCollection[Any]:
+        job, writer, allowed = self.job, self.writer, self.job.allowed_lateness_seconds
+        windows = hour_windows(job.report.clock, job.early_firing_seconds, job.late_at_once)
+        kind = tuple[sums.element_type.tuple_types[0], Addition]
+        merge = beam.CombinePerKey(writer.merge).with_output_types(sums.element_type)
+        panes = sums | "Hours" >> windows | "Sum" >> merge
+        in_global = panes | "No window" >> beam.WindowInto(GlobalWindows())  # Prism drops state at the end of others
+        to_addition = beam.MapTuple(lambda key, pane: (key, (pane, 0, 0))).with_output_types(kind)
+        additions = in_global | "Panes" >> to_addition
+        if allowed is not None:
+            final = typed(self.events | "Close" >> beam.ParDo(EmitFinalCounts(allowed)), kind)
+            additions = _flatten([additions, final, *([self.ids] if self.ids else [])], "final counts")
+        written = additions | "Write" >> beam.ParDo(writer).with_outputs(writer.tag)
+        return typed(written[writer.tag], writer.kind)
 
 
 @dataclasses.dataclass
-class UniqueIds(beam.PTransform):  # type: ignore[misc]
-    """Writes the unique ids of each hour: PCollection[Batch] -> PCollection[tuple[int, int]].
+class GroupIntoIntervals(beam.PTransform):  # type: ignore[misc]
+    """Groups the values of an interval: PCollection[tuple[K, T]] -> PCollection[tuple[K, Iterable[T]]].
 
-    Emits hours, with the number of their events whose ids are final. earlier: PCollection[tuple[HourShard, bytes]] of
-    earlier runs, or None.
+    Uses the global window, for which nothing is late. Allowed lateness extends it by a day, to the maximum timestamp,
+    since Prism drops the state of a window at its end and fails if a timer fires then.
+    """
+
+    seconds: int
+
+    def expand(self, pairs: beam.PCollection[tuple[Any, Any]]) -> beam.PCollection[tuple[Any, Iterable[Any]]]:
+        interval = AfterProcessingTime(self.seconds)
+        window = beam.WindowInto(
+            GlobalWindows(),
+            trigger=AfterWatermark(early=interval, late=interval),
+            accumulation_mode=AccumulationMode.DISCARDING,
+            allowed_lateness=2 * 86400,
+        )
+        return pairs | "Interval" >> window | "Gather" >> beam.GroupByKey()
+
+
+class _WriteRejects(SinkDoFn):
+    """Writes rejects. With a ledger, they come from there, and the input only triggers the writing."""
+
+    def __init__(self, job: StreamJob) -> None:
+        self._job = job
+
+    def process(self, gathered: tuple[int, Iterable[bytes]]) -> None:
+        if self._job.ledger:
+            write_ledger_rejects(self._job)
+        else:
+            lines = b"".join(gathered[1])
+            _write_rejects(self._job, hashlib.blake2b(lines, digest_size=16).hexdigest(), lines)
+
+
+def write_ledger_rejects(job: StreamJob) -> None:
+    """Moves the rejects in the job's ledger to files, if the job writes rejects."""
+    if job.rejects_output is not None:
+        ledger_of(job.output).write_rejects(lambda name, lines: _write_rejects(job, name, lines))
+
+
+def _write_rejects(job: StreamJob, name: str, lines: bytes) -> None:
+    write_file(job.rejects_output or "", f"{name}.jsonl", job.token, lines)
+
+
+@dataclasses.dataclass
+class WriteRejects(beam.PTransform):  # type: ignore[misc]
+    """Writes rejects: PCollection[tuple[int, bytes]], lines under one key -> PCollection[None], empty.
+
+    They are grouped by intervals, so that there are few files. Without a ledger, a retried bundle may write its rejects
+    twice.
     """
 
     job: StreamJob
-    earlier: Any
 
-    def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[tuple[int, int]]:
-        job, kind = self.job, tuple[HourShard, bytes]
-        split = beam.ParDo(_IdsByHour(job.report.clock, job.id_parts)).with_outputs(_EVENT_COUNTS, main="ids")
-        found = batches | "Ids by hour" >> split
-        ids, event_counts = typed(found.ids, kind), typed(found[_EVENT_COUNTS], tuple[HourShard, int])
-        merge = beam.CombinePerKey(union).with_output_types(kind)
-        panes = ids | "Hours" >> _windows(job) | "Union" >> merge
-        parts = _total_parts(panes, HourShard, event_counts, self.earlier, event_count, job.allowed_lateness_seconds)
-        written = parts | "Write" >> beam.ParDo(WriteIds(job)).with_outputs(CLOSED)
-        return typed(written[CLOSED], tuple[int, int])
+    def expand(self, lines: beam.PCollection[tuple[int, bytes]]) -> beam.PCollection[None]:
+        gathered = lines | GroupIntoIntervals(self.job.early_firing_seconds)
+        return gathered | "Write" >> beam.ParDo(_WriteRejects(self.job)).with_output_types(None)
 
 
 @dataclasses.dataclass

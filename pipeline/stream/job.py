@@ -24,7 +24,7 @@ class StreamJob:
       max_future_seconds: how far ahead of its file or message an event may be.
       timestamp_attribute: message attribute that sets the watermark.
       id_attribute: message attribute by which Dataflow drops redeliveries.
-      id_parts: files of ids per hour, by the ids' hashes, a power of two.
+      id_shards: files of ids per hour (shards), by the ids' hashes, a power of two.
       late_at_once: fire for each late element, since DirectRunner loses the timers of late panes.
       ledger: keep a ledger in output and resume from it; needs workers in this process.
       keeps_state: whether the runner restores its state, so that reports may exist at the start.
@@ -44,7 +44,7 @@ class StreamJob:
     max_future_seconds: int = MAX_FUTURE_SECONDS
     timestamp_attribute: str | None = None
     id_attribute: str | None = None
-    id_parts: int = 1
+    id_shards: int = 1
     late_at_once: bool = False
     ledger: bool = False
     keeps_state: bool = True
@@ -62,7 +62,7 @@ class StreamJob:
             "deduplicate": str(report.deduplicate),
             "allowed_lateness_seconds": str(self.allowed_lateness_seconds),
             "max_future_seconds": str(self.max_future_seconds),
-            "id_partitions": str(self.id_parts),
+            "id_partitions": str(self.id_shards),
             "ids_output": str(bool(self.ids_output)),
         }
 

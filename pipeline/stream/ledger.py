@@ -85,9 +85,8 @@ class Contribution:
     nbytes: int = 0
 
     def add(self, other: "Contribution") -> None:
-        """Adds the contribution of another block."""
+        """Adds the contribution of another block, except for its name."""
         self.tally.update(other.tally)
-        self.blocks += other.blocks
         for hour, row in other.counts.items():
             _add_row(self.counts, hour, row)
         for shard, packed in other.sets.items():
@@ -118,7 +117,7 @@ class Ledger:
 
     def _check_settings(self, settings: Mapping[str, str]) -> None:
         path = self.database.path
-        found = dict(self.database.rows("SELECT name, value FROM settings"))
+        found = dict(self.database.run("SELECT name, value FROM settings"))
         folder = printable_path(os.path.realpath(os.path.dirname(path)))
         if found.setdefault("folder", folder) != folder:
             raise StartOverError(f"{printable_path(path)}: copied from {found['folder']}; resume the stream there")
@@ -129,11 +128,11 @@ class Ledger:
         self.database.run_many("INSERT OR IGNORE INTO settings VALUES (?, ?)", found.items())
 
     def _load(self) -> None:
-        rows = self.database.rows("SELECT hour, counts FROM hours WHERE final = 0")
+        rows = self.database.run("SELECT hour, counts FROM hours WHERE final = 0")
         self.earlier_counts = {hour: _numbers(row) for hour, row in rows}
         self._counts = dict(self.earlier_counts)
-        self.final = frozenset(hour for (hour,) in self.database.rows("SELECT hour FROM hours WHERE final = 1"))
-        for shard in self.database.rows("SELECT hour, part FROM sets GROUP BY hour, part HAVING COUNT(*) > 1"):
+        self.final = frozenset(hour for (hour,) in self.database.run("SELECT hour FROM hours WHERE final = 1"))
+        for shard in self.database.run("SELECT hour, shard FROM sets GROUP BY hour, shard HAVING COUNT(*) > 1"):
             self._merge_sets(shard, 0)
         self._last_set = self.database.number("SELECT MAX(number) FROM sets")
         self._merged: dict[HourShard, tuple[int, int]] = {}  # bytes of this run's sets: merged, added since
@@ -144,13 +143,13 @@ class Ledger:
         found, remaining = {}, iter(keys)
         while chunk := list(itertools.islice(remaining, _KEYS_PER_QUERY)):
             query = f"SELECT path, size, modified, done FROM files WHERE path IN ({','.join('?' * len(chunk))})"
-            for key, size, modified, done in self.database.rows(query, *chunk):
+            for key, size, modified, done in self.database.run(query, *chunk):
                 found[key] = (size, modified), bool(done)
         return found
 
     def start_file(self, file: InputFile, key: bytes, found: float) -> None:
         """Registers a file that is about to be read; found: Unix seconds."""
-        counted = frozenset(block for (block,) in self.database.rows("SELECT block FROM blocks WHERE path = ?", key))
+        counted = frozenset(block for (block,) in self.database.run("SELECT block FROM blocks WHERE path = ?", key))
         checksum = expected_checksum([file.path])
         self.open[file.name] = OpenFile(file.name, key, signature_of(file), found, checksum, counted)
 
@@ -211,15 +210,15 @@ class Ledger:
 
     def _merge_sets(self, shard: HourShard, after: int) -> int:
         """Replaces the sets of a shard after a number by their union; returns its size in bytes."""
-        rows = "FROM sets WHERE hour = ? AND part = ? AND number > ?"
-        found = self.database.rows(f"SELECT packed {rows}", *shard, after)
+        rows = "FROM sets WHERE hour = ? AND shard = ? AND number > ?"
+        found = self.database.run(f"SELECT packed {rows}", *shard, after)
         packed = union(packed for (packed,) in found)
         self.database.run(f"DELETE {rows}", *shard, after)
         self._insert_set(shard, packed)
         return len(packed)
 
     def _insert_set(self, shard: HourShard, packed: bytes) -> None:
-        query = "INSERT INTO sets (hour, part, events, packed) VALUES (?, ?, ?, ?)"
+        query = "INSERT INTO sets (hour, shard, events, packed) VALUES (?, ?, ?, ?)"
         self.database.run(query, *shard, event_count(packed), packed)
 
     def record_report(self, hour: int, counts: HourCounts, is_final: bool = False) -> None:
@@ -252,21 +251,19 @@ class Ledger:
 
     def _next_rejects(self) -> list[tuple[int, bytes]]:
         query = "SELECT number, SUM(LENGTH(lines)) OVER (ORDER BY number) - LENGTH(lines) FROM rejects"
-        last = max((number for number, before in self.database.rows(query) if before <= _REJECTS_BYTES), default=0)
-        return self.database.rows("SELECT number, lines FROM rejects WHERE number <= ? ORDER BY number", last)
+        last = max((number for number, before in self.database.run(query) if before <= _REJECTS_BYTES), default=0)
+        return self.database.run("SELECT number, lines FROM rejects WHERE number <= ? ORDER BY number", last)
 
     def tally(self) -> Counter[str]:
         """Returns the records read, rejected, late and duplicate, and those counted in final hours."""
-        counted = sum(sum(_numbers(row)) for (row,) in self.database.rows("SELECT counts FROM hours WHERE final = 1"))
-        return Counter({**dict(self.database.rows("SELECT name, records FROM tally")), "counted": counted})
+        counted = sum(sum(_numbers(row)) for (row,) in self.database.run("SELECT counts FROM hours WHERE final = 1"))
+        return Counter({**dict(self.database.run("SELECT name, records FROM tally")), "counted": counted})
 
     def earlier_sets(self) -> Iterator[tuple[HourShard, bytes]]:
         """Yields the sets of earlier runs, one per shard; other threads may add sets meanwhile."""
-        for number in self.database.rows("SELECT number FROM sets WHERE number <= ?", self._last_set):
-            for hour, part, packed in self.database.rows(
-                "SELECT hour, part, packed FROM sets WHERE number = ?", *number
-            ):
-                yield (hour, part), packed
+        for number in self.database.run("SELECT number FROM sets WHERE number <= ?", self._last_set):
+            for *shard, packed in self.database.run("SELECT hour, shard, packed FROM sets WHERE number = ?", *number):
+                yield tuple(shard), packed
 
 
 def _add_row(counts: dict[int, HourCounts], hour: int, row: HourCounts) -> None:

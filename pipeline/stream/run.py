@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -15,14 +16,21 @@ from pipeline.engine.metrics import METRICS, summarize, summary_of
 from pipeline.engine.prism import exit_reason, running_prism
 from pipeline.engine.run_state import run_state
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER, cancel, raise_if_still_running, user_error
-from pipeline.errors import MismatchError, PipelineError, StoppedError, UsageError
+from pipeline.errors import MismatchError, PipelineError, StartOverError, StoppedError, UsageError
 from pipeline.model.tally import Summary, check_counts
 from pipeline.storage.files import is_local, printable_path
+from pipeline.storage.objects import delete_file, store_of
 from pipeline.storage.temporary import run_lock
-from pipeline.stream.graph import HourlyStream, ReadStream
-from pipeline.stream.hour_files import prepare_outputs, write_final_marks, write_ledger_rejects
+from pipeline.stream.database import NAME
+from pipeline.stream.graph import HourlyStream, ReadStream, write_ledger_rejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Ledger, open_ledger
+from pipeline.stream.totals import hour_name, write_file
+
+_HOUR = r"\d{4}-\d\d-\d\dT\d\d[+-]\d{4}"
+_REPORT = re.compile(rf"{_HOUR}\.(csv|final)")
+_IDS = re.compile(rf"{_HOUR}(-\d+-of-\d+)?\.txt")
+_REJECTS = re.compile(r"[0-9a-f]{32}\.jsonl")
 
 
 def run_stream(job: StreamJob, options: PipelineOptions, on_start: Callable[[], None] = lambda: None) -> Summary:
@@ -48,6 +56,48 @@ def run_stream(job: StreamJob, options: PipelineOptions, on_start: Callable[[], 
             if is_drained:
                 _verify(job, options, summary, ledger)
     return summary
+
+
+def prepare_outputs(job: StreamJob) -> None:
+    """Removes the reports of earlier runs if the job overwrites them; otherwise checks that it can resume them.
+
+    Raises:
+      StartOverError: there are reports, but neither a ledger nor runner state for them.
+    """
+    ledger = os.path.join(job.output, NAME)
+    if job.overwrite:
+        for folder, names in ((job.output, _REPORT), (job.ids_output, _IDS), (job.rejects_output, _REJECTS)):
+            for path in _files(folder, names):
+                delete_file(path)
+        for suffix in ("", "-wal", "-shm") if is_local(job.output) else ():
+            delete_file(ledger + suffix)
+    elif not (job.keeps_state or (job.ledger and os.path.exists(ledger))):
+        reports = _files(job.output, _REPORT)
+        if reports:
+            example = printable_path(os.path.basename(min(reports)))
+            raise StartOverError(
+                f"{printable_path(job.output)} contains reports ({example}) but no ledger; cannot resume. "
+                "Use another folder"
+            )
+
+
+def _files(folder: str | None, names: "re.Pattern[str]") -> list[str]:
+    if folder is None:
+        return []
+    prefix = folder.rstrip("/") + "/"
+    if is_local(folder):
+        paths = [prefix + name for name in os.listdir(folder)] if os.path.isdir(folder) else []
+    else:
+        paths = [file.path for file in store_of(folder).list(prefix)]
+    return [path for path in paths if names.fullmatch(path[len(prefix) :])]
+
+
+def write_final_marks(job: StreamJob, hours: Iterable[int]) -> None:
+    """Writes missing marks of final reports, as after a kill."""
+    for hour in hours:
+        name = f"{hour_name(job.report.clock.label(hour))}.final"
+        if not os.path.exists(os.path.join(job.output, name)):
+            write_file(job.output, name, job.token, b"")
 
 
 @contextlib.contextmanager

@@ -1,29 +1,29 @@
-"""Running totals of hours: they write the files of an hour, and finalize it once no event can change it.
+"""Sums and running totals of hours. Totals write the files of an hour, and finalize it once no event can change it.
 
 An hour is final when its totals contain as many events as were decoded, and its ids are final. The watermark alone does
-not prove that, since late panes wait for their next firing while it advances. Decoded events are counted upstream,
-under the file-discovery watermark; the count of an hour is emitted once the watermark passes its end plus the allowed
-lateness.
+not prove that, since late panes wait for their next firing while it advances. So each bundle also sends its numbers of
+events, under the file-discovery watermark; their sum is emitted once the watermark passes the end of the hour plus the
+allowed lateness.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import VarIntCoder
+from apache_beam.coders import FastPrimitivesCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipeline.engine.metrics import COUNTS, count
+from pipeline.engine.metrics import COUNTS, Counted, count
 from pipeline.engine.prism import SinkDoFn
 from pipeline.engine.run_state import run_state
-from pipeline.model.events import Batch
-from pipeline.model.hours import HOUR, HourClock, closing_time
-from pipeline.model.ids import HourShard, event_count, id_lines, merge_packed, union
+from pipeline.engine.threads import ThreadedDoFn
+from pipeline.model.hours import HOUR, closing_time
+from pipeline.model.ids import HourShard, event_count, id_lines, ids_by_hour, merge_packed, union
 from pipeline.model.latency import steady_time
 from pipeline.model.table import (
     HourCounts,
@@ -34,41 +34,83 @@ from pipeline.model.table import (
     scale_impressions,
     split_hours,
 )
-from pipeline.stream import hour_files
+from pipeline.storage.files import is_local
+from pipeline.storage.outputs import atomic_file
 from pipeline.stream.job import StreamJob
-from pipeline.stream.ledger import ledger_of
-from pipeline.transforms.windows import TotalDoFn
+from pipeline.stream.ledger import Contribution, ledger_of
 
-CLOSED = "closed"
-"""Tag of an output of WriteIds: tuple[int, int], an hour, and the number of its events whose ids are final."""
+HOUR_COUNTS, HOUR_EVENTS = "counts of hours", "events of hours"
+IDS, ID_EVENTS = "ids of hours", "events of ids"
+"""Tags of outputs: sums of a bundle, and their numbers of events."""
 
-Part = tuple[Any, int, int]
-"""An addition to a total: a pane or None; the number of the key's events, once none can follow; the number of events
-whose ids are final. The numbers add up.
+_FLUSH_BYTES = 64 * 1024 * 1024  # commit and emit sets and rejects of this size before the bundle ends
+
+FINAL_IDS = "final ids"
+"""Tag of an output of WriteIds: tuple[int, Addition] for the report of the hour."""
+
+Addition = tuple[Any, int, int]
+"""What is added to a total: a pane or None; the number of the key's events, once none can follow; the number of events
+whose ids are final.
 """
 
 
-class CountEventsPerHour(beam.DoFn):  # type: ignore[misc]
-    """Counts the events of a bundle by hour: Batch -> tuple[int, int], at the earliest timestamp of its batches."""
+class SumHours(ThreadedDoFn):
+    """Sums the events of a bundle, which may have hundreds of small files, by hour: Batch -> outputs of hour_sums."""
 
-    def __init__(self, clock: HourClock) -> None:
-        self._clock = clock
+    def __init__(self, job: StreamJob) -> None:
+        super().__init__()
+        self._job, self._clock = job, job.report.clock
 
     def start_bundle(self) -> None:
-        self._counts: Counter[int] = Counter()
-        self._since = MAX_TIMESTAMP
+        super().start_bundle()
+        self._new, self._since = Contribution(), MAX_TIMESTAMP
 
-    def process(self, batch: Batch, timestamp: Any = beam.DoFn.TimestampParam) -> None:
+    def process(
+        self, element: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[Any]:
         self._since = min(self._since, timestamp)
-        for hour, row in split_hours(count_batch(batch, self._clock), self._clock):
-            self._counts[hour] += sum(row)
+        yield from super().process(element, timestamp, window)
 
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        yield from (WindowedValue(item, self._since, (GlobalWindow(),)) for item in self._counts.items())
+    def work(self, batch: Any) -> Any:
+        counts = dict(split_hours(count_batch(batch, self._clock), self._clock))
+        ids = ids_by_hour(batch, self._clock, self._job.id_shards) if self._job.ids_output else ()
+        return Contribution(counts=counts, sets={shard: [packed] for shard, packed in ids})
+
+    def emit(self, new: Any) -> Iterator[Any]:
+        self._new.add(new)
+        if self._new.nbytes > _FLUSH_BYTES:
+            yield from self._flush()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield from super().finish_bundle()
+        yield from self._flush()
+
+    def _flush(self) -> Iterator[Any]:
+        new, self._new = self._new, Contribution()
+        yield from hour_sums(new, self._since)
+
+
+def hour_sums(new: Contribution, since: Any) -> Iterator[beam.pvalue.TaggedOutput]:
+    """Yields the sums of hours.
+
+    HOUR_COUNTS and IDS have the timestamp of their hour. HOUR_EVENTS and ID_EVENTS, which contain their numbers of
+    events, have that of `since`, the earliest of a bundle, so that they are not late.
+    """
+    for hour, row in new.counts.items():
+        yield _in_global(HOUR_COUNTS, (hour, row), hour)
+        yield _in_global(HOUR_EVENTS, (hour, sum(row)), since)
+    for shard, sets in new.sets.items():
+        packed = union(sets)
+        yield _in_global(IDS, (shard, packed), shard[0])
+        yield _in_global(ID_EVENTS, (shard, event_count(packed)), since)
+
+
+def _in_global(tag: str, value: Any, timestamp: Any) -> beam.pvalue.TaggedOutput:
+    return beam.pvalue.TaggedOutput(tag, WindowedValue(value, timestamp, (GlobalWindow(),)))
 
 
 class EmitFinalCounts(beam.DoFn):  # type: ignore[misc]
-    """Sums the event counts of each key until its hour closes: tuple[K, int] -> tuple[K, int], global window.
+    """Sums the event counts of each key until its hour closes: tuple[K, int] -> tuple[K, Addition], global window.
 
     A key is, or begins with, the start of an hour. Emits the sum of a key when the watermark passes the closing of its
     hour; nothing for hours that are open when the stream stops. Input must not be behind the watermark.
@@ -98,60 +140,75 @@ class EmitFinalCounts(beam.DoFn):  # type: ignore[misc]
         is_draining = run_state.stopping.is_set() or steady_time() < self._closes(key)  # the watermark jumped to +inf
         if number and not is_draining:
             count.clear()
-            yield key, number
+            yield key, (None, number, 0)
 
     def _closes(self, key: Any) -> int:
         hour = key if isinstance(key, int) else key[0]
         return int(closing_time(hour + HOUR, self._allowed))
 
 
-class _WriteTotal(TotalDoFn, SinkDoFn):
-    """Adds up the Parts of a key, and replaces its file with each new total: tuple[K, Part] -> tagged outputs.
+def hour_name(label: str) -> str:
+    """Returns the file name of an hour without suffix: "2021-04-02T20:00:00+01:00" -> "2021-04-02T20+0100"."""
+    date, time = label.split("T")
+    return f"{date}T{time[:2]}{time[8:].replace(':', '')}"
 
-    A total is (T or None, number of events once none can follow, of how many events the ids are final).
+
+def write_file(folder: str, name: str, token: str, data: bytes) -> str:
+    """Writes a file and returns its path; creates a local folder again if it was removed meanwhile."""
+    if is_local(folder):
+        os.makedirs(folder, exist_ok=True)
+    path = f"{folder.rstrip('/')}/{name}"
+    with atomic_file(path, token) as stream:
+        stream.write(data)
+    return path
+
+
+class _WriteTotal(SinkDoFn):
+    """Sums the Additions of a key, and replaces its file with each new total: tuple[K, Addition] -> tagged outputs.
+
+    Attributes:
+      merge: adds up panes.
+      size: returns the number of events of a pane or total.
+      tag, kind: of the outputs.
     """
+
+    _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())  # an Addition
+
+    merge: Callable[[list[Any]], Any]
+    size: Callable[[Any], int]
+    tag: str
+    kind: Any
 
     def __init__(self, job: StreamJob) -> None:
         self._job, self._clock = job, job.report.clock
 
-    def add(self, total: tuple[Any, int, int] | None, value: Part) -> Any:
-        content, last_number, final_ids = total or (None, 0, 0)
-        pane, number, ids = value
-        if self._has_events(pane):
+    def process(self, element: tuple[Any, Addition], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[Any]:
+        key, (pane, events, final_ids) = element
+        if not events and not final_ids and not self.size(pane):  # the last pane of a window may be empty
+            return
+        content, events_before, ids_before = total.read() or (None, 0, 0)
+        if pane is not None:
             content = pane if content is None else self.merge([content, pane])
-        elif not number and not ids:
-            return total
-        return content, last_number + number, final_ids + ids
-
-    def emit(self, key: Any, value: Part, total: tuple[Any, int, int]) -> Iterator[Any]:
-        content, pane = total[0], value[0]
-        if self._has_events(pane):
             if self.size(content) >= self._events_in_existing_file(key):
                 self.write(key, content)
             yield from self.outputs(pane)
-        if self.is_final(total):
-            yield from self.close(key, content)
+        now = content, events_before + events, ids_before + final_ids
+        if content is not None and self.is_final(now):
+            yield from self.finish(key, content)
+            total.clear()
+        else:
+            total.write(now)
 
-    def is_final(self, total: tuple[Any, int, int]) -> bool:
-        content, last_number, _ = total
-        return content is not None and self.size(content) == last_number
-
-    def _has_events(self, pane: Any) -> bool:
-        return pane is not None and self.size(pane) > 0  # the last panes of a window may be empty
+    def is_final(self, total: Addition) -> bool:
+        """Returns whether no event can change a total."""
+        return self.size(total[0]) == total[1]
 
     def _events_in_existing_file(self, key: Any) -> int:
         """Events in the file of earlier runs, which stays until they have all been added to the total again."""
-        hour, parts = (key, 1) if isinstance(key, int) else (key[0], self._job.id_parts)
-        if not self._job.ledger or parts > 1:
+        hour, shards = (key, 1) if isinstance(key, int) else (key[0], self._job.id_shards)
+        if not self._job.ledger or shards > 1:
             return 0
         return sum(ledger_of(self._job.output).earlier_counts.get(hour, ()))
-
-    def merge(self, values: list[Any]) -> Any:
-        raise NotImplementedError
-
-    def size(self, content: Any) -> int:
-        """Returns the number of events of a T."""
-        raise NotImplementedError
 
     def write(self, key: Any, content: Any) -> None:
         raise NotImplementedError
@@ -159,25 +216,22 @@ class _WriteTotal(TotalDoFn, SinkDoFn):
     def outputs(self, pane: Any) -> Iterator[Any]:
         yield from ()
 
-    def close(self, key: Any, content: Any) -> Iterator[Any]:
+    def finish(self, key: Any, content: Any) -> Iterator[Any]:
         """Yields the outputs of a final total."""
         raise NotImplementedError
 
     def put(self, folder: str, name: str, data: bytes, size: int) -> None:
         """Writes a file; size: its number of events."""
-        run_state.written[hour_files.write_file(folder, name, self._job.token, data)] = size
+        run_state.written[write_file(folder, name, self._job.token, data)] = size
 
 
 class WriteReport(_WriteTotal):
-    """Writes reports: tuple[int, Part of HourCounts] -> Counted, under the tag COUNTS."""
+    """Writes reports: tuple[int, Addition of HourCounts] -> Counted, under the tag COUNTS."""
 
-    def merge(self, values: list[HourCounts]) -> HourCounts:
-        return add_counts(values)
+    merge, size = staticmethod(add_counts), staticmethod(sum)
+    tag, kind = COUNTS, Counted
 
-    def size(self, content: HourCounts) -> int:
-        return sum(content)
-
-    def is_final(self, total: tuple[Any, int, int]) -> bool:
+    def is_final(self, total: Addition) -> bool:
         return super().is_final(total) and (not self._job.ids_output or total[1] == total[2])
 
     def write(self, key: int, content: HourCounts) -> None:
@@ -189,33 +243,30 @@ class WriteReport(_WriteTotal):
     def outputs(self, pane: HourCounts) -> Iterator[Any]:
         yield beam.pvalue.TaggedOutput(COUNTS, count(counted=sum(pane)))
 
-    def close(self, key: int, content: HourCounts) -> Iterator[Any]:
+    def finish(self, key: int, content: HourCounts) -> Iterator[Any]:
         if self._job.ledger:
             ledger_of(self._job.output).record_report(key, content, is_final=True)
-        hour_files.write_file(self._job.output, f"{self._name(key)}.final", self._job.token, b"")
+        write_file(self._job.output, f"{self._name(key)}.final", self._job.token, b"")
         yield from ()
 
     def _name(self, hour: int) -> str:
-        return hour_files.hour_name(self._clock.label(hour))
+        return hour_name(self._clock.label(hour))
 
 
 class WriteIds(_WriteTotal):
-    """Writes the ids of hours: tuple[HourShard, Part of packed ids] -> tuple[int, int], under the tag CLOSED."""
+    """Writes the ids of hours: tuple[HourShard, Addition of packed ids] -> tuple[int, Addition], tag FINAL_IDS."""
 
-    def merge(self, values: list[bytes]) -> bytes:
-        return union(values)
-
-    def size(self, content: bytes) -> int:
-        return event_count(content)
+    merge, size = staticmethod(union), staticmethod(event_count)
+    tag, kind = FINAL_IDS, tuple[int, Addition]
 
     def write(self, key: HourShard, content: bytes) -> None:
         ids, size = merge_packed(content)
         self.put(self._job.ids_output or "", self._name(*key), id_lines(ids), size)
 
-    def close(self, key: HourShard, content: bytes) -> Iterator[Any]:
-        yield beam.pvalue.TaggedOutput(CLOSED, (key[0], event_count(content)))
+    def finish(self, key: HourShard, content: bytes) -> Iterator[Any]:
+        yield beam.pvalue.TaggedOutput(FINAL_IDS, (key[0], (None, 0, event_count(content))))
 
-    def _name(self, hour: int, part: int) -> str:
-        parts = self._job.id_parts
-        which = f"-{part:0{len(str(parts))}}-of-{parts}" if parts > 1 else ""
-        return f"{hour_files.hour_name(self._clock.label(hour))}{which}.txt"
+    def _name(self, hour: int, shard: int) -> str:
+        shards = self._job.id_shards
+        which = f"-{shard:0{len(str(shards))}}-of-{shards}" if shards > 1 else ""
+        return f"{hour_name(self._clock.label(hour))}{which}.txt"

@@ -1,6 +1,7 @@
 """Watches folders and emits each file once, as soon as it is complete."""
 
 import dataclasses
+import itertools
 import os
 import posixpath
 import time
@@ -40,6 +41,9 @@ REMOTE_POLL_INTERVAL_SECONDS = 10.0
 
 _GAP_SECONDS = 60  # a longer pause between polls counts as downtime: files that arrived during it are not late
 
+Known = dict[bytes, FileSignature]
+"""Present files that were emitted, by key."""
+
 Unsettled = dict[bytes, tuple[FileSignature, float]]
 """Files that may still be written, by key: their signature, and since when it is unchanged, Unix seconds."""
 
@@ -48,16 +52,16 @@ class WatchState(NamedTuple):
     """The restriction of a watch. Never falsy, since Beam ends a watch whose restriction is.
 
     Attributes:
-      known: present files that were emitted, by key; empty if the ledger keeps them.
-      unsettled: files not emitted yet, items of Unsettled.
+      known: empty if the ledger keeps it.
+      unsettled: files not emitted yet.
       polled: end of the last poll. All times are Unix seconds.
       since: start of the first poll, or of the first one after a gap.
       watermark: watermark of the last poll.
       stopped: when the stop was noticed, 0 before.
     """
 
-    known: tuple[tuple[bytes, FileSignature], ...] = ()
-    unsettled: tuple[tuple[bytes, tuple[FileSignature, float]], ...] = ()
+    known: Known = {}  # noqa: RUF012 - never changed
+    unsettled: Unsettled = {}  # noqa: RUF012
     polled: float = 0
     since: float = 0
     watermark: float = 0
@@ -134,14 +138,14 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         stopped = min(state.stopped or now, now) if run_state.stopping.is_set() else 0
         known = dict(ledger.known if ledger else state.known)
         found, present = self._lister.list_files(map(os.fsdecode, patterns), known, bool(stopped))
-        files, signatures, unsettled = _split_settled(found, known, dict(state.unsettled), ledger, now)
+        files, signatures, unsettled = _split_settled(found, known, state.unsettled, ledger, now)
         gone = known.keys() - present
         cpu_pause = min((time.thread_time() - cpu_start) / _LISTING_CPU, MAX_POLL_INTERVAL_SECONDS)
         since = now if now - state.polled > _GAP_SECONDS else state.since
         is_held = self._allowed_lateness is not None and now < since + self._allowed_lateness
         mark = state.watermark if is_held else max(state.watermark, now)
-        kept = () if ledger else tuple(_updated(known, gone, signatures).items())
-        if not tracker.try_claim(WatchState(kept, tuple(unsettled.items()), steady_time(), since, mark, stopped)):
+        kept = {} if ledger else _updated(known, gone, signatures)
+        if not tracker.try_claim(WatchState(kept, unsettled, steady_time(), since, mark, stopped)):
             return
         if ledger:
             _updated(ledger.known, gone, signatures)
@@ -158,9 +162,7 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             tracker.defer_remainder(Duration(max(self._interval, cpu_pause)))
 
 
-def _updated(
-    known: dict[bytes, FileSignature], gone: Iterable[bytes], signatures: Mapping[bytes, FileSignature]
-) -> dict[bytes, FileSignature]:
+def _updated(known: Known, gone: Iterable[bytes], signatures: Known) -> Known:
     for key in gone:
         known.pop(key, None)
     known.update(signatures)
@@ -182,16 +184,18 @@ def _wait_until(due: float, limit: float) -> None:
 
 
 class _Lister:
-    """Lists files, and caches the keys of their real paths."""
+    """Lists files by the keys of their real paths, and caches the keys."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, bytes] = {}
+        self._keys: dict[str, bytes] = {}  # by path as listed
+        self._links: set[str] = set()  # among them; their targets may change
+        self._folders: dict[str, str] = {}  # real paths
         self._due = 0.0
 
     def list_files(
-        self, patterns: Iterable[str], known: Mapping[bytes, FileSignature], all_files: bool
+        self, patterns: Iterable[str], known: Known, all_files: bool
     ) -> tuple[dict[bytes, InputFile], set[bytes]]:
-        """Lists files by their real paths.
+        """Lists files.
 
         Args:
           patterns: globs or folders.
@@ -199,44 +203,44 @@ class _Lister:
           all_files: omit none.
 
         Returns:
-          The files by key, and the keys of all present files.
+          The files by key, with their real paths, and the keys of all present files.
         """
-        start = time.thread_time()
-        all_files |= steady_time() >= self._due
+        start, all_files = time.thread_time(), all_files or steady_time() >= self._due
+        resolve = all_files or any(os.path.realpath(path) != real for path, real in self._folders.items())
+        if resolve:
+            self._folders, self._links = {}, set()
         keys: dict[str, bytes] = {}
         real_paths: dict[str, str] = {}
-        folders: dict[str, str] = {}
 
         def wanted(path: str) -> bool:
-            if path not in real_paths:
-                real = real_paths[path] = self._real_path(path, folders, all_files)
-                keys[real] = self._keys.get(real) or path_key(real)
-            return all_files or keys[real_paths[path]] not in known
+            if path not in keys:
+                key = None if resolve or path in self._links else self._keys.get(path)
+                if key is None:
+                    real_paths[path] = self._real_path(path)
+                    key = path_key(real_paths[path])
+                keys[path] = key
+            return all_files or keys[path] not in known
 
-        found, complete = [], True
-        for pattern in patterns:
-            matched, was_listed = _match(pattern, wanted)
-            found += matched
-            complete &= was_listed
-        self._keys = keys if complete else self._keys | keys
+        matches = [_match(pattern, wanted) for pattern in patterns]
+        self._keys = keys if all(complete for _, complete in matches) else self._keys | keys
         if all_files:
             self._due = steady_time() + (time.thread_time() - start) / _RECHECK_CPU
         files: dict[bytes, InputFile] = {}
-        for file in found:
-            real = real_paths[file.path]
-            files.setdefault(keys[real], file if file.path == real else file._replace(path=real))
+        for file in itertools.chain(*(found for found, _ in matches)):
+            real = real_paths.get(file.path) or self._real_path(file.path)
+            files.setdefault(keys[file.path], file if file.path == real else file._replace(path=real))
         return files, {*self._keys.values()}
 
-    def _real_path(self, path: str, folders: dict[str, str], all_files: bool) -> str:
-        """Resolves symbolic links. folders: cached real paths of folders."""
+    def _real_path(self, path: str) -> str:
         if not is_local(path):
             return path
-        folder, slash, name = path.rpartition("/")
-        if folder not in folders:
-            folders[folder] = os.path.realpath(folder + slash or ".").rstrip("/")
-        real = f"{folders[folder]}/{name}"
-        is_new = all_files or real not in self._keys
-        return os.path.realpath(path) if is_new and os.path.islink(path) else real
+        if os.path.islink(path):
+            self._links.add(path)
+            return os.path.realpath(path)
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)
 
 
 def _match(pattern: str, wanted: Any) -> tuple[list[InputFile], bool]:
@@ -256,12 +260,8 @@ def _match(pattern: str, wanted: Any) -> tuple[list[InputFile], bool]:
 
 
 def _split_settled(
-    found: Mapping[bytes, InputFile],
-    known: Mapping[bytes, FileSignature],
-    before: Unsettled,
-    ledger: Ledger | None,
-    now: float,
-) -> tuple[list[tuple[bytes, InputFile]], dict[bytes, FileSignature], Unsettled]:
+    found: Mapping[bytes, InputFile], known: Known, before: Unsettled, ledger: Ledger | None, now: float
+) -> tuple[list[tuple[bytes, InputFile]], Known, Unsettled]:
     """Splits files into those to emit and those that may still be written; warns once of known files that changed.
 
     Objects are always complete. A local file is complete when its signature is unchanged for SETTLE_SECONDS by this
@@ -271,7 +271,7 @@ def _split_settled(
       The files to emit, the signatures of files that become known, and the unsettled files.
     """
     files: list[tuple[bytes, InputFile]] = []
-    signatures: dict[bytes, FileSignature] = {}
+    signatures: Known = {}
     unsettled: Unsettled = {}
     counted_files = ledger.find(found.keys() - known.keys()) if ledger else {}
     for key, file in found.items():

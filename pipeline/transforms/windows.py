@@ -45,44 +45,21 @@ def hour_windows(
     )
 
 
-class TotalDoFn(beam.DoFn):  # type: ignore[misc]
-    """Adds up the values of a key in state: tuple[K, V] -> the outputs of `emit` for each new total.
-
-    Runners process one bundle of a key at a time, so totals are emitted in order.
-    """
+class _AddToTotal(beam.DoFn):  # type: ignore[misc]
+    """Adds up the values of a key. Runners process one bundle of a key at a time, so totals are emitted in order."""
 
     _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())
+
+    def __init__(self, add: Callable[[Iterable[Any]], Any]) -> None:
+        self._add = add
 
     def process(self, element: tuple[Any, Any], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[Any]:
         key, value = element
         before = total.read()
-        now = self.add(before, value)
+        now = value if before is None else self._add([before, value])
         if now != before:  # the last pane of a window may be empty
-            yield from self.emit(key, value, now)
-            if self.is_final(now):
-                total.clear()
-            else:
-                total.write(now)
-
-    def add(self, total: Any, value: Any) -> Any:
-        """Returns the new total; total: None at first."""
-        raise NotImplementedError
-
-    def emit(self, key: Any, value: Any, total: Any) -> Iterator[Any]:
-        """Yields the outputs of a new total, to which value was added."""
-        yield key, total
-
-    def is_final(self, total: Any) -> bool:
-        """Whether the state can be released."""
-        return False
-
-
-class _AddToTotal(TotalDoFn):
-    def __init__(self, add: Callable[[Iterable[Any]], Any]) -> None:
-        self._add = add
-
-    def add(self, total: Any, value: Any) -> Any:
-        return value if total is None else self._add([total, value])
+            total.write(now)
+            yield key, now
 
 
 @dataclasses.dataclass

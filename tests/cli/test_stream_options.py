@@ -156,7 +156,7 @@ def test_bundles_end_before_a_checkpoint(
 )
 def test_files_of_ids_an_hour(more: str, parts: int, tmp_path: Path) -> None:
     options = parse_options(f"--streaming --input {tmp_path} --output {tmp_path}/out {more}".split())
-    assert make_stream_job(options).id_parts == parts
+    assert make_stream_job(options).id_shards == parts
 
 
 def test_a_job_has_all_options(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_job_has_all_options(tmp_path: Path) -> None:
         max_future_seconds=0,
         timestamp_attribute="when",
         id_attribute="number",
-        id_parts=16,
+        id_shards=16,
         token="",
     )
 

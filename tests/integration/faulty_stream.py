@@ -2,21 +2,28 @@
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
+from apache_beam.pvalue import TaggedOutput
 
 from pipeline.cli import main
 from pipeline.engine.run_state import run_state
-from pipeline.stream import graph, watch
+from pipeline.stream import graph, totals, watch
 from tests import faults
 
+
+def _with_ids_twice(sums: Iterable[TaggedOutput]) -> Iterator[TaggedOutput]:
+    for output in sums:
+        yield from [output] * (2 if output.tag == totals.IDS else 1)
+
+
 SHUFFLED: dict[str, faults.Plant] = {
-    "ids of an hour lost": faults.wrap(graph, "ids_by_hour", faults.without_first),
-    "ids of an hour twice": faults.wrap(graph, "ids_by_hour", faults.first_twice),
-    "partial count lost": faults.ANY["partial count lost"],
-    "partial count twice": faults.ANY["partial count twice"],
+    **faults.lost_or_twice("sums of an hour", totals, "hour_sums"),
+    "counts of an hour lost": faults.wrap(totals, "split_hours", faults.without_first),
+    "ids of an hour lost": faults.wrap(totals, "ids_by_hour", faults.without_first),
+    "ids of an hour twice": faults.wrap(totals, "hour_sums", _with_ids_twice),
 }
 BLOCKS = {name: plant for name, plant in faults.ANY.items() if "block" in name}
 FAULTS: dict[str, faults.Plant] = {"none": lambda _: None, **faults.LINES, **faults.JSON, **BLOCKS, **SHUFFLED}

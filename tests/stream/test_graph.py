@@ -36,6 +36,7 @@ from pipeline.storage.files import InputFile
 from pipeline.stream import graph, totals
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import open_ledger
+from pipeline.stream.totals import HOUR_EVENTS, ID_EVENTS
 from tests import documents, oracle, streams, support
 from tests.streams import HOUR, Outcome, Step, arrive, block, impressions, wait, watermark
 
@@ -164,7 +165,7 @@ def test_ids_are_unique_within_the_hour(tmp_path: Path) -> None:
 
 
 def test_a_bundle_with_more_ids_than_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "_FLUSH_BYTES", 30)
+    monkeypatch.setattr(totals, "_FLUSH_BYTES", 30)
     times = [HOUR + k for k in range(12)]
     blocks = [block(*times[k : k + 3]) for k in range(0, 12, 3)]
     options = {"allowed_lateness_seconds": 60}
@@ -176,14 +177,14 @@ def test_a_bundle_with_more_ids_than_are_held(tmp_path: Path, monkeypatch: pytes
 def test_ids_of_an_hour_in_parts(tmp_path: Path) -> None:
     times = [HOUR + k for k in range(40)]
     steps = [step for k in range(0, 40, 10) for step in (arrive(block(*times[k : k + 10])), wait(61))]
-    outcome = play(tmp_path, watermark(HOUR), *steps, id_parts=4)
+    outcome = play(tmp_path, watermark(HOUR), *steps, id_shards=4)
     assert sorted(outcome.ids) == [f"2021-04-02T20+0100-{part}-of-4.txt" for part in range(4)]
     assert sorted(line for lines in outcome.ids.values() for line in lines) == [f"id-{time}" for time in times]
 
 
-def test_how_many_ids_came_is_told_at_the_time_they_were_found() -> None:
+def test_how_many_events_came_is_told_at_the_time_they_were_found() -> None:
     """Their hour may be long over, and what is behind the watermark does not hold it until it was added up."""
-    split, window = graph._IdsByHour(support.clock(), 1), GlobalWindow()
+    split, window = totals.SumHours(StreamJob("out", ids_output="ids")), GlobalWindow()
     split.start_bundle()
     batches = {50: [HOUR, HOUR], 40: [HOUR + 1, HOUR + 3600]}
     outputs = []
@@ -191,14 +192,14 @@ def test_how_many_ids_came_is_told_at_the_time_they_were_found() -> None:
         batch = Batch.of([Event("a", 0, time) for time in times], want_ids=True)
         outputs += split.process(batch, Timestamp(when), window)
     outputs += split.finish_bundle()
-    came = [output.value for output in outputs if isinstance(output, beam.pvalue.TaggedOutput)]
-    assert [(number.value, float(number.timestamp)) for number in came] == [
-        (((HOUR, 0), 3), 40.0),
-        (((HOUR + 3600, 0), 1), 40.0),
-    ]
+    came = {tag: [output.value for output in outputs if output.tag == tag] for tag in (HOUR_EVENTS, ID_EVENTS)}
+    assert {tag: [(sum_.value, float(sum_.timestamp)) for sum_ in sums] for tag, sums in came.items()} == {
+        HOUR_EVENTS: [((HOUR, 3), 40.0), ((HOUR + 3600, 1), 40.0)],
+        ID_EVENTS: [(((HOUR, 0), 3), 40.0), (((HOUR + 3600, 0), 1), 40.0)],
+    }
 
 
-KEPT: list[dict[str, Any]] = [{}, {"ledger": True}, {"allowed_lateness_seconds": 60, "id_parts": 4}]
+KEPT: list[dict[str, Any]] = [{}, {"ledger": True}, {"allowed_lateness_seconds": 60, "id_shards": 4}]
 JOBS = [
     StreamJob("out"),
     StreamJob("out", rejects_output="bad", allowed_lateness_seconds=60, late_at_once=True),
@@ -267,7 +268,7 @@ def test_ids_in_parts_are_given_back_too(tmp_path: Path) -> None:
     times = [HOUR + k for k in range(40)]
     steps = [step for k in range(0, 40, 10) for step in (arrive(block(*times[k : k + 10])), wait(61))]
     late = arrive(block(HOUR, arrived=HOUR), found=HOUR + 3662)
-    options = {"id_parts": 4, "allowed_lateness_seconds": 60}
+    options = {"id_shards": 4, "allowed_lateness_seconds": 60}
     outcome = play(tmp_path, watermark(HOUR), *steps, watermark(HOUR + 3662), late, **options)
     assert sorted(line for lines in outcome.ids.values() for line in lines) == [f"id-{time}" for time in times]
     assert (len(outcome.ids), outcome.finals, len(outcome.rejects)) == (4, ["2021-04-02T20+0100"], 1)

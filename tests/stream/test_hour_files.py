@@ -13,14 +13,11 @@ from apache_beam.testing import test_stream
 from pipeline.errors import UsageError
 from pipeline.model.events import Reject
 from pipeline.stream.database import NAME
-from pipeline.stream.hour_files import (
-    GroupIntoIntervals,
-    WriteRejects,
-    hour_name,
-    prepare_outputs,
-    write_final_marks,
-)
+from pipeline.stream.graph import GroupIntoIntervals, WriteRejects
 from pipeline.stream.job import StreamJob
+from pipeline.stream.run import prepare_outputs, write_final_marks
+from pipeline.stream.totals import hour_name
+from pipeline.transforms.format import reject_lines
 from tests import support
 
 
@@ -105,13 +102,14 @@ def streaming() -> beam.Pipeline:
 
 
 def test_rejects_of_many_blocks_are_few_files(job: StreamJob, tmp_path: Path) -> None:
-    blocks = [(Reject(f"file {k}", 0, None, "no event", "x"),) for k in range(300)]
+    rejects = [Reject(f"file {k}", 0, None, "no event", "x") for k in range(300)]
+    pairs = [(0, reject_lines([reject])[1]) for reject in rejects]
     job = dataclasses.replace(job, ledger=False)
     with streaming() as pipeline:
-        _ = pipeline | beam.Create(blocks, reshuffle=False) | WriteRejects(job)
+        _ = pipeline | beam.Create(pairs, reshuffle=False) | WriteRejects(job)
     paths = list((tmp_path / "bad").iterdir())
     lines = [line for path in paths for line in path.read_text().splitlines()]
-    assert sorted(lines) == sorted(json.dumps(dataclasses.asdict(reject)) for (reject,) in blocks)
+    assert sorted(lines) == sorted(json.dumps(dataclasses.asdict(reject)) for reject in rejects)
     assert (len(paths), {path.suffix for path in paths}) == (1, {".jsonl"})
 
 

@@ -20,7 +20,7 @@ JOB = StreamJob("out", ids_output="ids")
         {"report": ReportSettings(impressions_factor="0.10")},
         {"allowed_lateness_seconds": 60},
         {"max_future_seconds": 60},
-        {"id_parts": 2},
+        {"id_shards": 2},
         {"ids_output": None},
     ],
 )

@@ -1,6 +1,9 @@
 """Which events are too late or from the future, and what is kept of them."""
 
 import json
+import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,8 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline.formats.decoding import Block, BrokenBlock
 from pipeline.model.events import NO_IDS, Batch, Reject
+from pipeline.model.hours import HourClock
 from pipeline.schema import EVENT_TYPES, Event
-from pipeline.stream.lateness import late_rejects, reject_future_events, split_late
+from pipeline.stream.decode import reject_future_events, reject_late_events
 from tests import oracle, support
 
 END = 1617393600  # of the hour of 1617393003, at any offset of whole hours
@@ -21,8 +25,20 @@ def batch(*timestamps: int, want_ids: bool = True) -> Batch:
     return Batch.of([Event(f"id-{k}", k % 6, t) for k, t in enumerate(timestamps)], want_ids)
 
 
-def times(some: Batch) -> list[int]:
-    return some.timestamps.tolist()
+def times(some: Batch | Sequence[Reject]) -> list[int]:
+    return some.timestamps.tolist() if isinstance(some, Batch) else [json.loads(one.raw)["timestamp"] for one in some]
+
+
+def split_late(
+    some: Batch, arrived: int, allowed: int, clock: HourClock = CLOCK, found: float = -math.inf, final: Any = ()
+) -> tuple[Batch, Sequence[Reject]]:
+    """The batch without its late events, and these as rejects."""
+    block = Block(b"", source="file", offset=7, arrived=arrived)
+    kept, late = reject_late_events(some, block, clock, allowed, found, final)
+    assert (kept.rejected, kept.read, kept.rejects[: len(some.rejects)]) == (some.rejected, some.read, some.rejects)
+    lost = kept.rejects[len(some.rejects) :]
+    assert len(lost) == late
+    return kept, lost
 
 
 @pytest.mark.parametrize(
@@ -37,7 +53,7 @@ def times(some: Batch) -> list[int]:
     ],
 )
 def test_an_event_is_late_when_it_came_after_its_hour_was_closed(arrived: int, allowed: int, late: bool) -> None:
-    on_time, lost = split_late(batch(END - 1), arrived, allowed, CLOCK)
+    on_time, lost = split_late(batch(END - 1), arrived, allowed)
     assert (times(on_time), times(lost)) == (([], [END - 1]) if late else ([END - 1], []))
 
 
@@ -47,8 +63,7 @@ def test_an_event_that_was_written_in_time_is_late_when_it_is_found_after_its_ho
 ) -> None:
     lost = split_late(batch(END - 1), END, 60, CLOCK, found)[1]
     assert times(lost) == [END - 1] * late
-    block = Block(b"", source="file", arrived=END)
-    assert [reject.reason for reject in late_rejects(lost, block, CLOCK, 60, found)] == [
+    assert [reject.reason for reject in lost] == [
         f"late: found {int(found) - END} s after the end of its hour 2021-04-02T20:00:00+01:00, which was closed, "
         "although written in time"
     ] * late
@@ -72,27 +87,25 @@ def test_rejects_stay_with_the_events_in_time() -> None:
     some = Batch.concat([batch(0, END, 5), broken])
     on_time, lost = split_late(some, END + 1, 0, CLOCK)
     assert (support.batch_rows(on_time), on_time.rejected) == ([("id-1", EVENT_TYPES[1], END)], 1)
-    assert on_time.rejects == broken.rejects
-    assert (times(lost), lost.rejected, lost.rejects) == ([0, 5], 0, ())
-    assert (on_time.read, lost.read) == (some.read, 0)
+    assert (times(lost), broken.rejected) == ([0, 5], 1)
 
 
 def test_without_late_events_nothing_is_copied() -> None:
     some = batch(0, 5)
-    on_time, lost = split_late(some, 0, 0, CLOCK)
+    on_time, lost = split_late(some, 0, 0)
     assert on_time is some
-    assert (lost.read, len(lost.codes)) == (0, 0)
+    assert lost == ()
 
 
 def test_a_late_event_is_kept_as_it_was_with_the_reason() -> None:
-    (reject,) = late_rejects(batch(END - 1), Block(b"", source="file", offset=7, arrived=END + 90), CLOCK)
+    (reject,) = split_late(batch(END - 1), END + 90, 0)[1]
     assert json.loads(reject.raw) == {"id": "id-0", "event": "impressions", "timestamp": END - 1}
     assert reject.reason == "late: arrived 90 s after the end of its hour 2021-04-02T20:00:00+01:00"
     assert str(reject) == f"file: byte 7: {reject.reason}"
 
 
 def test_a_late_event_without_its_id() -> None:
-    (reject,) = late_rejects(batch(0, want_ids=False), Block(b"", arrived=END), CLOCK)
+    (reject,) = split_late(batch(0, want_ids=False), END, 0)[1]
     assert json.loads(reject.raw) == {"id": "", "event": "impressions", "timestamp": 0}
 
 
@@ -116,7 +129,8 @@ def test_late_events_are_those_of_the_definition(
         label = oracle.hour(row[2] + 86400, minutes)
         wanted.append(is_late(row[2]))
     rows = support.batch_rows(some)
-    assert support.batch_rows(lost) == [row for row, late in zip(rows, wanted, strict=True) if late]
+    raws = [tuple(json.loads(reject.raw).values()) for reject in lost]
+    assert raws == [row for row, late in zip(rows, wanted, strict=True) if late]
     assert support.batch_rows(on_time) == [row for row, late in zip(rows, wanted, strict=True) if not late]
 
 

@@ -15,9 +15,10 @@ from apache_beam.utils.timestamp import Timestamp
 
 from pipeline.formats.decoding import AnyBlock
 from pipeline.storage.matching import find_files
-from pipeline.stream.decode import _DecodeToLedger
+from pipeline.stream.decode import DecodeToLedger
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Ledger, open_ledger, path_key, signature_of
+from pipeline.stream.totals import HOUR_EVENTS
 from pipeline.transforms import read
 from tests.support import event, json_lines
 
@@ -52,15 +53,16 @@ def run(ledger: Ledger, job: StreamJob, path: Path, blocks: Iterable[AnyBlock]) 
     if ledger.find([KEY]).get(KEY) == (signature_of(file), True):
         return 0
     ledger.start_file(file, KEY, 0)
-    return sum(len(batch.value.codes) for block in blocks for batch in _bundle(job, block) if hasattr(batch, "value"))
+    return sum(events for block in blocks for _, events in _bundle(job, block))
 
 
-def _bundle(job: StreamJob, block: AnyBlock) -> Iterator[object]:
-    decode = _DecodeToLedger(job, want_ids=True)
+def _bundle(job: StreamJob, block: AnyBlock) -> Iterator[tuple[int, int]]:
+    """Yields the number of events of each hour that is passed on."""
+    decode = DecodeToLedger(job)
     decode.start_bundle()
     for output in [*decode.process(block, Timestamp(0), GlobalWindow()), *decode.finish_bundle()]:
-        if not hasattr(output, "tag"):
-            yield output
+        if output.tag == HOUR_EVENTS:
+            yield output.value.value
 
 
 @pytest.mark.parametrize("split", [False, True], ids=["whole", "split"])

@@ -1,7 +1,6 @@
 """Totals are given back when as many events are in them as came in all, in whatever order that is learned."""
 
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
@@ -16,17 +15,14 @@ from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 
 from pipeline.engine.metrics import COUNTS
 from pipeline.engine.run_state import run_state
-from pipeline.model.events import Batch
 from pipeline.model.hours import closing_time
-from pipeline.schema import Event
-from pipeline.stream import hour_files
+from pipeline.stream import totals
 from pipeline.stream.job import StreamJob
-from pipeline.stream.totals import CountEventsPerHour, EmitFinalCounts, Part, WriteReport
+from pipeline.stream.totals import Addition, EmitFinalCounts, WriteReport
 from tests import support
 
 HOUR, AGES = 1617390000, 2_000_000_000
 
-Pair = tuple[int, Part]
 ONE, THREE = (1, 0, 0, 0, 0, 0), (0, 3, 0, 0, 0, 0)
 
 
@@ -42,20 +38,20 @@ class Totals(NamedTuple):
     counted: int
 
 
-def totals_of(parts: Sequence[Part], folder: Path, ids: bool = False) -> Totals:
+def totals_of(parts: Sequence[Addition], folder: Path, ids: bool = False) -> Totals:
     """What is written of parts of an hour that come in this order."""
     held: list[int] = []
     counts: list[Any] = []
     stream = test_stream.TestStream()
     for part in parts:
         stream = stream.add_elements([(HOUR, part)])
-    sound = hour_files.write_file
+    sound = totals.write_file
 
     def write(folder: str, name: str, token: str, data: bytes) -> str:
         held.extend([sum(map(int, data.split(b"\n")[1].split(b",")[1:-1]))] if name.endswith(".csv") else [])
         return sound(folder, name, token, data)
 
-    with mock.patch.object(hour_files, "write_file", write), direct() as pipeline:
+    with mock.patch.object(totals, "write_file", write), direct() as pipeline:
         came = pipeline | stream.advance_watermark_to_infinity()
         came.element_type = beam.typehints.Tuple[int, Any]
         job = StreamJob(str(folder), ids_output="ids" if ids else None)
@@ -64,7 +60,7 @@ def totals_of(parts: Sequence[Part], folder: Path, ids: bool = False) -> Totals:
     return Totals(held, [path.stem for path in folder.glob("*.final")], sum(some["counted"] for _, some in counts))
 
 
-def pane(row: tuple[int, ...]) -> Part:
+def pane(row: tuple[int, ...]) -> Addition:
     return row, 0, 0
 
 
@@ -73,7 +69,7 @@ def test_each_pane_is_added_and_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", list(permutations([pane(ONE), pane(THREE), (None, 4, 0), pane((0,) * 6)])))
-def test_the_last_thing_to_come_makes_a_report_final(order: Sequence[Part], tmp_path: Path) -> None:
+def test_the_last_thing_to_come_makes_a_report_final(order: Sequence[Addition], tmp_path: Path) -> None:
     held, finals, counted = totals_of(order, tmp_path)
     assert (held[-1], len(held), finals, counted) == (4, 2, ["2021-04-02T20+0100"], 4)
 
@@ -83,7 +79,7 @@ def test_a_report_is_open_while_something_is_to_come(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", list(permutations([pane(THREE), (None, 3, 0), *[(None, 0, n) for n in (1, 2)]])))
-def test_a_report_is_final_once_its_ids_are(order: Sequence[Part], tmp_path: Path) -> None:
+def test_a_report_is_final_once_its_ids_are(order: Sequence[Addition], tmp_path: Path) -> None:
     assert totals_of(order[:-1], tmp_path, ids=True).finals == []
     assert totals_of(order, tmp_path, ids=True).finals == ["2021-04-02T20+0100"]
 
@@ -94,7 +90,8 @@ def closed_of(stream: test_stream.TestStream, allowed: int = 60, key: Any = int)
     with direct() as pipeline:
         came = pipeline | stream.advance_watermark_to_infinity()
         came.element_type = beam.typehints.Tuple[key, int]
-        _ = came | beam.ParDo(EmitFinalCounts(allowed)) | beam.Map(support.Collect(closed))
+        final = came | beam.ParDo(EmitFinalCounts(allowed)) | beam.MapTuple(lambda key, addition: (key, addition[1]))
+        _ = final | beam.Map(support.Collect(closed))
     return closed
 
 
@@ -131,24 +128,3 @@ def test_the_end_of_a_stream_closes_no_hour_that_is_open(stopped: bool, monkeypa
 
 def test_hours_that_close_in_ages_close_in_the_time_of_beam() -> None:
     assert float(GlobalWindow().max_timestamp()) > closing_time(HOUR, 10**17) > AGES
-
-
-def test_how_many_events_of_each_hour_came_to_a_bundle() -> None:
-    batches = [
-        TimestampedValue(Batch.of([Event("a", 0, time) for time in times], want_ids=False), when)
-        for when, times in ((50, [HOUR, HOUR + 3600]), (40, [HOUR + 1]), (60, [HOUR + 2]))
-    ]
-    came: list[Any] = []
-    with support.beam_pipeline("DirectRunner") as pipeline:
-        numbers = pipeline | beam.Create(batches, reshuffle=False) | beam.Map(lambda batch: batch)
-        timed = numbers | beam.ParDo(CountEventsPerHour(support.clock())) | beam.Map(with_time)
-        _ = timed | "Collect" >> beam.Map(support.Collect(came))
-    sums = Counter[int]()
-    for hour, number, _ in came:
-        sums[hour] += number
-    assert sums == {HOUR: 3, HOUR + 3600: 1}
-    assert min(when for _, _, when in came) == 40
-
-
-def with_time(number: Pair, time: Any = beam.DoFn.TimestampParam) -> tuple[int, int, float]:
-    return (*number, float(time))

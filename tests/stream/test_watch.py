@@ -106,7 +106,7 @@ def test_an_empty_folder_is_watched_on(tmp_path: Path, clock: Clock) -> None:
     watch = Watching(tmp_path)
     assert watch.poll() == []
     assert watch.seen is not None
-    assert (watch.seen.known, watch.seen.unsettled) == ((), ())
+    assert (watch.seen.known, watch.seen.unsettled) == ({}, {})
     put(tmp_path / "a")
     assert watch.settled(clock) == ["a"]
 
@@ -211,7 +211,7 @@ def test_what_the_ledger_knows_is_not_read(
         watch = Watching(tmp_path / "in", folder=tmp_path)
         assert watch.settled(clock) == ["changed", "done", "partly"]
         assert watch.seen is not None
-        assert (watch.seen.known, len(ledger.known)) == ((), 3)
+        assert (watch.seen.known, len(ledger.known)) == ({}, 3)
         files = {os.path.basename(name): file for name, file in ledger.open.items()}
         ledger.add(
             Contribution(blocks=[(file, "x", file.missing, True) for name, file in files.items() if name != "partly"])
@@ -269,7 +269,7 @@ def test_a_file_that_grows_is_waited_for_whatever_its_time_says(modified: int, t
     clock.now += SETTLE_SECONDS
     assert len(watch.poll()) == 1
     assert watch.seen is not None
-    assert watch.seen.unsettled == ()
+    assert watch.seen.unsettled == {}
 
 
 def test_a_file_must_look_the_same_for_a_while_however_often_it_is_looked_at(tmp_path: Path, clock: Clock) -> None:
@@ -301,7 +301,7 @@ def test_a_file_that_is_gone_again_is_not_waited_for(tmp_path: Path) -> None:
     assert len(watch.seen.unsettled) == 1
     (tmp_path / "a").unlink()
     assert watch.poll() == []
-    assert watch.seen.unsettled == ()
+    assert watch.seen.unsettled == {}
 
 
 def test_a_stop_waits_for_what_has_just_been_written(

@@ -38,7 +38,8 @@ from pipeline.model.duplicates import (
 from pipeline.model.ids import _HEADER
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
-from pipeline.stream.graph import DecodeStream, HourlyStream
+from pipeline.stream.decode import DecodeStream
+from pipeline.stream.graph import HourlyStream, hour_outputs
 from pipeline.stream.job import StreamJob
 from pipeline.transforms import deduplicate
 from pipeline.transforms.count import CountHours
@@ -178,8 +179,9 @@ def test_the_counters_of_a_stream_account_for_each_record() -> None:
         message_block([event()] * 2, end + 601),
     ]
     pipeline = beam.Pipeline("FnApiRunner")
-    decoded = pipeline | beam.Create(blocks) | DecodeStream(StreamJob("out", allowed_lateness_seconds=600), True)
-    new, dropped = decoded.batches | DropStreamDuplicates(support.clock(), 600)
+    job = StreamJob("out", ReportSettings(deduplicate=True), allowed_lateness_seconds=600)
+    decoded = hour_outputs(pipeline | beam.Create(blocks), "Decode", DecodeStream(job))
+    new, dropped = decoded["batches"] | DropStreamDuplicates(support.clock(), 600)
     counted = new | CountHours(support.clock()) | beam.Map(lambda hour: count(counted=sum(hour[1])))
     _ = (counted, decoded[COUNTS], *dropped) | beam.Flatten() | KeepCounters()
     result = pipeline.run()
