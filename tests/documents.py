@@ -268,3 +268,26 @@ def events(max_timestamp: int = oracle.END_OF_TIME - 1) -> st.SearchStrategy[dic
         "timestamp": instants.filter(lambda instant: instant <= max_timestamp),
     }
     return st.fixed_dictionaries(fields, optional={"extra": _Json})
+
+
+# Few values of each field, and ids that end in what may stand behind an id in a key, so that near misses are common.
+NEAR_DUPLICATES = st.lists(
+    st.tuples(
+        st.sampled_from(("a", "b", "a\0", "a\0\0\0\0\0\0", "a\x01", "é", "b" * 30)),
+        st.sampled_from(oracle.EVENTS),
+        st.sampled_from((0, 1, 6, 3599, 3600, 2**31, oracle.END_OF_TIME - 1)),
+    )
+)
+
+
+def random_events(count: int, seed: int = 1, id_length: int = 1) -> list[dict[str, Any]]:
+    """Events of two days, with ids that come again."""
+    random = Random(seed)
+    return [
+        {
+            "id": f"id-{random.randrange(count):0{id_length}}",
+            "event": random.choice(oracle.EVENTS),
+            "timestamp": 1617393003 + random.randrange(2 * 86400),
+        }
+        for _ in range(count)
+    ]

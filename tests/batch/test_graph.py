@@ -23,8 +23,7 @@ from pipeline.engine.runners import beam_options
 from pipeline.errors import RejectsError
 from pipeline.model.tally import Summary
 from tests import support
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER
-from tests.transforms_support import Files, on_both_runners
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, Files, on_both_runners
 
 
 @pytest.fixture

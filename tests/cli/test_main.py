@@ -16,7 +16,7 @@ import pytest
 
 from tests import support
 from tests.cli_support import EARLIER, EVERY, GOOD, failed, fails, outputs, rejected, succeeded, text
-from tests.serving_support import await_true
+from tests.processes import await_true
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, Run, call, json_lines, line, run
 
 

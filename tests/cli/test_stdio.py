@@ -18,7 +18,7 @@ import zstandard
 
 from pipeline.cli.stdio import copy_file, spool
 from tests.cli_support import EVERY, GOOD, GOOD_ROW, outputs, rejected, succeeded, text
-from tests.serving_support import await_true
+from tests.processes import await_true
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, call, event, json_lines, run
 
 

@@ -15,13 +15,12 @@ from pipeline.errors import EventError, InputError
 from pipeline.formats.parquet import ParquetReader
 from pipeline.formats.reader import Source
 from pipeline.schema import check_event
-from tests import support
-from tests.parquet_support import GOOD, KINDS, decoded, write
-from tests.reading_support import EVENTS, columns, parquet, read
+from tests import oracle, support
+from tests.reading_support import EVENTS, GOOD, columns, decoded, parquet, read, write
 
 ROW = st.tuples(
     st.none() | st.text(max_size=5) | st.sampled_from(("a", "b", "id")),
-    st.none() | st.sampled_from((*KINDS, *KINDS, *KINDS, "click", "", "video_2")),
+    st.none() | st.sampled_from((*oracle.EVENTS, *oracle.EVENTS, *oracle.EVENTS, "click", "", "video_2")),
     st.none() | st.integers(-1, 253402297200) | st.sampled_from((-(2**63), 2**63 - 1, 0)),
 )
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.engine.runners import beam_options
 from pipeline.errors import UsageError
 from pipeline.storage.matching import find_files
-from tests.integration.servers import Storage
+from tests.integration.buckets import Storage
 
 
 @contextlib.contextmanager

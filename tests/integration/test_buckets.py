@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.documents import events, ids_of, report_of
-from tests.integration.servers import BUCKET, S3Server, Storage, bucket_server, job, surely
+from tests.documents import random_events as events
+from tests.integration.buckets import BUCKET, S3Server, Storage, bucket_server, surely
+from tests.integration.servers import job
+from tests.oracle import ids_of, report_of
 from tests.support import HEADER, ROOT, json_lines
 
 Store = Storage | S3Server

@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2 as api
 
-from tests.integration.documents import events, ids_of, report_of
-from tests.integration.servers import BUCKET, Storage, cloud_storage, job
+from tests.documents import random_events as events
+from tests.integration.buckets import BUCKET, Storage, cloud_storage
+from tests.integration.servers import job
+from tests.oracle import ids_of, report_of
 from tests.support import ROOT, json_lines
 
 LINES = json_lines(events(5000))

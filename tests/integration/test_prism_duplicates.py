@@ -1,6 +1,5 @@
 """Duplicates of a watched folder on Prism, live: doubled lines, doubled files, kill -9 and a restart."""
 
-import os
 import re
 import signal
 import subprocess
@@ -9,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import oracle
-from tests.integration.stream_process import until
-from tests.integration.test_prism_streaming import EVENTS_A_FILE, Sender, Watcher, stream
+from tests.integration.prism_streams import EVENTS_A_FILE, Sender, Watcher, stop, stream, until
 from tests.streams import files_of_ids, ids_of
 from tests.support import hourly_reports
 
@@ -38,9 +36,7 @@ class DoublingSender(Sender):
 
 def check_end(process: subprocess.Popen[str], sender: DoublingSender, folder: Path) -> None:
     """Stops the stream: each event counts once."""
-    os.kill(process.pid, signal.SIGTERM)
-    stderr = process.communicate(timeout=120)[1]
-    assert process.returncode == 0, stderr
+    stderr = stop(process)
     counted = len(sender.different)
     doubled = sender.read - counted
     wanted = f"{sender.read} events read, {counted} counted, 0 rejected, {doubled} duplicates, 0 late, "

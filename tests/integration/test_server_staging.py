@@ -16,9 +16,10 @@ from pipeline.engine.runners import beam_options
 from pipeline.model.tally import Summary
 from pipeline.serving import staging
 from pipeline.storage.files import InputFile
-from tests.integration.servers import BUCKET, Storage, cloud_storage, prism, worker_pool
-from tests.serving_support import EVENT, HEADER, REPORT, SAMPLE, Server, running
-from tests.support import ROOT
+from tests.integration.buckets import BUCKET, Storage, cloud_storage
+from tests.integration.servers import prism, worker_pool
+from tests.serving_support import EVENT, REPORT, SAMPLE, Server, running
+from tests.support import HEADER, ROOT
 
 STAGING = f"gs://{BUCKET}/server[1]"  # which is no pattern
 DATAFLOW = ("--runner=DataflowRunner", "--region=europe-west1", f"--temp_location=gs://{BUCKET}/temp")

@@ -23,7 +23,8 @@ from pipeline.model.duplicates import (
 )
 from pipeline.schema import Event
 from tests import oracle, support
-from tests.duplicates_support import EVENTS, Events
+from tests.documents import NEAR_DUPLICATES as EVENTS
+from tests.duplicates_support import Events
 
 
 @pytest.fixture(params=support.DECODERS)

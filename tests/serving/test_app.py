@@ -13,14 +13,8 @@ import pipeline.serving.workspaces
 from pipeline.model.settings import ReportSettings
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import Settings
-from tests.serving_support import (
-    ROOT,
-    SAMPLE,
-    build_app,
-    build_report_app,
-    call,
-    call_loosely,
-)
+from tests.serving_support import SAMPLE, build_app, build_report_app, call, call_loosely
+from tests.support import ROOT
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "BREW", "OPTIONS"])

@@ -12,14 +12,8 @@ import pytest
 import zstandard
 
 from pipeline.serving.settings import Settings
-from tests.serving_support import (
-    REPORT,
-    ROOT,
-    SAMPLE,
-    build_app,
-    call,
-    call_loosely,
-)
+from tests.serving_support import REPORT, SAMPLE, build_app, call, call_loosely
+from tests.support import ROOT
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP"])

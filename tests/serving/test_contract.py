@@ -13,20 +13,22 @@ import pytest
 import requests
 import zstandard
 
-from tests.process_support import LIMIT, SKIP, chunked, metrics
+from tests.processes import await_true
 from tests.serving_support import (
     EVENT,
-    HEADER,
+    LIMIT,
     REPORT,
-    ROOT,
     SAMPLE,
+    SKIP,
     Answer,
     Server,
-    await_true,
+    chunked,
     head,
+    metrics,
     receive,
     running,
 )
+from tests.support import HEADER, ROOT
 
 GZIP, ZSTD = gzip.compress(SAMPLE, mtime=0), zstandard.compress(SAMPLE)
 LINE = EVENT.encode() + b"\n"

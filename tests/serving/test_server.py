@@ -10,15 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model import table
-from tests.serving_support import (
-    EVENT,
-    HEADER,
-    REPORT,
-    SAMPLE,
-    assert_no_internals,
-    call,
-    call_loosely,
-)
+from tests.serving_support import EVENT, REPORT, SAMPLE, assert_no_internals, call, call_loosely
+from tests.support import HEADER
 
 
 def test_sample(app: Any) -> None:

@@ -17,9 +17,8 @@ from pipeline.model.zones import zone_names
 from pipeline.serving.settings import Settings, from_query
 from pipeline.version import VERSION
 from tests import oracle
-from tests.requests_support import ROWS, ask
-from tests.serving_support import EVENT, REPORT, ROOT, SAMPLE, Answer, build_app, call
-from tests.support import NO_DOWNLOAD
+from tests.serving_support import EVENT, REPORT, ROWS, SAMPLE, Answer, ask, build_app, call
+from tests.support import NO_DOWNLOAD, ROOT
 
 AUTUMN = [("a", "impressions", 1635638400 + second) for second in (-1, 0, 3599, 3600, 7199, 7200)]
 

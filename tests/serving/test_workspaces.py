@@ -25,15 +25,8 @@ from pipeline.serving.metrics import Metrics
 from pipeline.serving.settings import Settings
 from pipeline.serving.workspaces import Workspace, WorkspacePool
 from tests import oracle
-from tests.requests_support import ROWS, ask
-from tests.serving_support import (
-    EVENT,
-    REPORT,
-    SAMPLE,
-    await_true,
-    build_app,
-    call,
-)
+from tests.processes import await_true
+from tests.serving_support import EVENT, REPORT, ROWS, SAMPLE, ask, build_app, call
 from tests.support import NO_DOWNLOAD
 
 

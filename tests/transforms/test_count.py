@@ -27,8 +27,7 @@ from pipeline.model.events import Batch, batch_events
 from pipeline.model.table import COLUMNS
 from pipeline.transforms import count as counting
 from tests import oracle, support
-from tests.support import EXAMPLE_EVENTS, event
-from tests.transforms_support import MANY, batches, on_both_runners, only
+from tests.support import EXAMPLE_EVENTS, MANY, batches, event, on_both_runners, only
 
 
 @on_both_runners

@@ -17,7 +17,7 @@ from pipeline.model.events import Batch
 from pipeline.transforms.count import TALLY_KEY, CountHours
 from pipeline.transforms.decode import REJECTS
 from tests import support
-from tests.transforms_support import on_both_runners
+from tests.support import on_both_runners
 
 
 @on_both_runners

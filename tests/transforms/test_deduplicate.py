@@ -44,7 +44,8 @@ from pipeline.transforms import deduplicate
 from pipeline.transforms.count import CountHours
 from pipeline.transforms.deduplicate import DropStreamDuplicates
 from tests import documents, oracle, support
-from tests.duplicates_support import EVENTS, Events
+from tests.documents import NEAR_DUPLICATES as EVENTS
+from tests.duplicates_support import Events
 from tests.support import EXAMPLE_EVENTS, event
 
 MANY = [event(f"id-{k % 700}", oracle.EVENTS[k % 3], 1617393003 + k % 2100 * 97) for k in range(6000)]

@@ -9,8 +9,7 @@ from pipeline import (
     scale_impressions,
 )
 from tests import support
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT
-from tests.transforms_support import only
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, only
 
 
 def test_format_csv() -> None:

@@ -9,8 +9,7 @@ from pipeline import (
 )
 from pipeline.transforms.ids import FormatIds
 from tests import oracle, support
-from tests.support import EXAMPLE_EVENTS, event
-from tests.transforms_support import MANY, batches, on_both_runners
+from tests.support import EXAMPLE_EVENTS, MANY, batches, event, on_both_runners
 
 
 @on_both_runners

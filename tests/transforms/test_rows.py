@@ -28,8 +28,7 @@ from pipeline import (
 )
 from pipeline.model.table import COLUMNS, SCALED
 from tests import documents, oracle, support
-from tests.support import EXAMPLE_EVENTS, event
-from tests.transforms_support import on_both_runners
+from tests.support import EXAMPLE_EVENTS, event, on_both_runners
 
 EXAMPLE_ROWS = [
     HourlyRow("2021-04-02T18:00:00+01:00", 0, 1, 1, 0, 0, 0, Decimal("0.0")),

@@ -14,8 +14,7 @@ from pipeline import (
 from pipeline.engine.runners import beam_options
 from pipeline.model.tally import Summary
 from tests import support
-from tests.support import event
-from tests.transforms_support import Files
+from tests.support import Files, event
 
 
 @pytest.fixture
