@@ -270,6 +270,8 @@ def events(max_timestamp: int = oracle.END_OF_TIME - 1) -> st.SearchStrategy[dic
     return st.fixed_dictionaries(fields, optional={"extra": _Json})
 
 
+Events = list[oracle.Event]
+
 # Few values of each field, and ids that end in what may stand behind an id in a key, so that near misses are common.
 NEAR_DUPLICATES = st.lists(
     st.tuples(

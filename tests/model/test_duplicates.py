@@ -24,7 +24,7 @@ from pipeline.model.duplicates import (
 from pipeline.schema import Event
 from tests import oracle, support
 from tests.documents import NEAR_DUPLICATES as EVENTS
-from tests.duplicates_support import Events
+from tests.documents import Events
 
 
 @pytest.fixture(params=support.DECODERS)

@@ -45,11 +45,10 @@ from pipeline.transforms.count import CountHours
 from pipeline.transforms.deduplicate import DropStreamDuplicates
 from tests import documents, oracle, support
 from tests.documents import NEAR_DUPLICATES as EVENTS
-from tests.duplicates_support import Events
-from tests.support import EXAMPLE_EVENTS, event
+from tests.documents import Events
+from tests.support import EXAMPLE_EVENTS, event, on_both_runners, only
 
 MANY = [event(f"id-{k % 700}", oracle.EVENTS[k % 3], 1617393003 + k % 2100 * 97) for k in range(6000)]
-on_both_runners = pytest.mark.parametrize("runner", support.RUNNERS)
 
 
 def rows(events: list[dict[str, Any]]) -> Events:
@@ -60,26 +59,13 @@ def batches(pipeline: beam.Pipeline, blocks: list[bytes]) -> beam.PCollection[Ba
     return (pipeline | beam.Create(list(map(Block, blocks))) | DecodeBlocks()).batches
 
 
-def table_is(wanted: list[dict[str, Any]]) -> Any:
-    def check(found: list[Any]) -> None:
-        assert found == [wanted]
-
-    return check
-
-
 @on_both_runners
 def test_a_batch_in_any_pipeline(runner: str) -> None:
     blocks = [support.json_lines(MANY[k : k + 500]) + b"no event\n" for k in range(0, 6000, 500)]
     different = [dict(zip(("id", "event", "timestamp"), row, strict=True)) for row in set(rows(MANY))]
     with support.beam_pipeline(runner) as pipeline:
-        assert_that(batches(pipeline, blocks) | DropDuplicates() | HourlyTable(), table_is(hourly_table(different)))
+        assert_that(batches(pipeline, blocks) | DropDuplicates() | HourlyTable(), only(hourly_table(different)))
     assert len(different) < 5000
-
-
-@on_both_runners
-def test_no_events(runner: str) -> None:
-    with support.beam_pipeline(runner) as pipeline:
-        assert_that(batches(pipeline, []) | DropDuplicates() | HourlyTable(), table_is([]))
 
 
 def test_what_the_shuffle_loses_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
