@@ -19,12 +19,7 @@ from tests.cli_support import EARLIER, EVERY, GOOD, failed, fails, outputs, reje
 from tests.processes import await_true
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, Run, call, json_lines, line, run
 
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("in").mkdir()
-    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+pytestmark = pytest.mark.usefixtures("example_folder")
 
 
 def test_an_earlier_report_is_replaced_whole(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,22 +33,9 @@ def test_an_earlier_report_is_replaced_whole(capsys: pytest.CaptureFixture[str])
     ("name", "data", "reason"),
     [
         ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-1], "JSON array is truncated"),
-        ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-20], "JSON array is truncated"),
-        ("a.json", json.dumps({"mock_for_test": EXAMPLE_EVENTS}).encode()[:-1], "JSON array is truncated"),
         ("a.json", b"[" + GOOD + b",]", "not JSON"),
-        ("a.json", b"[" + GOOD + b" " + GOOD + b"]", "not JSON"),
-        ("a.json", b'[{"id":NaN}]', "not JSON: NaN"),
-        ("a.json", b"[" * 10_000 + b"]" * 10_000, "nested deeper than 200"),
-        ("a.json", b'["\xff"]', "invalid UTF-8"),
-        (
-            "a.jsonl.gz",
-            gzip.compress(json_lines(EXAMPLE_EVENTS * 9))[:-9],
-            "cannot be read: Compressed file ended",
-        ),
-        ("a.jsonl.gz", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
+        ("a.jsonl.gz", gzip.compress(json_lines(EXAMPLE_EVENTS * 9))[:-9], "cannot be read: Compressed file ended"),
         ("a.jsonl.zst", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
-        ("a.jsonl.bz2", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
-        ("a.parquet", json_lines(EXAMPLE_EVENTS), "not a Parquet file"),
         ("a.parquet", b"", "not a Parquet file"),
     ],
 )

@@ -21,6 +21,8 @@ from tests.cli_support import EVERY, GOOD, GOOD_ROW, outputs, rejected, succeede
 from tests.processes import await_true
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, call, event, json_lines, run
 
+pytestmark = pytest.mark.usefixtures("example_folder")
+
 
 @pytest.fixture
 def pipe() -> tuple[int, int]:
@@ -76,13 +78,6 @@ def test_no_room_yet_is_no_error(pipe: tuple[int, int], tmp_path: Path, monkeypa
         await_true(receive)
     os.close(reader)
     assert received == report
-
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("in").mkdir()
-    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
 
 
 def test_standard_input_and_output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

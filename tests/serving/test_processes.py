@@ -273,8 +273,6 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         ["--port", "x"],
         ["--host", "256.0.0.1"],
         ["--runner", "X"],
-        ["--runer=X"],
-        ["--host", "0.0.0.0"],
         ["--unix_socket", "/nowhere/report.sock"],
         ["--unix_socket", "README.md"],
     ],

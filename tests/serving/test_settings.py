@@ -17,8 +17,8 @@ from pipeline.model.zones import zone_names
 from pipeline.serving.settings import Settings, from_query
 from pipeline.version import VERSION
 from tests import oracle
-from tests.serving_support import EVENT, REPORT, ROWS, SAMPLE, Answer, ask, build_app, call
-from tests.support import NO_DOWNLOAD, ROOT
+from tests.serving_support import REPORT, ROWS, SAMPLE, Answer, ask, build_app, call
+from tests.support import ROOT
 
 AUTUMN = [("a", "impressions", 1635638400 + second) for second in (-1, 0, 3599, 3600, 7199, 7200)]
 
@@ -171,13 +171,6 @@ def test_options_of_the_server_are_the_defaults(tmp_path: Path) -> None:
 def test_defaults_said_aloud_need_no_graph_of_their_own() -> None:
     query = "utc_offset=%2B01:00&impressions_factor=0.1&deduplicate=false&rejects=refuse"
     assert from_query(DEFAULT_REPORT, query) == from_query(DEFAULT_REPORT, "") == Settings().report
-
-
-def test_options_on_another_runner(tmp_path: Path) -> None:
-    app = build_app(tmp_path, None, "--runner=DirectRunner", NO_DOWNLOAD)
-    answer = ask(app, b"x\n" + lines(AUTUMN), time_zone="Europe/Paris", rejects="skip")
-    assert answer.body.decode() == oracle.report(AUTUMN, "Europe/Paris")
-    assert ask(app, EVENT.encode(), time_zone="x").problem["status"] == 400
 
 
 @pytest.mark.parametrize("query", ["time_zone=GMT%2B1", "time_zone=GMT+1", "time_zone=UTC%2B01:00", "time_zone=%2B01"])
