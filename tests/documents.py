@@ -43,7 +43,7 @@ TEXTS = [
 JUNK = [
     b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\r", b" ", b"\t", b"\0", b"\x0b", b"\x1f", b"\x7f",
     b"\x80", b"\xc0\xaf", b"\xc3", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xf0\x80\x80\x80",
-    b"\xf4\x90\x80\x80",
+    b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xff\xbf\xbf\xbf",
     b"\xff", b"0", b"9", b"-", b".", b"e", b"\\u0069", b"\\ud83d", b"\\ude00", b"null", b"NaN", b"true", b"//", b"\n\n",
     b",,", "\u00a0".encode(), "\u2028".encode(), "é".encode(), "\U0001f600".encode(), b"\\/", b'\\"', b"\\\\",
     b'"id":', b'"x":1,',

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.integration.prism_streams import Sender, lines_of, put, stop, stream, until
 
-FILES = 10_000
+FILES = 3000
 
 
 def test_rejects_of_many_files_are_few_files(tmp_path: Path) -> None:
