@@ -156,11 +156,6 @@ def test_ids_that_hold_line_breaks_or_begin_with_quotes_are_read_back(capsys: py
     assert sorted(oracle.ids_of_lines(Path("ids.txt").read_bytes())) == sorted(ids)
 
 
-def test_a_table_is_refused_with_what_it_looks_like(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/a.csv").write_text("id,event,timestamp\na,video_25,1\n")
-    failed(call(capsys, "--input", "in/a.csv"), 1, "a.csv: cannot be read: it looks like CSV")
-
-
 def test_sidecar_files_are_left_out_and_the_summary_says_how_many(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/_SUCCESS").touch()
     Path("in/.events.json.crc").write_bytes(b"crc\0")

@@ -89,14 +89,6 @@ def test_standard_input_and_output(capsys: pytest.CaptureFixture[str], monkeypat
     assert outputs() == []
 
 
-def test_standard_input_named_twice(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It must be counted once or refused, but never lost."""
-    with open("in/events.json", "rb") as stream:
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
-        result = call(capsys, "--input", "-", "--input", "-", "--output", "-")
-    assert (result.status, result.out) in ((0, EXAMPLE_REPORT), (2, ""))
-
-
 def test_a_reject_from_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     Path("in/bad.jsonl").write_bytes(GOOD + b"\nx\n")
     with open("in/bad.jsonl", "rb") as stream:

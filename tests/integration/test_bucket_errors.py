@@ -86,13 +86,8 @@ def test_what_a_service_refuses(
     with answering(status, body) as url:
         for name, value in Storage(url, tmp_path).environment.items():
             monkeypatch.setenv(name, value)
-        keys = [
-            f"--s3_endpoint_url={url}",
-            "--s3_access_key_id=a",
-            "--s3_secret_access_key=b",
-            "--s3_region_name=us-east-1",
-        ]
-        beam_options([*keys, "--project=lab-project"])
+        keys = ["--s3_access_key_id=a", "--s3_secret_access_key=b", "--s3_region_name=us-east-1"]
+        beam_options([f"--s3_endpoint_url={url}", *keys, "--project=lab-project"])
         with pytest.raises(UsageError) as caught:
             find_files([f"{scheme}://bucket/in/*"])
     assert str(caught.value).startswith(f"{scheme}://bucket/in/*: cannot be listed: ")
