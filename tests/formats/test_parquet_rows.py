@@ -127,7 +127,9 @@ def test_parquet_rejects(tmp_path: Path) -> None:
             assert json.loads(reject.raw) == {"id": identity, "event": kind, "timestamp": timestamp}
 
 
-@pytest.mark.parametrize("kind", [pa.int8(), pa.uint8(), pa.int16(), pa.uint16()], ids=str)
+@pytest.mark.parametrize(
+    "kind", [*map(pa.type_for_alias, ("int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64"))], ids=str
+)
 def test_parquet_timestamps_of_few_bits(kind: pa.DataType, tmp_path: Path) -> None:
     data = {"id": ["a", "b", "c"], "event": ["video_25"] * 3, "timestamp": pa.array([0, 127, None], kind)}
     batch = read(parquet(tmp_path / "a.parquet", data))
