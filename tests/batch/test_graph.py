@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipeline import (
-    HourlyReport,
-    find_files,
-    run_job,
-    unique_ids,
-)
+from pipeline import HourlyReport, find_files, run_job, unique_ids
 from pipeline.engine.runners import beam_options
 from pipeline.errors import RejectsError
 from pipeline.model.tally import Summary

@@ -36,9 +36,7 @@ def until(condition: Callable[[], bool], process: "subprocess.Popen[str]", secon
 
 
 def stop(
-    process: "subprocess.Popen[str]",
-    kill: Callable[[int, int], None] = os.kill,
-    kind: signal.Signals = signal.SIGTERM,
+    process: "subprocess.Popen[str]", kill: Callable[[int, int], None] = os.kill, kind: signal.Signals = signal.SIGTERM
 ) -> str:
     """Ends a stream as its user does; what it has said."""
     kill(process.pid, kind)

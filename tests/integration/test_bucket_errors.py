@@ -71,12 +71,7 @@ def gcs(message: str) -> str:
         ("gs", 401, gcs("Invalid Credentials"), "credentials invalid or expired"),
         ("gs", 403, gcs("nobody@example.com does not have storage.objects.list access"), "access denied"),
         ("gs", 404, gcs("Not Found"), "no such bucket"),
-        (
-            "gs",
-            400,
-            gcs("Bucket is a requester pays bucket but no user project provided."),
-            "requester-pays buckets",
-        ),
+        ("gs", 400, gcs("Bucket is a requester pays bucket but no user project provided."), "requester-pays buckets"),
         ("gs", 400, gcs("as Google says it"), "as Google says it"),
     ],
 )

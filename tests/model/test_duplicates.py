@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import (
-    Batch,
-)
+from pipeline import Batch
 from pipeline.model import duplicates
 from pipeline.model.duplicates import (
     decode_keys,

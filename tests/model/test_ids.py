@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.model import ids as id_sets
 from pipeline.model.events import NO_IDS, Ids
-from pipeline.model.ids import (
-    hash_id,
-    id_lines,
-    merge_packed,
-    pack_partitions,
-    union,
-    unique_ids,
-)
+from pipeline.model.ids import hash_id, id_lines, merge_packed, pack_partitions, union, unique_ids
 from pipeline.native.loader import MAX_PROBES
 from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, event
@@ -104,7 +97,7 @@ def test_any_split_and_number_of_partitions_gives_the_same_list(
 
 
 @both
-@pytest.mark.parametrize("length", [1, 7, 8, 127, 128, 129, 16383, 16384, 70000])
+@pytest.mark.parametrize("length", [1, 7, 8, 255, 256, 257, 70000])
 def test_ids_of_any_length(length: int) -> None:
     items = [bytes([65 + k]) * length for k in range(3)]
     assert whole([Ids.of(items), Ids.of(items * 2)]) == in_order(items)

@@ -6,11 +6,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that
 
-from pipeline import (
-    Block,
-    DecodeBlocks,
-    HourlyTable,
-)
+from pipeline import Block, DecodeBlocks, HourlyTable
 from pipeline.errors import InputError, RejectsError
 from pipeline.formats.decoding import Shape
 from pipeline.model.events import Batch

@@ -16,25 +16,14 @@ from apache_beam.transforms.window import TimestampedValue
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline import (
-    Batch,
-    DecodeBlocks,
-    DropDuplicates,
-    HourlyTable,
-    Job,
-    find_files,
-    hourly_table,
-    run_job,
-)
+from pipeline import Batch, DecodeBlocks, DropDuplicates, HourlyTable, Job, find_files, hourly_table, run_job
 from pipeline.engine.metrics import COUNTS, METRICS, KeepCounters, count, summarize
 from pipeline.engine.run_state import run_state
 from pipeline.engine.runners import beam_options
 from pipeline.errors import MismatchError, RejectsError
 from pipeline.formats.decoding import AnyBlock, Block
 from pipeline.formats.messages import Message, group_messages
-from pipeline.model.duplicates import (
-    merge_events,
-)
+from pipeline.model.duplicates import merge_events
 from pipeline.model.ids import _HEADER
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary

@@ -5,11 +5,7 @@ from typing import Any
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipeline import (
-    DistinctIds,
-    UniqueIds,
-    unique_ids,
-)
+from pipeline import DistinctIds, UniqueIds, unique_ids
 from pipeline.transforms.ids import FormatIds
 from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, MANY, batches, event, on_both_runners

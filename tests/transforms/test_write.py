@@ -5,12 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import (
-    Job,
-    find_files,
-    run_job,
-    unique_ids,
-)
+from pipeline import Job, find_files, run_job, unique_ids
 from pipeline.engine.runners import beam_options
 from pipeline.model.tally import Summary
 from tests import support
