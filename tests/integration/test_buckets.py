@@ -144,7 +144,7 @@ def test_names_that_look_like_patterns(pattern: str, store: Store) -> None:
     lines = json_lines(events(10))
     store.put("named/a[1].jsonl", lines)
     store.put("named/in[1]/b?.jsonl", lines)
-    for other in ("a1.jsonl", "in1/b?.jsonl", "in[1]/deeper/c.jsonl", "in[1]/.bx.jsonl", ".in[1]/bx.jsonl"):
+    for other in ("a1.jsonl", "in1/b?.jsonl", "in[1]/", "in[1]/deeper/c.jsonl", "in[1]/.bx.jsonl", ".in[1]/bx.jsonl"):
         store.put(f"named/{other}", b"not to be read")
     if pattern == "**/b?.jsonl":
         store.put("named/in1/b?.jsonl", b"")
