@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pipeline.engine.run_state import run_state
+from tests import memory_bucket
 
 # The same examples in every run, no files left behind, and no limit on how long a slow machine may take.
 settings.register_profile(
@@ -32,3 +33,11 @@ def foreground() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def empty_bucket() -> Iterator[None]:
+    """Buckets of mem:// are empty before a test and after it."""
+    memory_bucket.OBJECTS.clear()
+    yield
+    memory_bucket.OBJECTS.clear()

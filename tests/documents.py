@@ -43,7 +43,7 @@ TEXTS = [
 JUNK = [
     b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\r", b" ", b"\t", b"\0", b"\x0b", b"\x1f", b"\x7f",
     b"\x80", b"\xc0\xaf", b"\xc3", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xf0\x80\x80\x80",
-    b"\xf4\x90\x80\x80",
+    b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xff\xbf\xbf\xbf",
     b"\xff", b"0", b"9", b"-", b".", b"e", b"\\u0069", b"\\ud83d", b"\\ude00", b"null", b"NaN", b"true", b"//", b"\n\n",
     b",,", "\u00a0".encode(), "\u2028".encode(), "é".encode(), "\U0001f600".encode(), b"\\/", b'\\"', b"\\\\",
     b'"id":', b'"x":1,',
@@ -268,3 +268,28 @@ def events(max_timestamp: int = oracle.END_OF_TIME - 1) -> st.SearchStrategy[dic
         "timestamp": instants.filter(lambda instant: instant <= max_timestamp),
     }
     return st.fixed_dictionaries(fields, optional={"extra": _Json})
+
+
+Events = list[oracle.Event]
+
+# Few values of each field, and ids that end in what may stand behind an id in a key, so that near misses are common.
+NEAR_DUPLICATES = st.lists(
+    st.tuples(
+        st.sampled_from(("a", "b", "a\0", "a\0\0\0\0\0\0", "a\x01", "é", "b" * 30)),
+        st.sampled_from(oracle.EVENTS),
+        st.sampled_from((0, 1, 6, 3599, 3600, 2**31, oracle.END_OF_TIME - 1)),
+    )
+)
+
+
+def random_events(count: int, seed: int = 1, id_length: int = 1) -> list[dict[str, Any]]:
+    """Events of two days, with ids that come again."""
+    random = Random(seed)
+    return [
+        {
+            "id": f"id-{random.randrange(count):0{id_length}}",
+            "event": random.choice(oracle.EVENTS),
+            "timestamp": 1617393003 + random.randrange(2 * 86400),
+        }
+        for _ in range(count)
+    ]

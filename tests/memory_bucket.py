@@ -8,7 +8,7 @@ from typing import Any
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
 
 OBJECTS: dict[str, bytes] = {}
-"""The objects by their paths. A test that writes clears it first."""
+"""The objects by their paths; the fixture empty_bucket clears them."""
 
 TIMES: dict[str, float] = {}
 """When objects were written, where that is not 1.0."""

@@ -223,6 +223,16 @@ def unique_ids(events: Iterable[Event]) -> set[str]:
     return {identity for identity, _, _ in events}
 
 
+def report_of(*sources: bytes) -> str:
+    """The report of whole sources."""
+    return report(event for source in sources for event in read(source).events)
+
+
+def ids_of(*sources: bytes) -> set[str]:
+    """The different ids of whole sources."""
+    return unique_ids(event for source in sources for event in read(source).events)
+
+
 def id_line(identity: str) -> str:
     """An id as a line of the ids file."""
     quoted = identity[0] == '"' or "\n" in identity or "\r" in identity

@@ -1,4 +1,4 @@
-"""Help for the tests of the server: calls in process, and a real server with raw sockets."""
+"""Help for the tests of the server: calls in process, and a real server with raw sockets and its metrics."""
 
 import contextlib
 import io
@@ -8,24 +8,32 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.engine.runners import beam_options
 from pipeline.serving import Settings
 from pipeline.serving.app import ReportApp
 from pipeline.serving.telemetry import Metrics
 from pipeline.serving.workspaces import Workspace, WorkspacePool
+from tests import oracle
+from tests.processes import await_true, children, command_line
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 SAMPLE = (ROOT / "examples" / "events.json").read_bytes()
 REPORT = (ROOT / "tests" / "files" / "report.csv").read_text()
-HEADER = "hour,impressions,video_start,video_25,video_50,video_75,video_completed,impressions_scaled\n"
+ROWS = oracle.read(SAMPLE).events
 EVENT = '{"id": "a", "event": "video_25", "timestamp": 1617393003}'
+LIMIT = 400_000  # bytes of a body of the shared server
+LARGE = (EVENT + "\n").encode() * 6000  # a body that goes to a file
+SKIP = "/?rejects=skip"
+SLOW = (EVENT + "\n" + "x\n" * 200_000).encode()  # with SKIP a second of work, which nobody misses who looks for it
 
 
 class Answer(NamedTuple):
@@ -80,6 +88,11 @@ def environ(body: bytes = b"", method: str = "POST", path: str = "/", **more: An
 def call(app: Any, body: bytes = b"", method: str = "POST", path: str = "/", **more: Any) -> Answer:
     """A call that keeps to WSGI, or fails."""
     return _call(validator(app), environ(body, method, path, **more))
+
+
+def ask(app: Any, body: bytes = SAMPLE, **options: str) -> Answer:
+    """A request with options."""
+    return call(app, body, QUERY_STRING=urlencode(options))
 
 
 def call_loosely(app: Any, **more: Any) -> Answer:
@@ -161,27 +174,6 @@ class Server:
         return self.process.wait(60)
 
 
-def children(process: int) -> list[int]:
-    """The ids of a process's children, none once it has ended."""
-    with contextlib.suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    return []
-
-
-def command_line(process: int) -> bytes:
-    """What a process was started with; empty once it has ended."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{process}/cmdline").read_bytes()
-    return b""
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process runs; False for a zombie."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")")[-1].split()[0] != "Z"
-    return False
-
-
 @contextlib.contextmanager
 def running(temporary: Path, *arguments: str, **environment: str) -> Iterator[Server]:
     """A server that is stopped at the end, whatever happens."""
@@ -212,9 +204,24 @@ def receive(connection: socket.socket) -> Answer:
         return Answer(status, headers, stream.read(int(headers.get("Content-Length", 0))))
 
 
-def await_true(condition: Callable[[], Any], seconds: float = 60) -> None:
-    """Waits until a condition holds; fails if it never does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
+def metrics(server: Server) -> dict[str, float]:
+    answer = server.get("/metrics")
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = text_string_to_metric_families(answer.body.decode())
+    return {
+        sample.name + ("{" + ",".join(f'{k}="{v}"' for k, v in sample.labels.items()) + "}") * bool(sample.labels): (
+            sample.value
+        )
+        for family in families
+        for sample in family.samples
+    }
+
+
+def chunked(body: bytes, size: int) -> bytes:
+    pieces = [body[k : k + size] for k in range(0, len(body), size)]
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    return b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + framed
+
+
+def files(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.name in ("body", "report.csv")]

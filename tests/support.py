@@ -9,15 +9,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_pipeline
 
+from pipeline import BatchEvents, Job, find_files
 from pipeline.cli.main import main
 from pipeline.engine import logs
 from pipeline.errors import InputError
@@ -175,6 +177,48 @@ NO_DOWNLOAD = "--prism_location=/nowhere/prism"
 def beam_pipeline(runner: str = "FnApiRunner") -> test_pipeline.TestPipeline:
     """A pipeline for assert_that."""
     return test_pipeline.TestPipeline(runner=runner, options=PipelineOptions([NO_DOWNLOAD]))
+
+
+on_both_runners = pytest.mark.parametrize("runner", RUNNERS)
+
+MANY = [event(f"id-{k % 400}", oracle.EVENTS[k % 6], 1617393003 + k * 97) for k in range(3000)]
+
+
+def batches(pipeline: beam.Pipeline, events: list[dict[str, Any]]) -> beam.PCollection[Batch]:
+    """Events as a source of many small bundles gives them."""
+    return pipeline | "Events" >> beam.Create(events) | BatchEvents()
+
+
+def only(wanted: Any) -> Callable[[list[Any]], None]:
+    """A matcher: one element, equal to this."""
+
+    def check(found: list[Any]) -> None:
+        assert found == [wanted]
+
+    return check
+
+
+@dataclasses.dataclass
+class Files:
+    """Inputs of three shapes with the six example events, and where outputs go."""
+
+    folder: Path
+
+    def job(self, **changes: Any) -> Job:
+        inputs = self.folder / "in"
+        inputs.mkdir()
+        (inputs / "a.json").write_text(json.dumps(EXAMPLE_EVENTS[:2]))
+        (inputs / "b.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS[2:4]}))
+        (inputs / "c.jsonl").write_bytes(json_lines(EXAMPLE_EVENTS[4:]))
+        return dataclasses.replace(
+            Job(tuple(find_files([str(inputs)])), self.path("report.csv")), **with_report(changes)
+        )
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def outputs(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir() if path.name != "in")
 
 
 class Run(NamedTuple):

@@ -4,27 +4,15 @@ import dataclasses
 import json
 from pathlib import Path
 
-import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipeline import (
-    DecodeBlocks,
-    HourlyReport,
-    HourlyTable,
-    ReadBlocks,
-    ScaleImpressions,
-    csv_text,
-    find_files,
-    run_job,
-    unique_ids,
-)
+from pipeline import HourlyReport, find_files, run_job, unique_ids
 from pipeline.engine.runners import beam_options
 from pipeline.errors import RejectsError
 from pipeline.model.tally import Summary
 from tests import support
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER
-from tests.transforms_support import Files, on_both_runners
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, Files, on_both_runners
 
 
 @pytest.fixture
@@ -62,12 +50,3 @@ def test_hourly_report_with_rejects(runner: str, files: Files) -> None:
     )
     rejects = [json.loads(text) for text in (files.folder / "rejects.jsonl").read_text().splitlines()]
     assert [(reject["offset"], reject["raw"]) for reject in rejects] == [(0, "x"), (len(good) + 3, "{}")]
-
-
-def test_the_readme_way(files: Files) -> None:
-    """The transforms one by one, as a user puts them together."""
-    job = files.job()
-    with support.beam_pipeline() as pipeline:
-        decoded = pipeline | beam.Create(job.files) | ReadBlocks() | DecodeBlocks()
-        tables = decoded.batches | HourlyTable() | ScaleImpressions()
-        assert_that(tables | beam.Map(csv_text), equal_to([EXAMPLE_REPORT]))

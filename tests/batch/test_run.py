@@ -15,9 +15,8 @@ from pipeline.errors import TooLargeError
 from pipeline.model.tally import Summary
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 from tests import oracle, support
-from tests.parquet_support import write_bomb
-from tests.support import EXAMPLE_EVENTS
-from tests.transforms_support import Files, on_both_runners
+from tests.reading_support import write_bomb
+from tests.support import EXAMPLE_EVENTS, Files, on_both_runners
 
 
 @pytest.fixture

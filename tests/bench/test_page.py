@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.chart import chart_svg
 from bench.events import batches, write
 from bench.measuring import DUCKDB, OURS, SMALL, STOCK, Case, Usage
 from bench.page import fit, page
@@ -69,12 +68,6 @@ def test_growth_and_chart() -> None:
     root = ET.fromstring(svg)
     assert len(root.findall("{*}polyline")) == 2
     assert len(root.findall("{*}circle")) == 6
-
-
-def test_labels_of_a_chart_stand_apart() -> None:
-    root = ET.fromstring(chart_svg([("one", [(1, 1), (10, 2)]), ("other", [(1, 1), (10, 2)])]))
-    heights = [float(text.attrib["y"]) for text in root.findall("{*}text") if text.text in ("one", "other")]
-    assert abs(heights[0] - heights[1]) >= 16
 
 
 @pytest.mark.parametrize("form", ["odd", "some-odd"])

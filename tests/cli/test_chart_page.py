@@ -9,12 +9,7 @@ import pytest
 from tests.cli_support import succeeded
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, call
 
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("in").mkdir()
-    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+pytestmark = pytest.mark.usefixtures("example_folder")
 
 
 def test_chart(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,12 +16,7 @@ from tests import faults, oracle
 from tests.cli_support import failed, outputs, succeeded, text
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, call, event, json_lines, run
 
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("in").mkdir()
-    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+pytestmark = pytest.mark.usefixtures("example_folder")
 
 
 def test_example(capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,11 +154,6 @@ def test_ids_that_hold_line_breaks_or_begin_with_quotes_are_read_back(capsys: py
     Path("in/a.jsonl").write_bytes(json_lines(event(identity) for identity in ids))
     succeeded(call(capsys, "--input", "in/a.jsonl", "--ids_output", "ids.txt"), len(ids), hours=1)
     assert sorted(oracle.ids_of_lines(Path("ids.txt").read_bytes())) == sorted(ids)
-
-
-def test_a_table_is_refused_with_what_it_looks_like(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/a.csv").write_text("id,event,timestamp\na,video_25,1\n")
-    failed(call(capsys, "--input", "in/a.csv"), 1, "a.csv: cannot be read: it looks like CSV")
 
 
 def test_sidecar_files_are_left_out_and_the_summary_says_how_many(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,15 +16,10 @@ import pytest
 
 from tests import support
 from tests.cli_support import EARLIER, EVERY, GOOD, failed, fails, outputs, rejected, succeeded, text
-from tests.serving_support import await_true
+from tests.processes import await_true
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, Run, call, json_lines, line, run
 
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("in").mkdir()
-    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+pytestmark = pytest.mark.usefixtures("example_folder")
 
 
 def test_an_earlier_report_is_replaced_whole(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,22 +33,9 @@ def test_an_earlier_report_is_replaced_whole(capsys: pytest.CaptureFixture[str])
     ("name", "data", "reason"),
     [
         ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-1], "JSON array is truncated"),
-        ("a.json", json.dumps(EXAMPLE_EVENTS).encode()[:-20], "JSON array is truncated"),
-        ("a.json", json.dumps({"mock_for_test": EXAMPLE_EVENTS}).encode()[:-1], "JSON array is truncated"),
         ("a.json", b"[" + GOOD + b",]", "not JSON"),
-        ("a.json", b"[" + GOOD + b" " + GOOD + b"]", "not JSON"),
-        ("a.json", b'[{"id":NaN}]', "not JSON: NaN"),
-        ("a.json", b"[" * 10_000 + b"]" * 10_000, "nested deeper than 200"),
-        ("a.json", b'["\xff"]', "invalid UTF-8"),
-        (
-            "a.jsonl.gz",
-            gzip.compress(json_lines(EXAMPLE_EVENTS * 9))[:-9],
-            "cannot be read: Compressed file ended",
-        ),
-        ("a.jsonl.gz", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
+        ("a.jsonl.gz", gzip.compress(json_lines(EXAMPLE_EVENTS * 9))[:-9], "cannot be read: Compressed file ended"),
         ("a.jsonl.zst", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
-        ("a.jsonl.bz2", json_lines(EXAMPLE_EVENTS), "cannot be read: "),
-        ("a.parquet", json_lines(EXAMPLE_EVENTS), "not a Parquet file"),
         ("a.parquet", b"", "not a Parquet file"),
     ],
 )
@@ -100,12 +82,15 @@ MAIN = "runpy.run_module('pipeline', run_name='__main__')"
 
 def test_a_run_that_compiles_first_says_so_and_an_image_can_do_it_ahead(tmp_path: Path) -> None:
     Path("in/many.jsonl").write_bytes((line() + b"\n") * 200_000)
-    cold = {"XDG_CACHE_HOME": str(tmp_path / "cold")}
-    warm = {"XDG_CACHE_HOME": str(tmp_path / "warm")}
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     said = "INFO: compiling native code (once per machine)\n"
-    assert text(run("in/many.jsonl", cwd=tmp_path, **cold)).err.startswith(said)
-    assert text(run("--compile", cwd=tmp_path, **warm)) == Run(0, "", said)
-    succeeded(text(run("in/many.jsonl", "--ids_output", "ids", cwd=tmp_path, **warm)), 200_000, hours=1)
+    command, environment = [sys.executable, "-m", "pipeline", "in/many.jsonl"], {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment | cache, stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        assert process.stderr.readline().decode() == said
+        process.kill()
+    assert text(run("--compile", cwd=tmp_path, **cache)) == Run(0, "", said)
+    succeeded(text(run("in/many.jsonl", "--ids_output", "ids", cwd=tmp_path, **cache)), 200_000, hours=1)
 
 
 def test_a_file_that_is_mounted_by_itself_is_written_in_place(tmp_path: Path) -> None:

@@ -1,24 +1,15 @@
 """Options and their values: what they do, and what is wrong usage."""
 
-import json
 import os
-import sys
 from pathlib import Path
-from unittest import mock
 
 import pytest
-from apache_beam.io.filesystems import FileSystems
 
 from tests import support
 from tests.cli_support import failed, fails, succeeded
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, call, event, json_lines, line
+from tests.support import EXAMPLE_REPORT, HEADER, call, event, json_lines, line
 
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("in").mkdir()
-    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+pytestmark = pytest.mark.usefixtures("example_folder")
 
 
 def test_other_offset_and_factor(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,61 +39,34 @@ def test_beam_options_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("report.csv").read_text() == EXAMPLE_REPORT
 
 
-def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        call(capsys, "--help")
-    assert end.value.code == 0
-    text = capsys.readouterr().out
-    options = ("--input", "--output", "--ids_output", "--rejects_output", "--utc_offset", "--impressions_factor")
-    for option in (*options, "--time_zone"):
-        assert option in text
-
-
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["--output", "x.csv"], "--input is missing"),
         (["--input", "missing.json"], "--input missing.json: no such file"),
-        (["--input", "in/*.missing"], r"--input in/\*.missing: no such file, or nothing matches"),
-        (["--input", "in", "--input", "missing"], "--input missing: no such file"),
         (["--input", ""], "--input"),
         (["--input"], "--input"),
         (["--input", "in", "--utc_offset", "1"], "UTC offset '1' is not of the form"),
-        (["--input", "in", "--utc_offset", "+19:00"], "UTC offset"),
-        (["--input", "in", "--utc_offset", "Europe/Paris"], "UTC offset"),
-        (["--input", "in", "--utc_offset", ""], "UTC offset"),
         (
             ["--input", "in", "--time_zone", "Europe/Pariss"],
             "time zone 'Europe/Pariss'; did you mean Europe/Paris",
         ),
-        (["--input", "in", "--time_zone", ""], "unknown time zone ''"),
-        (["--input", "in", "--time_zone", "Australia/Lord_Howe"], "its offsets since 1970 differ by less than whole"),
         (["--input", "in", "--time_zone", "UTC", "--utc_offset", "+01:00"], "mutually exclusive"),
         (["--input", "in", "--impressions_factor", "x"], "factor 'x'"),
-        (["--input", "in", "--impressions_factor", "NaN"], "factor 'NaN'"),
-        (["--input", "in", "--impressions_factor=-1"], "factor '-1'"),
-        (["--input", "in", "--impressions_factor", "1e3"], "factor '1e3'"),
         (["--input", "in", "--output", "missing/report.csv"], "missing/report.csv: cannot be written: No such file"),
-        (["--input", "in", "--output", "in/events.json/x"], "in/events.json/x: cannot be written: Not a directory"),
         (["--input", "in", "--output", "in"], "in: cannot be written: it is a folder"),
-        (["--input", "in", "--output", "in/"], "in/: cannot be written: it is a folder"),
         (["--input", "in", "--output", ""], "--output cannot be written: the name is empty"),
-        (["--input", "in", "--output", "."], "cannot be written"),
         (["--input", "in", "--ids_output", "missing/ids.txt"], "missing/ids.txt: cannot be written"),
         (["--input", "in", "--rejects_output", "missing/r.jsonl"], "missing/r.jsonl: cannot be written"),
         (["--input", "in", "--output", "x", "--ids_output", "x"], "two outputs have the same name: x"),
-        (["--input", "in", "--output", "x", "--rejects_output", "./x"], "two outputs have the same name"),
         (["--input", "in", "--ids_output", "x", "--rejects_output", "in/../x"], "two outputs have the same name"),
         (["--input", "in", "--output", "link/x", "--ids_output", "in/x"], "two outputs have the same name"),
         (["--input", "in", "--output", "in/events.json"], "in/events.json is both input and output"),
-        (["--input", "in", "--ids_output", "./in/events.json"], "is both input and output"),
         (["--input", "in", "--rejects_output", "link/events.json"], "is both input and output"),
         (["--input", "in", "--ids_output", "-"], "only --output can be standard output"),
         (["--input", "in", "--rejects_output", "-"], "only --output can be standard output"),
         (["--input", "in", "--chart_output", "x.svg"], "--chart_output x.svg: must end in .html"),
         (["--input", "missing", "--chart_output", "x"], "--chart_output x: must end in .html"),
-        (["--input", "in", "--chart_output", "-"], "--chart_output -: must end in .html"),
-        (["--input", "in", "--chart_output", "x.html.gz"], "--chart_output x.html.gz: must end in .html"),
         (["--input", "in", "--chart_output", "missing/x.html"], "missing/x.html: cannot be written"),
         (["--input", "in", "--output", "x.html", "--chart_output", "x.html"], "two outputs have the same name: x.html"),
         (
@@ -111,16 +75,11 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["--input", "-", "--runner", "DataflowRunner"], "need a local runner"),
         (["--input", "in", "--outptu", "x"], "unknown option or stray argument: --outptu: did you mean --output"),
-        (["--input", "in", "--ids", "x"], "unknown option or stray argument: --ids"),
-        (["--inputs", "in"], "unknown option or stray argument: --inputs: did you mean --input"),
-        (["--input", "in", "--runer", "x"], "unknown option or stray argument: --runer: did you mean --runner"),
-        (["in", "-x"], "unknown option or stray argument: -x"),
         (["--input", "in", "stray"], "--input stray: no such file"),
         (["--input", "in", "--direct_num_workers", "many"], "direct_num_workers"),
         (["--input", "in", "--runner", "NoSuchRunner"], "--runner NoSuchRunner: "),
         (["--input", "in", "--runner", "DataflowRunner"], "--project is missing: DataflowRunner needs it"),
         (["--input", "bad.lzma"], "compression is not supported"),
-        (["--input", "nowhere://bucket/x"], "nowhere://bucket/x: unknown storage"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
@@ -141,12 +100,6 @@ def test_an_output_that_is_no_file_is_refused(capsys: pytest.CaptureFixture[str]
     failed(result, 2, "pipe: cannot be written", ("pipe",))
 
 
-def test_a_loop_of_links_as_an_output_is_found_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    os.symlink("loop", "loop")
-    reason = "--ids_output loop: cannot be written: Too many levels of symbolic links"
-    fails(capsys, 2, reason, "--input", "in", "--ids_output", "loop", outs=("loop",))
-
-
 def test_an_engine_that_cannot_read_in_parts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "a.jsonl"
     source.write_bytes(line() + b"\n")
@@ -155,34 +108,11 @@ def test_an_engine_that_cannot_read_in_parts_is_refused(tmp_path: Path, capsys: 
     assert result.err == "error: --runner BundleBasedDirectRunner cannot read files in parts: use FnApiRunner\n"
 
 
-def test_a_bucket_without_its_extra_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    with mock.patch.object(FileSystems, "get_filesystem", side_effect=ValueError("no file system")):
-        result = call(capsys, "--input", "gs://bucket/a.jsonl")
-    assert (result.status, result.out) == (2, "")
-    assert result.err == "error: --input gs://bucket/a.jsonl: needs `pip install 'apache-beam[gcp]'`\n"
-
-
-def test_s3_without_its_extra_is_wrong_usage(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "boto3", None)
-    for arguments in (["--input", "s3://bucket/a"], ["--input", "in", "--output", "s3://bucket/a"]):
-        result = call(capsys, *arguments)
-        assert (result.status, result.out) == (2, "")
-        assert result.err.endswith("s3://bucket/a: needs `pip install 'apache-beam[aws]'`\n"), result.err
-
-
-@pytest.mark.parametrize("path", ["gs://bucket", "s3://bucket", "s3://bucket/"])
 @pytest.mark.parametrize("option", ["--input", "--output", "--ids_output", "--rejects_output"])
-def test_a_bucket_without_an_object_is_wrong_usage(path: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bucket_without_an_object_is_wrong_usage(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = "gs://bucket"
     arguments = [option, path] if option == "--input" else ["--input", "in", option, path]
     failed(call(capsys, *arguments), 2, f"{path}: no object or folder after the bucket's name")
-
-
-def test_nothing_that_cannot_be_looked_at_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    os.symlink("nowhere", "in/more.json")
-    reason = "--input in/more.json: cannot be accessed: dangling symbolic link to nowhere"
-    fails(capsys, 2, reason, "--input", "in")
 
 
 @pytest.mark.parametrize(

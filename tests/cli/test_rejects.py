@@ -12,14 +12,9 @@ import pytest
 import zstandard
 
 from tests.cli_support import GOOD, GOOD_ROW, HINT, fails, outputs, rejected, succeeded
-from tests.support import EXAMPLE_EVENTS, HEADER, ROOT, call, event, line, run
+from tests.support import HEADER, ROOT, call, event, line, run
 
-
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("in").mkdir()
-    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
+pytestmark = pytest.mark.usefixtures("example_folder")
 
 
 def test_without_rejects_their_file_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,22 +26,10 @@ def test_without_rejects_their_file_is_empty(capsys: pytest.CaptureFixture[str])
 REJECTS = [
     (line(kind="click"), "unknown event 'click', must be one of impressions, video_start, video_25, "),
     (b'{"id":"a","event":"video_25"}', "missing timestamp"),
-    (b'{"id":"a","event":"video_25","timestamp":true}', "timestamp must be whole Unix seconds, not a boolean"),
-    (b'{"id":"a","event":"video_25","timestamp":1.0}', "timestamp must be whole Unix seconds, not a number with"),
-    (b'{"id":"a","event":"video_25","timestamp":"1"}', "timestamp must be whole Unix seconds, not a string"),
-    (b'{"id":"a","event":"video_25","timestamp":null}', "timestamp must be whole Unix seconds, not null"),
-    (b'{"id":7,"event":"video_25","timestamp":1}', "id must be a string, not a number"),
     (line(timestamp=1617393003000), r"timestamp 1617393003000 looks like milliseconds; must be seconds"),
-    (line(timestamp=-1), "timestamp must not be negative"),
-    (b'{"id":"a","event":"video_25","timestamp":1,"event":"video_50"}', "duplicate key 'event'"),
-    (b'{"id":"a","event":"video_25","timestamp":NaN}', "not JSON: NaN is not JSON"),
     (b'{"id":"\xff","event":"video_25","timestamp":1}', "not JSON: invalid UTF-8 at byte 7"),
     (b'{"id":"\\ud800","event":"video_25","timestamp":1}', "not JSON: a lone surrogate"),
     (GOOD[:-1] + b',"x":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "not JSON: nested deeper than 200"),
-    (b"[" * 10_000, "not JSON: nested deeper than 200 levels"),
-    (b'{"id":"a","event":"video_25","timestamp":' + b"1" * 5000 + b"}", "timestamp must be below 253402297200"),
-    (b'{"id":"a","event":"video_25","timestamp":1', "not JSON: "),
-    (b"hour,impressions", "not JSON: "),
     (b"\x00\x01\x02", "not JSON: "),
 ]
 
@@ -67,13 +50,6 @@ def test_bad_lines_are_kept_where_somebody_asks(capsys: pytest.CaptureFixture[st
         assert re.match(reason, reject["reason"])
         assert reject["raw"] == record[:1024].decode(errors="backslashreplace")
         at += len(record) + 2
-
-
-@pytest.mark.parametrize(("record", "reason"), REJECTS[::3], ids=[reason[:40] for _, reason in REJECTS[::3]])
-def test_a_bad_line_ends_the_run(record: bytes, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Some kinds; the test before has them all."""
-    Path("in/a.jsonl").write_bytes(GOOD + b"\n" + record + b"\n" + GOOD)
-    rejected(call(capsys, "--input", "in/a.jsonl"), "1 of 3", f"in/a.jsonl:2: {reason}")
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, zstandard.compress])

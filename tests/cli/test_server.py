@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -12,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from tests.serving_support import await_true
+from tests.processes import await_true, free_port
 from tests.support import EXAMPLE_REPORT, ROOT
 
 
@@ -36,11 +35,6 @@ sys.exit(main(["--port=0"]))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"error: {name} is not installed: pip install 'hourly-ad-report[server]'\n"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def post(port: int, body: bytes) -> tuple[int, bytes]:

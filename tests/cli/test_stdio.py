@@ -18,8 +18,10 @@ import zstandard
 
 from pipeline.cli.stdio import StagedOutputs, spool
 from tests.cli_support import EVERY, GOOD, GOOD_ROW, outputs, rejected, succeeded, text
-from tests.serving_support import await_true
+from tests.processes import await_true
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, call, event, json_lines, run
+
+pytestmark = pytest.mark.usefixtures("example_folder")
 
 
 @pytest.fixture
@@ -70,13 +72,6 @@ def test_no_room_yet_is_no_error(pipe: tuple[int, int], tmp_path: Path, monkeypa
     assert received == report
 
 
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("in").mkdir()
-    Path("in/events.json").write_text(json.dumps({"mock_for_test": EXAMPLE_EVENTS}))
-
-
 def test_standard_input_and_output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with open("in/events.json", "rb") as stream:
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
@@ -84,14 +79,6 @@ def test_standard_input_and_output(capsys: pytest.CaptureFixture[str], monkeypat
     succeeded(result, 6, report="standard output")
     assert result.out == EXAMPLE_REPORT
     assert outputs() == []
-
-
-def test_standard_input_named_twice(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It must be counted once or refused, but never lost."""
-    with open("in/events.json", "rb") as stream:
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
-        result = call(capsys, "--input", "-", "--input", "-", "--output", "-")
-    assert (result.status, result.out) in ((0, EXAMPLE_REPORT), (2, ""))
 
 
 def test_a_reject_from_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

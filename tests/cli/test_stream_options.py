@@ -21,7 +21,6 @@ from pipeline.cli.options import parse_options
 from pipeline.cli.stream_options import (
     KEEP_BUNDLES_WHOLE,
     describe,
-    find_engine,
     make_stream_job,
     protect_ports,
 )
@@ -54,8 +53,6 @@ SUBSCRIPTION = "projects/lab-project/subscriptions/events"
         (f"--streaming --subscription {SUBSCRIPTION} --runner DirectRunner --id_attribute x", "needs DataflowRunner"),
         ("--streaming --input a --output b --rejects_output b", "two outputs have the same name"),
         ("--streaming --input a --id_partitions 3", "must be a power of two"),
-        ("--streaming --input a --utc_offset 1", "UTC offset"),
-        ("--streaming --input a --time_zone Asia/Tehran", "less than whole hours"),
         ("--streaming --input a --time_zone UTC --utc_offset +00:00", "mutually exclusive"),
         ("--streaming --input a --overwrite --runner DataflowRunner", "other runners keep their own state"),
         (
@@ -245,12 +242,6 @@ def test_without_prism_no_folder_is_made(tmp_path: Path, capsys: pytest.CaptureF
     assert error.endswith("(set --prism_location)\n")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_prism_is_no_folder(tmp_path: Path) -> None:
-    options = parse_options(["--streaming", "--input=x", f"--prism_location={tmp_path}"])
-    with pytest.raises(UsageError, match=f"{tmp_path} is a folder, not Prism's program"):
-        find_engine(options)
 
 
 def test_a_stream_says_where_it_reads_and_writes() -> None:

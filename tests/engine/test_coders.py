@@ -15,7 +15,7 @@ from pipeline.cli.main import main
 from pipeline.formats.decoding import Block
 from pipeline.model.events import Batch, Ids
 from tests import support
-from tests.transforms_support import Files
+from tests.support import Files
 
 
 @pytest.mark.parametrize(

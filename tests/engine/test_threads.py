@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Iterator
 
 import apache_beam as beam
@@ -13,7 +12,7 @@ import pytest
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 
-from pipeline.engine.threads import THREADS, ListDoFn, ThreadedDoFn, _Task, cpu_share, map_in_threads
+from pipeline.engine.threads import THREADS, ListDoFn, ThreadedDoFn, cpu_share, map_in_threads
 from tests.support import ROOT
 
 # Starts argv[1] workers that answer when all of them run.
@@ -132,16 +131,6 @@ def test_an_error_in_the_own_thread_comes_after_the_results_before_it() -> None:
     assert [next(rest)[0] for _ in ENOUGH] == ENOUGH
     with pytest.raises(ValueError, match="bad"):
         next(rest)
-
-
-def test_an_element_is_let_go_of_when_it_is_done() -> None:
-    """A result waits for those before it, and a block has 4 MiB."""
-    element = Names()
-    reference = weakref.ref(element)
-    task = _Task(lambda _: None, element)
-    del element
-    task()
-    assert reference() is None
 
 
 def test_beam_still_asks_whether_a_dofn_has_process() -> None:

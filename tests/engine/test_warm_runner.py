@@ -24,7 +24,6 @@ from pipeline.batch.graph import Job
 from pipeline.batch.run import PreparedJob, run_job
 from pipeline.engine import logs
 from pipeline.engine import warm_runner as warm
-from pipeline.engine.threads import THREADS
 from pipeline.errors import PipelineError
 from pipeline.model.tally import Summary
 from pipeline.storage.files import SIZE_UNKNOWN, InputFile
@@ -108,28 +107,6 @@ def test_stages_are_set_up_once(tmp_path: Path) -> None:
         assert processor.call_count == stages + 1  # the one that failed
 
 
-def test_the_state_of_a_run_is_built_once(tmp_path: Path) -> None:
-    """And put back to its beginning, also after a run that failed."""
-    desk = Desk(tmp_path / "desk", ids=True)
-    prepared = PreparedJob(desk.job, OPTIONS)
-    context = warm.FnApiRunnerExecutionContext
-    with mock.patch.object(warm, "FnApiRunnerExecutionContext", side_effect=context) as contexts:
-        for data in (SAMPLE, b"x", b"[1", SAMPLE, b"[]", SAMPLE):
-            assert desk.outcome(prepared.run, data) == desk.expected(data)
-    assert contexts.call_count == 1
-    assert not prepared._runner._context.pcoll_buffers  # a large input does not stay in memory
-
-
-def test_a_run_makes_no_manager_of_bundles(tmp_path: Path) -> None:
-    """Nor watermarks and queues: Beam's takes half a millisecond a stage."""
-    desk = Desk(tmp_path / "desk")
-    prepared = PreparedJob(desk.job, OPTIONS)
-    with mock.patch.object(warm.FnApiRunner, "_execute_bundle", side_effect=AssertionError):
-        assert desk.outcome(prepared.run, SAMPLE)[0] == Summary(6, 6, 0, 3)
-        assert str(desk.outcome(prepared.run, b"x")[0]).startswith("RejectsError: 1 of 1 ")
-        assert desk.outcome(prepared.run, SAMPLE)[0] == Summary(6, 6, 0, 3)
-
-
 class _AtTheEnd(beam.DoFn):  # type: ignore[misc]
     _TIMER = TimerSpec("timer", TimeDomain.WATERMARK)
 
@@ -154,17 +131,6 @@ def test_a_graph_with_timers_is_run_by_beam(caplog: pytest.LogCaptureFixture) ->
     caplog.clear()  # it is said each time
 
 
-def test_no_thread_is_started_for_a_run(tmp_path: Path) -> None:
-    """Beam's own sampler of times would be waited for."""
-    desk = Desk(tmp_path / "desk")
-    prepared = PreparedJob(desk.job, OPTIONS)
-    for _ in range(THREADS):  # those of the pool that decodes
-        desk.outcome(prepared.run, SAMPLE)
-    with mock.patch.object(threading.Thread, "start", autospec=True, side_effect=threading.Thread.start) as start:
-        assert desk.outcome(prepared.run, SAMPLE)[0] == Summary(6, 6, 0, 3)
-    assert not start.called
-
-
 def test_nothing_gathers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Neither threads nor objects, whether runs succeed or fail."""
     caplog.set_level(logging.CRITICAL)  # the fixture would gather Beam's errors
@@ -182,9 +148,6 @@ def test_nothing_gathers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     more_threads, more_objects = run_some()
     assert more_threads == threads
     assert more_objects < objects + 40  # fewer than two for each run
-    (worker,) = prepared._runner._workers.get_worker_handlers(None, 1)
-    assert (worker.data_conn._inputs, worker.data_conn.inverse()._inputs) == ([], [])
-    assert not worker.bundle_processor_cache.failed_instruction_ids
 
 
 def test_memory_stays(tmp_path: Path) -> None:

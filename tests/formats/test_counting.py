@@ -18,6 +18,15 @@ def test_lines_that_are_not_blank(text: list[bytes], way: str) -> None:
         assert count_lines(data) == sum(1 for line in data.split(b"\n") if line.strip(b" \t\r"))
 
 
+@pytest.mark.parametrize("way", support.DECODERS)
+def test_a_blank_line_wherever_a_word_of_64_bytes_cuts_it(way: str) -> None:
+    with support.decoder(way):
+        for before in range(130):
+            for blanks in (0, 1, 63, 64, 65, 200):
+                assert count_lines(b"x" * before + b"\n" + b" \t\r\n" * blanks + b"y\n") == bool(before) + 1
+                assert count_lines(b"x" * before + b" " * blanks + b"\n" + b" " * blanks + b"\n") == bool(before)
+
+
 VALUES = st.recursive(
     st.none() | st.integers() | st.text(alphabet='a,"\\[]{}é') | st.booleans(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(alphabet=',"]}'), inner),

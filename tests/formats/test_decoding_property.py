@@ -226,6 +226,14 @@ def test_nesting_around_the_limits(levels: int, nest: tuple[bytes, bytes]) -> No
             check(b"[" + EVENT + b"," + record + b"," + EVENT + b"]")
 
 
+def test_brackets_that_are_not_closed_whatever_the_nesting() -> None:
+    """What is between values is known again by its bytes, and some of so many nestings share a place in the table."""
+    good = b'{"v":{"a":1,"b":"x"},"id":"i","event":"video_25","timestamp":1}\n'
+    for path in range(1 << 10):
+        brackets = b"".join(b'{"c":' if path >> level & 1 else b"[" for level in range(10))
+        check(good * 2 + good.replace(b'{"a":1', brackets + b'{"a":1') + good * 2)
+
+
 @pytest.mark.parametrize("count", [1, 60, 61, 62, 63, 64, 65, 66, 1000])
 @pytest.mark.parametrize("twice", [False, True])
 def test_many_names_around_the_limit(count: int, twice: bool) -> None:
@@ -236,3 +244,27 @@ def test_many_names_around_the_limit(count: int, twice: bool) -> None:
     check(EVENT[:-1] + b',"x":{"n0":{"n0":[{' + members + b"}," + b"{" + members + b'}]}},"y":{"x":0}}\n')
     nested = "".join(f'{{"{name}":' for name in names).encode() + b"1" + b"}" * len(names)
     check(EVENT[:-1] + b',"x":' + nested + b"}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        (b'"\\u0069d"', b'"id"'),
+        (b'"e\\u0076ent"', b'"event"'),
+        (b'"\\u0061"', b'"a"'),
+        (b'"\\n\\u00e9\\ud83d\\ude00"', '"\\n\u00e9\U0001f600"'.encode()),
+        (b'"' + b"\\u0061" * 60 + b'"', b'"' + b"a" * 60 + b'"'),
+    ],
+)
+def test_an_escaped_name_is_the_same_as_the_plain_one(name: bytes, names: bytes) -> None:
+    twice = b'{%s:1,%s:2,"id":"a","event":"video_25","timestamp":1}\n'
+    check(twice % (name, names))
+    check(twice % (name, name))
+    check(b'{%s:"x","event":"video_25","timestamp":1}\n' % name + EVENT)
+
+
+@pytest.mark.parametrize(
+    "event", [b"\\u0076ideo_25", b"video_2\\u0035", b"video\\u005f250", b"video_25\\n", b"\\u0076" * 50]
+)
+def test_an_escaped_event_type(event: bytes) -> None:
+    check(b'{"id":"a","event":"%s","timestamp":1}\n' % event + EVENT * 2 + b"\n" + EVENT)

@@ -1,6 +1,5 @@
 """Messages of a topic: whatever they hold, decoded many at a time as each would be alone."""
 
-import gzip
 import json
 from collections.abc import Sequence
 from random import Random
@@ -52,10 +51,6 @@ def test_a_message_without_events(data: bytes) -> None:
     assert support.batch_rows(decode(line(), data, line("b"))) == [A, ("b", *A[1:])]
 
 
-def test_no_messages() -> None:
-    assert decode().read == 0
-
-
 @pytest.mark.parametrize("data", [b"[" + line() + b",]", b"[" + line(), b"[1] 2", b"[\xff]", b'{"mock_for_test": [1]'])
 def test_a_broken_array_is_one_reject(data: bytes) -> None:
     batch = decode(line(), data, line("b"))
@@ -90,12 +85,6 @@ def test_a_message_that_breaks_off_does_not_run_into_the_next() -> None:
     batch = decode(line()[:-10], line()[-10:], b'{"id": "', b'"}')
     assert batch.read == 4
     assert rejects(batch) == [(f"message {k}", 0, None) for k in range(4)]
-
-
-def test_compressed_bytes_are_rejects() -> None:
-    batch = decode(gzip.compress(line()), line())
-    assert support.batch_rows(batch) == [A]
-    assert {reject.source for reject in batch.rejects} == {"message 0"}
 
 
 def test_ids_are_left_out_where_nobody_wants_them() -> None:
@@ -176,16 +165,6 @@ def test_messages_are_grouped_by_the_minute_of_their_arrival() -> None:
         "message 3601 and 1 more",
         "message 3661",
     ]
-
-
-def test_no_messages_make_no_block() -> None:
-    assert group_messages([]) == []
-
-
-def test_a_block_knows_its_size_and_decodes_itself() -> None:
-    block = MessageBlock((Message("a", line(), 0), Message("b", b"[]", 0)))
-    assert block.nbytes == len(line()) + 2
-    assert support.batch_rows(block.decode(True, None)) == [A]
 
 
 @pytest.mark.parametrize("fault", ["_decode_lines", "_decode_array"])

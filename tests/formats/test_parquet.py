@@ -21,8 +21,8 @@ from pyarrow.parquet import encryption
 from pipeline.errors import InputError, TooLargeError
 from pipeline.formats.parquet import ParquetReader
 from pipeline.formats.readers import Source
-from tests import support
-from tests.parquet_support import GOOD, KINDS, SIX, blocks, decoded, joined, write, write_bomb
+from tests import oracle, support
+from tests.reading_support import GOOD, SIX, blocks, decoded, joined, write, write_bomb
 from tests.support import ROOT
 
 FILES = ROOT / "tests" / "files"
@@ -260,7 +260,7 @@ def test_files_without_rows(groups: int, tmp_path: Path) -> None:
 
 def test_small_row_groups_are_read_in_large_runs(tmp_path: Path) -> None:
     """Each part opens the file: 10,000 parts of 2 rows took 24 s, and each block costs a runner 0.1 ms."""
-    rows = [(f"id-{k}", KINDS[k % 6], k) for k in range(5000)]
+    rows = [(f"id-{k}", oracle.EVENTS[k % 6], k) for k in range(5000)]
     write(tmp_path / "a", rows, row_group_size=2)
     size = (tmp_path / "a").stat().st_size
     assert len(list(blocks(tmp_path / "a"))) == 1

@@ -1,32 +1,22 @@
-"""Servers that the tests start: Cloud Storage, S3, Prism and its worker pool, each for one test or module."""
+"""Servers that the tests start, each for one test or module: Prism and its worker pool, nginx; and jobs for them."""
 
 import contextlib
-import http.client
-import json
 import os
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
-import threading
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.exceptions import BotoCoreError
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from werkzeug.serving import WSGIRequestHandler, make_server
-
-from tests.integration.s3_faults import FaultyS3
-from tests.serving_support import await_true
+from tests.processes import await_true, free_port
+from tests.serving_support import Answer, Server, head, receive
 from tests.support import ROOT
 
 TOOLS = ROOT / "build" / "tools"
-BUCKET = "bucket"
+SITE = ROOT / "deploy" / "nginx.conf"
 
 
 @contextlib.contextmanager
@@ -37,144 +27,6 @@ def program(*arguments: str | Path, **options: Any) -> Iterator[subprocess.Popen
             yield process
         finally:
             process.terminate()
-
-
-def surely(call: Callable[[], Any], times: int = 10) -> Any:
-    """A call that is repeated while the server or its connection fails."""
-    for _ in range(times - 1):
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, http.client.HTTPException, BotoCoreError):
-            return call()
-    return call()
-
-
-class Storage:
-    """Objects of a bucket on a server of Cloud Storage. environment: what points Google's client to the server."""
-
-    scheme = "gs"
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self.url = url
-        key = folder / "service-account.json"
-        key.write_text(json.dumps(_service_account(url)))
-        self.environment = {"STORAGE_EMULATOR_HOST": url, "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
-        self.options = ("--project=lab-project",)
-
-    def put(self, name: str, data: bytes, encoding: str = "") -> str:
-        """Writes an object; its path."""
-        path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={urllib.parse.quote(name, safe='')}"
-        self._call("POST", f"{path}&contentEncoding={encoding}", data)
-        return f"gs://{BUCKET}/{name}"
-
-    def get(self, name: str) -> bytes:
-        """An object's bytes."""
-        return self._call("GET", f"/storage/v1/b/{BUCKET}/o/{urllib.parse.quote(name, safe='')}?alt=media")
-
-    def names(self, prefix: str = "") -> list[str]:
-        """The names of all objects, hidden ones too."""
-        found = json.loads(self._call("GET", f"/storage/v1/b/{BUCKET}/o?prefix={urllib.parse.quote(prefix)}"))
-        return sorted(item["name"] for item in found.get("items", []))
-
-    def requests(self) -> tuple[list[str], int]:
-        """The requests since the last call, and how many there were at once."""
-        found = json.loads(self._call("GET", "/log"))
-        return found["log"], found["at_once"]
-
-    def _call(self, method: str, path: str, data: bytes | None = None) -> bytes:
-        request = urllib.request.Request(self.url + path, data, method=method)
-        with contextlib.closing(urllib.request.urlopen(request)) as answer:
-            return bytes(answer.read())
-
-
-def _service_account(url: str) -> dict[str, str]:
-    """Credentials with a throw-away key, whose tokens come from the server too."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    return {
-        "type": "service_account",
-        "project_id": "lab-project",
-        "private_key_id": "1",
-        "private_key": pem,
-        "client_email": "tests@lab-project.iam.gserviceaccount.com",
-        "client_id": "1",
-        "token_uri": f"{url}/token",
-    }
-
-
-@contextlib.contextmanager
-def cloud_storage(folder: Path, *faults: str) -> Iterator[Storage]:
-    """A server of Cloud Storage with one bucket. faults: options of tools/gcs."""
-    with program(TOOLS / "gcs", "--buckets", BUCKET, *faults, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        yield Storage(process.stdout.readline().decode().strip(), folder)
-
-
-class S3Server:
-    """Objects of a bucket on a server of S3. options: what points Beam to the server."""
-
-    scheme = "s3"
-
-    def __init__(self, url: str, application: FaultyS3) -> None:
-        self._application = application
-        self.options = (
-            f"--s3_endpoint_url={url}",
-            "--s3_access_key_id=anything",
-            "--s3_secret_access_key=anything",
-            "--s3_region_name=us-east-1",
-        )
-        self.environment: dict[str, str] = {}
-        keys = {"aws_access_key_id": "anything", "aws_secret_access_key": "anything", "region_name": "us-east-1"}
-        self._client = boto3.client("s3", endpoint_url=url, **keys)
-        self._client.create_bucket(Bucket=BUCKET)
-        for name in self.names():  # moto keeps the objects of all servers of a process together
-            self._client.delete_object(Bucket=BUCKET, Key=name)
-
-    def put(self, name: str, data: bytes, encoding: str = "") -> str:
-        """Writes an object; its path."""
-        more = {"ContentEncoding": encoding} if encoding else {}
-        self._client.put_object(Bucket=BUCKET, Key=name, Body=data, **more)
-        return f"s3://{BUCKET}/{name}"
-
-    def get(self, name: str) -> bytes:
-        """An object's bytes."""
-        return bytes(self._client.get_object(Bucket=BUCKET, Key=name)["Body"].read())
-
-    def requests(self) -> tuple[list[str], int]:
-        """The requests since the last call, and how many there were at once."""
-        found = self._application.log, self._application.at_once
-        self._application.log, self._application.at_once = [], 0
-        return found
-
-    def names(self, prefix: str = "") -> list[str]:
-        """The names of all objects, hidden ones too."""
-        found = self._client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
-        return sorted(item["Key"] for item in found.get("Contents", []))
-
-
-@contextlib.contextmanager
-def s3_server(*faults: str) -> Iterator[S3Server]:
-    """A server of S3 with one bucket. faults: as FaultyS3 has them."""
-    application = FaultyS3()
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        store = S3Server(f"http://127.0.0.1:{server.server_port}", application)
-        application.arm(*faults)
-        yield store
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-class _Quiet(WSGIRequestHandler):
-    def log(self, *_: Any) -> None:
-        pass
-
-
-def bucket_server(scheme: str, folder: Path, *faults: str) -> contextlib.AbstractContextManager[Storage | S3Server]:
-    """The server of a scheme, gs or s3, with one bucket."""
-    return cloud_storage(folder, *faults) if scheme == "gs" else s3_server(*faults)
 
 
 def job(
@@ -219,12 +71,6 @@ def worker_pool(folder: Path, **environment: str) -> Iterator[str]:
         yield f"localhost:{port}"
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
     """Waits until a program listens; fails if it ends before."""
 
@@ -235,3 +81,63 @@ def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
         return False
 
     await_true(listens)
+
+
+class Proxy:
+    """A proxy before a server. port: with TLS; plain: without, where all is passed on as well if it was asked for."""
+
+    def __init__(self, server: Server, plain: int, port: int, has_tls: bool) -> None:
+        self.server, self.plain, self.port, self._has_tls = server, plain, port, has_tls
+
+    def connect(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        if not self._has_tls:
+            return connection
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context.wrap_socket(connection)
+
+    def ask(self, request: bytes) -> Answer:
+        with self.connect() as connection:
+            connection.sendall(request)
+            return receive(connection)
+
+
+@contextlib.contextmanager
+def proxied(server: Server, folder: Path, has_tls: bool = True) -> Iterator[Proxy]:
+    """Runs nginx. has_tls: as the site says; else clients need no TLS, so that many cost little."""
+    plain, port = free_port(), free_port()
+    site = SITE.read_text().replace("listen 80;", f"listen 127.0.0.1:{plain};")
+    site = site.replace("server 127.0.0.1:8080;", f"server 127.0.0.1:{server.port};")
+    if has_tls:
+        site = site.replace("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;")
+        for name in ("pem", "key"):
+            site = site.replace(
+                f"/etc/ssl/{'certs' if name == 'pem' else 'private'}/hourly-report.{name}", f"{folder}/{name}"
+            )
+        certify(folder)
+    else:
+        site = site.replace("listen 443 ssl;", f"listen 127.0.0.1:{port};")
+        site = "\n".join(line for line in site.splitlines() if not line.strip().startswith("ssl_"))
+    names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    http = "access_log off; " + "".join(f"{name}_temp_path {folder}/{name};" for name in names) + "\n" + site
+    main = f"daemon off; user root; pid {folder}/pid; error_log stderr; worker_rlimit_nofile 16384;\n"
+    (folder / "nginx.conf").write_text(f"{main}events {{ worker_connections 8192; }} http {{ {http} }}")
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin") or "nginx"
+    with program(nginx, "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "log"):
+        proxy = Proxy(server, plain, port, has_tls)
+        await_true(lambda: answers(proxy))
+        yield proxy
+
+
+def certify(folder: Path) -> None:
+    names = ["-keyout", str(folder / "key"), "-out", str(folder / "pem"), "-subj", "/CN=localhost", "-days", "1"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *names], check=True, capture_output=True
+    )
+
+
+def answers(proxy: Proxy) -> bool:
+    with contextlib.suppress(ConnectionError):
+        return proxy.ask(head(0, "GET", "/healthz")).status == 200
+    return False

@@ -21,16 +21,10 @@ EXAMPLES = ROOT / "examples"
 
 
 def run_yaml(folder: Path, pipeline: Path, **variables: str) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "apache_beam.yaml.main",
-        f"--yaml_pipeline_file={pipeline}",
-        "--runner=FnApiRunner",
-    ]
+    command = [sys.executable, "-m", "apache_beam.yaml.main", f"--yaml_pipeline_file={pipeline}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     variables_option = f"--jinja_variables={json.dumps(variables)}"
-    subprocess.run([*command, variables_option], cwd=folder, env=environment, check=True)
+    subprocess.run([*command, "--runner=FnApiRunner", variables_option], cwd=folder, env=environment, check=True)
 
 
 def test_beam_yaml(tmp_path: Path) -> None:

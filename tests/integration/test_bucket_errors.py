@@ -11,7 +11,7 @@ import pytest
 from pipeline.engine.runners import beam_options
 from pipeline.errors import UsageError
 from pipeline.storage.matching import find_files
-from tests.integration.servers import Storage
+from tests.integration.buckets import Storage
 
 
 @contextlib.contextmanager
@@ -71,12 +71,7 @@ def gcs(message: str) -> str:
         ("gs", 401, gcs("Invalid Credentials"), "credentials invalid or expired"),
         ("gs", 403, gcs("nobody@example.com does not have storage.objects.list access"), "access denied"),
         ("gs", 404, gcs("Not Found"), "no such bucket"),
-        (
-            "gs",
-            400,
-            gcs("Bucket is a requester pays bucket but no user project provided."),
-            "requester-pays buckets",
-        ),
+        ("gs", 400, gcs("Bucket is a requester pays bucket but no user project provided."), "requester-pays buckets"),
         ("gs", 400, gcs("as Google says it"), "as Google says it"),
     ],
 )
@@ -86,13 +81,8 @@ def test_what_a_service_refuses(
     with answering(status, body) as url:
         for name, value in Storage(url, tmp_path).environment.items():
             monkeypatch.setenv(name, value)
-        keys = [
-            f"--s3_endpoint_url={url}",
-            "--s3_access_key_id=a",
-            "--s3_secret_access_key=b",
-            "--s3_region_name=us-east-1",
-        ]
-        beam_options([*keys, "--project=lab-project"])
+        keys = ["--s3_access_key_id=a", "--s3_secret_access_key=b", "--s3_region_name=us-east-1"]
+        beam_options([f"--s3_endpoint_url={url}", *keys, "--project=lab-project"])
         with pytest.raises(UsageError) as caught:
             find_files([f"{scheme}://bucket/in/*"])
     assert str(caught.value).startswith(f"{scheme}://bucket/in/*: cannot be listed: ")

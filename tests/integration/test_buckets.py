@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.documents import events, ids_of, report_of
-from tests.integration.servers import BUCKET, S3Server, Storage, bucket_server, job, surely
+from tests.documents import random_events as events
+from tests.integration.buckets import BUCKET, S3Server, Storage, bucket_server, surely
+from tests.integration.servers import job
+from tests.oracle import ids_of, report_of
 from tests.support import HEADER, ROOT, json_lines
 
 Store = Storage | S3Server
@@ -60,12 +62,8 @@ def test_a_glob_in_and_four_files_out(store: Store) -> None:
     assert set(store.get("all/out/ids.txt").decode().split()) == ids_of(lines, array)
     assert json.loads(store.get("all/out/rejects.jsonl"))["source"] == f"{root}/in/bad.jsonl"
     assert report_of(lines, array) in store.get("all/out/chart.html").decode()
-    assert store.names("all/out/") == [
-        "all/out/chart.html",
-        "all/out/ids.txt",
-        "all/out/rejects.jsonl",
-        "all/out/report.csv",
-    ]
+    names = ("chart.html", "ids.txt", "rejects.jsonl", "report.csv")
+    assert store.names("all/out/") == [f"all/out/{name}" for name in names]
 
 
 def test_a_folder_without_events_gives_empty_files(store: Store) -> None:
@@ -146,22 +144,11 @@ def test_names_that_look_like_patterns(pattern: str, store: Store) -> None:
     lines = json_lines(events(10))
     store.put("named/a[1].jsonl", lines)
     store.put("named/in[1]/b?.jsonl", lines)
-    for other in ("a1.jsonl", "in1/b?.jsonl", "in[1]/deeper/c.jsonl", "in[1]/.bx.jsonl", ".in[1]/bx.jsonl"):
+    for other in ("a1.jsonl", "in1/b?.jsonl", "in[1]/", "in[1]/deeper/c.jsonl", "in[1]/.bx.jsonl", ".in[1]/bx.jsonl"):
         store.put(f"named/{other}", b"not to be read")
     if pattern == "**/b?.jsonl":
         store.put("named/in1/b?.jsonl", b"")
     root = f"{store.scheme}://{BUCKET}/named"
-    done = run(
-        store,
-        "--input",
-        f"{root}/{pattern}",
-        "--output",
-        f"{root}/out[x]/report?.csv",
-        "--ids_output",
-        f"{root}/out[x]/report1.csv",
-    )
-    assert (done.returncode, done.stderr[:16]) == (0, "10 events read, "), done.stderr
-    assert store.get("named/out[x]/report?.csv").decode() == report_of(lines)
     out = f"{root}/out[x]/report"
     outputs = ("--output", f"{out}?.csv", "--ids_output", f"{out}1.csv")
     done = run(store, "--input", f"{root}/{pattern}", *outputs)
@@ -344,7 +331,5 @@ def test_an_object_with_a_content_encoding_is_read_as_what_it_is(scheme: str, tm
         assert (done.returncode, done.stdout) == (0, report_of(small, large, small)), done.stderr
         store.put("in/odd.jsonl", gzip.compress(small))
         done = run(store, "--input", f"{scheme}://{BUCKET}/in", "--output", "-")
-        assert (done.returncode, "the suffix is that of JSON, but the content looks like gzip" in done.stderr) == (
-            1,
-            True,
-        )
+        assert done.returncode == 1
+        assert "the suffix is that of JSON, but the content looks like gzip" in done.stderr

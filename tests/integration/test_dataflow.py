@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2 as api
 
-from tests.integration.documents import events, ids_of, report_of
-from tests.integration.servers import BUCKET, Storage, cloud_storage, job
+from tests.documents import random_events as events
+from tests.integration.buckets import BUCKET, Storage, cloud_storage
+from tests.integration.servers import job
+from tests.oracle import ids_of, report_of
 from tests.support import ROOT, json_lines
 
 LINES = json_lines(events(5000))
@@ -132,16 +134,8 @@ def test_the_package_holds_what_workers_need_and_nothing_else(batch: Staged) -> 
     modules = {str(path.relative_to(ROOT)) for path in files}
     folders = {str(path.parent.relative_to(ROOT)) for path in files}
     metadata = {name for name in names if "egg-info" in name}
-    assert names - metadata == {
-        *modules,
-        *folders,
-        "MANIFEST.in",
-        "PKG-INFO",
-        "README.md",
-        "pyproject.toml",
-        "setup.cfg",
-        "setup.py",
-    }
+    more = {"MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg", "setup.py"}
+    assert names - metadata == {*modules, *folders, *more}
 
 
 RUN = """
@@ -191,17 +185,7 @@ def test_the_staged_job_needs_the_staged_package_and_no_more(batch: Staged, stor
     assert "No module named 'pipeline'" in without.stderr
     assert "out/r.csv" not in storage.names()
     (tmp_path / "workflow.tar.gz").write_bytes(batch.package)
-    install = (
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        str(tmp_path / "workflow.tar.gz"),
-    )
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "setuptools==80.9.0"], check=True)
-    subprocess.run([python, *install], check=True)
+    install(python, tmp_path / "workflow.tar.gz")
     done = run_staged(python, batch, storage, tmp_path)
     assert done.returncode == 0, done.stderr
     assert storage.get("out/r.csv").decode() == report_of(LINES)

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.server import parse_settings
-from tests.integration.nginx import Proxy, proxied
-from tests.serving_support import EVENT, REPORT, SAMPLE, await_true, head, receive, running
+from tests.integration.servers import Proxy, proxied
+from tests.processes import await_true
+from tests.serving_support import EVENT, REPORT, SAMPLE, head, receive, running
 from tests.support import ROOT
 
 DEPLOY = ROOT / "deploy"

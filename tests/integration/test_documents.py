@@ -13,7 +13,7 @@ import apache_beam
 import pytest
 
 from tests.integration.servers import TOOLS
-from tests.serving_support import await_true
+from tests.processes import await_true
 from tests.support import EXAMPLE_REPORT, HEADER, ROOT, copy_of_clone
 
 

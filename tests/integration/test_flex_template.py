@@ -32,32 +32,12 @@ STREAM = [
     "--runner=DataflowRunner", "--streaming", "--subscription=projects/project/subscriptions/s", "--output=gs://b/r",
 ]  # fmt: skip
 SUBSCRIPTIONS = (
-    "projects/project/subscriptions/s",
-    "projects/project/topics/s",
-    "s",
-    "projects//subscriptions/s",
-    "projects/short/subscriptions/s",
-    "projects/project/subscriptions/s/t",
-    "",
+    *("projects/project/subscriptions/s", "projects/project/topics/s", "projects//subscriptions/s", "s", ""),
+    *("projects/short/subscriptions/s", "projects/project/subscriptions/s/t"),
 )
 ODD = (
-    "+5",
-    "+2",
-    "1_0",
-    "1_6",
-    " 5",
-    " 2",
-    "5 ",
-    "2 ",
-    "\t2",
-    "٤",
-    "²",
-    "",
-    "-0",
-    "0x2",
-    "9" * 9,
-    "9" * 10,
-    "9" * 5000,
+    *("+5", "+2", "1_0", "1_6", " 5", " 2", "5 ", "2 ", "\t2", "٤", "²", "", "-0", "0x2"),
+    *("9" * 9, "9" * 10, "9" * 5000),
 )
 """What Python's int() may take for a number, or not."""
 

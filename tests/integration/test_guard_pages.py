@@ -1,4 +1,4 @@
-"""Compiled code reads and writes only what it is given: its own tests, with each array against a forbidden page."""
+"""Compiled code reads and writes only what it is given: tests that call it, each array against a forbidden page."""
 
 import os
 import signal
@@ -9,8 +9,8 @@ import pytest
 
 from tests.support import ROOT
 
-NATIVE = ("scanner", "lines", "array_splitter")
-TESTS = [*(f"tests/native/test_{name}.py" for name in NATIVE), "tests/model/test_ids.py"]
+TESTS = ["tests/native/test_scanner.py", "tests/formats/test_counting.py", "tests/model/test_ids.py"]
+TESTS += ["tests/formats/test_blocks.py::test_arrays_in_small_blocks_are_as_in_one"]
 
 MISUSE = """
 import numpy, tests.guard_pages

@@ -1,6 +1,5 @@
 """Runs that are killed (-9) at any moment: no new report beside old ids, and the next run removes what they left."""
 
-import contextlib
 import os
 import random
 import subprocess
@@ -13,7 +12,7 @@ import pytest
 from bench.events import write
 from pipeline.storage.temporary import remove_stale
 from tests.integration.servers import TOOLS
-from tests.serving_support import await_true
+from tests.processes import await_true, programs
 from tests.support import ROOT, json_lines
 
 RUNS = 16
@@ -106,25 +105,15 @@ def test_a_living_run_keeps_its_files(tmp_path: Path) -> None:
     assert left(folder) == []
 
 
-def programs(folder: Path) -> list[str]:
-    """What runs with the temporary folder of a run, or one in it."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"TMPDIR={folder}/tmp".encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text().replace("\0", " "))
-    return found
-
-
 def test_prism_ends_with_its_run(tmp_path: Path) -> None:
     folder = make(tmp_path)
     prism = ("--runner=PrismRunner", f"--prism_location={TOOLS / 'prism'}")
     assert start(folder, *prism).wait(timeout=300) == 0
-    assert (programs(folder), left(folder)) == ([], [])
+    assert (programs(folder / "tmp"), left(folder)) == ({}, [])
     process = start(folder, *prism)
-    await_true(lambda: any("prism -job_port" in program for program in programs(folder)))
+    await_true(lambda: any("prism -job_port" in program for program in programs(folder / "tmp").values()))
     process.kill()
     process.wait()
     assert start(folder, *prism).wait(timeout=300) == 0
     assert left(folder) == []
-    await_true(lambda: programs(folder) == [])
+    await_true(lambda: programs(folder / "tmp") == {})

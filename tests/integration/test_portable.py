@@ -14,8 +14,9 @@ from apache_beam.testing import test_stream as testing
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 from pipeline import BatchEvents, HourlyRows, UniqueIds, hour_windows
-from tests.integration.documents import events, ids_of, report_of
+from tests.documents import random_events as events
 from tests.integration.servers import TOOLS, job, prism, worker_pool
+from tests.oracle import ids_of, report_of
 from tests.support import json_lines
 
 WAYS = ("PrismRunner", "LOOPBACK", "EXTERNAL")

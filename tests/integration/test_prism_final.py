@@ -1,22 +1,18 @@
 """Hours that close while a folder is watched on Prism, live: marks, late files, a kill, and a run that goes on."""
 
-import os
 import re
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests import oracle
-from tests.integration.servers import BUCKET, S3Server, Storage, bucket_server
-from tests.integration.stream_process import until
-from tests.integration.test_prism_resume import running
-from tests.integration.test_prism_streaming import START, Sender
+from tests.integration.buckets import BUCKET, S3Server, Storage, bucket_server
+from tests.integration.prism_streams import START, Sender, lines_of, put, running, stop, until
 from tests.streams import files_of_ids, ids_of
 from tests.support import HEADER, hourly_reports
 
-ALLOWED = 30  # seconds after the start, since all hours were over by then; Prism has to be up before
+ALLOWED = 12  # seconds after the first poll, since all hours were over by then
 HOUR_NAMES = {"2021-04-02T21+0100", "2021-04-02T22+0100", "2021-04-02T23+0100"}
 
 
@@ -24,10 +20,7 @@ class InTime(Sender):
     """Files that were all written in time, whenever they are found."""
 
     def _put(self, name: str, data: bytes, late: bool) -> None:
-        hidden = self.folder / f".{name}"
-        hidden.write_bytes(data)
-        os.utime(hidden, (START, START))
-        hidden.rename(self.folder / name)
+        put(self.folder / name, data, START)
 
 
 def finals(folder: Path) -> set[str]:
@@ -39,18 +32,10 @@ def reports(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder.glob("output/*.csv")}
 
 
-def stop(process: subprocess.Popen[str], summary: str) -> str:
+def end(process: subprocess.Popen[str], summary: str) -> None:
     """Ends a stream, which says how much it read."""
-    os.kill(process.pid, signal.SIGTERM)
-    stderr = process.communicate(timeout=120)[1]
-    assert process.returncode == 0, stderr
-    assert re.match(summary, stderr.splitlines()[-1]), stderr
-    return stderr
-
-
-def lines_of(folder: Path) -> list[str]:
-    """The rejects that were kept."""
-    return [line for path in folder.glob("rejects/[!.]*") for line in path.read_text().splitlines()]
+    said = stop(process)
+    assert re.match(summary, said.splitlines()[-1]), said
 
 
 @pytest.mark.parametrize("deduplicate", [True, False], ids=["deduplicated", "all"])
@@ -64,13 +49,13 @@ def test_a_final_hour_stays_as_it_is(deduplicate: bool, tmp_path: Path) -> None:
         before = reports(tmp_path)
         assert hourly_reports(tmp_path / "output") == oracle.report(events)
         sender.send()  # written in time, and found when all hours are closed; with one broken line
-        until(lambda: len(lines_of(tmp_path)) == 2001, process)
+        until(lambda: len(lines_of(tmp_path / "rejects")) == 2001, process)
         assert reports(tmp_path) == before
     with running(sender, tmp_path, options) as process:  # it was killed
         sender.send()
-        until(lambda: len(lines_of(tmp_path)) == 4001, process)
+        until(lambda: len(lines_of(tmp_path / "rejects")) == 4001, process)
         counted = len(events)
-        stop(process, f"{counted + 4001} events read, {counted} counted, 1 rejected, (0 duplicates, )?4000 late, ")
+        end(process, f"{counted + 4001} events read, {counted} counted, 1 rejected, (0 duplicates, )?4000 late, ")
     assert finals(tmp_path) == HOUR_NAMES
     assert {name: report[1] for name, report in reports(tmp_path).items()} == {n: r[1] for n, r in before.items()}
     assert (files_of_ids(tmp_path / "ids") == ids_of(events)) is True
@@ -88,7 +73,7 @@ def test_a_run_that_starts_from_nothing_takes_marks_away(tmp_path: Path) -> None
     events = first_events(sender)
     with running(sender, tmp_path, [f"--allowed_lateness_seconds={ALLOWED}"]) as process:
         until(lambda: finals(tmp_path) == HOUR_NAMES, process)
-        stop(process, f"{len(events)} events read, {len(events)} counted, 0 rejected, 0 late, ")
+        end(process, f"{len(events)} events read, {len(events)} counted, 0 rejected, 0 late, ")
     other = ["--allowed_lateness_seconds=99999"]
     with running(sender, tmp_path, other) as process:
         stderr = process.communicate(timeout=120)[1]
@@ -96,7 +81,7 @@ def test_a_run_that_starts_from_nothing_takes_marks_away(tmp_path: Path) -> None
     assert f"--allowed_lateness_seconds 99999 differs from the ledger ({ALLOWED})" in stderr
     with running(sender, tmp_path, [*other, "--overwrite"]) as process:
         until(lambda: not finals(tmp_path) and len(reports(tmp_path)) == len(HOUR_NAMES), process)
-        stop(process, f"{len(events)} events read, {len(events)} counted, 0 rejected, 0 late, ")
+        end(process, f"{len(events)} events read, {len(events)} counted, 0 rejected, 0 late, ")
     assert finals(tmp_path) == set()  # what is open when a stream is stopped is not final
     assert hourly_reports(tmp_path / "output") == oracle.report(events)
 
@@ -112,14 +97,14 @@ def test_marks_in_a_bucket(scheme: str, tmp_path: Path, monkeypatch: pytest.Monk
         options = [f"--output={scheme}://{BUCKET}/reports", *store.options]
         with running(sender, tmp_path, [*options, f"--allowed_lateness_seconds={ALLOWED}"]) as process:
             until(lambda: names(store, ".final") == HOUR_NAMES, process)
-            stop(process, all_read)
+            end(process, all_read)
         other = [*options, "--allowed_lateness_seconds=99999"]
         with running(sender, tmp_path, other) as process:  # nothing tells of earlier runs in a bucket
             assert "but no ledger; cannot resume" in process.communicate(timeout=120)[1]
         assert (process.returncode, names(store, ".final")) == (2, HOUR_NAMES)
         with running(sender, tmp_path, [*other, "--overwrite"]) as process:
             until(lambda: (names(store, ".final"), names(store, ".csv")) == (set(), HOUR_NAMES), process)
-            stop(process, all_read)
+            end(process, all_read)
         rows = [store.get(f"reports/{name}.csv").decode().removeprefix(HEADER) for name in sorted(HOUR_NAMES)]
         assert (HEADER + "".join(rows), names(store, ".csv")) == (oracle.report(events), HOUR_NAMES)
 

@@ -1,7 +1,6 @@
 """Runs on Prism that last longer than the timeout of Beam's requests, which is lowered to seconds for it."""
 
 import contextlib
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests import support
+from tests.integration.prism_streams import PRISM, put, reported, stop, stream_process, until
 from tests.integration.servers import prism
-from tests.integration.stream_process import PRISM, stream_process, until
 
 TIMEOUT = 3
 
@@ -47,28 +46,15 @@ def running(folder: Path, *options: str) -> contextlib.AbstractContextManager["s
     return stream_process(*arguments, *options, program=("-c", PROGRAM))
 
 
-def put(folder: Path, name: str) -> None:
-    (folder / f".{name}").write_bytes(support.line() + b"\n")
-    (folder / f".{name}").rename(folder / "in" / name)
-
-
-def reported(folder: Path) -> int:
-    rows = [path.read_text().splitlines()[1] for path in (folder / "out").glob("*.csv")]
-    return sum(int(cell) for row in rows for cell in row.split(",")[1:-1])
-
-
 def test_a_stream_outlives_the_timeout(engine: list[str], tmp_path: Path) -> None:
     with running(tmp_path, *engine) as process:
-        put(tmp_path, "first")
-        until(lambda: reported(tmp_path) == 1, process)
+        put(tmp_path / "in" / "first", support.line() + b"\n")
+        until(lambda: reported(tmp_path / "out") == 1, process)
         beyond = time.monotonic() + 2 * TIMEOUT
         until(lambda: time.monotonic() > beyond, process)
-        put(tmp_path, "second")
-        until(lambda: reported(tmp_path) == 2, process)
-        process.send_signal(signal.SIGTERM)
-        stderr = process.communicate(timeout=60)[1]
-        assert process.returncode == 0, stderr
-        assert stderr.splitlines()[-1].startswith("2 events read, 2 counted")
+        put(tmp_path / "in" / "second", support.line() + b"\n")
+        until(lambda: reported(tmp_path / "out") == 2, process)
+        assert stop(process).splitlines()[-1].startswith("2 events read, 2 counted")
 
 
 def test_who_sets_the_timeout_has_it(tmp_path: Path) -> None:

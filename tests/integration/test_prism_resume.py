@@ -12,8 +12,8 @@ from random import Random
 import pytest
 
 from tests import oracle
-from tests.integration.stream_process import PRISM, children, stream_process, until
-from tests.integration.test_prism_streaming import ALLOWED, Sender, Watcher
+from tests.integration.prism_streams import Sender, Watcher, lines_of, running, stop, until
+from tests.processes import children
 from tests.streams import files_of_ids, ids_of
 from tests.support import hourly_reports
 
@@ -21,18 +21,9 @@ MOMENTS = 10
 LATEST = 8  # seconds after the start
 
 
-def running(
-    sender: Sender, folder: Path, options: list[str]
-) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
-    """A stream with rejects, killed with its Prism at the end."""
-    outputs = [f"--output={folder}/output", f"--rejects_output={folder}/rejects"]
-    more = ["--early_firing_seconds=1", f"--allowed_lateness_seconds={ALLOWED}", PRISM]
-    return stream_process(f"--input={sender.folder}/*.jsonl*", *outputs, *more, *options)
-
-
 def kill(process: subprocess.Popen[str], what: str) -> None:
     """SIGKILL to Python, to Prism, or to both at once."""
-    victims = {"python": [process.pid], "prism": children(process), "both": [process.pid, *children(process)]}
+    victims = {"python": [process.pid], "prism": children(process.pid), "both": [process.pid, *children(process.pid)]}
     for victim in victims[what]:
         os.kill(victim, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):  # where Prism is just being started, Beam starts another
@@ -80,9 +71,7 @@ def test_killed_at_any_moment(ids: bool, deduplicate: bool, tmp_path: Path) -> N
             sender.send()
         events = counted(sender, deduplicate)
         until(lambda: watcher.look() == len(events), process)
-        os.kill(process.pid, signal.SIGTERM)
-        stderr = process.communicate(timeout=120)[1]
-    assert process.returncode == 0, stderr
+        stderr = stop(process)
     read = len(sender.on_time) + sender.rejected + sender.late
     dropped = f", {len(sender.on_time) - len(events)} duplicates" if deduplicate else ""
     wanted = f"{read} events read, {len(events)} counted, {sender.rejected} rejected{dropped}, {sender.late} late, "
@@ -90,5 +79,4 @@ def test_killed_at_any_moment(ids: bool, deduplicate: bool, tmp_path: Path) -> N
     assert hourly_reports(tmp_path / "output") == oracle.report(events)
     if ids:
         assert (files_of_ids(tmp_path / "ids") == ids_of(events)) is True  # in words: no diff of 200,000 lines
-    kept = [line for path in (tmp_path / "rejects").iterdir() for line in path.read_text().splitlines()]
-    assert len(kept) == sender.rejected + sender.late
+    assert len(lines_of(tmp_path / "rejects")) == sender.rejected + sender.late

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.processes import process_group
-from tests.integration.stream_process import PRISM, until
-from tests.integration.test_prism_streaming import EVENTS_A_FILE, Sender, Watcher
+from tests.integration.prism_streams import EVENTS_A_FILE, PRISM, Sender, Watcher, until
 from tests.support import ROOT
 
 LINE = re.compile(r"(\d+) events/s, (\d+) hours? written, delay (\d+\.\d) s, (\d+) rejected, (\d+) late")

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.nginx import Proxy, proxied
-from tests.serving_support import EVENT, REPORT, SAMPLE, Server, await_true, head, receive, running
+from tests.integration.servers import Proxy, proxied
+from tests.processes import await_true
+from tests.serving_support import EVENT, REPORT, SAMPLE, Server, head, receive, running
 
 POSTS = 300
 

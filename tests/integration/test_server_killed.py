@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process_support import LARGE, files, metrics
-from tests.serving_support import SAMPLE, Server, await_true, head, receive, running
+from tests.processes import await_true
+from tests.serving_support import LARGE, SAMPLE, Server, files, head, metrics, receive, running
 
 REQUESTS = {
     "page": head(0, "GET"),

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.servers import TOOLS
-from tests.serving_support import EVENT, HEADER, REPORT, SAMPLE, Server, await_true, children, is_alive, running
-from tests.support import NO_DOWNLOAD
+from tests.processes import await_true, children, is_alive
+from tests.serving_support import EVENT, REPORT, SAMPLE, Server, running
+from tests.support import HEADER, NO_DOWNLOAD
 
 RUNNERS = {
     "DirectRunner": ("--runner=DirectRunner", NO_DOWNLOAD),

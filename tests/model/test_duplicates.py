@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import (
-    Batch,
-)
+from pipeline import Batch
 from pipeline.model import duplicates
 from pipeline.model.duplicates import (
     decode_keys,
@@ -23,7 +21,8 @@ from pipeline.model.duplicates import (
 )
 from pipeline.schema import Event
 from tests import oracle, support
-from tests.duplicates_support import EVENTS, Events
+from tests.documents import NEAR_DUPLICATES as EVENTS
+from tests.documents import Events
 
 
 @pytest.fixture(params=support.DECODERS)

@@ -9,17 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import EventError
 from pipeline.model import ids as id_sets
 from pipeline.model.events import NO_IDS, Ids
-from pipeline.model.ids import (
-    hash_id,
-    id_lines,
-    merge_packed,
-    pack_partitions,
-    union,
-    unique_ids,
-)
+from pipeline.model.ids import hash_id, id_lines, merge_packed, pack_partitions, union, unique_ids
+from pipeline.native.loader import MAX_PROBES
 from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, event
 
@@ -36,13 +29,16 @@ both = pytest.mark.usefixtures("_implementation")
 
 
 def whole(parts: list[Ids], partitions: int = 64) -> list[bytes]:
-    """The ids of several workers, through partitions and merge, in the order of the ids file."""
+    """The ids of several workers, through partitions and merge, in the order of the ids file; none is lost."""
     pieces: dict[int, list[bytes]] = {}
     for part in parts:
         for number, piece in pack_partitions(part, partitions):
             pieces.setdefault(number, []).append(piece)
-    joined = [b"".join(pieces[number]) for number in sorted(pieces)]
-    return [item for data in joined for item in merge_packed(data)[0].to_list()]
+    joined = [union([*pieces[number], b""]) for number in sorted(pieces)]
+    merged = [merge_packed(b"".join(pieces[number])) for number in sorted(pieces)]
+    assert [merge_packed(data)[1] for data in joined] == [events for _, events in merged]
+    assert sum(events for _, events in merged) == sum(len(part.ends) for part in parts)
+    return [item for ids, _ in merged for item in ids.to_list()]
 
 
 def in_order(items: Iterable[bytes]) -> list[bytes]:
@@ -69,11 +65,6 @@ def test_each_id_once() -> None:
         "e",
         "e ",
     }
-
-
-def test_what_is_no_event_is_named() -> None:
-    with pytest.raises(EventError, match="event 1: id must be a string, not a number"):
-        unique_ids([event(), {**event(), "id": 1}])
 
 
 @both
@@ -106,7 +97,7 @@ def test_any_split_and_number_of_partitions_gives_the_same_list(
 
 
 @both
-@pytest.mark.parametrize("length", [1, 7, 8, 127, 128, 129, 16383, 16384, 70000])
+@pytest.mark.parametrize("length", [1, 7, 8, 255, 256, 257, 70000])
 def test_ids_of_any_length(length: int) -> None:
     items = [bytes([65 + k]) * length for k in range(3)]
     assert whole([Ids.of(items), Ids.of(items * 2)]) == in_order(items)
@@ -114,9 +105,10 @@ def test_ids_of_any_length(length: int) -> None:
 
 @both
 @pytest.mark.parametrize("workers", [1, 3])
-def test_different_ids_of_the_same_hash_are_kept(workers: int) -> None:
-    items = [*with_one_hash(100), b"a", b"b", b"a"]
-    assert len({hash_id(item) for item in items[:100]}) == 1
+@pytest.mark.parametrize("count", [2, MAX_PROBES, MAX_PROBES + 1, 200])
+def test_different_ids_of_the_same_hash_are_kept(count: int, workers: int) -> None:
+    items = [*reversed(with_one_hash(count)), b"a", b"b", b"a"]
+    assert len({hash_id(item) for item in items[:count]}) == 1
     assert whole([Ids.of(items[k::workers]) for k in range(workers)]) == in_order(items)
 
 
@@ -147,18 +139,6 @@ def test_ids_are_in_the_partition_of_their_first_bits() -> None:
         assert found == {k: sorted(i for i in items if hash_id(i) >> 64 - bits == k) for k in range(1 << bits)}
 
 
-@given(st.lists(ITEMS, max_size=4))
-def test_concat(parts: list[list[bytes]]) -> None:
-    assert Ids.concat([Ids.of(part) for part in parts]).to_list() == [item for part in parts for item in part]
-
-
-@given(ITEMS, st.data())
-def test_slice(items: list[bytes], data: st.DataObject) -> None:
-    start = data.draw(st.integers(0, len(items)))
-    stop = data.draw(st.integers(start, len(items)))
-    assert Ids.of(items).slice(start, stop).to_list() == items[start:stop]
-
-
 def test_lines_of_no_ids() -> None:
     assert id_lines(NO_IDS) == b""
     assert list(pack_partitions(NO_IDS)) == []
@@ -187,16 +167,3 @@ def test_an_id_with_a_line_break_or_a_first_quote_is_a_json_string(item: str) ->
 def test_partitions_grow_with_the_input() -> None:
     sizes = {0: 128, 2**30: 128, 32 * 2**30: 128, 32 * 2**30 + 1: 256, 2**40: 4096, 2**60: 65536}
     assert {size: id_sets.partitions_for(size) for size in sizes} == sizes
-
-
-@both
-@given(st.lists(ITEMS, max_size=4), st.sampled_from((2, 128)))
-def test_packed_sets_count_events(parts: list[list[bytes]], partitions: int) -> None:
-    pieces: dict[int, bytes] = {}
-    for part in parts:
-        for number, piece in pack_partitions(Ids.of(part), partitions):
-            pieces[number] = pieces.get(number, b"") + piece
-    merged = {number: merge_packed(data) for number, data in pieces.items()}
-    assert all(merge_packed(union([data, b""]))[1] == merged[k][1] for k, data in pieces.items())
-    assert sum(events for _, events in merged.values()) == sum(map(len, parts))
-    assert sorted(item for ids, _ in merged.values() for item in ids.to_list()) == sorted({i for p in parts for i in p})

@@ -32,28 +32,9 @@ def test_offsets(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "",
-        "1",
-        "01:00",
-        "+1:00",
-        "+01",
-        "+0100",
-        "+01:60",
-        "+18:01",
-        "+19:00",
-        "+24:00",
-        "+01:00:00",
-        "UTC",
-        "Z",
-        "Europe/Berlin",
-        " +01:00",
-        "+01:00\n",
-        "++1:00",
-        "+-1:00",
-        "+\u0660\u0661:00",
-    ],
-)
+    [*("", "1", "01:00", "+1:00", "+01", "+0100", "+01:60", "+18:01", "+19:00", "+24:00", "+01:00:00", "UTC", "Z"),
+     *("Europe/Berlin", " +01:00", "+01:00\n", "++1:00", "+-1:00", "+\u0660\u0661:00")],
+)  # fmt: skip
 def test_bad_offsets(text: str) -> None:
     with pytest.raises(UsageError, match="UTC offset"):
         parse_utc_offset(text)

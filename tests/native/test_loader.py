@@ -1,28 +1,19 @@
 """Where compiled code is kept, that a damaged copy is not used, and that it works where nothing can be kept."""
 
 import hashlib
-import io
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
 import pytest
 
 from bench.events import pieces
-from pipeline.formats.blocks import read_blocks
-from pipeline.formats.decoding import Block
-from pipeline.model.duplicates import merge_events, partition_events, split_keys_by_hour
-from pipeline.model.events import Batch
-from pipeline.model.hours import HourClock
-from pipeline.model.ids import id_lines, merge_packed, pack_partitions
 from pipeline.native import loader as native
 from tests import oracle, support
 
@@ -184,55 +175,7 @@ def test_a_process_that_finds_compiled_code_never_imports_numba() -> None:
     subprocess.run([sys.executable, "-c", LOADS], check=True, cwd=Path(native.__file__).parents[2])
 
 
-def test_arguments_are_numbers_or_arrays() -> None:
-    found = np.empty(2, np.int64)
-    data = np.frombuffer(b'{"a": [1, 2]}, 5, "]"', np.uint8)
-    assert native.invoke("last_comma", data, len(data), found) == 16
-    assert found.tolist() == [2, -1]
-
-
-def test_what_is_loaded_is_called_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_bytes_seen", Counter())
-    assert not native.should_use("sort_ids", native.LOAD_AFTER_BYTES)
-    assert native.should_use("sort_ids", 2000)
-    assert [native.should_use("sort_ids", size) for size in (256, 257)] == [False, True]
-    assert native.should_use("take_ids", native.LOAD_AFTER_BYTES + 1)
-
-
 BROKEN = "raise ImportError('Numba needs NumPy 2.2 or less')\n"
-
-
-@pytest.fixture
-def broken_compiler(monkeypatch: pytest.MonkeyPatch, builder: mock.Mock) -> Iterator[None]:
-    """A compiler that fails, as numba's do with a Python or a numpy that it does not know; nothing was compiled yet."""
-    builder.side_effect = AttributeError("module 'numpy' has no attribute 'long'")
-    for cached in (native._engine, native._function, native.try_load, native._warn):
-        cached.cache_clear()
-    yield
-    for cached in (native._engine, native._function, native.try_load, native._warn):
-        cached.cache_clear()
-
-
-@pytest.mark.usefixtures("broken_compiler")
-def test_where_nothing_can_be_compiled_plain_python_does_it_all(caplog: pytest.LogCaptureFixture) -> None:
-    text = b"".join(pieces(5000, "odd"))
-    batch = Block(text).decode()
-    assert Counter(support.batch_rows(batch)) == Counter(oracle.read(text).events)
-    array = b"[" + text.strip().replace(b"\n", b",") + b"]"
-    parts = [block.decode() for block in read_blocks(io.BytesIO(array), "array", 100_000)]
-    assert len(parts) > 2
-    assert support.batch_rows(Batch.concat(parts)) == support.batch_rows(batch)
-    ids, events = merge_packed(b"".join(piece for _, piece in pack_partitions(batch.ids)))
-    assert events == len(batch.codes)
-    assert set(ids.to_list()) == {item.encode() for item in oracle.unique_ids(support.batch_rows(batch))}
-    assert id_lines(ids).count(b"\n") == len(ids.ends) > 2000
-    stays, pieces_of_keys = partition_events(batch)
-    moved = [merge_events(piece) for _, piece in pieces_of_keys]
-    assert sum(len(part.codes) + part.duplicate for part in moved) == len(batch.codes) > 2000
-    assert (len(stays.codes), stays.read) == (0, batch.read)
-    assert len(list(split_keys_by_hour(batch, HourClock()))) > 1
-    assert len(caplog.messages) == 1
-    assert "native code unavailable (AttributeError: module 'numpy' has no attribute 'long')" in caplog.text
 
 
 @pytest.mark.parametrize("package", ["llvmlite", "numba"])

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.process_support import LIMIT
-from tests.serving_support import Server, build_app, running
+from tests.serving_support import LIMIT, Server, build_app, running
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,7 @@ import pipeline.serving.workspaces
 from pipeline.model.settings import ReportSettings
 from pipeline.serving import Settings
 from pipeline.serving.telemetry import Metrics
-from tests.serving_support import (
-    ROOT,
-    SAMPLE,
-    build_app,
-    build_report_app,
-    call,
-    call_loosely,
-)
+from tests.serving_support import SAMPLE, build_app, build_report_app, call, call_loosely
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "BREW", "OPTIONS"])
@@ -30,31 +23,6 @@ def test_other_methods(app: Any, method: str, path: str) -> None:
     assert answer.status == 405
     assert answer.headers["Allow"] == ("GET, HEAD, POST" if path == "/" else "GET, HEAD")
     assert answer.problem
-
-
-@pytest.mark.parametrize("path", ["/report", "/web/index.html", "/../server.py", "/app.js/", "//", "/%00"])
-def test_other_paths(app: Any, path: str) -> None:
-    assert call(app, SAMPLE, path=path).problem["status"] == 404
-    assert call(app, method="GET", path=path).problem["status"] == 404
-
-
-FILES = {
-    "/app.js": ("pipeline/serving/page/app.js", "text/javascript; charset=utf-8"),
-    "/chart.js": ("pipeline/serving/page/chart.js", "text/javascript; charset=utf-8"),
-    "/report.js": ("pipeline/serving/page/report.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("pipeline/serving/page/style.css", "text/css; charset=utf-8"),
-    "/openapi.json": ("pipeline/serving/openapi.json", "application/json"),
-}
-
-
-@pytest.mark.parametrize("path", FILES)
-def test_files(app: Any, path: str) -> None:
-    name, kind = FILES[path]
-    answer = call(app, method="GET", path=path)
-    assert answer.status == 200
-    assert answer.body == (ROOT / name).read_bytes()
-    assert answer.headers["Content-Type"] == kind
-    assert call(app, method="HEAD", path=path) == (200, answer.headers, b"")
 
 
 def test_the_page_knows_the_server(tmp_path: Path) -> None:
@@ -89,15 +57,6 @@ def test_health_while_the_server_stops(tmp_path: Path) -> None:
     answer = call(app, method="GET", path="/healthz")
     assert answer.problem["detail"] == "the server is shutting down"
     assert answer.headers["Retry-After"]
-
-
-def test_metrics_need_the_token(tmp_path: Path) -> None:
-    """They tell of the use that is made of the server; its health does not."""
-    app = build_app(tmp_path, Settings(token="secret"))
-    assert call(app, method="GET", path="/metrics").problem["status"] == 401
-    answer = call(app, method="GET", path="/metrics", HTTP_AUTHORIZATION="Bearer secret")
-    assert b"hourly_report_workspaces 1.0" in answer.body
-    assert call(app, method="GET", path="/healthz").status == 200
 
 
 @pytest.mark.parametrize(("error", "status"), [(28, 507), (2, 500)])

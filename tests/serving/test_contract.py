@@ -13,22 +13,25 @@ import pytest
 import requests
 import zstandard
 
-from tests.process_support import LIMIT, SKIP, chunked, metrics
+from tests.processes import await_true
 from tests.serving_support import (
     EVENT,
-    HEADER,
+    LIMIT,
     REPORT,
-    ROOT,
     SAMPLE,
+    SKIP,
     Answer,
     Server,
-    await_true,
+    chunked,
     head,
+    metrics,
     receive,
     running,
 )
+from tests.support import HEADER, ROOT
 
 GZIP, ZSTD = gzip.compress(SAMPLE, mtime=0), zstandard.compress(SAMPLE)
+PARQUET = (ROOT / "tests/files/df.parquet.gzip").read_bytes()
 LINE = EVENT.encode() + b"\n"
 
 
@@ -81,7 +84,8 @@ BODIES = {
     "gzip file": (GZIP, ""),
     "zstd file": (ZSTD, ""),
     "bzip2 file": (bz2.compress(SAMPLE), ""),
-    "Parquet": ((ROOT / "tests/files/df.parquet.gzip").read_bytes(), ""),
+    "Parquet": (PARQUET, ""),
+    "Parquet in gzip": (gzip.compress(PARQUET), "gzip"),
 }
 
 
@@ -271,8 +275,11 @@ def test_page_and_files(server: Server) -> None:
     page = requests.get(server.address)
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert requests.head(server.address).headers["Content-Length"] == str(len(page.content))
-    for name in ("app.js", "chart.js", "report.js", "style.css"):
-        assert requests.get(server.address + name).text == (ROOT / "pipeline/serving/page" / name).read_text()
+    types = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "json": "application/json"}
+    for name in ("page/app.js", "page/chart.js", "page/report.js", "page/style.css", "openapi.json"):
+        answer = requests.get(server.address + name.removeprefix("page/"))
+        assert answer.content == (ROOT / "pipeline/serving" / name).read_bytes()
+        assert answer.headers["Content-Type"] == types[name.rpartition(".")[2]]
 
 
 @pytest.mark.parametrize("path", ["", "app.js", "style.css", "openapi.json"])

@@ -17,20 +17,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.process_support import LARGE, SKIP, SLOW, chunked, files, metrics
+from tests.processes import await_true, is_alive
 from tests.serving_support import (
     EVENT,
-    ROOT,
+    LARGE,
     SAMPLE,
+    SKIP,
+    SLOW,
     Answer,
     Server,
     assert_no_internals,
-    await_true,
+    chunked,
+    files,
     head,
-    is_alive,
+    metrics,
     receive,
     running,
 )
+from tests.support import ROOT
 
 
 def is_busy(server: Server) -> bool:
@@ -282,8 +286,6 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         ["--port", "x"],
         ["--host", "256.0.0.1"],
         ["--runner", "X"],
-        ["--runer=X"],
-        ["--host", "0.0.0.0"],
         ["--unix_socket", "/nowhere/report.sock"],
         ["--unix_socket", "README.md"],
     ],

@@ -10,24 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model import table
-from tests.serving_support import (
-    EVENT,
-    HEADER,
-    REPORT,
-    SAMPLE,
-    assert_no_internals,
-    call,
-    call_loosely,
-)
-
-
-def test_sample(app: Any) -> None:
-    answer = call(app, SAMPLE)
-    assert answer.status == 200
-    assert answer.body.decode() == REPORT
-    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
-    assert answer.headers["Content-Disposition"] == 'attachment; filename="report.csv"'
-    assert answer.headers["X-Report-Summary"] == '{"read":6,"counted":6,"rejected":0,"hours":3}'
+from tests.serving_support import EVENT, SAMPLE, assert_no_internals, call, call_loosely
+from tests.support import HEADER
 
 
 def test_more_hours_than_a_report_may_have(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,13 +28,6 @@ def test_no_events(app: Any, body: str) -> None:
     answer = call(app, body.encode())
     assert (answer.status, answer.body.decode()) == (200, HEADER)
     assert json.loads(answer.headers["X-Report-Summary"]) == {"read": 0, "counted": 0, "rejected": 0, "hours": 0}
-
-
-@pytest.mark.parametrize("shape", ["[{}]", '{{"mock_for_test": [{}]}}', "{}"])
-def test_shapes(app: Any, shape: str) -> None:
-    join = "\n" if shape == "{}" else ","
-    answer = call(app, shape.format(join.join([EVENT, EVENT])).encode())
-    assert answer.body.decode() == HEADER + "2021-04-02T20:00:00+01:00,0,0,2,0,0,0,0.0\n"
 
 
 RECORD = st.sampled_from([EVENT, "{}", "[", "1", '"\u00e9"', "", " ", "\x00", '{"id": 1}', EVENT[:-1]])

@@ -1,7 +1,6 @@
 """Bodies and reports that pass through a bucket: the report is the same, and the bucket is empty afterwards."""
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,10 @@ from pipeline.storage.files import InputFile
 from tests.memory_bucket import OBJECTS
 from tests.serving_support import REPORT, SAMPLE
 
+pytestmark = pytest.mark.usefixtures("empty_bucket")
+
 STAGING = "mem://bucket/staging/"
 DATAFLOW = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/t"]
-
-
-@pytest.fixture(autouse=True)
-def _empty_bucket() -> Iterator[None]:
-    OBJECTS.clear()
-    yield
-    OBJECTS.clear()
 
 
 def run(folder: Path, body: bytes = SAMPLE) -> Summary:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -24,15 +23,8 @@ from pipeline.serving import Settings, bodies
 from pipeline.serving.telemetry import Metrics
 from pipeline.serving.workspaces import Workspace, WorkspacePool
 from tests import oracle
-from tests.requests_support import ROWS, ask
-from tests.serving_support import (
-    EVENT,
-    REPORT,
-    SAMPLE,
-    await_true,
-    build_app,
-    call,
-)
+from tests.processes import await_true
+from tests.serving_support import EVENT, REPORT, ROWS, SAMPLE, ask, build_app, call
 from tests.support import NO_DOWNLOAD
 
 
@@ -155,12 +147,6 @@ def test_no_files_are_left(tmp_path: Path) -> None:
     for body, status in ((SAMPLE, 200), (b"x", 400), (b"[", 400), (SAMPLE, 200)):
         assert call(app, body).status == status
         assert files_below(tmp_path) == []
-
-
-def test_no_report_waits_for_the_disk(tmp_path: Path) -> None:
-    with mock.patch.object(os, "fsync") as sync:
-        assert call(build_app(tmp_path), SAMPLE).status == 200
-    assert not sync.called
 
 
 def test_bodies_of_different_sizes_through_one_workspace(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Objects by way of a store: found, listed, read in the version that was listed, put whole."""
 
+import gzip
 import io
 import itertools
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from pipeline.errors import OutputError
 from pipeline.storage.files import InputFile
 from pipeline.storage.objects import (
     ChangedError,
@@ -13,20 +15,16 @@ from pipeline.storage.objects import (
     ObjectStream,
     delete_file,
     measured,
-    new_object,
     open_object,
     store_of,
 )
-from tests.memory_bucket import OBJECTS, TIMES
+from pipeline.storage.outputs import atomic_file
+from pipeline.storage.temporary import new_token
+from tests.memory_bucket import OBJECTS, TIMES, MemoryBucket
+
+pytestmark = pytest.mark.usefixtures("empty_bucket")
 
 PATH = "mem://b/out/a"
-
-
-@pytest.fixture(autouse=True)
-def _empty_bucket() -> Iterator[None]:
-    OBJECTS.clear()
-    yield
-    OBJECTS.clear()
 
 
 def put(path: str, data: bytes) -> InputFile:
@@ -107,20 +105,38 @@ def test_what_was_not_listed_is_looked_up() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 20_000_000])
-def test_an_object_is_put_when_it_is_whole(size: int) -> None:
-    with new_object(PATH) as stream:
+def test_an_object_is_there_when_it_is_whole(size: int) -> None:
+    OBJECTS[PATH] = b"earlier"
+    with atomic_file(PATH, new_token()) as stream:
         stream.write(bytes(size))
-        assert OBJECTS == {}
+        assert OBJECTS == {PATH: b"earlier"}
     assert {PATH: bytes(size)} == OBJECTS
 
 
+def test_compressed_by_the_suffix() -> None:
+    with atomic_file(f"{PATH}.gz", new_token()) as stream:
+        stream.write(b"one,two")
+    assert list(OBJECTS) == [f"{PATH}.gz"]
+    assert gzip.decompress(OBJECTS[f"{PATH}.gz"]) == b"one,two"
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_what_fails_is_not_put(error: type[BaseException]) -> None:
+def test_what_fails_leaves_the_earlier_object_alone(error: type[BaseException]) -> None:
     def fail() -> None:
-        with new_object(PATH) as stream:
+        with atomic_file(PATH, new_token()) as stream:
             stream.write(b"half")
             raise error
 
+    OBJECTS[PATH] = b"earlier"
     with pytest.raises(error):
         fail()
-    assert OBJECTS == {}
+    assert OBJECTS == {PATH: b"earlier"}
+
+
+def test_a_bucket_that_fails_is_told_by_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(MemoryBucket, "create", refuse)
+    with pytest.raises(OutputError, match=f"{PATH}: cannot be written: Permission denied"), atomic_file(PATH, "0" * 32):
+        pass

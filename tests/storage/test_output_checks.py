@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,6 @@ import pytest
 from pipeline import hourly_table, write_csv
 from pipeline.errors import UsageError
 from pipeline.storage.outputs import check_folder, check_writable, is_same
-from tests.support import ROOT
 
 
 def test_paths_are_the_same_where_they_lead_to_one_file(tmp_path: Path) -> None:
@@ -109,21 +106,6 @@ def test_files_of_others_in_a_shared_folder_are_not_replaced(shared: Path) -> No
         write_csv(hourly_table([]), str(shared / "report.csv"))
     assert (shared / "report.csv").read_text() == "theirs"
     assert (shared / "report.csv").stat().st_uid == STRANGER
-
-
-def test_a_file_that_is_mounted_by_itself_is_written_in_place(tmp_path: Path) -> None:
-    script = f"""
-import sys; sys.path.insert(0, {str(ROOT)!r})
-from pipeline.storage.outputs import check_writable
-print(check_writable("mounted.csv"), check_writable("host.csv"), check_writable("new.csv"))
-"""
-    for name in ("host.csv", "mounted.csv"):
-        (tmp_path / name).touch()
-    command = f'mount --bind host.csv mounted.csv && "{sys.executable}" -c "$SCRIPT" && umount mounted.csv'
-    environment = {**os.environ, "SCRIPT": script}
-    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", command]
-    done = subprocess.run(unshare, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout == "False True True\n", done.stderr
 
 
 @needs_root

@@ -127,8 +127,8 @@ def test_a_disk_and_a_bucket_agree(
         ("d/z/", []),
     ],
 )
-def test_a_folder_in_a_bucket_may_have_an_empty_name(pattern: str, found: list[str]) -> None:
-    assert sorted(in_a_bucket({"d/x", "d//y", "d/z//w", "e//y"}, pattern)) == found
+def test_folders_in_a_bucket_with_an_object_of_their_own_and_empty_names(pattern: str, found: list[str]) -> None:
+    assert sorted(in_a_bucket({"d/", "d/x", "d/.h", "d//y", "d/z//w", "e//y"}, pattern)) == found
 
 
 @pytest.mark.parametrize("end", ["", "/"])

@@ -1,7 +1,5 @@
 """The folder of a process: removed when the process is dead, and there as long as it is needed."""
 
-import contextlib
-import itertools
 import os
 import signal
 import subprocess
@@ -13,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage.temporary import new_token, scratch_folder
-from tests.processes_support import kill, process
-from tests.serving_support import await_true
+from tests.processes import await_true, kill, process, programs
 from tests.support import ROOT
 
 FOLDER = """
@@ -32,25 +29,15 @@ with scratch_folder() as folder:
 """
 
 
-def programs(folder: Path) -> dict[str, list[int]]:
-    """The processes that were started with a temporary folder below one, by their last arguments."""
-    found: dict[str, list[int]] = {"sdk_worker_main": [], "unrelated": []}
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"TMPDIR={folder}/".encode() in (path / "environ").read_bytes():
-                name = (path / "cmdline").read_bytes().decode().strip("\0").split("\0")[-1].split(".")[-1]
-                found.setdefault(name, []).append(int(path.name))
-    return found
-
-
-def workers(folder: Path) -> int:
-    return len(programs(folder)["sdk_worker_main"])
+def running(folder: Path, name: str) -> int:
+    """How many programs of FOLDER's run with a temporary folder below one."""
+    return sum(line.endswith(name) for line in programs(folder).values())
 
 
 @pytest.fixture
 def ends_programs(tmp_path: Path) -> Iterator[None]:
     yield
-    for number in itertools.chain(*programs(tmp_path).values()):
+    for number in programs(tmp_path):
         os.kill(number, signal.SIGKILL)
 
 
@@ -65,9 +52,9 @@ def test_the_scratch_folder_of_a_killed_process_is_removed_and_its_workers_end(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with process(FOLDER, TMPDIR=str(tmp_path)) as living, process(FOLDER, TMPDIR=str(tmp_path)) as dying:
         kill(dying)
-        assert workers(tmp_path) == 2
+        assert running(tmp_path, "sdk_worker_main") == 2
         with scratch_folder() as folder:
-            await_true(lambda: workers(tmp_path) == 1)
+            await_true(lambda: running(tmp_path, "sdk_worker_main") == 1)
             assert tempfile.gettempdir() == os.environ["TMPDIR"] == folder
             assert len(os.listdir(tmp_path)) == len(others) + 2
         assert tempfile.gettempdir() == str(tmp_path)
@@ -75,8 +62,8 @@ def test_the_scratch_folder_of_a_killed_process_is_removed_and_its_workers_end(
         kill(living)
         with scratch_folder():
             pass
-    await_true(lambda: workers(tmp_path) == 0)
-    assert len(programs(tmp_path)["unrelated"]) == 2
+    await_true(lambda: running(tmp_path, "sdk_worker_main") == 0)
+    assert running(tmp_path, "unrelated") == 2
     assert sorted(os.listdir(tmp_path)) == sorted(others)
 
 

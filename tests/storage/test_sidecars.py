@@ -23,12 +23,9 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             Path(folder, name).touch()
 
 
-@pytest.mark.parametrize("pattern", ["in", "in/*", "in/**", "in/_data.ini", "in/_d*/*", "i?"])
+@pytest.mark.parametrize("pattern", ["in", "in/*", "in/**", "in/_data.ini", "in/_d*/*", "i?/*"])
 def test_sidecars_are_left_out_of_folders_and_globs(pattern: str) -> None:
     left_out: list[str] = []
-    if pattern == "i?":
-        Path("in").rename("is")
-        pattern = "i?/*"
     found = find_files([pattern], left_out)
     folders = {str(Path(file.path).parent) for file in found}
     assert sorted(file.path for file in found) == sorted(f"{folder}/{name}" for folder in folders for name in READ)

@@ -1,14 +1,10 @@
 """What the suffix of an output says of its format."""
 
-import ast
-import re
-
 import pytest
 
 from pipeline import hourly_table, write_csv
 from pipeline.errors import UsageError
 from pipeline.storage.compression import Kind, check_suffix
-from tests.support import ROOT
 
 RIGHT: list[tuple[Kind, str]] = [
     ("CSV", "r.csv r r.csv.gz r.csv.zst r.txt R.CSV.GZ r.gz .csv a.b.csv r.2021-04-02 - gs://b/r.csv.gz r.gz.csv"),
@@ -36,17 +32,3 @@ def test_wrong(kind: Kind, path: str) -> None:
 def test_write_csv_refuses_too() -> None:
     with pytest.raises(UsageError, match=r"r\.parquet: suffix \.parquet"):
         write_csv(hourly_table([]), "r.parquet")
-
-
-@pytest.mark.parametrize("package", ["storage", "engine"])
-def test_no_message_of_a_lower_package_has_the_dashes_of_an_option(package: str) -> None:
-    """Only the command line knows how an option is spelt. Docstrings may name one."""
-    for path in sorted((ROOT / "pipeline" / package).glob("*.py")):
-        tree = ast.parse(path.read_text())
-        strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is str]
-        docstrings = {node.value.value for node in ast.walk(tree) if _is_docstring(node)}  # type: ignore[attr-defined]
-        assert [text for text in strings if re.search(r"(^|[ (`])--[a-z]", text) and text not in docstrings] == [], path
-
-
-def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and type(node.value.value) is str

@@ -22,7 +22,7 @@ from pipeline.storage.temporary import (
     temporary_path,
     temporary_prefix,
 )
-from tests.processes_support import kill, process
+from tests.processes import kill, process
 
 FILES = """
 import sys, time

@@ -41,8 +41,3 @@ def test_what_makes_other_reports(change: dict[str, Any]) -> None:
 )
 def test_what_may_change_between_runs(change: dict[str, Any]) -> None:
     assert dataclasses.replace(JOB, **change).settings == JOB.settings
-
-
-def test_outputs_are_those_that_are_asked_for() -> None:
-    assert dataclasses.replace(JOB, rejects_output="bad").outputs == ["out", "ids", "bad"]
-    assert StreamJob("out").outputs == ["out"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.formats.decoding import Block, BrokenBlock
-from pipeline.model.events import NO_IDS, Batch, Reject
+from pipeline.model.events import Batch, Reject
 from pipeline.model.hours import HourClock
 from pipeline.schema import EVENT_TYPES, Event
 from pipeline.stream.decode import reject_future_events, reject_late_events
@@ -18,7 +18,6 @@ from tests import oracle, support
 
 END = 1617393600  # of the hour of 1617393003, at any offset of whole hours
 CLOCK = support.clock()
-BAD = Reject("file", 7, None, "not JSON", "x")
 
 
 def batch(*timestamps: int, want_ids: bool = True) -> Batch:
@@ -132,16 +131,6 @@ def test_late_events_are_those_of_the_definition(
     raws = [tuple(json.loads(reject.raw).values()) for reject in lost]
     assert raws == [row for row, late in zip(rows, wanted, strict=True) if late]
     assert support.batch_rows(on_time) == [row for row, late in zip(rows, wanted, strict=True) if not late]
-
-
-@pytest.mark.parametrize("want_ids", [True, False])
-def test_select(want_ids: bool) -> None:
-    some = Batch.concat([batch(1, 2, 3, want_ids=want_ids), BrokenBlock("file", "cut off").decode(want_ids, None)])
-    chosen = some.select(some.timestamps != 2)
-    assert (times(chosen), chosen.codes.tolist(), chosen.rejects) == ([1, 3], [0, 2], some.rejects)
-    assert chosen.ids.to_list() == ([b"id-0", b"id-2"] if want_ids else [])
-    none = some.select(some.timestamps > 9)
-    assert (len(none.codes), none.rejected, len(none.ids.ends), NO_IDS.ends.size) == (0, 1, 0, 0)
 
 
 def test_a_broken_source_is_one_reject() -> None:

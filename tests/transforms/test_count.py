@@ -24,57 +24,33 @@ from pipeline import (
 from pipeline.errors import InputError, MismatchError, RejectsError, UsageError
 from pipeline.model import table as tables
 from pipeline.model.events import Batch, batch_events
-from pipeline.model.table import COLUMNS
 from pipeline.transforms import count as counting
-from tests import oracle, support
-from tests.support import EXAMPLE_EVENTS, event
-from tests.transforms_support import MANY, batches, on_both_runners, only
+from tests import support
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, MANY, batches, event, on_both_runners, only
 
 
 @on_both_runners
-def test_hourly_table(runner: str) -> None:
-    rows = [
-        ("2021-04-02T18:00:00+01:00", 0, 1, 1, 0, 0, 0),
-        ("2021-04-02T20:00:00+01:00", 0, 0, 1, 0, 0, 0),
-        ("2021-04-02T22:00:00+01:00", 0, 0, 1, 1, 0, 1),
-    ]
+@pytest.mark.parametrize(("events", "report"), [(EXAMPLE_EVENTS, EXAMPLE_REPORT), ([], HEADER)])
+def test_hourly_table(runner: str, events: list[dict[str, Any]], report: str) -> None:
     with support.beam_pipeline(runner) as pipeline:
-        table = batches(pipeline, EXAMPLE_EVENTS) | HourlyTable()
-        assert_that(table, only([dict(zip(COLUMNS, row, strict=True)) for row in rows]))
+        table = batches(pipeline, events) | HourlyTable() | ScaleImpressions()
+        assert_that(table | FormatCsv(), only((0, report.encode())))
 
 
 @on_both_runners
-def test_hourly_table_of_no_events(runner: str) -> None:
+@pytest.mark.parametrize("zone", [("+05:30", None), (None, "Europe/Paris")])
+def test_hourly_table_of_many_events_elsewhere(runner: str, zone: tuple[str | None, str | None]) -> None:
     with support.beam_pipeline(runner) as pipeline:
-        assert_that(batches(pipeline, []) | HourlyTable(), only([]))
+        assert_that(batches(pipeline, MANY) | HourlyTable(*zone), only(hourly_table(MANY, *zone)))
 
 
-@on_both_runners
-def test_hourly_table_of_many_events_at_another_offset(runner: str) -> None:
-    with support.beam_pipeline(runner) as pipeline:
-        assert_that(batches(pipeline, MANY) | HourlyTable("+05:30"), only(hourly_table(MANY, "+05:30")))
-
-
-@on_both_runners
 @pytest.mark.parametrize(
-    ("zone", "start"), [("Europe/Paris", 1635631200), ("Europe/Paris", 1616882400), ("Australia/Adelaide", 1633185000)]
+    ("zone", "reason"), [(("1",), "UTC offset '1'"), (("+01:00", "Europe/Paris"), "mutually exclusive")]
 )
-def test_hourly_table_where_clocks_change(runner: str, zone: str, start: int) -> None:
-    events = [support.event(f"i{k}", oracle.EVENTS[k % 6], start + k * 300) for k in range(60)]
-    rows = [(item["id"], item["event"], item["timestamp"]) for item in events]
-    with support.beam_pipeline(runner) as pipeline:
-        table = batches(pipeline, events) | HourlyTable(time_zone=zone) | ScaleImpressions()
-        assert_that(table | FormatCsv(), only((0, oracle.report(rows, zone).encode())))
-
-
-def test_hourly_table_refuses_a_zone_beside_an_offset() -> None:
-    with pytest.raises(UsageError, match="mutually exclusive"), support.beam_pipeline() as pipeline:
-        _ = batches(pipeline, []) | HourlyTable("+01:00", "Europe/Paris")
-
-
-def test_hourly_table_refuses_a_bad_offset() -> None:
-    with pytest.raises(UsageError, match="UTC offset '1'"), support.beam_pipeline() as pipeline:
-        _ = batches(pipeline, []) | HourlyTable("1")
+def test_a_zone_that_is_wrong_is_refused_when_it_is_applied(zone: tuple[str, ...], reason: str) -> None:
+    for transform in (HourlyTable, HourlyRows):
+        with pytest.raises(UsageError, match=reason), support.beam_pipeline() as pipeline:
+            _ = batches(pipeline, []) | transform(*zone)
 
 
 def test_hourly_table_adds_up_many_batches() -> None:
@@ -101,14 +77,6 @@ def test_partial_counts_of_many_bundles_are_summed(monkeypatch: pytest.MonkeyPat
     with support.beam_pipeline() as pipeline:
         decoded = pipeline | beam.Create(blocks) | DecodeBlocks()
         assert_that(decoded.batches | HourlyTable(), only(hourly_table(MANY)))
-
-
-@on_both_runners
-def test_scale_impressions(runner: str) -> None:
-    table = [{"hour": "a", "impressions": 3, "video_25": 1}, {"hour": "b", "impressions": 10, "video_25": 2}]
-    wanted = [{**row, "impressions_scaled": Decimal(value)} for row, value in zip(table, ("0.3", "1.0"), strict=True)]
-    with support.beam_pipeline(runner) as pipeline:
-        assert_that(pipeline | beam.Create([table]) | ScaleImpressions(), only(wanted))
 
 
 @on_both_runners

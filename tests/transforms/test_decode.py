@@ -6,18 +6,14 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that
 
-from pipeline import (
-    Block,
-    DecodeBlocks,
-    HourlyTable,
-)
+from pipeline import Block, DecodeBlocks, HourlyTable
 from pipeline.errors import InputError, RejectsError
 from pipeline.formats.decoding import Shape
 from pipeline.model.events import Batch
 from pipeline.transforms.count import TALLY_KEY, CountHours
 from pipeline.transforms.decode import REJECTS
 from tests import support
-from tests.transforms_support import on_both_runners
+from tests.support import on_both_runners
 
 
 @on_both_runners

@@ -1,29 +1,22 @@
 """Unique ids on two runners, in the order of the plain function."""
 
+from typing import Any
+
+import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipeline import (
-    DistinctIds,
-    UniqueIds,
-    unique_ids,
-)
+from pipeline import DistinctIds, UniqueIds, unique_ids
 from pipeline.transforms.ids import FormatIds
 from tests import oracle, support
-from tests.support import EXAMPLE_EVENTS, event
-from tests.transforms_support import MANY, batches, on_both_runners
+from tests.support import EXAMPLE_EVENTS, MANY, batches, event, on_both_runners
 
 
 @on_both_runners
-def test_unique_ids(runner: str) -> None:
+@pytest.mark.parametrize("events", [EXAMPLE_EVENTS, []])
+def test_unique_ids(runner: str, events: list[dict[str, Any]]) -> None:
     with support.beam_pipeline(runner) as pipeline:
-        ids = batches(pipeline, [*EXAMPLE_EVENTS, *EXAMPLE_EVENTS[::-1]]) | UniqueIds()
-        assert_that(ids, equal_to([item["id"] for item in EXAMPLE_EVENTS]))
-
-
-@on_both_runners
-def test_unique_ids_of_no_events(runner: str) -> None:
-    with support.beam_pipeline(runner) as pipeline:
-        assert_that(batches(pipeline, []) | UniqueIds(), equal_to([]))
+        ids = batches(pipeline, [*events, *events[::-1]]) | UniqueIds()
+        assert_that(ids, equal_to([item["id"] for item in events]))
 
 
 @on_both_runners

@@ -167,64 +167,10 @@ def test_a_file_that_is_gone_is_an_error(tmp_path: Path) -> None:
         read(InputFile(str(tmp_path / "a.jsonl"), 5, "a.jsonl"))
 
 
-@pytest.mark.parametrize("group", [1, 7, 200, 1000])
-@pytest.mark.parametrize("dictionary", [True, False])
-@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
-def test_parquet_of_any_row_groups(group: int, dictionary: bool, compression: str, tmp_path: Path) -> None:
-    options = {"row_group_size": group, "use_dictionary": dictionary, "compression": compression}
-    file = parquet(tmp_path / "a.parquet", columns(EVENTS), **options)
-    assert rows(read(file)) == rows(read(file, 1)) == ROWS
-    with open_file(file) as small, open_file(file, split_bytes=1) as large, open_file(file, file.size // 3 + 1) as some:
-        assert (small.splits, large.splits, some.splits) == (1, -(-200 // group), min(-(-200 // group), 3))
-
-
-@pytest.mark.parametrize(
-    "text", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string()), pa.string_view()], ids=str
-)
-@pytest.mark.parametrize("whole", [pa.int64(), pa.int32(), pa.uint32(), pa.uint64()], ids=str)
-def test_parquet_of_any_fitting_types(text: pa.DataType, whole: pa.DataType, tmp_path: Path) -> None:
-    data = {name: column.cast(whole if name == "timestamp" else text) for name, column in columns(EVENTS).items()}
-    assert rows(read(parquet(tmp_path / "a.parquet", data))) == ROWS
-
-
 def test_parquet_in_upper_case_with_other_columns_in_other_order(tmp_path: Path) -> None:
     known = dict(reversed(columns(EVENTS).items()))
     data = {"x": pa.array([[1]] * 200), **known, "y": pa.array([None] * 200, pa.int8())}
     assert rows(read(parquet(tmp_path / "a.PARQUET", data))) == ROWS
-
-
-def test_parquet_of_more_rows_than_a_block(tmp_path: Path) -> None:
-    count = 150_000
-    data = {"id": [str(k) for k in range(count)], "event": ["video_25"] * count, "timestamp": list(range(count))}
-    data["event"][70_001] = "click"
-    data["timestamp"][140_000] = -1
-    batch = read(parquet(tmp_path / "a.parquet", data, row_group_size=100_000))
-    assert batch.read == count
-    assert [reject.index for reject in batch.rejects] == [70_001, 140_000]
-    assert len(set(batch.ids.to_list())) == count - 2
-
-
-@pytest.mark.parametrize("data", [columns([]), columns(EVENTS[:1])])
-def test_parquet_of_few_rows(data: dict[str, Any], tmp_path: Path) -> None:
-    typed = {name: column.cast(pa.int64() if name == "timestamp" else pa.string()) for name, column in data.items()}
-    assert read(parquet(tmp_path / "a.parquet", typed)).read == len(data["id"])
-
-
-def test_not_parquet(tmp_path: Path) -> None:
-    whole = Path(parquet(tmp_path / "whole.parquet", columns(EVENTS)).path).read_bytes()
-    for data in (b"", b"PAR1", json_lines(EVENTS), whole[:-1], whole[: len(whole) // 2], whole[4:]):
-        with pytest.raises(InputError, match=r"a\.parquet: ") as error:
-            read(make(tmp_path / "a.parquet", data))
-        assert "\n" not in str(error.value)
-
-
-def test_damaged_parquet_pages(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    parquet(path, columns(EVENTS), compression="zstd", use_dictionary=False)
-    data = bytearray(path.read_bytes())
-    data[40:400] = b"\xff" * 360
-    with pytest.raises(InputError, match=r"a.parquet: .*"):
-        read(make(path, bytes(data)))
 
 
 def kept(folder: Path, name: str, data: bytes | None, listed: int | None = None) -> list[Batch]:

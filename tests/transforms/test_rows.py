@@ -26,10 +26,8 @@ from pipeline import (
     UsageError,
     hour_windows,
 )
-from pipeline.model.table import COLUMNS, SCALED
 from tests import documents, oracle, support
-from tests.support import EXAMPLE_EVENTS, event
-from tests.transforms_support import on_both_runners
+from tests.support import EXAMPLE_EVENTS, event, on_both_runners
 
 EXAMPLE_ROWS = [
     HourlyRow("2021-04-02T18:00:00+01:00", 0, 1, 1, 0, 0, 0, Decimal("0.0")),
@@ -48,21 +46,11 @@ def as_text(rows: Iterable[HourlyRow]) -> str:
     return ",".join(HourlyRow._fields) + "\n" + "".join(line + "\n" for line in lines)
 
 
-def test_the_fields_are_the_columns_of_the_report() -> None:
-    assert HourlyRow._fields == (*COLUMNS, SCALED)
-
-
 @on_both_runners
-def test_rows_of_a_batch(runner: str) -> None:
+@pytest.mark.parametrize(("events", "rows"), [(EXAMPLE_EVENTS, EXAMPLE_ROWS), ([], [])])
+def test_rows_of_a_batch(runner: str, events: list[dict[str, Any]], rows: list[HourlyRow]) -> None:
     with support.beam_pipeline(runner) as pipeline:
-        rows = pipeline | beam.Create(EXAMPLE_EVENTS) | BatchEvents() | HourlyRows()
-        assert_that(rows, equal_to(EXAMPLE_ROWS))
-
-
-@on_both_runners
-def test_rows_of_no_events(runner: str) -> None:
-    with support.beam_pipeline(runner) as pipeline:
-        assert_that(pipeline | beam.Create([]) | BatchEvents() | HourlyRows(), equal_to([]))
+        assert_that(pipeline | beam.Create(events) | BatchEvents() | HourlyRows(), equal_to(rows))
 
 
 @on_both_runners
@@ -110,12 +98,6 @@ def _is(found: str, wanted: str) -> None:
     assert found == wanted
 
 
-def test_a_zone_beside_an_offset_is_refused_when_it_is_applied() -> None:
-    pipeline = support.beam_pipeline()
-    with pytest.raises(UsageError, match="mutually exclusive"):
-        _ = pipeline | beam.Create(EXAMPLE_EVENTS) | BatchEvents() | HourlyRows("+01:00", "Europe/Paris")
-
-
 @settings(max_examples=4, deadline=None)
 @given(st.lists(documents.events(), max_size=30), st.sampled_from([dict, json.dumps, lambda item: beam.Row(**item)]))
 def test_rows_and_ids_are_the_oracles(events: list[dict[str, Any]], form: Any) -> None:
@@ -126,9 +108,6 @@ def test_rows_and_ids_are_the_oracles(events: list[dict[str, Any]], form: Any) -
         assert_that(batches | HourlyRows(), lambda rows: _is(as_text(rows), oracle.report(triples)))
         assert_that(batches | UniqueIds(), equal_to(oracle.unique_ids(triples)), "ids")
         assert_that(batches.errors, equal_to([]), "errors")
-
-
-WINDOWED = [("18:00", 2, 1), ("20:00", 1, 1), ("22:00", 3, 1)]
 
 
 @on_both_runners

@@ -5,17 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import (
-    Job,
-    find_files,
-    run_job,
-    unique_ids,
-)
+from pipeline import Job, find_files, run_job, unique_ids
 from pipeline.engine.runners import beam_options
 from pipeline.model.tally import Summary
 from tests import support
-from tests.support import event
-from tests.transforms_support import Files
+from tests.support import Files, event
 
 
 @pytest.fixture
