@@ -35,10 +35,11 @@ def kill(started: "subprocess.Popen[bytes]") -> None:
 
 def children(process: int) -> list[int]:
     """The ids of the processes that a process has started, none once it has ended."""
-    with contextlib.suppress(OSError):
-        paths = list(Path(f"/proc/{process}/task").glob("*/children"))
-        return [int(child) for path in paths for child in path.read_text().split()]
-    return []
+    found: list[int] = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that has ended
+            found += map(int, path.read_text().split())
+    return found
 
 
 def command_line(process: int) -> bytes:
