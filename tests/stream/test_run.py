@@ -113,7 +113,7 @@ def test_a_job_on_dataflow_keeps_its_temporary_objects_when_its_launcher_is_inte
 ) -> None:
     removed = list[str]()
     monkeypatch.setattr(report, "remove_objects", lambda path, token: removed.append(path))
-    monkeypatch.setattr(report, "build_job", lambda *_: DataflowResult(ended))
+    monkeypatch.setattr(report, "_build", lambda *_: DataflowResult(ended))
     job = Job((), "gs://bucket/report.csv", ids_output="gs://bucket/ids.txt")
     options = PipelineOptions(["--runner=DataflowRunner", "--temp_location=gs://bucket/temporary"])
     error, message = (KeyboardInterrupt, None) if ended else (PipelineError, INTERRUPTED.format("cancel"))
