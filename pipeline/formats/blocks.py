@@ -41,42 +41,42 @@ def buffer_head(stream: BinaryIO) -> "_Buffer":
 
 
 class _Buffer:
-    """Bytes of a stream that were read but are in no block yet. Blocks are views of its memory: bytes are copied once.
+    """Bytes read from a stream that are in no block yet. Blocks are views of this memory, so bytes are copied once.
 
     Attributes:
-      unread: these bytes.
-      offset: of unread in the stream.
+      buffered: these bytes.
+      offset: offset of the first buffered byte in the stream.
       ended: whether the stream was read to its end.
     """
 
     def __init__(self, stream: BinaryIO, offset: int = 0) -> None:
         self._stream = stream
         self.offset = offset
-        self.unread = memoryview(b"")
+        self.buffered = memoryview(b"")
         self.ended = False
         self._skipped = 0
 
     def fill(self, count: int) -> "_Buffer":
-        """Reads until count bytes are unread or the stream ends. (A bucket may return fewer bytes than requested.)"""
-        have = len(self.unread)
+        """Reads until at least count bytes are buffered or the stream ends. (Buckets may return fewer.)"""
+        have = len(self.buffered)
         if have >= count or self.ended:
             return self
         grown = np.empty(count, dtype=np.uint8).data
-        grown[:have] = self.unread
+        grown[:have] = self.buffered
         while have < count and (got := self._stream.readinto(grown[have:])):  # type: ignore[attr-defined]
             have += got
         self.ended = have < count
-        self.unread = grown[:have]
+        self.buffered = grown[:have]
         return self
 
     @property
     def head(self) -> bytes:
         """The next bytes, at most HEAD_BYTES."""
-        return bytes(self.unread[:HEAD_BYTES])
+        return bytes(self.buffered[:HEAD_BYTES])
 
     def take(self, count: int) -> memoryview:
         """Removes and returns the next count bytes."""
-        taken, self.unread = self.unread[:count], self.unread[count:]
+        taken, self.buffered = self.buffered[:count], self.buffered[count:]
         self.offset += count
         return taken
 
@@ -91,29 +91,29 @@ class _Buffer:
         return count
 
     def find_newline(self, at: int) -> int:
-        """Returns the index of the first unread newline from index at on, or -1."""
-        for begin in range(max(at, 0), len(self.unread), HEAD_BYTES):
-            found = bytes(self.unread[begin : begin + HEAD_BYTES]).find(b"\n")
+        """Returns the index of the first buffered newline at or after index at, or -1."""
+        for begin in range(max(at, 0), len(self.buffered), HEAD_BYTES):
+            found = bytes(self.buffered[begin : begin + HEAD_BYTES]).find(b"\n")
             if found >= 0:
                 return begin + found
         return -1
 
 
 def read_blocks(
-    stream: BinaryIO, source: str, block_bytes: int = BLOCK_BYTES, head: "_Buffer | None" = None
+    stream: BinaryIO, source: str, block_bytes: int = BLOCK_BYTES, buffer: "_Buffer | None" = None
 ) -> Iterator[Block]:
     """Yields the blocks of a whole stream, whose shape is detected from its first bytes.
 
     Args:
-      stream: binary.
-      source: its name.
+      stream: binary stream.
+      source: name of the source, for rejects and errors.
       block_bytes: approximate size of a block.
-      head: buffer_head(stream), if it was called.
+      buffer: result of buffer_head(stream), if already called; default: call it.
 
     Raises:
       InputError: an array is truncated, or followed by other data.
     """
-    buffer = head or buffer_head(stream)
+    buffer = buffer or buffer_head(stream)
     opening = _ARRAY.match(buffer.head)
     if opening:
         buffer.skip(opening.end())
@@ -127,7 +127,7 @@ class LineReader:
     """Reads JSON Lines by splits: split k has the lines whose first byte is in [k, k + 1) x split_bytes of the stream.
 
     So workers can share the splits in any way, and each line is read once. Consecutive splits are read without seeking;
-    a stream that cannot seek is read from split 0 on.
+    a stream that cannot seek must be read in order, starting at split 0.
     """
 
     def __init__(
@@ -141,12 +141,12 @@ class LineReader:
     @property
     def at_end(self) -> bool:
         """Whether every byte of the stream was read."""
-        return self._buffer.ended and not self._buffer.unread
+        return self._buffer.ended and not self._buffer.buffered
 
     @property
     def bytes_read(self) -> int:
         """Bytes of the stream that were read."""
-        return self.next_offset + len(self._buffer.unread)
+        return self.next_offset + len(self._buffer.buffered)
 
     @property
     def next_offset(self) -> int:
@@ -166,7 +166,7 @@ class LineReader:
                 yield from self._take_lines(limit)
 
     def _seek(self, split: int) -> None:
-        """Seeks to the first line of a split: after the first newline from the byte before the split on."""
+        """Seeks to the first line of a split: after the first newline at or after the byte before the split."""
         start = max(split * self._split_bytes - 1, 0)
         self._stream.seek(start)
         self._buffer = _Buffer(self._stream, start)
@@ -174,11 +174,11 @@ class LineReader:
 
     def _skip_line(self) -> None:
         buffer = self._buffer
-        if not buffer.unread:
+        if not buffer.buffered:
             buffer.fill(self._split_bytes + HEAD_BYTES)
         newline = buffer.find_newline(0)
         self._skipping = newline < 0
-        buffer.take(newline + 1 or len(buffer.unread))
+        buffer.take(newline + 1 or len(buffer.buffered))
 
     def _take_lines(self, limit: int) -> Iterator[Block]:
         """Yields the lines that begin before limit; the last one may end after it."""
@@ -189,20 +189,20 @@ class LineReader:
             if wanted > searched + MAX_RECORD_BYTES:
                 break
             wanted *= 2
-        end = newline if newline >= 0 else len(buffer.unread)
+        end = newline if newline >= 0 else len(buffer.buffered)
         if end > searched + MAX_RECORD_BYTES - self._split_bytes:  # the last line may be too long
-            begin = bytes(buffer.unread[: max(searched, 0)]).rfind(b"\n") + 1
+            begin = bytes(buffer.buffered[: max(searched, 0)]).rfind(b"\n") + 1
             if end - begin > MAX_RECORD_BYTES:
                 yield from self._cut_long_line(begin)
                 return
-        if buffer.unread:
-            yield self._block(min(end + 1, len(buffer.unread)))
+        if buffer.buffered:
+            yield self._block(min(end + 1, len(buffer.buffered)))
 
     def _cut_long_line(self, begin: int) -> Iterator[Block]:
         """Yields the lines before begin and the first bytes of the line there, which is too long; skips the rest."""
         if begin:
             yield self._block(begin)
-        start, head = self._buffer.offset, bytes(self._buffer.unread[:RAW_BYTES])
+        start, head = self._buffer.offset, bytes(self._buffer.buffered[:RAW_BYTES])
         self._skipping = True
         while self._skipping and not self.at_end:
             self._skip_line()
@@ -220,10 +220,13 @@ class LineReader:
 
 
 def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: bool) -> Iterator[Block]:
-    """Yields blocks of whole elements. Only finds the commas between them and the array's end; nothing is parsed."""
+    """Yields blocks of whole elements. Only finds the commas between them and the array's end; nothing is parsed.
+
+    in_object: whether the array is the value of `{"mock_for_test": [...]}`.
+    """
     index, wanted = 0, block_bytes
     while True:
-        cut, count, end = last_comma(buffer.fill(wanted + 1).unread)
+        cut, count, end = last_comma(buffer.fill(wanted + 1).buffered)
         if end >= 0:
             break
         if buffer.ended:
@@ -232,11 +235,11 @@ def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: boo
             wanted = block_bytes
             yield _elements(buffer, cut, source, index, count)
             index += count
-        elif len(buffer.unread) > MAX_RECORD_BYTES:
+        elif len(buffer.buffered) > MAX_RECORD_BYTES:
             raise InputError(f"{source}: byte {buffer.offset}: array element exceeds the {MAX_RECORD_BYTES}-byte limit")
         else:
             wanted = min(2 * wanted, MAX_RECORD_BYTES)
-    if buffer.unread[end] != _BRACKET:
+    if buffer.buffered[end] != _BRACKET:
         raise InputError(f"{source}: byte {buffer.offset + end}: not JSON: the array has a stray brace")
     last = _elements(buffer, end, source, index, count + 1)
     if not index and not bytes(last.data).strip(WHITE_SPACE):
@@ -245,7 +248,7 @@ def _array_blocks(buffer: _Buffer, source: str, block_bytes: int, in_object: boo
 
 
 def _elements(buffer: _Buffer, size: int, source: str, index: int, records: int) -> Block:
-    """Returns the next size bytes as a block. Replaces the comma or bracket after them by a newline."""
+    """Returns the next size bytes as a block. Replaces the comma or bracket after them with a newline."""
     offset, prefix = buffer.offset, buffer.take_skipped()
     data = buffer.take(size + 1)
     data[-1] = _NEWLINE
@@ -255,7 +258,7 @@ def _elements(buffer: _Buffer, size: int, source: str, index: int, records: int)
 def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
     """Skips the bytes after the array, white space and the brace of its object; returns their number."""
     start = buffer.offset
-    while buffer.fill(HEAD_BYTES).unread:
+    while buffer.fill(HEAD_BYTES).buffered:
         head = buffer.head
         rest = head.lstrip(WHITE_SPACE)
         if in_object and rest[:1] == b"}":
@@ -263,19 +266,19 @@ def _skip_tail(buffer: _Buffer, source: str, in_object: bool) -> int:
         buffer.take(len(head) - len(rest))
         if rest:
             break
-    if buffer.unread:
-        raise InputError(f"{source}: byte {buffer.offset}: {_after_array(bytes(buffer.unread[:1]))}")
+    if buffer.buffered:
+        raise InputError(f"{source}: byte {buffer.offset}: {_after_array(bytes(buffer.buffered[:1]))}")
     if in_object:
         raise _truncated(buffer, source)
     return buffer.offset - start
 
 
 def _truncated(buffer: _Buffer, source: str) -> InputError:
-    return InputError(f"{source}: byte {buffer.offset + len(buffer.unread)}: JSON array is truncated")
+    return InputError(f"{source}: byte {buffer.offset + len(buffer.buffered)}: JSON array is truncated")
 
 
 def _after_array(byte: bytes) -> str:
-    """Returns the error of an array that this byte follows."""
+    """Returns the error message for an array that this byte follows."""
     if byte in (b"[", b"{"):
         return "extra JSON document after the array; use one array or one record per line"
     if byte == b"\x1a":

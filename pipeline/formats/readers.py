@@ -95,9 +95,9 @@ class Reader(abc.ABC):
 class LinesReader(Reader):
     """Plain JSON Lines: a split has the lines that begin in a range of split_bytes of the file."""
 
-    def __init__(self, source: Source, split_bytes: int, head: Any) -> None:
+    def __init__(self, source: Source, split_bytes: int, buffer: Any) -> None:
         super().__init__(source)
-        self._lines = LineReader(source.stream, source.name, split_bytes, head)
+        self._lines = LineReader(source.stream, source.name, split_bytes, buffer)
         self.splits = -(-source.size // split_bytes)
 
     def read_split(self, split: int) -> Iterator[AnyBlock]:
@@ -116,7 +116,7 @@ class WholeReader(Reader):
         self,
         source: Source,
         split_bytes: int,
-        head: Any = None,
+        buffer: Any = None,
         codec: Codec | None = None,
         within: Form | None = None,
     ) -> None:
@@ -125,16 +125,16 @@ class WholeReader(Reader):
         Args:
           source: the open file; if it is compressed, at its start.
           split_bytes: size of a block.
-          head: buffer_head(source.stream), if that was called and the file is not compressed.
+          buffer: result of buffer_head(source.stream), if already called and the file is not compressed.
           codec: its compression.
           within: the format that its name promises for the decompressed content.
         """
         super().__init__(source)
-        self._split_bytes, self._head, self._codec, self._within = split_bytes, head, codec, within
+        self._split_bytes, self._buffer, self._codec, self._within = split_bytes, buffer, codec, within
         self._plain = codec.open(source.stream) if codec else source.stream
 
     def read_split(self, split: int) -> Iterator[AnyBlock]:
-        buffer = self._head or buffer_head(self._plain)
+        buffer = self._buffer or buffer_head(self._plain)
         if self._codec:
             check_within(self._source.name, self._within, buffer.head)
         yield from read_blocks(self._plain, self._source.name, self._split_bytes, buffer)

@@ -79,14 +79,14 @@ def check_counts(read: int, counted: int, rejected: int, duplicate: int = 0) -> 
     if read != counted + rejected + duplicate:
         dropped = f" and dropped {duplicate} duplicates" if duplicate else ""
         raise MismatchError(
-            f"read {read} records but counted {counted} and rejected {rejected}{dropped}: please report this"
+            f"read {read} records but counted {counted} and rejected {rejected}{dropped}; please report this bug"
         )
 
 
 def check_coverage(found: int, expected: int) -> None:
     """Raises MismatchError if the blocks that were read do not cover the inputs exactly once."""
     if found != expected:
-        raise MismatchError("part of the inputs was skipped or read twice: please report this")
+        raise MismatchError("part of the inputs was skipped or read twice; please report this bug")
 
 
 @dataclasses.dataclass(frozen=True)

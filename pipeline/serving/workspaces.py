@@ -28,7 +28,7 @@ from pipeline.storage.files import SIZE_UNKNOWN, InputFile
 BODY = "body"
 """Display name and file name of the request body."""
 
-_SMALL_REPORT = 64 * 1024  # bytes; larger reports are streamed from their file
+_MAX_INLINE_BYTES = 64 * 1024  # larger reports are streamed from their file
 
 _MAX_SKIPPED = 1_000_000  # rejects, several seconds of work; 256 MiB of lines of one character would take ten minutes
 
@@ -36,12 +36,12 @@ _MAX_GRAPHS = 8  # per workspace, least recently used dropped first; each takes 
 
 
 class Workspace:
-    """Makes the report of a body. On Beam's embedded runner, graphs are cached by report settings.
+    """Computes the report of a request body. On Beam's embedded runner, graphs are cached by report settings.
 
     Args:
       folder: folder for the files of a request.
-      options: Beam's.
-      settings: the server's; on the embedded runner without staging, the graph of its default report is built now.
+      options: Beam pipeline options.
+      settings: settings of the server. The graph of its default report is built now, unless jobs are staged.
     """
 
     def __init__(self, folder: Path, options: PipelineOptions, settings: Settings) -> None:
@@ -51,13 +51,13 @@ class Workspace:
         self._embedded = _is_embedded(self._options)
         self._prepared: OrderedDict[ReportSettings, PreparedJob] = OrderedDict()
         self._files = (InputFile(str(self.body), SIZE_UNKNOWN, BODY),)
-        self._limit, staging = settings.max_body_bytes, settings.staging_location
+        self._max_decoded_bytes, staging = settings.max_body_bytes, settings.staging_location
         self._staged = StagedJob(staging, options) if staging else None
         if not staging and self._embedded:
             self._warm_up(settings.report)
 
     def _warm_up(self, settings: ReportSettings) -> None:
-        """Makes a report of an empty body, since the first run takes 0.1 s longer."""
+        """Computes the report of an empty body, since the first run takes 0.1 s longer."""
         job = self._prepare(settings)
         with contextlib.suppress(OSError, PipelineError):  # a full disk, which each request reports
             self.clear()
@@ -78,7 +78,7 @@ class Workspace:
             self._files,
             str(self.report),
             settings,
-            max_decoded_bytes=self._limit,
+            max_decoded_bytes=self._max_decoded_bytes,
             max_skipped=_MAX_SKIPPED,
             durable=False,
         )
@@ -97,7 +97,7 @@ class Workspace:
         report = open(self.report, "rb")  # noqa: SIM115
         os.unlink(self.report)
         size = os.fstat(report.fileno()).st_size
-        if size > _SMALL_REPORT:
+        if size > _MAX_INLINE_BYTES:
             return report, size
         with report:
             return report.read(), size

@@ -39,7 +39,7 @@ from pipeline.stream.totals import (
     ID_EVENTS,
     IDS,
     Addition,
-    EmitFinalCounts,
+    EmitCountsAtClose,
     SumHours,
     WriteIds,
     WriteReport,
@@ -151,7 +151,7 @@ class WriteTotals(beam.PTransform):  # type: ignore[misc]
         to_addition = beam.MapTuple(lambda key, pane: (key, (pane, 0, 0))).with_output_types(kind)
         additions = in_global | "Panes" >> to_addition
         if allowed is not None:
-            final = typed(self.events | "Close" >> beam.ParDo(EmitFinalCounts(allowed)), kind)
+            final = typed(self.events | "Close" >> beam.ParDo(EmitCountsAtClose(allowed)), kind)
             additions = _flatten([additions, final, *([self.ids] if self.ids else [])], "final counts")
         written = additions | "Write" >> beam.ParDo(writer).with_outputs(writer.tag)
         return typed(written[writer.tag], writer.kind)

@@ -109,42 +109,46 @@ def _in_global(tag: str, value: Any, timestamp: Any) -> beam.pvalue.TaggedOutput
     return beam.pvalue.TaggedOutput(tag, WindowedValue(value, timestamp, (GlobalWindow(),)))
 
 
-class EmitFinalCounts(beam.DoFn):  # type: ignore[misc]
+class EmitCountsAtClose(beam.DoFn):  # type: ignore[misc]
     """Sums the event counts of each key until its hour closes: tuple[K, int] -> tuple[K, Addition], global window.
 
     A key is, or begins with, the start of an hour. Emits the sum of a key when the watermark passes the closing of its
-    hour; nothing for hours that are open when the stream stops. Input must not be behind the watermark.
+    hour; nothing for hours that are open when the stream stops. Input must not be late.
+
+    Args:
+      allowed_lateness: seconds from the end of an hour to its closing.
     """
 
     _COUNT = ReadModifyWriteStateSpec("count", VarIntCoder())
     _CLOSING = TimerSpec("closing", TimeDomain.WATERMARK)
 
-    def __init__(self, allowed: int) -> None:
-        self._allowed = allowed
+    def __init__(self, allowed_lateness: int) -> None:
+        self._allowed_lateness = allowed_lateness
 
     def process(
         self,
         element: tuple[Any, int],
-        count: Any = beam.DoFn.StateParam(_COUNT),
+        total: Any = beam.DoFn.StateParam(_COUNT),
         timer: Any = beam.DoFn.TimerParam(_CLOSING),
     ) -> None:
         key, number = element
-        before = count.read()
-        count.write((before or 0) + number)
+        before = total.read()
+        total.write((before or 0) + number)
         if before is None:  # once: Prism keeps every timestamp that a timer was set to until it fires
-            timer.set(self._closes(key) + 1)
+            timer.set(self._closing_time(key) + 1)
 
     @on_timer(_CLOSING)  # type: ignore[untyped-decorator]
-    def close(self, key: Any = beam.DoFn.KeyParam, count: Any = beam.DoFn.StateParam(_COUNT)) -> Iterator[Any]:
-        number = count.read()
-        is_draining = run_state.stopping.is_set() or steady_time() < self._closes(key)  # the watermark jumped to +inf
+    def close(self, key: Any = beam.DoFn.KeyParam, total: Any = beam.DoFn.StateParam(_COUNT)) -> Iterator[Any]:
+        number = total.read()
+        # drained: the watermark jumped to infinity while the hour was open
+        is_draining = run_state.stopping.is_set() or steady_time() < self._closing_time(key)
         if number and not is_draining:
-            count.clear()
+            total.clear()
             yield key, (None, number, 0)
 
-    def _closes(self, key: Any) -> int:
+    def _closing_time(self, key: Any) -> int:
         hour = key if isinstance(key, int) else key[0]
-        return int(closing_time(hour + HOUR, self._allowed))
+        return int(closing_time(hour + HOUR, self._allowed_lateness))
 
 
 def hour_name(label: str) -> str:
@@ -168,14 +172,14 @@ class _WriteTotal(SinkDoFn):
 
     Attributes:
       merge: adds up panes.
-      size: returns the number of events of a pane or total.
+      count_events: returns the number of events of a pane or total.
       tag, kind: of the outputs.
     """
 
     _TOTAL = ReadModifyWriteStateSpec("total", FastPrimitivesCoder())  # an Addition
 
     merge: Callable[[list[Any]], Any]
-    size: Callable[[Any], int]
+    count_events: Callable[[Any], int]
     tag: str
     kind: Any
 
@@ -184,12 +188,12 @@ class _WriteTotal(SinkDoFn):
 
     def process(self, element: tuple[Any, Addition], total: Any = beam.DoFn.StateParam(_TOTAL)) -> Iterator[Any]:
         key, (pane, events, final_ids) = element
-        if not events and not final_ids and not self.size(pane):  # the last pane of a window may be empty
+        if not events and not final_ids and not self.count_events(pane):  # the last pane of a window may be empty
             return
         content, events_before, ids_before = total.read() or (None, 0, 0)
         if pane is not None:
             content = pane if content is None else self.merge([content, pane])
-            if self.size(content) >= self._events_in_existing_file(key):
+            if self.count_events(content) >= self._events_in_existing_file(key):
                 self.write(key, content)
             yield from self.outputs(pane)
         now = content, events_before + events, ids_before + final_ids
@@ -201,7 +205,7 @@ class _WriteTotal(SinkDoFn):
 
     def is_final(self, total: Addition) -> bool:
         """Returns whether no event can change a total."""
-        return self.size(total[0]) == total[1]
+        return self.count_events(total[0]) == total[1]
 
     def _events_in_existing_file(self, key: Any) -> int:
         """Events in the file of earlier runs, which stays until they have all been added to the total again."""
@@ -220,15 +224,15 @@ class _WriteTotal(SinkDoFn):
         """Yields the outputs of a final total."""
         raise NotImplementedError
 
-    def put(self, folder: str, name: str, data: bytes, size: int) -> None:
-        """Writes a file; size: its number of events."""
-        run_state.written[write_file(folder, name, self._job.token, data)] = size
+    def put(self, folder: str, name: str, data: bytes, events: int) -> None:
+        """Writes a file. events: number of events in it."""
+        run_state.written[write_file(folder, name, self._job.token, data)] = events
 
 
 class WriteReport(_WriteTotal):
     """Writes reports: tuple[int, Addition of HourCounts] -> Counted, under the tag COUNTS."""
 
-    merge, size = staticmethod(add_counts), staticmethod(sum)
+    merge, count_events = staticmethod(add_counts), staticmethod(sum)
     tag, kind = COUNTS, Counted
 
     def is_final(self, total: Addition) -> bool:
@@ -256,12 +260,12 @@ class WriteReport(_WriteTotal):
 class WriteIds(_WriteTotal):
     """Writes the ids of hours: tuple[HourShard, Addition of packed ids] -> tuple[int, Addition], tag FINAL_IDS."""
 
-    merge, size = staticmethod(union), staticmethod(event_count)
+    merge, count_events = staticmethod(union), staticmethod(event_count)
     tag, kind = FINAL_IDS, tuple[int, Addition]
 
     def write(self, key: HourShard, content: bytes) -> None:
-        ids, size = merge_packed(content)
-        self.put(self._job.ids_output or "", self._name(*key), id_lines(ids), size)
+        ids, events = merge_packed(content)
+        self.put(self._job.ids_output or "", self._name(*key), id_lines(ids), events)
 
     def finish(self, key: HourShard, content: bytes) -> Iterator[Any]:
         yield beam.pvalue.TaggedOutput(FINAL_IDS, (key[0], (None, 0, event_count(content))))

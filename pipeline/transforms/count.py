@@ -88,7 +88,7 @@ class CountHours(beam.PTransform):  # type: ignore[misc]
     In the global window an hour's counts have its start (Unix seconds) as their timestamp. Shuffles six counts per hour
     and bundle, never events.
 
-    Attributes:
+    Args:
       clock: assigns timestamps to hours.
       with_tally: count also the batches' tallies, under TALLY_KEY; global window only.
       windows: assigned to the counts by the start of their hour; None: the windows of the batches.
@@ -123,7 +123,7 @@ class HourlyRows(beam.PTransform):  # type: ignore[misc]
     `windows`, for streams, events are counted by event time whatever the windows of the batches: each pane emits a row
     with the hour's totals so far, in the global window.
 
-    Attributes:
+    Args:
       utc_offset: the offset of local hours, such as "+05:30"; default +01:00.
       time_zone: an IANA name such as "Europe/Paris", instead of utc_offset.
       impressions_factor: a plain decimal number to scale impressions by.
@@ -183,7 +183,7 @@ class _Pivot(beam.DoFn):  # type: ignore[misc]
 class HourlyTable(beam.PTransform):  # type: ignore[misc]
     """Counts events: PCollection[Batch] -> PCollection[Table], one table, even without events.
 
-    Attributes:
+    Args:
       utc_offset: the offset of local hours, such as "+05:30"; default +01:00.
       time_zone: an IANA name such as "Europe/Paris", instead of utc_offset.
       fail_on_rejects: fail the pipeline with RejectsError if a batch has any.

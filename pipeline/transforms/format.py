@@ -96,4 +96,4 @@ def check_rejects(pieces: Sequence[tuple[Any, int]], rejected: Iterable[int]) ->
         lines += count * (joined // size)
         damaged |= joined % size > 0
     if lines != expected or damaged:
-        raise MismatchError(f"rejected {expected} records but wrote {lines}: please report this")
+        raise MismatchError(f"rejected {expected} records but wrote {lines}; please report this bug")

@@ -109,14 +109,14 @@ def check_ids(pieces: Sequence[tuple[Any, int]], tables: Iterable[Table]) -> Non
     """
     check_id_count(sum(key[1] for key, _ in pieces), tables)
     if any(size != key[2] for key, size in pieces):
-        raise MismatchError("ids were lost or duplicated: please report this")
+        raise MismatchError("ids were lost or duplicated; please report this bug")
 
 
 def check_id_count(events: int, tables: Iterable[Table]) -> None:
     """Raises MismatchError if the ids are those of more or fewer events than the tables count."""
     counted = sum(map(count_table, tables))
     if events != counted:
-        raise MismatchError(f"counted {counted} events but wrote the ids of {events}: please report this")
+        raise MismatchError(f"counted {counted} events but wrote the ids of {events}; please report this bug")
 
 
 class _Publish(beam.DoFn):  # type: ignore[misc]
@@ -151,7 +151,7 @@ class WriteIds(beam.PTransform):  # type: ignore[misc]
       token: token of the run, whose lock protects and removes temporary files.
       tables: tables of the same events; if they fail, nothing is written.
       partitions: number of hash partitions, a power of two.
-      spill: path beside which ids are spilled, shared by all workers; default: path.
+      spill_path: path beside which ids are spilled, shared by all workers; default: path.
 
     Raises:
       MismatchError: the ids are not those of all counted events.
@@ -161,10 +161,10 @@ class WriteIds(beam.PTransform):  # type: ignore[misc]
     token: str
     tables: beam.PCollection[Table]
     partitions: int = id_sets.DEFAULT_PARTITIONS
-    spill: str | None = None
+    spill_path: str | None = None
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[str]:
-        spilled = by_partition(partition_ids(batches, self.partitions), (self.spill or self.path, self.token))
+        spilled = by_partition(partition_ids(batches, self.partitions), (self.spill_path or self.path, self.token))
         sides = (beam.pvalue.AsIter(spilled), beam.pvalue.AsIter(self.tables))
         publish = beam.ParDo(_Publish(self.path, self.token), *sides).with_output_types(str)
         return batches.pipeline | "Once" >> beam.Impulse() | "Merge and publish" >> publish

@@ -53,7 +53,7 @@ def _reader(source: Source, name: str, split_bytes: int, may_be_array: bool, max
 
         return ParquetReader(source, split_bytes, max_decoded_bytes)
     if form and form.codec:
-        if not (buffer and buffer.unread):
+        if not (buffer and buffer.buffered):
             raise InputError(f"{source.name}: empty file; expected compressed data")
         source.stream.seek(0)
         return WholeReader(source, split_bytes, codec=form.codec, within=form_within(name))

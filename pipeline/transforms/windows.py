@@ -68,7 +68,7 @@ class RunningTotals(beam.PTransform):  # type: ignore[misc]
 
     The totals of all keys stay in state: some 50 bytes for an hour's counts.
 
-    Attributes:
+    Args:
       add: adds up values.
     """
 

@@ -54,17 +54,17 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
       token: token of the run.
       after: a PCollection to compute first; if it fails, nothing is written.
       check: checks the pieces before they are written.
-      spill: path beside which large pieces are spilled; default: path.
+      spill_path: path beside which large pieces are spilled; default: path.
     """
 
     path: str
     token: str
     after: beam.PCollection[Any] | None = None
     check: Check | None = None
-    spill: str | None = None
+    spill_path: str | None = None
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
-        spill = beam.ParDo(Spill(self.spill or self.path, self.token)).with_output_types(tuple[Any, SpilledValue])
+        spill = beam.ParDo(Spill(self.spill_path or self.path, self.token)).with_output_types(tuple[Any, SpilledValue])
         side_inputs = [beam.pvalue.AsIter(pieces | "Spill pieces" >> spill)]
         side_inputs += [beam.pvalue.AsIter(self.after)] if self.after else []
         publish = beam.ParDo(_PublishAll(self.path, self.token, self.check), *side_inputs).with_output_types(str)

@@ -18,7 +18,7 @@ from pipeline.engine.run_state import run_state
 from pipeline.model.hours import closing_time
 from pipeline.stream import totals
 from pipeline.stream.job import StreamJob
-from pipeline.stream.totals import Addition, EmitFinalCounts, WriteReport
+from pipeline.stream.totals import Addition, EmitCountsAtClose, WriteReport
 from tests import support
 
 HOUR, AGES = 1617390000, 2_000_000_000
@@ -85,12 +85,12 @@ def test_a_report_is_final_once_its_ids_are(order: Sequence[Addition], tmp_path:
 
 
 def closed_of(stream: test_stream.TestStream, allowed: int = 60, key: Any = int) -> list[Any]:
-    """What EmitFinalCounts says."""
+    """What EmitCountsAtClose says."""
     closed: list[Any] = []
     with direct() as pipeline:
         came = pipeline | stream.advance_watermark_to_infinity()
         came.element_type = beam.typehints.Tuple[key, int]
-        final = came | beam.ParDo(EmitFinalCounts(allowed)) | beam.MapTuple(lambda key, addition: (key, addition[1]))
+        final = came | beam.ParDo(EmitCountsAtClose(allowed)) | beam.MapTuple(lambda key, addition: (key, addition[1]))
         _ = final | beam.Map(support.Collect(closed))
     return closed
 
