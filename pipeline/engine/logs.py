@@ -21,6 +21,9 @@ _REPORTED_ELSEWHERE = (
     "stage.Execute aborting due to bundle error",
     "Failed to read inputs in the data plane",  # the runner exited, so the run fails
 )
+_REPORTED_BY_RUN = re.compile(r"pipeline\.errors\.\w+: |RpcError of RPC .*\s+status = StatusCode\.UNAVAILABLE")
+"""Tracebacks of user errors, and of workers that still ask for work after the runner exited."""
+
 _REFRESH_SECONDS = 0.2
 _DELAY_SECONDS = 2.0  # shorter runs show no progress bar
 _width = 0  # of the status line
@@ -69,8 +72,8 @@ def _is_visible(record: logging.LogRecord) -> bool:
 
 
 def _is_dropped(text: str) -> bool:
-    """Whether a text contains a traceback of a user error, or any traceback of a cancelled run."""
-    is_reported = run_state.cancelled.is_set() or re.search(r"pipeline\.errors\.\w+: ", text)
+    """Whether a text contains a traceback of a user error or of a lost runner, or any traceback of a cancelled run."""
+    is_reported = run_state.cancelled.is_set() or _REPORTED_BY_RUN.search(text)
     return "Traceback (most recent call last)" in text and bool(is_reported)
 
 

@@ -27,9 +27,25 @@ def test_a_lost_engine_is_told_of_by_the_run(message: str, news: bool) -> None:
     assert _is_visible(record) is news
 
 
+LOST_RUNNER = """Traceback (most recent call last):
+  ...
+grpc._channel._InactiveRpcError: <_InactiveRpcError of RPC that terminated with:
+\tstatus = StatusCode.UNAVAILABLE
+\tdetails = "Stream removed (recvmsg:Connection reset by peer (104))"
+>
+"""
+
+
+def test_a_worker_whose_runner_exited_is_told_of_by_the_run() -> None:
+    assert not _is_visible(record(f"Error processing instruction inst004. Original traceback is\n{LOST_RUNNER}\n"))
+    assert _is_visible(record(f"Error processing instruction 1. {LOST_RUNNER.replace('UNAVAILABLE', 'INTERNAL')}"))
+
+
 def test_tracebacks_of_users_errors_are_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
     stream = logs.Filtered(sys.stderr)
     for text in (
+        LOST_RUNNER,
+        "\n",
         "Traceback (most recent call last):\n  ...\npipeline.errors.RejectsError: 1 of 2 [while running 'x']\n",
         "\n",
         "Traceback (most recent call last):\n  ...\nValueError: a defect\n",
