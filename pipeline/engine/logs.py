@@ -21,8 +21,10 @@ _REPORTED_ELSEWHERE = (
     "stage.Execute aborting due to bundle error",
     "Failed to read inputs in the data plane",  # the runner exited, so the run fails
 )
-_REPORTED_BY_RUN = re.compile(r"pipeline\.errors\.\w+: |RpcError of RPC .*\s+status = StatusCode\.UNAVAILABLE")
-"""Tracebacks of user errors, and of workers that still ask for work after the runner exited."""
+_REPORTED_BY_RUN = re.compile(
+    r"pipeline\.errors\.\w+: |\.GetProcessBundleDescriptor\(|RpcError of RPC .*\s+status = StatusCode\.UNAVAILABLE"
+)
+"""Tracebacks of user errors, and of workers that ask for work after the runner ended the job or exited."""
 
 _REFRESH_SECONDS = 0.2
 _DELAY_SECONDS = 2.0  # shorter runs show no progress bar

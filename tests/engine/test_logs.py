@@ -27,6 +27,15 @@ def test_a_lost_engine_is_told_of_by_the_run(message: str, news: bool) -> None:
     assert _is_visible(record) is news
 
 
+ENDED_JOB = """Traceback (most recent call last):
+  File "apache_beam/runners/worker/sdk_worker.py", line 210, in default_factory
+    return self._control_stub.GetProcessBundleDescriptor(
+           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+grpc._channel._InactiveRpcError: <_InactiveRpcError of RPC that terminated with:
+\tstatus = StatusCode.UNKNOWN
+\tdetails = "worker_id: 'job-001[job]' read from context metadata but not registered in worker pool"
+>
+"""
 LOST_RUNNER = """Traceback (most recent call last):
   ...
 grpc._channel._InactiveRpcError: <_InactiveRpcError of RPC that terminated with:
@@ -36,14 +45,17 @@ grpc._channel._InactiveRpcError: <_InactiveRpcError of RPC that terminated with:
 """
 
 
-def test_a_worker_whose_runner_exited_is_told_of_by_the_run() -> None:
-    assert not _is_visible(record(f"Error processing instruction inst004. Original traceback is\n{LOST_RUNNER}\n"))
+@pytest.mark.parametrize("traceback", [ENDED_JOB, LOST_RUNNER])
+def test_a_worker_whose_job_ended_is_told_of_by_the_run(traceback: str) -> None:
+    assert not _is_visible(record(f"Error processing instruction inst004. Original traceback is\n{traceback}\n"))
     assert _is_visible(record(f"Error processing instruction 1. {LOST_RUNNER.replace('UNAVAILABLE', 'INTERNAL')}"))
 
 
 def test_tracebacks_of_users_errors_are_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
     stream = logs.Filtered(sys.stderr)
     for text in (
+        ENDED_JOB,
+        "\n",
         LOST_RUNNER,
         "\n",
         "Traceback (most recent call last):\n  ...\npipeline.errors.RejectsError: 1 of 2 [while running 'x']\n",
