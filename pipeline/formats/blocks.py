@@ -33,10 +33,11 @@ def is_array(head: bytes) -> bool:
 
 
 def buffer_head(stream: BinaryIO) -> "_Buffer":
-    """Reads a stream up to the first HEAD_BYTES that are not only white space."""
-    buffer = _Buffer(stream)
-    while not buffer.fill(HEAD_BYTES + 1).ended and not buffer.head.strip(WHITE_SPACE):
+    """Reads a stream up to the first HEAD_BYTES that are not only white space, perhaps after a byte order mark."""
+    buffer, mark = _Buffer(stream), BOM_UTF8
+    while not buffer.fill(HEAD_BYTES + 1).ended and not buffer.head.removeprefix(mark).strip(WHITE_SPACE):
         buffer.skip(HEAD_BYTES)
+        mark = b""
     return buffer
 
 

@@ -70,12 +70,14 @@ def reject_problem(error: RejectsError, body: Path) -> ProblemError:
     tally = error.tally or _tally(body)
     if not tally.rejected:
         return ProblemError(400, str(error))
-    first: tuple[Reject, ...] = tally.first
+    too_many_to_skip = not tally.first
+    first: tuple[Reject, ...] = tally.first or _tally(body).first
     with open(body, "rb") as stream:
         lines = line_numbers(stream, [reject.offset or 0 for reject in first if reject.index is None])
         rejects = [_shown(reject, *_place(reject, lines)) for reject in first]
     members = {"rejected": tally.rejected, "read": tally.read, "complete": not tally.is_incomplete, "rejects": rejects}
-    return ProblemError(400, format_reject_count(tally), members)
+    detail = format_reject_count(tally) + (", too many to skip" if too_many_to_skip else "")
+    return ProblemError(400, detail, members)
 
 
 def _tally(body: Path) -> Tally:

@@ -44,7 +44,7 @@ def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> 
 
     Args:
       patterns: one or several.
-      sidecars: a list to which the paths of omitted sidecar files are added.
+      sidecars: an empty list, to which the paths of omitted sidecar files are added.
 
     Raises:
       UsageError: no match, a match that cannot be accessed, or an unsupported compression.
@@ -56,14 +56,19 @@ def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> 
         if not found:
             raise UsageError(f"{printable_path(pattern)}: {_why_nothing(pattern)}")
         for file in sorted(found):
-            files.setdefault(_real_path(file.path, folders) if is_local(file.path) else file.path, file)
+            files.setdefault(_real_path(file.path, folders), file)
     for file in files.values():
         codec_of_name(file.path)
+    if sidecars:
+        by_real_path = {_real_path(path, folders): path for path in sidecars}
+        sidecars[:] = sorted(by_real_path[path] for path in by_real_path.keys() - files.keys())
     return sorted(files.values())
 
 
 def _real_path(path: str, folders: dict[str, str]) -> str:
-    """Like os.path.realpath, but resolves each folder once. folders: cached real paths."""
+    """Like os.path.realpath for local paths, but resolves each folder once. folders: cached real paths."""
+    if not is_local(path):
+        return path
     folder, name = os.path.split(path)
     if os.path.islink(path):
         return os.path.realpath(path)

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import tracemalloc
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -329,11 +330,12 @@ def test_shape_is_told_from_the_first_bytes(head: bytes, array: bool) -> None:
     assert is_array(head) is array
 
 
-@pytest.mark.parametrize("space", [0, 1, 65535, 65536, 200_000])
-def test_white_space_before_an_array_whatever_its_length(space: int) -> None:
-    text = b"\n" * space + b"[" + support.line() + b"]"
+@pytest.mark.parametrize("mark", [b"", BOM_UTF8])
+@pytest.mark.parametrize("space", [0, 1, 65532, 65533, 65535, 65536, 200_000])
+def test_white_space_before_an_array_whatever_its_length(space: int, mark: bytes) -> None:
+    text = mark + b"\n" * space + b"[" + support.line() + b"]"
     (block,) = read_blocks(io.BytesIO(text), "s")
-    assert (block.shape, block.offset) == (Shape.ELEMENTS, space + 1)
+    assert (block.shape, block.offset) == (Shape.ELEMENTS, len(mark) + space + 1)
     assert is_array(buffer_head(io.BytesIO(text)).head)
 
 

@@ -49,6 +49,14 @@ def test_sidecars_that_are_named_are_read(pattern: str, found: list[str]) -> Non
     assert left_out == []
 
 
+def test_sidecars_are_left_out_once_however_many_patterns_find_them() -> None:
+    left_out: list[str] = []
+    Path("link").symlink_to("in")
+    find_files(["in", "in/*", "./in", "link/*", "in/_SUCCESS"], left_out)
+    assert {Path(path).name for path in left_out} == {*SIDECARS} - {"_SUCCESS"}
+    assert len(left_out) == len(SIDECARS) - 1
+
+
 def test_a_folder_of_nothing_else_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "_SUCCESS").touch()
