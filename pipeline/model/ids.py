@@ -82,13 +82,29 @@ class IdSet(NamedTuple):
 
 def _distinct_order(ids: Ids, hashes: Hashes) -> Any:
     """Returns the indices of the distinct ids, sorted."""
+    bits = _table_bits(hashes)
+    order, overflow = _sorted(ids, hashes, bits)
+    if len(overflow) > len(hashes) // 64:  # crafted to be left out of the sample
+        order, overflow = _sorted(ids, hashes, (2 * len(hashes)).bit_length())
+    return _merge_overflow(ids, hashes, order, overflow) if len(overflow) else order
+
+
+def _table_bits(hashes: Hashes) -> int:
+    """Returns the logarithm of the table size for the number of distinct ids, estimated from every 64th hash.
+
+    A table for all ids, of which most are repeated, does not fit into the CPU cache: 100 M ids took 1.3 times as long.
+    """
+    distinct = 80 * len(np.unique(hashes[hashes & np.uint64(63) == 0])) + 1000
+    return (2 * min(distinct, len(hashes))).bit_length()
+
+
+def _sorted(ids: Ids, hashes: Hashes, bits: int) -> tuple[Any, Any]:
+    """Returns the indices of the distinct ids, sorted, and those that do not fit into a table of 2**bits slots."""
     count, lowest = len(hashes), int(hashes.min())
-    bits = (2 * count).bit_length()
     shift = max((int(hashes.max()) - lowest).bit_length() - bits, 0)
     table, overflow = np.zeros(((1 << bits) + native.MAX_PROBES, 2), np.int64), np.empty(count + 1, np.int64)
     found = native.invoke("sort_ids", ids.data, ids.ends, count, hashes, lowest, shift, table, len(table), overflow)
-    order = table[:found, 1] - 1
-    return _merge_overflow(ids, hashes, order, overflow[1 : 1 + overflow[0]]) if overflow[0] else order
+    return table[:found, 1] - 1, overflow[1 : 1 + overflow[0]]
 
 
 def _merge_overflow(ids: Ids, hashes: Hashes, order: Any, overflow: Any) -> Any:

@@ -106,6 +106,18 @@ class Database:
             self._connection.close()
 
 
+def has_tables(folder: str) -> bool:
+    """Returns whether a folder has a database with tables; a file that is no database counts as one."""
+    path = os.path.join(folder, NAME)
+    if not os.path.exists(path):
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            return bool(connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
+    except sqlite3.Error:
+        return True  # opening it tells why
+
+
 def _is_at(path: str, inode: int) -> bool:
     try:
         return os.stat(path).st_ino == inode

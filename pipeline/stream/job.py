@@ -56,8 +56,8 @@ class StreamJob:
         """Settings by option that must be equal in all runs with the same ledger."""
         report = self.report
         return {
-            "utc_offset": str(report.utc_offset),
             "time_zone": str(report.time_zone),
+            "utc_offset": str(report.utc_offset),
             "impressions_factor": report.impressions_factor,
             "deduplicate": str(report.deduplicate),
             "allowed_lateness_seconds": str(self.allowed_lateness_seconds),

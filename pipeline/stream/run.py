@@ -21,7 +21,7 @@ from pipeline.model.tally import Summary, check_counts
 from pipeline.storage.files import is_local, printable_path
 from pipeline.storage.objects import delete_file, store_of
 from pipeline.storage.temporary import run_lock
-from pipeline.stream.database import NAME
+from pipeline.stream.database import NAME, has_tables
 from pipeline.stream.graph import HourlyStream, ReadStream, write_ledger_rejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Ledger, open_ledger
@@ -71,7 +71,7 @@ def prepare_outputs(job: StreamJob) -> None:
                 delete_file(path)
         for suffix in ("", "-wal", "-shm") if is_local(job.output) else ():
             delete_file(ledger + suffix)
-    elif not (job.keeps_state or (job.ledger and os.path.exists(ledger))):
+    elif not (job.keeps_state or (job.ledger and has_tables(job.output))):
         reports = _files(job.output, _REPORT)
         if reports:
             example = printable_path(os.path.basename(min(reports)))

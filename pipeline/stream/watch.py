@@ -274,21 +274,23 @@ def _split_settled(
     signatures: Known = {}
     unsettled: Unsettled = {}
     counted_files = ledger.find(found.keys() - known.keys()) if ledger else {}
+    names = set(ledger.open) if ledger else set[str]()  # files with different paths may have the same printable name
     for key, file in found.items():
         signature = signature_of(file)
         if known.get(key) == signature:
             continue
         counted, is_done = (known[key], True) if key in known else counted_files.get(key, (signature, False))
         if counted != signature:
-            warn_once(f"{file.name}: changed after it was read; the new content is ignored")
+            when = "after it was read" if is_done else "after a part of it was counted"
+            warn_once(f"{file.name}: changed {when}; the new content is ignored")
         if is_done or counted != signature:
             signatures[key] = signature
         elif file.size:
             since = before[key][1] if before.get(key, (None, 0))[0] == signature else now
-            is_open = ledger is not None and file.name in ledger.open  # a different file with the same printable path
-            if (is_local(file.path) and now - since < SETTLE_SECONDS) or is_open:
+            if (is_local(file.path) and now - since < SETTLE_SECONDS) or file.name in names:
                 unsettled[key] = signature, since
             else:
+                names.add(file.name)
                 files.append((key, file))
                 signatures[key] = signature
     return files, signatures, unsettled

@@ -82,10 +82,10 @@ def _opened(file: InputFile, opener: Opener) -> Iterator[tuple[Source, str]]:
     stream: Any = None
     try:
         with opener() as stream:
+            _check_unchanged(file, stream)
             size = measured(file).size
             yield Source(stream, file.name, size), file.path + _encoding_suffix(file, stream)
-            if is_local(file.path) and has_changed(file, stream):
-                raise TransientReadError(f"{file.name}: was modified during the run")
+            _check_unchanged(file, stream)
     except Exception as error:
         cause = error if stream is None or is_local(file.path) else stream.raw.error or error
         if not is_io_error(cause):
@@ -93,6 +93,12 @@ def _opened(file: InputFile, opener: Opener) -> Iterator[tuple[Source, str]]:
         reason = str(cause) if isinstance(cause, ChangedError) else f"cannot be read: {explain(cause)}"
         kind = TransientReadError if is_transient(cause) else InputError
         raise kind(f"{file.name}: {reason}") from None
+
+
+def _check_unchanged(file: InputFile, stream: Any) -> None:
+    """Raises TransientReadError if a local file was replaced or modified since it was listed."""
+    if is_local(file.path) and has_changed(file, stream):
+        raise TransientReadError(f"{file.name}: was modified during the run")
 
 
 def _encoding_suffix(file: InputFile, stream: Any) -> str:

@@ -205,19 +205,18 @@ def test_what_the_ledger_knows_is_not_read(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in").mkdir()
-    for name in ("done", "partly", "changed"):
+    for name in ("done", "partly", "changed", "torn"):
         put(tmp_path / "in" / name)
     with open_ledger(str(tmp_path), {}) as ledger:
         watch = Watching(tmp_path / "in", folder=tmp_path)
-        assert watch.settled(clock) == ["changed", "done", "partly"]
+        assert watch.settled(clock) == ["changed", "done", "partly", "torn"]
         assert watch.seen is not None
-        assert (watch.seen.known, len(ledger.known)) == ({}, 3)
+        assert (watch.seen.known, len(ledger.known)) == ({}, 4)
         files = {os.path.basename(name): file for name, file in ledger.open.items()}
-        ledger.add(
-            Contribution(blocks=[(file, "x", file.missing, True) for name, file in files.items() if name != "partly"])
-        )
-        ledger.add(Contribution(blocks=[(files["partly"], "x", 1, True)]))
+        ledger.add(Contribution(blocks=[(files[name], "x", files[name].missing, True) for name in ("done", "changed")]))
+        ledger.add(Contribution(blocks=[(files[name], "x", 1, True) for name in ("partly", "torn")]))
     put(tmp_path / "in" / "changed", b"appended")
+    put(tmp_path / "in" / "torn", b"appended")
     put(tmp_path / "in" / "new")
     monkeypatch.chdir(tmp_path)
     with open_ledger(".", {}) as ledger:
@@ -227,9 +226,23 @@ def test_what_the_ledger_knows_is_not_read(
         assert watch.paths == [f"{tmp_path}/in/new", f"{tmp_path}/in/partly"]
         ledger.abandon_file("in/new", "no")
         assert watch.settled(clock) == ["new"]
-    assert [record.message for record in caplog.records if "changed" in record.message] == [
-        "in/changed: changed after it was read; the new content is ignored"
+    assert sorted(record.message for record in caplog.records if "changed" in record.message) == [
+        "in/changed: changed after it was read; the new content is ignored",
+        "in/torn: changed after a part of it was counted; the new content is ignored",
     ]
+
+
+def test_files_with_the_same_printable_name_are_read_one_after_the_other(tmp_path: Path, clock: Clock) -> None:
+    (tmp_path / "in").mkdir()
+    for name in (b"a\\xff", b"a\xff"):
+        Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/" + name)).write_text("text")
+    with open_ledger(str(tmp_path), {}) as ledger:
+        watch = Watching(tmp_path / "in", folder=tmp_path)
+        assert len(watch.settled(clock)) == 1
+        assert watch.settled(clock) == []
+        (file,) = ledger.open.values()
+        ledger.add(Contribution(blocks=[(file, "x", file.missing, True)]))
+        assert len(watch.settled(clock)) == 1
 
 
 def test_a_stop_lists_the_folder_once_more(tmp_path: Path, clock: Clock) -> None:

@@ -76,6 +76,18 @@ def test_a_file_that_changes_is_not_read_half(name: str, change: str, opened: bo
             read_splits()
 
 
+def test_nothing_is_read_of_a_file_that_was_replaced_since_it_was_listed(tmp_path: Path) -> None:
+    """A stream counts blocks as they are read."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(json_lines(EVENTS))
+    os.utime(path, (1, 1))
+    (file,) = find_files([str(path)])
+    (tmp_path / "new").write_bytes(json_lines(EVENTS * 2))
+    (tmp_path / "new").rename(path)
+    with pytest.raises(InputError, match=r"a\.jsonl: was modified during the run"), open_file(file, 300):
+        pytest.fail("it was opened")
+
+
 def test_a_file_that_grows_is_read_as_far_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(json_lines(EVENTS))
