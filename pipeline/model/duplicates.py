@@ -106,9 +106,9 @@ def partition_events(batch: Batch) -> tuple[Batch, list[tuple[int, bytes]]]:
     return remainder, list(pack_partitions(encode_keys(batch)))
 
 
-def merge_events(packed: PackedIds) -> Batch:
+def merge_events(*packed: PackedIds) -> Batch:
     """Returns the distinct events of a partition, sorted by (hash, key), and the number of duplicates."""
-    keys, count = merge_packed(packed)
+    keys, count = merge_packed(*packed)
     events = decode_keys(keys)
     return replace(events, duplicate=count - len(events.codes))
 

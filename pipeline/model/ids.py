@@ -3,6 +3,7 @@
 Ids are sorted by (64-bit hash, bytes), so their order does not depend on splits or the number of partitions.
 """
 
+import itertools
 import json
 import struct
 from collections.abc import Iterable, Iterator
@@ -155,14 +156,14 @@ def union(sets: Iterable[bytes]) -> bytes:
     found = list(sets)
     if len(found) == 1:
         return found[0]
-    ids, events = merge_packed(b"".join(found))
+    ids, events = merge_packed(*found)
     return next(_pack(ids, np.array([len(ids.ends)]), np.array([events])))
 
 
-def merge_packed(data: PackedIds) -> tuple[Ids, int]:
+def merge_packed(*data: PackedIds) -> tuple[Ids, int]:
     """Merges packed sets: returns the distinct ids, sorted, and the number of events."""
     total, lengths, parts = 0, [np.empty(0, np.uint8)], []
-    for events, packed, part in _unpacked(data):
+    for events, packed, part in itertools.chain.from_iterable(map(_unpacked, data)):
         total += events
         lengths.append(packed)
         parts.append(part)

@@ -8,7 +8,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.engine.coders import typed
-from pipeline.engine.spill import SpilledValue, SpillLists, read_all_spilled
+from pipeline.engine.spill import SpilledValue, SpillLists, read_each_spilled
 from pipeline.engine.threads import ThreadedDoFn, map_in_threads
 from pipeline.errors import MismatchError
 from pipeline.model import ids as id_sets
@@ -39,7 +39,7 @@ class _PartitionIds(ThreadedDoFn):
 class _MergeIds(ThreadedDoFn):
     def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[PartitionCount, Ids]:
         number, packed = partition
-        merged, events = id_sets.merge_packed(read_all_spilled(packed))
+        merged, events = id_sets.merge_packed(*read_each_spilled(packed))
         return (number, events), merged
 
 
@@ -136,7 +136,7 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
         yield printable_path(self._path)
 
     def _lines(self, packed: Sequence[SpilledValue]) -> tuple[bytes, int]:
-        ids, events = id_sets.merge_packed(read_all_spilled(packed))
+        ids, events = id_sets.merge_packed(*read_each_spilled(packed))
         return id_sets.id_lines(ids), events
 
 
