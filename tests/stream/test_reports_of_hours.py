@@ -73,7 +73,7 @@ def test_reports_are_protected_unless_their_ledger_is_there(job: StreamJob, tmp_
     prepare_outputs(dataclasses.replace(job, ledger=False, keeps_state=True))
     with pytest.raises(UsageError, match="contains reports"):
         prepare_outputs(dataclasses.replace(job, ledger=False))
-    (tmp_path / "out" / f"{NAME}-wal").unlink()
+    (tmp_path / "out" / f"{NAME}-wal").unlink(missing_ok=True)
     (tmp_path / "out" / NAME).write_bytes(b"")  # of a killed run: all tables are in its write-ahead log
     with pytest.raises(UsageError, match=r"out contains reports \(2021-04-02T20\+0100.csv\) but no ledger"):
         prepare_outputs(job)
