@@ -59,9 +59,9 @@ def test_a_batch_in_any_pipeline(runner: str) -> None:
 
 
 def test_what_the_shuffle_loses_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first_only(pieces: bytes) -> Batch:
-        _, count, size, width = _HEADER.unpack_from(pieces)
-        return merge_events(pieces[: _HEADER.size + count * width + size])
+    def first_only(*pieces: bytes) -> Batch:
+        _, count, size, width = _HEADER.unpack_from(pieces[0])
+        return merge_events(pieces[0][: _HEADER.size + count * width + size])
 
     monkeypatch.setattr("pipeline.transforms.deduplicate.merge_events", first_only)
     blocks = [support.json_lines(EXAMPLE_EVENTS)] * 2
