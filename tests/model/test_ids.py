@@ -128,7 +128,7 @@ def test_a_few_crafted_ids_do_not_slow_down_all_others(count: int) -> None:
 @pytest.mark.parametrize("kept", [lambda h: h % 64, lambda h: not h % 64, lambda h: True])
 def test_ids_whose_number_is_estimated_wrong_are_merged_as_fast(kept: Callable[[int], bool]) -> None:
     """The table is sized by the distinct ids among every 64th hash; a crafted input may have none or all of these."""
-    items = [item for k in range(30_000) if kept(hash_id(item := b"id-%d" % k))]
+    items = [item for k in range(120_000) if kept(hash_id(item := b"id-%d" % k))]
     with support.decoder("compiled"), mock.patch.object(id_sets, "_merge_overflow", side_effect=AssertionError):
         merged = whole([Ids.of(items), Ids.of(items[::-1] * 3)], 1)
     assert merged == in_order(items)
