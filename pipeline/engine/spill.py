@@ -102,18 +102,6 @@ def _is_local(value: SpilledValue) -> bool:
     return isinstance(value, bytes) or is_local(os.fsdecode(value[0]))
 
 
-def read_all_spilled(values: Iterable[SpilledValue]) -> bytearray:
-    """Reads and joins values.
-
-    Raises:
-      OSError: a temporary file cannot be read.
-    """
-    joined = bytearray()
-    for data in read_each_spilled(values):
-        joined += data
-    return joined
-
-
 def read_spilled(value: SpilledValue) -> bytes:
     """Returns a value, read from its temporary file unless it is inline.
 

@@ -169,7 +169,7 @@ def count_lines(data: bytes | memoryview) -> int:
 
 
 def last_comma(data: bytes | memoryview) -> tuple[int, int, int]:
-    """Finds where a JSON array, given from one of its elements on, can be cut.
+    """Finds where a JSON array, given without what precedes an element, can be cut.
 
     Returns:
       The index of the last comma between elements or -1, the number of such commas, the index of the bracket (or brace)

@@ -145,7 +145,7 @@ class WholeReader(Reader):
 
 
 def line_numbers(stream: BinaryIO, offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Yields for each offset in JSON Lines its line number, from 1 on, and the number of records before it.
+    """Yields for each offset in JSON Lines its line number, counted from 1, and the number of records before it.
 
     Readers of a split know only offsets.
 

@@ -50,28 +50,35 @@ def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> 
       UsageError: no match, a match that cannot be accessed, or an unsupported compression.
     """
     files: dict[str, InputFile] = {}
-    folders: dict[str, str] = {}
+    resolve = partial(real_path, folders={}, links=set())
     patterns = [patterns] if isinstance(patterns, str) else patterns
     for pattern, found in zip(patterns, _match_all(patterns, sidecars), strict=True):
         if not found:
             raise UsageError(f"{printable_path(pattern)}: {_why_nothing(pattern)}")
         for file in sorted(found):
-            files.setdefault(_real_path(file.path, folders), file)
+            files.setdefault(resolve(file.path), file)
     for file in files.values():
         codec_of_name(file.path)
     if sidecars:
-        by_real_path = {_real_path(path, folders): path for path in sidecars}
+        by_real_path = {resolve(path): path for path in sidecars}
         sidecars[:] = sorted(by_real_path[path] for path in by_real_path.keys() - files.keys())
     return sorted(files.values())
 
 
-def _real_path(path: str, folders: dict[str, str]) -> str:
-    """Like os.path.realpath for local paths, but resolves each folder once. folders: cached real paths."""
+def real_path(path: str, folders: dict[str, str], links: set[str]) -> str:
+    """Like os.path.realpath for local paths, but resolves each folder once; returns other paths as they are.
+
+    Args:
+      path: path of a file or object.
+      folders: cache of the real paths of folders.
+      links: set to which path is added if it is a symbolic link.
+    """
     if not is_local(path):
         return path
-    folder, name = os.path.split(path)
     if os.path.islink(path):
+        links.add(path)
         return os.path.realpath(path)
+    folder, name = os.path.split(path)
     if folder not in folders:
         folders[folder] = os.path.realpath(folder)
     return os.path.join(folders[folder], name)

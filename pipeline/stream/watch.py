@@ -19,7 +19,7 @@ from pipeline.engine.run_state import run_state
 from pipeline.errors import UsageError
 from pipeline.model.latency import steady_time
 from pipeline.storage.files import InputFile, is_local, printable_path
-from pipeline.storage.matching import match_files
+from pipeline.storage.matching import match_files, real_path
 from pipeline.storage.patterns import has_magic
 from pipeline.stream.database import warn_once
 from pipeline.stream.job import StreamJob
@@ -216,7 +216,7 @@ class _Lister:
             if path not in keys:
                 key = None if resolve or path in self._links else self._keys.get(path)
                 if key is None:
-                    real_paths[path] = self._real_path(path)
+                    real_paths[path] = real_path(path, self._folders, self._links)
                     key = path_key(real_paths[path])
                 keys[path] = key
             return all_files or keys[path] not in known
@@ -227,20 +227,9 @@ class _Lister:
             self._due = steady_time() + (time.thread_time() - start) / _RECHECK_CPU
         files: dict[bytes, InputFile] = {}
         for file in itertools.chain(*(found for found, _ in matches)):
-            real = real_paths.get(file.path) or self._real_path(file.path)
+            real = real_paths.get(file.path) or real_path(file.path, self._folders, self._links)
             files.setdefault(keys[file.path], file if file.path == real else file._replace(path=real))
         return files, {*self._keys.values()}
-
-    def _real_path(self, path: str) -> str:
-        if not is_local(path):
-            return path
-        if os.path.islink(path):
-            self._links.add(path)
-            return os.path.realpath(path)
-        folder, name = os.path.split(path)
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
-        return os.path.join(self._folders[folder], name)
 
 
 def _match(pattern: str, wanted: Any) -> tuple[list[InputFile], bool]:

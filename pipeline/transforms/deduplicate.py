@@ -14,7 +14,7 @@ from apache_beam.typehints.native_type_compatibility import convert_to_beam_type
 
 from pipeline.engine.coders import typed
 from pipeline.engine.metrics import COUNTS, Counted, count, counter
-from pipeline.engine.spill import SpilledValue, read_all_spilled, read_each_spilled
+from pipeline.engine.spill import SpilledValue, read_each_spilled
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model.duplicates import (
     KeySet,
@@ -54,9 +54,8 @@ class _MergeEvents(ThreadedDoFn):
 
     def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[int, Batch]:
         number, packed = partition
-        if number == _REMAINDER:
-            return number, _unpickled(read_all_spilled(packed))
-        return number, merge_events(*read_each_spilled(packed))
+        data = read_each_spilled(packed)
+        return number, _unpickled(b"".join(data)) if number == _REMAINDER else merge_events(*data)
 
     def emit(self, result: tuple[int, Batch]) -> Iterator[Batch]:
         number, batch = result
@@ -64,7 +63,7 @@ class _MergeEvents(ThreadedDoFn):
         yield batch
 
 
-def _unpickled(pickles: bytearray) -> Batch:
+def _unpickled(pickles: bytes) -> Batch:
     stream, batches = io.BytesIO(pickles), []
     while stream.tell() < len(pickles):
         batches.append(pickle.load(stream))
