@@ -24,8 +24,7 @@ _SOURCES = (
     "values.py",
     "layout.py",
     "scanner.py",
-    "array_splitter.py",
-    "lines.py",
+    "boundaries.py",
     "id_sets.py",
     "loader.py",
     "object_cache.py",
@@ -35,8 +34,7 @@ _SOURCES = (
 
 _MODULES = {
     "pipeline.native.scanner": ("scan",),
-    "pipeline.native.array_splitter": ("last_comma",),
-    "pipeline.native.lines": ("count_lines",),
+    "pipeline.native.boundaries": ("count_lines", "last_comma"),
     "pipeline.native.id_sets": ("hash_ids", "sort_ids", "take_ids", "join_lines"),
 }
 """Functions compiled together on first use. Compiling takes 3 s without the id functions, 5 s with them."""

@@ -11,6 +11,7 @@ d: address of the bytes. i: an index. end: where to stop. w: index in an output.
 
 import numpy as np
 
+from pipeline.native.boundaries import count_lines
 from pipeline.native.compiler import compiled
 from pipeline.native.layout import (
     END,
@@ -26,7 +27,6 @@ from pipeline.native.layout import (
     init_gaps,
     parse_gap,
 )
-from pipeline.native.lines import count_lines
 from pipeline.native.loader import SCRATCH_WORDS
 from pipeline.native.memory import LANES, byte, copy, load, store, store_byte
 from pipeline.native.names import TEXT_BYTES, event_at, match_string

@@ -1,18 +1,47 @@
-"""Finds the commas between elements of a JSON array, where it can be split, 64 bytes at a time; compiled.
+"""Counts lines, and finds the commas between elements of a JSON array, 64 bytes at a time; compiled. Imports numba.
 
-Tracks only strings and brackets. Invalid JSON may be split anywhere: decoding the blocks fails. Finds quotes and
-escapes by bit operations, as the first stage of simdjson (Langdale and Lemire, 2019).
+Commas are where an array can be split. Only strings and brackets are tracked: invalid JSON may be split anywhere, and
+decoding the blocks fails. Quotes and escapes are found by bit operations, as in the first stage of simdjson (Langdale
+and Lemire, 2019).
 """
 
 import numpy as np
 
 from pipeline.native.compiler import compiled
-from pipeline.native.memory import WORD, byte, equal_bytes, lowest_bit, ones, store
+from pipeline.native.memory import WORD, byte, equal_bytes, low_bytes, lowest_bit, ones, store
 from pipeline.native.strings import BACKSLASH, QUOTE
 from pipeline.native.values import CLOSE, COMMA, OPEN
 
 _FOLD = OPEN ^ 91  # a bracket with this bit is a brace
 _NONE, _ONE, _ALL = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
+
+
+@compiled
+def _has_text(d, stop):
+    """Whether the line that ends before stop is not blank."""
+    i = stop - 1
+    while i >= 0 and (byte(d, i) == 32 or byte(d, i) == 9 or byte(d, i) == 13):
+        i -= 1
+    return i >= 0 and byte(d, i) != 10
+
+
+@compiled
+def count_lines(d, i, stop):
+    """Counts the lines of d that are not blank and whose newline is in [i, stop); i is at least 1."""
+    count = np.int64(0)
+    while i + WORD <= stop:
+        ends = equal_bytes(d, i, 10, 0)
+        doubtful = ends & low_bytes(d, i - 1)
+        count += ones(ends)
+        while doubtful:
+            count += _has_text(d, i + lowest_bit(doubtful)) - 1
+            doubtful &= doubtful - _ONE
+        i += WORD
+    while i < stop:
+        if byte(d, i) == 10:
+            count += _has_text(d, i)
+        i += 1
+    return count
 
 
 @compiled
