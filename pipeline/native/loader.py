@@ -4,16 +4,19 @@ Object files are cached in the user's cache folder; without one, each process co
 fallback in pure Python.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import logging
+import os
+import stat
 import threading
+import uuid
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-from pipeline.native.object_cache import read_object, write_object
 
 _HERE = Path(__file__).parent
 _SOURCES = (
@@ -27,7 +30,6 @@ _SOURCES = (
     "boundaries.py",
     "id_sets.py",
     "loader.py",
-    "object_cache.py",
     "../schema.py",
 )
 """Sources of compiled code, and modules whose constants it uses (event types, limits): the cache key."""
@@ -47,6 +49,8 @@ MAX_PROBES = 32
 
 LOAD_AFTER_BYTES = 64 * 1024
 """Input bytes per function that a process handles in pure Python before it loads the compiled one, in 60 ms."""
+
+_DIGEST_BYTES = 32  # before the code in a cache file
 
 _MIN_CALL_BYTES = 256  # per call; pure Python is faster up to this size
 
@@ -127,14 +131,14 @@ def _load_or_compile(module: str, target: str, machine: Any) -> bytes:
     """Returns the object file of a module for a CPU; its name is a digest of both and of _SOURCES."""
     sources = b"".join((_HERE / name).read_bytes() for name in _SOURCES)
     name = hashlib.sha256(f"{module} {target}".encode() + sources).hexdigest()[:24] + ".o"
-    code = read_object(name)
+    code = _read_object(name)
     if code:
         return code
     from pipeline.native.compiler import build
 
     _log_compiling()
     code = build(module, _MODULES[module], machine)
-    write_object(name, code)
+    _write_object(name, code)
     return code
 
 
@@ -147,6 +151,68 @@ def compile_all() -> None:
     """Compiles all modules that are not cached."""
     for module in _MODULES:
         _engine(module)
+
+
+def _read_object(name: str) -> bytes | None:
+    """Returns the code of a cache file, or None if there is none that is trusted and intact.
+
+    Code of another user would run as this one. Damaged code would crash the process.
+    """
+    try:
+        with _open_folder() as folder, open(_open_private(name, folder), "rb") as file:
+            content = file.read()
+    except OSError:
+        return None
+    code = content[_DIGEST_BYTES:]
+    return code if hashlib.sha256(code).digest() == content[:_DIGEST_BYTES] else None
+
+
+def _write_object(name: str, code: bytes) -> None:
+    """Writes code to a cache file atomically; does nothing without a trusted cache folder."""
+    with contextlib.suppress(OSError), _open_folder() as folder:
+        temporary = f"{name}.{uuid.uuid4().hex}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(hashlib.sha256(code).digest() + code)
+            os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            os.unlink(temporary, dir_fd=folder)
+
+
+def _cache_folder() -> str | None:
+    """Returns the cache folder, which need not exist; None without a home. Ignores relative paths."""
+    home = os.environ.get("HOME", "")
+    for base in (os.environ.get("XDG_CACHE_HOME", ""), os.path.join(home, ".cache")):
+        if os.path.isabs(base):
+            return os.path.join(base, "hourly-report")
+    return None
+
+
+@contextlib.contextmanager
+def _open_folder() -> Iterator[int]:
+    """Opens or creates the folder; raises OSError if it is not trusted."""
+    path = _cache_folder()
+    if path is None:
+        raise FileNotFoundError("no home")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o755)
+    descriptor = _open_private(path, None, os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open_private(path: str, folder: int | None, flags: int = os.O_NONBLOCK) -> int:
+    """Opens a file or folder that only root or this user can write to, and that is not a link."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=folder)
+    status = os.fstat(descriptor)
+    if status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return descriptor
+    os.close(descriptor)
+    raise PermissionError(f"{path}: others can write to it")
 
 
 if __name__ == "__main__":
