@@ -16,11 +16,11 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Batch
 from pipeline.model.ids import partitions_for
 from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
 from pipeline.model.table import Table
+from pipeline.model.tally import expected_checksum
 from pipeline.storage.files import InputFile, is_local
 from pipeline.transforms.count import HourlyTable, ScaleImpressions
 from pipeline.transforms.decode import REJECTS, DecodeBlocks

@@ -16,9 +16,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ChangedOptionError, MismatchError, OutputError, StartOverError
-from pipeline.model.coverage import expected_checksum
 from pipeline.model.ids import HourShard, event_count, union
 from pipeline.model.table import HourCounts, add_counts
+from pipeline.model.tally import expected_checksum
 from pipeline.storage.files import InputFile, printable_path
 from pipeline.stream.database import NAME, Database, warn_once
 

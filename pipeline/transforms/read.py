@@ -20,7 +20,7 @@ from pipeline.errors import PipelineError, TransientReadError
 from pipeline.formats.blocks import BLOCK_BYTES
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock
 from pipeline.formats.readers import Reader
-from pipeline.model.coverage import CoverageChecksum
+from pipeline.model.tally import CoverageChecksum
 from pipeline.storage.compression import codec_of_name
 from pipeline.storage.files import InputFile, is_local
 from pipeline.storage.objects import measured

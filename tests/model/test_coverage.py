@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.model.coverage import CoverageChecksum, expected_checksum
+from pipeline.model.tally import CoverageChecksum, expected_checksum
 
 CUTS = st.sets(st.integers(1, 99), max_size=9).map(lambda cuts: list(itertools.pairwise([0, *sorted(cuts), 100])))
 

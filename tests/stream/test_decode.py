@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.engine.metrics import COUNTS
 from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
-from pipeline.model.coverage import expected_checksum
 from pipeline.model.ids import merge_packed
+from pipeline.model.tally import expected_checksum
 from pipeline.storage.files import InputFile
 from pipeline.stream import totals
 from pipeline.stream.decode import DecodeStream, DecodeToLedger

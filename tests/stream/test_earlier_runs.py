@@ -9,10 +9,10 @@ import pytest
 
 from pipeline.engine.metrics import COUNTS
 from pipeline.formats.decoding import Block
-from pipeline.model.coverage import expected_checksum
 from pipeline.model.duplicates import encode_keys
 from pipeline.model.ids import merge_packed
 from pipeline.model.settings import ReportSettings
+from pipeline.model.tally import expected_checksum
 from pipeline.storage.files import InputFile
 from pipeline.stream.decode import DecodeToLedger
 from pipeline.stream.graph import ReadLedger, hour_outputs

@@ -26,11 +26,10 @@ from hypothesis import strategies as st
 from pipeline import hourly_table, scale_impressions
 from pipeline.formats.decoding import Block, BrokenBlock, Shape
 from pipeline.formats.messages import Message, group_messages
-from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Batch
 from pipeline.model.settings import ReportSettings
 from pipeline.model.table import csv_text
-from pipeline.model.tally import Summary
+from pipeline.model.tally import Summary, expected_checksum
 from pipeline.schema import Event
 from pipeline.storage.files import InputFile
 from pipeline.stream import graph, totals

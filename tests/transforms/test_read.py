@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
-from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Batch
+from pipeline.model.tally import expected_checksum
 from pipeline.storage.files import InputFile
 from pipeline.storage.matching import find_files
 from pipeline.transforms import read as sources
