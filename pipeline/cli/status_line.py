@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from pipeline.engine import logs
-from pipeline.engine.run_state import run_state
-from pipeline.model.latency import steady_time
+from pipeline.engine.run_state import run_state, steady_time
 from pipeline.stream.job import StreamJob
 
 POLL_SECONDS = 1.0

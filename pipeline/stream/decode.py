@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.engine.metrics import COUNTS, count
-from pipeline.engine.run_state import run_state
+from pipeline.engine.run_state import run_state, steady_time
 from pipeline.engine.spill import in_global_window
 from pipeline.errors import InputError
 from pipeline.formats.decoding import AnyBlock, BrokenBlock
@@ -29,7 +29,6 @@ from pipeline.model.duplicates import encode_keys
 from pipeline.model.events import Batch, Reject
 from pipeline.model.hours import HourClock, closing_time
 from pipeline.model.ids import ids_by_hour, union
-from pipeline.model.latency import steady_time
 from pipeline.model.tally import Tally, explain_rejects, first_rejects
 from pipeline.schema import EVENT_TYPES, RAW_BYTES
 from pipeline.stream.job import StreamJob

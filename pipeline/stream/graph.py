@@ -22,12 +22,11 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from pipeline.engine.coders import typed
 from pipeline.engine.metrics import COUNTS, Counted, KeepCounters, count
 from pipeline.engine.prism import SinkDoFn
-from pipeline.engine.run_state import run_state
+from pipeline.engine.run_state import run_state, steady_time
 from pipeline.formats.decoding import AnyBlock
 from pipeline.model.duplicates import decode_keys
 from pipeline.model.events import Batch
 from pipeline.model.ids import HourShard, merge_packed
-from pipeline.model.latency import steady_time
 from pipeline.model.table import HourCounts
 from pipeline.stream.decode import DecodeStream, DecodeToLedger
 from pipeline.stream.job import StreamJob

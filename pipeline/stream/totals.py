@@ -20,11 +20,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.engine.metrics import COUNTS, Counted, count
 from pipeline.engine.prism import SinkDoFn
-from pipeline.engine.run_state import run_state
+from pipeline.engine.run_state import run_state, steady_time
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model.hours import HOUR, closing_time
 from pipeline.model.ids import HourShard, event_count, id_lines, ids_by_hour, merge_packed, union
-from pipeline.model.latency import steady_time
 from pipeline.model.table import (
     HourCounts,
     add_counts,

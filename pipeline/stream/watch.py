@@ -15,9 +15,8 @@ from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
-from pipeline.engine.run_state import run_state
+from pipeline.engine.run_state import run_state, steady_time
 from pipeline.errors import UsageError
-from pipeline.model.latency import steady_time
 from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.matching import match_files, real_path
 from pipeline.storage.patterns import has_magic

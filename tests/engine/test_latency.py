@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.model.latency import _MAX_WAITING, LatencyTracker
+from pipeline.engine.run_state import _MAX_WAITING, LatencyTracker
 
 
 def test_delays() -> None:
