@@ -28,12 +28,12 @@ from pipeline.transforms.decode import BatchEvents as BatchEvents
 from pipeline.transforms.decode import DecodeBlocks as DecodeBlocks
 from pipeline.transforms.deduplicate import DropDuplicates as DropDuplicates
 from pipeline.transforms.elements import InvalidEvent as InvalidEvent
-from pipeline.transforms.format import FormatCsv as FormatCsv
 from pipeline.transforms.ids import DistinctIds as DistinctIds
 from pipeline.transforms.ids import UniqueIds as UniqueIds
 from pipeline.transforms.read import ReadBlocks as ReadBlocks
 from pipeline.transforms.windows import RunningTotals as RunningTotals
 from pipeline.transforms.windows import hour_windows as hour_windows
+from pipeline.transforms.write import FormatCsv as FormatCsv
 from pipeline.transforms.write import WriteFile as WriteFile
 
 __version__: str

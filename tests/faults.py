@@ -18,7 +18,7 @@ from pipeline.formats.blocks import LineReader
 from pipeline.model import duplicates, ids
 from pipeline.model.events import Batch
 from pipeline.model.tally import Tally, merge_tallies
-from pipeline.transforms import count, decode, deduplicate, format, read
+from pipeline.transforms import count, decode, deduplicate, read, write
 from pipeline.transforms import ids as distinct
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -146,8 +146,8 @@ IDS_SHUFFLED: dict[str, Plant] = lost_or_twice("set", distinct._MergeIds, "emit"
 """For ids that the runner shuffles."""
 
 REJECTS: dict[str, Plant] = {
-    "lines lost": wrap(format, "reject_lines", lambda piece: (piece[0], b"")),
-    "lines cut": wrap(format, "reject_lines", lambda piece: (piece[0], piece[1][:-1])),
+    "lines lost": wrap(write, "reject_lines", lambda piece: (piece[0], b"")),
+    "lines cut": wrap(write, "reject_lines", lambda piece: (piece[0], piece[1][:-1])),
     "rejects lost": wrap(decode._DecodeBlocks, "emit", lambda outputs: [o for o in outputs if isinstance(o, Batch)]),
     "rejects twice": wrap(decode._DecodeBlocks, "emit", first_twice),
     **SPILLED,

@@ -25,10 +25,9 @@ from pipeline.storage.files import InputFile, is_local
 from pipeline.transforms.count import HourlyTable, ScaleImpressions
 from pipeline.transforms.decode import REJECTS, DecodeBlocks
 from pipeline.transforms.deduplicate import DropDuplicates
-from pipeline.transforms.format import FormatChart, FormatCsv, FormatRejects, check_rejects
 from pipeline.transforms.ids import DistinctIds, FormatIds, WriteIds, check_ids
 from pipeline.transforms.read import ListFiles, ReadBlocks
-from pipeline.transforms.write import WriteFile, WritePiece
+from pipeline.transforms.write import FormatChart, FormatCsv, FormatRejects, WriteFile, WritePiece, check_rejects
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,7 +35,7 @@ from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Contribution, ledger_of
 from pipeline.stream.totals import SumHours
 from pipeline.transforms.decode import REJECTS
-from pipeline.transforms.format import reject_lines
+from pipeline.transforms.write import reject_lines
 
 
 def reject_late_events(

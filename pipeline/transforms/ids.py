@@ -16,7 +16,7 @@ from pipeline.model.events import Batch, Ids
 from pipeline.model.table import Table, count_table
 from pipeline.storage.files import printable_path
 from pipeline.storage.outputs import atomic_file
-from pipeline.transforms.format import Piece
+from pipeline.transforms.write import Piece
 
 PackedPartitions = list[tuple[int, bytes]]
 """Packed ids or event keys of a batch by hash partition."""

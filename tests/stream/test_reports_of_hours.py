@@ -17,7 +17,7 @@ from pipeline.stream.graph import GroupIntoIntervals, WriteRejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.run import prepare_outputs, write_final_marks
 from pipeline.stream.totals import hour_name
-from pipeline.transforms.format import reject_lines
+from pipeline.transforms.write import reject_lines
 from tests import support
 
 
