@@ -26,8 +26,8 @@ from pipeline.transforms.count import HourlyTable as HourlyTable
 from pipeline.transforms.count import ScaleImpressions as ScaleImpressions
 from pipeline.transforms.decode import BatchEvents as BatchEvents
 from pipeline.transforms.decode import DecodeBlocks as DecodeBlocks
+from pipeline.transforms.decode import InvalidEvent as InvalidEvent
 from pipeline.transforms.deduplicate import DropDuplicates as DropDuplicates
-from pipeline.transforms.elements import InvalidEvent as InvalidEvent
 from pipeline.transforms.ids import DistinctIds as DistinctIds
 from pipeline.transforms.ids import UniqueIds as UniqueIds
 from pipeline.transforms.read import ReadBlocks as ReadBlocks

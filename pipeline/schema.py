@@ -10,20 +10,17 @@ from pipeline.errors import EventError
 EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
 """The event types, in the order of the report's columns."""
 
+EVENT_CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
+"""Index of each event type in EVENT_TYPES."""
 
 FIELDS = ("id", "event", "timestamp")
 """The fields of an event; others are ignored."""
 
-
 MAX_TIMESTAMP = 253402297200
 """Timestamps are whole Unix seconds (UTC), 0 <= t < this: the end of the year 9999 at +01:00."""
 
-
 RAW_BYTES = 1024
 """Maximum number of bytes of a rejected record that are kept."""
-
-
-_CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
 
 
 class Event(NamedTuple):
@@ -69,9 +66,9 @@ def _id(value: Any) -> str:
 def _code(value: Any) -> int:
     if not isinstance(value, str):
         raise EventError(f"event must be a string, not {_kind(value)}")
-    if value not in _CODES:
+    if value not in EVENT_CODES:
         raise EventError(f"unknown event {_shortened(value)}, must be one of {', '.join(EVENT_TYPES)}")
-    return _CODES[value]
+    return EVENT_CODES[value]
 
 
 def _timestamp(value: Any) -> int:

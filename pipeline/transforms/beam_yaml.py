@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 
 from pipeline.errors import EventError
-from pipeline.transforms.decode import BatchEvents
-from pipeline.transforms.elements import InvalidEvent
+from pipeline.transforms.decode import BatchEvents, InvalidEvent
 from pipeline.transforms.ids import UniqueIds
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.events import Batch
-from pipeline.transforms.elements import decode_elements
+from pipeline.transforms.decode import decode_elements
 from tests import documents, oracle, support
 from tests.support import EXAMPLE_EVENTS, event
 
