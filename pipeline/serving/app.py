@@ -25,8 +25,7 @@ from pipeline.model.tally import Summary
 from pipeline.native.loader import LOAD_AFTER_BYTES
 from pipeline.serving import Settings, admission, telemetry
 from pipeline.serving.bodies import spooled_body
-from pipeline.serving.live_reports import LiveReports
-from pipeline.serving.page_files import FILES, page_file
+from pipeline.serving.page_files import FILES, LiveReports, page_file
 from pipeline.serving.problems import SAFE_HEADERS, ProblemError, reject_problem, shortage
 from pipeline.serving.staging import check_staging
 from pipeline.serving.workspaces import Workspace, WorkspacePool

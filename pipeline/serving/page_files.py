@@ -1,12 +1,17 @@
-"""The page: its files as the server sends them, and a report in one HTML file that works offline."""
+"""The page: its files, the hourly reports of a stream that it shows, and a report in one file that works offline."""
 
+import contextlib
+import datetime
 import html
 import json
+import os
 import re
 import string
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import InputError
+from pipeline.model.table import csv_text
 from pipeline.serving import Settings
 
 _FOLDER = Path(__file__).resolve().parent
@@ -25,6 +30,13 @@ FILES = {
     "/openapi.json": ("openapi.json", "application/json"),
 }
 """URL path: file in this package and content type."""
+
+_REPORT_NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d[+-]\d{4}\.csv")
+_REPORT_ROW = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:00:00[+-]\d\d:\d\d(,\d+){6},[\d.]+")
+_REPORT_BYTES = 4096  # maximum; a report of one hour has about 200
+_REPORT_HEADER = csv_text([]).encode().strip()
+
+_Version = tuple[int, int, int]  # inode, size and modification time; streams replace files
 
 
 def page_file(path: str, settings: Settings) -> bytes:
@@ -79,3 +91,54 @@ def report_page(name: str) -> tuple[str, str]:
 
 def _text(name: str) -> str:
     return (_FOLDER / name).read_text("utf-8")
+
+
+class LiveReports:
+    """Reads the hourly reports in a folder, each file again only after it was replaced.
+
+    Args:
+      folder: local folder. Files are selected by name; links are not followed.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = str(folder)
+        self._rows: dict[str, tuple[_Version, bytes]] = {}
+
+    def csv(self) -> bytes:
+        """Returns the report's columns and "final" (true or false), newest hour first.
+
+        Raises:
+          InputError: the folder or a report cannot be read; the message omits the folder.
+        """
+        rows: dict[str, tuple[_Version, bytes]] = {}
+        try:
+            with os.scandir(self._folder) as entries:
+                found = {entry.name: entry for entry in entries if entry.is_file(follow_symlinks=False)}
+            for name in filter(_REPORT_NAME.fullmatch, found):
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    rows[name] = self._row(found[name])
+        except OSError as error:
+            where = os.path.basename(error.filename) if error.filename != self._folder else "its folder"
+            raise InputError(f"live reports: {where}: {error.strerror}") from None
+        self._rows = rows
+        hours = sorted(rows, key=lambda name: _hour(rows[name][1]), reverse=True)
+        lines = (
+            rows[name][1] + (b",true" if name[: -len(".csv")] + ".final" in found else b",false") for name in hours
+        )
+        return b"\n".join([_REPORT_HEADER + b",final", *lines, b""])
+
+    def _row(self, entry: os.DirEntry[str]) -> tuple[_Version, bytes]:
+        status = entry.stat(follow_symlinks=False)
+        version = (status.st_ino, status.st_size, status.st_mtime_ns)
+        known = self._rows.get(entry.name)
+        if known and known[0] == version:
+            return known
+        with open(entry.path, "rb") as file:
+            header, *rows = file.read(_REPORT_BYTES).splitlines() or [b""]
+        if header != _REPORT_HEADER or len(rows) != 1 or not _REPORT_ROW.fullmatch(rows[0]):
+            raise InputError(f"live reports: {entry.name} is not an hourly report")
+        return version, rows[0]
+
+
+def _hour(row: bytes) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(row[:25].decode())

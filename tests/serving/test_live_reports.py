@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.serving import Settings
-from pipeline.serving.live_reports import LiveReports
+from pipeline.serving.page_files import LiveReports
 from tests.serving_support import build_app, call
 
 HEADER = "hour,impressions,video_start,video_25,video_50,video_75,video_completed,impressions_scaled"
