@@ -23,10 +23,10 @@ from pipeline.formats.decoding import Block
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
 from pipeline.native.loader import LOAD_AFTER_BYTES
-from pipeline.serving import Settings, admission, telemetry
-from pipeline.serving.bodies import spooled_body
+from pipeline.serving import Settings, telemetry
 from pipeline.serving.page_files import FILES, LiveReports, page_file
 from pipeline.serving.problems import SAFE_HEADERS, ProblemError, reject_problem, shortage
+from pipeline.serving.request import check_head, report_settings, request_kind, spooled_body
 from pipeline.serving.staging import check_staging
 from pipeline.serving.workspaces import Workspace, WorkspacePool
 from pipeline.storage.temporary import scratch_folder
@@ -74,9 +74,9 @@ class ReportApp:
         """Returns the response to a request; logs and counts it."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         name = method if method in ("GET", "HEAD", "POST") else "-"
-        entry = telemetry.Entry(telemetry.client_address(environ), name, admission.kind(method, path))
+        entry = telemetry.Entry(telemetry.client_address(environ), name, request_kind(method, path))
         try:
-            admission.check(environ, self._settings)
+            check_head(environ, self._settings)
             response = self._report(environ, entry) if method == "POST" else self._pages[path](environ)
         except ProblemError as problem:
             response = problem.with_traceback(None)  # no reference cycle
@@ -91,7 +91,7 @@ class ReportApp:
 
     def _report(self, environ: dict[str, Any], entry: telemetry.Entry) -> bottle.HTTPResponse:
         try:
-            report = admission.report_settings(self._settings.report, environ.get("QUERY_STRING", ""))
+            report = report_settings(self._settings.report, environ.get("QUERY_STRING", ""))
         except UsageError as error:
             raise ProblemError(400, str(error)) from None
         with spooled_body(environ, self._folder, self._settings.max_body_bytes, entry) as body:

@@ -15,7 +15,7 @@ from pipeline.errors import UsageError
 from pipeline.model.settings import DEFAULT_REPORT, PARAMETERS
 from pipeline.model.zones import zone_names
 from pipeline.serving import Settings
-from pipeline.serving.admission import report_settings
+from pipeline.serving.request import report_settings
 from pipeline.version import VERSION
 from tests import oracle
 from tests.serving_support import REPORT, ROWS, SAMPLE, Answer, ask, build_app, call
