@@ -9,12 +9,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pipeline.version import VERSION
-
 _STUB = Path(__file__).with_suffix(".pyi").read_text()
 _MODULES = {name: module for module, name in re.findall(r"(?m)^from (\S+) import .+ as (\S+)$", _STUB)}
 
-__version__ = VERSION
+__version__ = "0.3.0"
 __all__ = list(_MODULES)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from pipeline import __version__
 from pipeline.batch.graph import Job
 from pipeline.cli.arguments import SKIP_REJECTS, add_report_options, canonical, option_named, read_report_options
 from pipeline.cli.stdio import STANDARD, is_stream_output, output_name
@@ -27,7 +28,6 @@ from pipeline.storage.compression import Kind, check_suffix
 from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.outputs import is_same
 from pipeline.stream.job import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS
-from pipeline.version import VERSION
 
 DEFAULT_OUTPUT = "report.csv"
 
@@ -145,7 +145,7 @@ def make_parser() -> OptionParser:
     level = "log level on stderr, including Beam's (default %(default)s)"
     add("--log_level", type=str.upper, choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="WARNING", help=level)
     add("--compile", action="store_true", help="compile for this machine and exit, for container images")
-    add("-V", "--version", action="version", version=f"%(prog)s {VERSION}", help="print the version and exit")
+    add("-V", "--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
     return parser
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from pipeline import __version__
 from pipeline.cli.arguments import SKIP_REJECTS, add_report_options, canonical, read_report_options
 from pipeline.engine import logs
 from pipeline.engine.imports import trimmed_imports
@@ -20,7 +21,6 @@ from pipeline.engine.option_parser import OptionParser
 from pipeline.errors import OptionError, PipelineError, UsageError
 from pipeline.model.zones import inverted_zone_warning
 from pipeline.serving import Settings, telemetry
-from pipeline.version import VERSION
 
 _EXTRA = ("bottle", "gunicorn", "prometheus_client")
 _SHORTEST_TOKEN = 16  # characters; shorter ones can be guessed
@@ -120,7 +120,7 @@ def _add_options(plain: Callable[..., object]) -> None:
     plain("--reports", metavar="FOLDER", type=_folder, help="show a stream's output folder on the page, read only")
     plain("--staging_location", metavar="FOLDER", help="folder in a bucket, for runners that do not see this disk")
     plain("--log_format", choices=telemetry.FORMATS, help="format of the log on stderr (default %(default)s)")
-    plain("-V", "--version", action="version", version=f"%(prog)s {VERSION}", help="print the version and exit")
+    plain("-V", "--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
 
 
 def _check_beam(settings: Settings, parser: OptionParser) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import __version__
 from pipeline.cli.options import parse_options
 from pipeline.errors import UsageError
-from pipeline.version import VERSION
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, call, json_lines
 
 
@@ -65,8 +65,8 @@ def test_a_bare_call_shows_the_short_usage(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("option", "texts"),
     [
-        ("--version", [f"python -m pipeline {VERSION}\n"]),
-        ("-V", [f"python -m pipeline {VERSION}\n"]),
+        ("--version", [f"python -m pipeline {__version__}\n"]),
+        ("-V", [f"python -m pipeline {__version__}\n"]),
         ("--help", ["--streaming", "PATTERN ..."]),
     ],
 )

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from pipeline import __version__
 from pipeline.cli.options import parse_options
 from pipeline.cli.server import parse_settings
 from pipeline.errors import UsageError
@@ -16,7 +17,6 @@ from pipeline.model.settings import DEFAULT_REPORT, PARAMETERS
 from pipeline.model.zones import zone_names
 from pipeline.serving import Settings
 from pipeline.serving.request import report_settings
-from pipeline.version import VERSION
 from tests import oracle
 from tests.serving_support import REPORT, ROWS, SAMPLE, Answer, ask, build_app, call
 from tests.support import ROOT
@@ -147,7 +147,7 @@ def test_checks_are_those_of_the_command_line(name: str, value: str) -> None:
 
 def test_openapi_describes_this_version_and_its_parameters() -> None:
     api = json.loads((ROOT / "pipeline/serving/openapi.json").read_text())
-    assert api["info"]["version"] == VERSION
+    assert api["info"]["version"] == __version__
     described = api["paths"]["/"]["post"]["parameters"]
     assert tuple(parameter["name"] for parameter in described) == PARAMETERS
     for parameter in described:
