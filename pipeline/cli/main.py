@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from pipeline.engine import logs
@@ -33,12 +33,12 @@ from pipeline.cli.options import (
     parse_options,
     short_usage,
 )
-from pipeline.cli.rejects import describe_rejects
 from pipeline.cli.stdio import STANDARD, StagedOutputs
 from pipeline.engine import dataflow
 from pipeline.engine.prism import running_prism
 from pipeline.engine.runners import has_servers
 from pipeline.errors import (
+    InputError,
     OptionError,
     PipelineError,
     RejectsError,
@@ -47,14 +47,18 @@ from pipeline.errors import (
     UsageError,
     one_line,
 )
-from pipeline.model.tally import Summary
+from pipeline.formats.readers import line_numbers
+from pipeline.model.events import Reject
+from pipeline.model.tally import Summary, Tally, format_reject_count
 from pipeline.model.zones import inverted_zone_warning
-from pipeline.storage.files import printable_path
+from pipeline.storage.files import InputFile, printable_path
 from pipeline.storage.matching import find_files
 from pipeline.storage.temporary import scratch_folder
+from pipeline.transforms.opening import open_decompressed
 
 _SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 _EXIT_SECONDS = 5
+_SHOWN_REJECTS = 5
 _START_OVER = "hint: use --overwrite to start from nothing"
 _HINT = "hint: use --rejects_output FILE to write invalid records to FILE and continue"
 
@@ -124,12 +128,44 @@ def _run_job(job: Job, options: ReportOptions) -> Summary:
             return run_job(job, options.for_engine())
     except RejectsError as error:
         if error.tally:
-            raise RejectsError(describe_rejects(error.tally, job.files)) from None
+            raise RejectsError(_describe_rejects(error.tally, job.files)) from None
         raise
     except Exception:
         if _received:  # Beam wraps what a signal raises
             raise KeyboardInterrupt from None
         raise
+
+
+def _describe_rejects(tally: Tally, files: Sequence[InputFile]) -> str:
+    """Returns several lines: the count, the first rejects, and the number of omitted ones.
+
+    A reject is `file:line: reason` in JSON Lines, `file: index N: reason` in arrays, `file: row N: reason` in Parquet.
+
+    Args:
+      tally: counts and first rejects.
+      files: the inputs, which are read again up to the last shown line.
+    """
+    shown = tally.first[:_SHOWN_REJECTS]
+    numbers = {file.name: _line_numbers(file, shown) for file in files}
+    lines = [f"{_reject_place(reject, numbers)}: {reject.reason}" for reject in shown]
+    if tally.rejected > len(shown):
+        lines.append(f"and {tally.rejected - len(shown)} more")
+    indented = ["  " + " ".join(line.split()) for line in lines]  # file names may contain line breaks
+    return "\n".join([format_reject_count(tally), *indented])
+
+
+def _reject_place(reject: Reject, numbers: Mapping[str, Iterator[int]]) -> str:
+    if reject.index is not None:
+        return f"{reject.source}: {'row' if reject.offset is None else 'index'} {reject.index}"
+    line = next(numbers.get(reject.source, iter(())), None)
+    return f"{reject.source}:{line}" if line else f"{reject.source}: byte {reject.offset}"
+
+
+def _line_numbers(file: InputFile, rejects: Sequence[Reject]) -> Iterator[int]:
+    """Yields the line numbers of a file's rejects; fewer if the file was removed or changed."""
+    offsets = [reject.offset or 0 for reject in rejects if reject.source == file.name and reject.index is None]
+    with contextlib.suppress(InputError), open_decompressed(file) as stream:
+        yield from (line for line, _ in line_numbers(stream, offsets))
 
 
 def _run_stream(options: ReportOptions, folder: str) -> None:
