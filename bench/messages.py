@@ -23,9 +23,9 @@ from pipeline.engine.runners import beam_options
 from pipeline.model.hours import HOUR
 from pipeline.model.ids import union
 from pipeline.model.table import add_counts
+from pipeline.stream import StreamJob
 from pipeline.stream.decode import DecodeStream
 from pipeline.stream.graph import hour_outputs
-from pipeline.stream.job import StreamJob
 from pipeline.stream.topics import GroupMessages
 from pipeline.stream.totals import HOUR_COUNTS, IDS
 

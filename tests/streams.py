@@ -17,9 +17,8 @@ from pipeline.engine.metrics import summary_of
 from pipeline.engine.run_state import run_state
 from pipeline.formats.decoding import AnyBlock, Block
 from pipeline.model.tally import Summary
+from pipeline.stream import StreamJob, totals
 from pipeline.stream import graph as streaming
-from pipeline.stream import totals
-from pipeline.stream.job import StreamJob
 from tests import oracle, support
 
 HOUR = 1617390000

@@ -27,7 +27,7 @@ from pipeline.serving.page_files import report_page
 from pipeline.storage.compression import Kind, check_suffix
 from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.outputs import is_same
-from pipeline.stream.job import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS
+from pipeline.stream import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS
 
 DEFAULT_OUTPUT = "report.csv"
 

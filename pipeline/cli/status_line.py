@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline.engine import logs
 from pipeline.engine.run_state import run_state, steady_time
-from pipeline.stream.job import StreamJob
+from pipeline.stream import StreamJob
 
 POLL_SECONDS = 1.0
 LINE_SECONDS = 60

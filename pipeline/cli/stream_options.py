@@ -17,7 +17,7 @@ from pipeline.storage.files import is_local, printable_path
 from pipeline.storage.objects import check_object_path
 from pipeline.storage.outputs import check_folder
 from pipeline.storage.patterns import has_magic
-from pipeline.stream.job import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS, StreamJob
+from pipeline.stream import EARLY_FIRING_SECONDS, MAX_FUTURE_SECONDS, StreamJob
 
 STREAM_OPTIONS = (
     "subscription",

@@ -31,7 +31,7 @@ from pipeline.model.hours import HourClock, closing_time
 from pipeline.model.ids import ids_by_hour, union
 from pipeline.model.tally import Tally, explain_rejects, first_rejects
 from pipeline.schema import EVENT_TYPES, RAW_BYTES
-from pipeline.stream.job import StreamJob
+from pipeline.stream import StreamJob
 from pipeline.stream.ledger import Contribution, ledger_of
 from pipeline.stream.totals import SumHours
 from pipeline.transforms.decode import REJECTS

@@ -28,8 +28,8 @@ from pipeline.model.duplicates import decode_keys
 from pipeline.model.events import Batch
 from pipeline.model.ids import HourShard, merge_packed
 from pipeline.model.table import HourCounts
+from pipeline.stream import StreamJob
 from pipeline.stream.decode import DecodeStream, DecodeToLedger
-from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Contribution, ledger_of
 from pipeline.stream.topics import ReadTopic
 from pipeline.stream.totals import (

@@ -21,9 +21,9 @@ from pipeline.model.tally import Summary, check_counts
 from pipeline.storage.files import is_local, printable_path
 from pipeline.storage.objects import delete_file, store_of
 from pipeline.storage.temporary import run_lock
+from pipeline.stream import StreamJob
 from pipeline.stream.database import NAME, has_tables
 from pipeline.stream.graph import HourlyStream, ReadStream, write_ledger_rejects
-from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Ledger, open_ledger
 from pipeline.stream.totals import hour_name, write_file
 

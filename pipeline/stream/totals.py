@@ -35,7 +35,7 @@ from pipeline.model.table import (
 )
 from pipeline.storage.files import is_local
 from pipeline.storage.outputs import atomic_file
-from pipeline.stream.job import StreamJob
+from pipeline.stream import StreamJob
 from pipeline.stream.ledger import Contribution, ledger_of
 
 HOUR_COUNTS, HOUR_EVENTS = "counts of hours", "events of hours"

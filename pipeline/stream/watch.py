@@ -20,8 +20,8 @@ from pipeline.errors import UsageError
 from pipeline.storage.files import InputFile, is_local, printable_path
 from pipeline.storage.matching import match_files, real_path
 from pipeline.storage.patterns import has_magic
+from pipeline.stream import StreamJob
 from pipeline.stream.database import warn_once
-from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import FileSignature, Ledger, ledger_of, path_key, signature_of
 
 MAX_POLL_INTERVAL_SECONDS = 1.0

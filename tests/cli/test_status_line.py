@@ -14,7 +14,7 @@ from pipeline.cli import status_line
 from pipeline.cli.status_line import follow, read_status, shown_status
 from pipeline.engine import logs
 from pipeline.engine.run_state import run_state
-from pipeline.stream.job import StreamJob
+from pipeline.stream import StreamJob
 from tests import streams
 from tests.streams import HOUR
 

@@ -26,7 +26,7 @@ from pipeline.cli.stream_options import (
 )
 from pipeline.errors import PipelineError, UsageError
 from pipeline.model.settings import ReportSettings
-from pipeline.stream.job import StreamJob
+from pipeline.stream import StreamJob
 from pipeline.stream.run import is_drainable, run_stream
 
 SUBSCRIPTION = "projects/lab-project/subscriptions/events"

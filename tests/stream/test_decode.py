@@ -13,10 +13,9 @@ from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
 from pipeline.model.ids import merge_packed
 from pipeline.model.tally import expected_checksum
 from pipeline.storage.files import InputFile
-from pipeline.stream import totals
+from pipeline.stream import StreamJob, totals
 from pipeline.stream.decode import DecodeStream, DecodeToLedger
 from pipeline.stream.graph import hour_outputs, write_ledger_rejects
-from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import open_ledger
 from pipeline.stream.totals import IDS
 from pipeline.transforms.decode import REJECTS

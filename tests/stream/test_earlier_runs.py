@@ -14,9 +14,9 @@ from pipeline.model.ids import merge_packed
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import expected_checksum
 from pipeline.storage.files import InputFile
+from pipeline.stream import StreamJob
 from pipeline.stream.decode import DecodeToLedger
 from pipeline.stream.graph import ReadLedger, hour_outputs
-from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import open_ledger
 from pipeline.stream.totals import HOUR_COUNTS, HOUR_EVENTS, ID_EVENTS, IDS
 from tests import support

@@ -32,8 +32,7 @@ from pipeline.model.table import csv_text
 from pipeline.model.tally import Summary, expected_checksum
 from pipeline.schema import Event
 from pipeline.storage.files import InputFile
-from pipeline.stream import graph, totals
-from pipeline.stream.job import StreamJob
+from pipeline.stream import StreamJob, graph, totals
 from pipeline.stream.ledger import open_ledger
 from pipeline.stream.totals import HOUR_EVENTS, ID_EVENTS
 from tests import documents, oracle, streams, support

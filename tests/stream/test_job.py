@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.model.settings import ReportSettings
-from pipeline.stream.job import StreamJob
+from pipeline.stream import StreamJob
 
 JOB = StreamJob("out", ids_output="ids")
 

@@ -12,9 +12,9 @@ from apache_beam.testing import test_stream
 
 from pipeline.errors import UsageError
 from pipeline.model.events import Reject
+from pipeline.stream import StreamJob
 from pipeline.stream.database import NAME
 from pipeline.stream.graph import GroupIntoIntervals, WriteRejects
-from pipeline.stream.job import StreamJob
 from pipeline.stream.run import prepare_outputs, write_final_marks
 from pipeline.stream.totals import hour_name
 from pipeline.transforms.write import reject_lines

@@ -15,8 +15,8 @@ from apache_beam.utils.timestamp import Timestamp
 
 from pipeline.formats.decoding import AnyBlock
 from pipeline.storage.matching import find_files
+from pipeline.stream import StreamJob
 from pipeline.stream.decode import DecodeToLedger
-from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import Ledger, open_ledger, path_key, signature_of
 from pipeline.stream.totals import HOUR_EVENTS
 from pipeline.transforms import read

@@ -12,8 +12,8 @@ from pipeline.engine.run_state import run_state
 from pipeline.errors import MismatchError, PipelineError, UsageError
 from pipeline.model.tally import Summary
 from pipeline.storage.files import InputFile
+from pipeline.stream import StreamJob
 from pipeline.stream import run as stream_run
-from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import open_ledger
 
 DIRECT = PipelineOptions(["--runner=DirectRunner"])

@@ -10,8 +10,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.portability.common_urns import composites
 
+from pipeline.stream import StreamJob
 from pipeline.stream.graph import HourlyStream, ReadStream
-from pipeline.stream.job import StreamJob
 from pipeline.stream.topics import GroupMessages
 
 SUBSCRIPTION = "projects/lab-project/subscriptions/events"

@@ -16,8 +16,7 @@ from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 from pipeline.engine.metrics import COUNTS
 from pipeline.engine.run_state import run_state
 from pipeline.model.hours import closing_time
-from pipeline.stream import totals
-from pipeline.stream.job import StreamJob
+from pipeline.stream import StreamJob, totals
 from pipeline.stream.totals import Addition, EmitCountsAtClose, WriteReport
 from tests import support
 

@@ -27,9 +27,9 @@ from pipeline.model.duplicates import merge_events
 from pipeline.model.ids import _HEADER
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
+from pipeline.stream import StreamJob
 from pipeline.stream.decode import DecodeStream
 from pipeline.stream.graph import HourlyStream, hour_outputs
-from pipeline.stream.job import StreamJob
 from pipeline.transforms import deduplicate
 from pipeline.transforms.count import CountHours
 from pipeline.transforms.deduplicate import DropStreamDuplicates
