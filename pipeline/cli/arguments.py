@@ -9,9 +9,9 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import UsageError, ZoneError
+from pipeline.model.hours import DEFAULT_UTC_OFFSET
 from pipeline.model.settings import ReportSettings
 from pipeline.model.table import DEFAULT_FACTOR
-from pipeline.model.zones import DEFAULT_UTC_OFFSET
 
 SKIP_REJECTS = "skip invalid records and continue; the summary counts them"
 

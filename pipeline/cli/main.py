@@ -49,8 +49,8 @@ from pipeline.errors import (
 )
 from pipeline.formats.readers import line_numbers
 from pipeline.model.events import Reject
+from pipeline.model.hours import inverted_zone_warning
 from pipeline.model.tally import Summary, Tally, format_reject_count
-from pipeline.model.zones import inverted_zone_warning
 from pipeline.storage.files import InputFile, printable_path
 from pipeline.storage.matching import find_files
 from pipeline.storage.temporary import scratch_folder

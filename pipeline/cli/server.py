@@ -19,7 +19,7 @@ from pipeline.engine import logs
 from pipeline.engine.imports import trimmed_imports
 from pipeline.engine.option_parser import OptionParser
 from pipeline.errors import OptionError, PipelineError, UsageError
-from pipeline.model.zones import inverted_zone_warning
+from pipeline.model.hours import inverted_zone_warning
 from pipeline.serving import Settings, telemetry
 
 _EXTRA = ("bottle", "gunicorn", "prometheus_client")

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import UsageError
-from pipeline.model.hours import HourClock
+from pipeline.model.hours import DEFAULT_UTC_OFFSET, HourClock
 from pipeline.model.table import DEFAULT_FACTOR, parse_factor
-from pipeline.model.zones import DEFAULT_UTC_OFFSET
 
 PARAMETERS = ("utc_offset", "time_zone", "impressions_factor", "deduplicate", "rejects")
 """Names that `ReportSettings.replace` accepts: query parameters and server options."""

@@ -19,9 +19,8 @@ from pipeline.cli import main as program
 from pipeline.cli.options import ReportOptions, parse_options
 from pipeline.errors import UsageError
 from pipeline.model import zones
-from pipeline.model.hours import HourClock
+from pipeline.model.hours import HourClock, parse_utc_offset
 from pipeline.model.table import parse_factor
-from pipeline.model.zones import parse_utc_offset
 from tests.support import ROOT
 
 FOLDER = ROOT / "flex_template"

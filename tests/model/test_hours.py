@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.model.events import Batch
-from pipeline.model.hours import HourClock
+from pipeline.model.hours import HourClock, zone_names
 from pipeline.model.ids import ids_by_hour, merge_packed
 from pipeline.model.table import csv_text, hourly_table, scale_impressions
-from pipeline.model.zones import zone_names
 from pipeline.schema import Event
 from tests import oracle
 from tests.support import event

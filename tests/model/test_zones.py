@@ -5,9 +5,8 @@ from unittest import mock
 import pytest
 
 from pipeline.errors import UsageError, ZoneError
-from pipeline.model.hours import HourClock
+from pipeline.model.hours import HourClock, check_time_zone, inverted_zone_warning, parse_utc_offset, zone_names
 from pipeline.model.table import hourly_table
-from pipeline.model.zones import check_time_zone, inverted_zone_warning, parse_utc_offset, zone_names
 
 PARTIAL = {
     "Africa/Monrovia": "+00:00",

@@ -13,8 +13,8 @@ from pipeline import __version__
 from pipeline.cli.options import parse_options
 from pipeline.cli.server import parse_settings
 from pipeline.errors import UsageError
+from pipeline.model.hours import zone_names
 from pipeline.model.settings import DEFAULT_REPORT, PARAMETERS
-from pipeline.model.zones import zone_names
 from pipeline.serving import Settings
 from pipeline.serving.request import report_settings
 from tests import oracle
