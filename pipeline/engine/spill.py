@@ -24,7 +24,10 @@ _INLINE_BYTES = 64 * 1024
 
 
 class Spill(beam.DoFn):  # type: ignore[misc]
-    """Spills large values to temporary files: tuple[key, bytes] -> tuple[key, SpilledValue], global window.
+    """Spills large values to temporary files: list[tuple[key, bytes]] -> tuple[key, SpilledValue], global window.
+
+    Takes one list per block, since a runner spends 5 us per element: one element per partition would cost about 1 s for
+    100 M events.
 
     A runner copies shuffled values about ten times: 200 MB of ids took 3 s and 1 GB of memory. The values of a bundle
     are joined by key and written whenever they exceed _FLUSH_BYTES in total. Bundles of at most _INLINE_BYTES in total
@@ -38,10 +41,7 @@ class Spill(beam.DoFn):  # type: ignore[misc]
         self._buffer: dict[Hashable, list[bytes]] = {}
         self._size = 0
 
-    def process(self, element: Any) -> Iterator[WindowedValue]:
-        yield from self._add([element])
-
-    def _add(self, pairs: list[tuple[Any, bytes]]) -> Iterator[WindowedValue]:
+    def process(self, pairs: list[tuple[Any, bytes]]) -> Iterator[WindowedValue]:
         for key, data in pairs:
             self._buffer.setdefault(key, []).append(data)
             self._size += len(data)
@@ -66,17 +66,6 @@ class Spill(beam.DoFn):  # type: ignore[misc]
                 offset += length
         self.start_bundle()
         return map(in_global_window, spilled)
-
-
-class SpillLists(Spill):
-    """Spills lists of pairs: list[tuple[key, bytes]] -> tuple[key, SpilledValue], global window.
-
-    Takes one list per block, since a runner spends 5 us per element: one element per partition would cost about 1 s for
-    100 M events.
-    """
-
-    def process(self, element: Any) -> Iterator[WindowedValue]:
-        yield from self._add(element)
 
 
 def in_global_window(value: Any) -> WindowedValue:

@@ -8,7 +8,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.engine.coders import typed
-from pipeline.engine.spill import SpilledValue, SpillLists, read_each_spilled
+from pipeline.engine.spill import Spill, SpilledValue, read_each_spilled
 from pipeline.engine.threads import ThreadedDoFn, map_in_threads
 from pipeline.errors import MismatchError
 from pipeline.model import ids as id_sets
@@ -49,7 +49,7 @@ def partition_ids(batches: beam.PCollection[Batch], partitions: int) -> beam.PCo
 
 def by_partition(split: beam.PCollection[PackedPartitions], spill: tuple[str, str] | None) -> beam.PCollection[Any]:
     """Keys packed sets by partition, spilled to files with `spill` (path and token), otherwise as bytes."""
-    unpack = beam.ParDo(SpillLists(*spill)) if spill else beam.FlatMap(iter)
+    unpack = beam.ParDo(Spill(*spill)) if spill else beam.FlatMap(iter)
     kind: Any = tuple[int, SpilledValue] if spill else tuple[int, bytes]
     return split | "By partition" >> unpack.with_output_types(kind)
 

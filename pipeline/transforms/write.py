@@ -155,7 +155,8 @@ class WriteFile(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, pieces: beam.PCollection[Piece]) -> beam.PCollection[str]:
         spill = beam.ParDo(Spill(self.spill_path or self.path, self.token)).with_output_types(tuple[Any, SpilledValue])
-        side_inputs = [beam.pvalue.AsIter(pieces | "Spill pieces" >> spill)]
+        lists = pieces | "To lists" >> beam.Map(lambda piece: [piece]).with_output_types(list[Piece])
+        side_inputs = [beam.pvalue.AsIter(lists | "Spill pieces" >> spill)]
         side_inputs += [beam.pvalue.AsIter(self.after)] if self.after else []
         publish = beam.ParDo(_PublishAll(self.path, self.token, self.check), *side_inputs).with_output_types(str)
         return pieces.pipeline | "Once" >> beam.Impulse() | "Publish" >> publish

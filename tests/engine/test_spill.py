@@ -41,7 +41,7 @@ def test_values_come_back_whole(tmp_path: Path, held: int, inline: int, in_files
         beam.Pipeline("FnApiRunner") as pipeline,
     ):
         spill = beam.ParDo(Spill(str(tmp_path / "out"), TOKEN)).with_output_types(tuple[int, SpilledValue])
-        stored = pipeline | beam.Create(PAIRS, reshuffle=False) | spill
+        stored = pipeline | beam.Create([[pair] for pair in PAIRS], reshuffle=False) | spill
         found = stored | beam.GroupByKey() | beam.MapTuple(fetched)
         together = found | "One" >> beam.Map(lambda pair: (0, pair)) | "All" >> beam.GroupByKey()
         assert_that(together | beam.Map(lambda group: joined(sorted(group[1]))), equal_to([joined(PAIRS)]))
@@ -94,7 +94,7 @@ def test_what_is_spilled_can_be_read_by_this_user_alone(tmp_path: Path) -> None:
     """The output may be private, and so are its parts."""
     spill = Spill(str(tmp_path / "ids.txt"), "0" * 32)
     spill.start_bundle()
-    assert list(spill.process((0, b"x" * 100_000))) == []
+    assert list(spill.process([(0, b"x" * 100_000)])) == []
     list(spill.finish_bundle())
     (path,) = tmp_path.iterdir()
     assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_size) == (0o600, 100_000)
