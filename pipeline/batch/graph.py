@@ -131,9 +131,5 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
     def _write_rejects(self, path: str, decoded: Any) -> beam.PCollection[str]:
         spill = self.job.spill_path(path)
         rejects = decoded[REJECTS] | "Reject lines" >> FormatRejects()
-        counts = decoded.batches | "Count rejects" >> beam.Map(_rejected).with_output_types(int)
+        counts = decoded.batches | "Count rejects" >> beam.Map(lambda batch: batch.rejected).with_output_types(int)
         return rejects | "Write rejects" >> WriteFile(path, self.job.token, counts, check_rejects, spill)
-
-
-def _rejected(batch: Batch) -> int:
-    return batch.rejected

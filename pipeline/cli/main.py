@@ -212,7 +212,6 @@ def _others(options: ReportOptions) -> str:
 
 
 def _fail(status: int, message: str, *more: str) -> int:
-    """Prints an error, perhaps with more lines; returns the status."""
     logs.print_line("\n".join([f"error: {' '.join(message.split())}", *more]))
     return status
 

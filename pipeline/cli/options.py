@@ -21,7 +21,6 @@ from pipeline.engine.option_parser import OptionParser
 from pipeline.engine.runners import LOCAL_RUNNERS, complete
 from pipeline.errors import UsageError
 from pipeline.model.ids import MAX_PARTITIONS
-from pipeline.model.settings import ReportSettings
 from pipeline.native.loader import compile_all
 from pipeline.serving.page_files import report_page
 from pipeline.storage.compression import Kind, check_suffix
@@ -55,10 +54,6 @@ class ReportOptions(PipelineOptions):  # type: ignore[misc]
         )
         add("--id_partitions", "N", partitions, type=_integer)
         _add_stream_options(parser)
-
-    def report_settings(self) -> ReportSettings:
-        """Returns the settings of the report; UsageError for an invalid value."""
-        return read_report_options(self)
 
     def for_engine(self) -> PipelineOptions:
         """Returns a copy for the runner, without names that are not UTF-8, which it cannot encode."""
@@ -173,7 +168,7 @@ def is_stream(options: PipelineOptions) -> bool:
 
 
 def _check_values(options: ReportOptions) -> None:
-    options.report_settings()
+    read_report_options(options)
     partitions = options.id_partitions
     if partitions is not None and (not 2 <= partitions <= MAX_PARTITIONS or partitions.bit_count() > 1):
         raise UsageError(f"--id_partitions {partitions}: must be a power of two from 2 to {MAX_PARTITIONS}")
@@ -221,7 +216,7 @@ def make_job(options: ReportOptions, files: Sequence[InputFile], paths: Mapping[
     return Job(
         tuple(files),
         paths["output"],
-        options.report_settings(),
+        read_report_options(options),
         ids_output=paths.get("ids_output"),
         rejects_output=paths.get("rejects_output"),
         id_partitions=options.id_partitions,

@@ -9,6 +9,7 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PortableOptions, StandardOptions
 
+from pipeline.cli.arguments import read_report_options
 from pipeline.engine import logs
 from pipeline.engine.prism import find_prism, is_prism, isolate_network
 from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
@@ -167,7 +168,7 @@ def make_stream_job(options: Any) -> StreamJob:
     """
     job = StreamJob(
         options.output,
-        options.report_settings(),
+        read_report_options(options),
         patterns=tuple(options.input or ()),
         subscription=options.subscription,
         ids_output=options.ids_output,

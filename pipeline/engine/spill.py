@@ -68,9 +68,9 @@ class Spill(beam.DoFn):  # type: ignore[misc]
         return map(in_global_window, spilled)
 
 
-def in_global_window(value: Any) -> WindowedValue:
-    """Returns a value in the global window, at the minimum timestamp."""
-    return WindowedValue(value, MIN_TIMESTAMP, (GlobalWindow(),))
+def in_global_window(value: Any, timestamp: Any = MIN_TIMESTAMP) -> WindowedValue:
+    """Returns a value in the global window."""
+    return WindowedValue(value, timestamp, (GlobalWindow(),))
 
 
 def size_of(value: SpilledValue) -> int:

@@ -121,7 +121,6 @@ def _engine(module: str) -> Any:
 
 
 def _host_cpu() -> tuple[str, str]:
-    """Returns the host CPU name and its feature string for LLVM."""
     import llvmlite.binding as llvm
 
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
@@ -213,7 +212,3 @@ def _open_private(path: str, folder: int | None, flags: int = os.O_NONBLOCK) -> 
         return descriptor
     os.close(descriptor)
     raise PermissionError(f"{path}: others can write to it")
-
-
-if __name__ == "__main__":
-    compile_all()

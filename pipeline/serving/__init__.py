@@ -11,7 +11,6 @@ from pipeline.model.settings import DEFAULT_REPORT, ReportSettings
 
 
 def _available_cpus() -> int:
-    """Returns the number of CPUs available to this process."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -74,7 +74,7 @@ def reject_problem(error: RejectsError, body: Path) -> ProblemError:
     first: tuple[Reject, ...] = tally.first or _tally(body).first
     with open(body, "rb") as stream:
         lines = line_numbers(stream, [reject.offset or 0 for reject in first if reject.index is None])
-        rejects = [_shown(reject, *_place(reject, lines)) for reject in first]
+        rejects = [_shown(reject, lines) for reject in first]
     members = {"rejected": tally.rejected, "read": tally.read, "complete": not tally.is_incomplete, "rejects": rejects}
     detail = format_reject_count(tally) + (", too many to skip" if too_many_to_skip else "")
     return ProblemError(400, detail, members)
@@ -91,9 +91,6 @@ def _tally(body: Path) -> Tally:
     return tally
 
 
-def _place(reject: Reject, lines: Iterator[tuple[int, int]]) -> tuple[int | None, int | None]:
-    return (None, reject.index) if reject.index is not None else next(lines, (None, None))
-
-
-def _shown(reject: Reject, line: int | None, index: int | None) -> dict[str, Any]:
+def _shown(reject: Reject, lines: Iterator[tuple[int, int]]) -> dict[str, Any]:
+    line, index = (None, reject.index) if reject.index is not None else next(lines, (None, None))
     return {"line": line, "index": index, "offset": reject.offset, "reason": reject.reason, "raw": reject.raw}

@@ -10,11 +10,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 from pipeline.errors import UsageError, one_line
 
-MAGIC_BYTES = 16
-"""Bytes that identify the compression of a stream; the longest signature has 10."""
-
-_READ_BYTES = 256 * 1024
-"""Compressed bytes read at a time; they stay in a core's cache."""
+_READ_BYTES = 256 * 1024  # compressed bytes read at a time; they stay in a core's cache
 
 
 class DamagedError(OSError):
@@ -171,7 +167,7 @@ def codec_of_name(name: str) -> Codec | None:
 
 
 def codec_of_content(head: bytes) -> Codec | None:
-    """Returns the compression identified by the first MAGIC_BYTES of a stream, or None."""
+    """Returns the compression identified by the first bytes of a stream, at least 10, or None."""
     return next((codec for magic, codec in _MAGIC if magic.match(head)), None)
 
 

@@ -88,7 +88,6 @@ def reject_future_events(batch: Batch, block: AnyBlock, limit: int) -> Batch:
 
 
 def _reject_events(batch: Batch, chosen: npt.NDArray[np.bool_], block: AnyBlock, reasons: list[str]) -> Batch:
-    """Moves the chosen events of a batch to its rejects."""
     lost = batch.select(chosen)
     ids = lost.ids.to_list() or [b""] * len(reasons)
     index = None if block.offset is not None else block.index

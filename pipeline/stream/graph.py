@@ -121,7 +121,6 @@ def hour_outputs(values: Any, label: str, do_fn: beam.DoFn) -> dict[str, Any]:
 
 
 def _flatten(inputs: Sequence[beam.PCollection[Any]], label: str) -> beam.PCollection[Any]:
-    """Flattens PCollections of one type."""
     return typed(inputs | f"With {label}" >> beam.Flatten(), inputs[0].element_type)
 
 

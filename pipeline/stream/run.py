@@ -224,7 +224,6 @@ def _is_direct(options: PipelineOptions) -> bool:
 
 
 def _uses_job_server(options: PipelineOptions) -> bool:
-    """Whether an external job server runs the job."""
     portable = options.view_as(PortableOptions)
     return bool(portable.job_endpoint) and options.view_as(StandardOptions).runner != STREAM_RUNNER
 

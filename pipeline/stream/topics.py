@@ -7,10 +7,10 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub, pubsub
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipeline.engine.spill import in_global_window
 from pipeline.errors import OptionError, one_line
 from pipeline.formats.decoding import AnyBlock
 from pipeline.formats.messages import Message, MessageBlock, group_messages
@@ -65,7 +65,7 @@ class GroupMessages(beam.DoFn):  # type: ignore[misc]
         for block in group_messages(self._messages):
             published = min(message.arrived for message in block.messages)
             found = Timestamp.now() if self._by_wall_clock else Timestamp(published)
-            yield WindowedValue(block, found, (GlobalWindow(),))
+            yield in_global_window(block, found)
         self.start_bundle()
 
 

@@ -14,13 +14,12 @@ import apache_beam as beam
 from apache_beam.coders import FastPrimitivesCoder, VarIntCoder
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec, TimerSpec, on_timer
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
-from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.engine.metrics import COUNTS, Counted, count
 from pipeline.engine.prism import SinkDoFn
 from pipeline.engine.run_state import run_state, steady_time
+from pipeline.engine.spill import in_global_window
 from pipeline.engine.threads import ThreadedDoFn
 from pipeline.model.hours import HOUR, closing_time
 from pipeline.model.ids import HourShard, event_count, id_lines, ids_by_hour, merge_packed, union
@@ -105,7 +104,7 @@ def hour_sums(new: Contribution, since: Any) -> Iterator[beam.pvalue.TaggedOutpu
 
 
 def _in_global(tag: str, value: Any, timestamp: Any) -> beam.pvalue.TaggedOutput:
-    return beam.pvalue.TaggedOutput(tag, WindowedValue(value, timestamp, (GlobalWindow(),)))
+    return beam.pvalue.TaggedOutput(tag, in_global_window(value, timestamp))
 
 
 class EmitCountsAtClose(beam.DoFn):  # type: ignore[misc]

@@ -163,7 +163,6 @@ def _as_bytes(text: str | bytes) -> bytes:
 
 
 def _decode_one(element: Any) -> Event:
-    """Decodes one element. Raises EventError with the reason if it is invalid."""
     if isinstance(element, str | bytes):
         try:
             return check_event(parse(_as_bytes(element).removeprefix(BOM_UTF8)))

@@ -94,17 +94,14 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
             for lines, count in map_in_threads(self._lines, [partitions[number] for number in sorted(partitions)]):
                 stream.write(lines)
                 events += count
-            _check_id_count(events, sum(map(count_table, tables)))
+            counted = sum(map(count_table, tables))
+            if events != counted:
+                raise MismatchError(f"counted {counted} events but wrote the ids of {events}; please report this bug")
         yield printable_path(self._path)
 
     def _lines(self, packed: Sequence[SpilledValue]) -> tuple[bytes, int]:
         ids, events = id_sets.merge_packed(*read_each_spilled(packed))
         return id_sets.id_lines(ids), events
-
-
-def _check_id_count(events: int, counted: int) -> None:
-    if events != counted:
-        raise MismatchError(f"counted {counted} events but wrote the ids of {events}; please report this bug")
 
 
 @dataclasses.dataclass
@@ -118,7 +115,7 @@ class WriteIds(beam.PTransform):  # type: ignore[misc]
       token: token of the run, whose lock protects and removes temporary files.
       tables: tables of the same events; if they fail, nothing is written.
       partitions: number of hash partitions, a power of two.
-      spill_path: path beside which ids are spilled, shared by all workers; default: path.
+      spill_path: path beside which ids are spilled, shared by all workers.
 
     Raises:
       MismatchError: the ids are not those of all counted events.
@@ -127,11 +124,11 @@ class WriteIds(beam.PTransform):  # type: ignore[misc]
     path: str
     token: str
     tables: beam.PCollection[Table]
-    partitions: int = id_sets.DEFAULT_PARTITIONS
-    spill_path: str | None = None
+    partitions: int
+    spill_path: str
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[str]:
-        spilled = by_partition(partition_ids(batches, self.partitions), (self.spill_path or self.path, self.token))
+        spilled = by_partition(partition_ids(batches, self.partitions), (self.spill_path, self.token))
         sides = (beam.pvalue.AsIter(spilled), beam.pvalue.AsIter(self.tables))
         publish = beam.ParDo(_Publish(self.path, self.token), *sides).with_output_types(str)
         return batches.pipeline | "Once" >> beam.Impulse() | "Merge and publish" >> publish

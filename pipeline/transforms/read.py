@@ -9,12 +9,12 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 from apache_beam.transforms.core import RestrictionProvider
-from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import MAX_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.engine.coders import typed
 from pipeline.engine.run_state import run_state
+from pipeline.engine.spill import in_global_window
 from pipeline.engine.threads import map_in_threads, read_ahead
 from pipeline.errors import PipelineError, TransientReadError
 from pipeline.formats.blocks import BLOCK_BYTES
@@ -238,7 +238,7 @@ class _Group(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for group in group_files(self._files):
-            yield WindowedValue(group, self._timestamp, (GlobalWindow(),))
+            yield in_global_window(group, self._timestamp)
 
 
 class GroupFiles(beam.PTransform):  # type: ignore[misc]
