@@ -18,8 +18,7 @@ from google.protobuf import json_format
 from pipeline.cli import main as program
 from pipeline.cli.options import ReportOptions, parse_options
 from pipeline.errors import UsageError
-from pipeline.model import zones
-from pipeline.model.hours import HourClock, parse_utc_offset
+from pipeline.model.hours import HourClock, parse_utc_offset, zone_names
 from pipeline.model.table import parse_factor
 from tests.support import ROOT
 
@@ -87,7 +86,7 @@ def test_every_utc_offset() -> None:
 
 
 def test_every_time_zone() -> None:
-    for name in sorted(zones.zone_names()):
+    for name in sorted(zone_names()):
         assert matches("time_zone", name), name
     for value in ("", "Europe/", "/Paris", "../x", "+01:00"):
         assert not matches("time_zone", value)

@@ -19,7 +19,7 @@ from pipeline.engine.runners import beam_options
 from pipeline.errors import InputError
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
-from pipeline.serving import Settings, bodies
+from pipeline.serving import Settings, request
 from pipeline.serving.telemetry import Metrics
 from pipeline.serving.workspaces import Workspace, WorkspacePool
 from tests import oracle
@@ -92,7 +92,7 @@ def test_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> 
         raise OSError(28, "No space left on device", str(tmp_path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(*((bodies, "_copy") if at == "body" else (os, "replace")), fail)
+        patch.setattr(*((request, "_copy") if at == "body" else (os, "replace")), fail)
         answer = call(app, SAMPLE)
     assert answer.problem["status"] == 507
     assert answer.headers["Retry-After"]
