@@ -87,7 +87,7 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
 
     Attributes:
       job: settings of the batch.
-      one_worker: do not distribute reading.
+      one_worker: do not distribute reading, which saves two stages.
 
     Raises:
       RejectsError: there are rejects, but neither rejects_output nor skip_rejects.

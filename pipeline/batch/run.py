@@ -13,7 +13,7 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
 from pipeline.batch.graph import HourlyReport, Job
 from pipeline.engine.metrics import TOTALS, summarize
-from pipeline.engine.runners import is_running_remotely, raise_if_still_running, spill_folder, user_error
+from pipeline.engine.runners import is_embedded, is_running_remotely, raise_if_still_running, spill_folder, user_error
 from pipeline.engine.spill import remove_objects
 from pipeline.engine.warm_runner import WarmRunner
 from pipeline.model.tally import Summary, check_counts
@@ -37,14 +37,14 @@ def run_job(job: Job, options: PipelineOptions) -> Summary:
         return _finish(job, lambda: _build(job, options).run())
 
 
-def build_job(job: Job, options: PipelineOptions, one_worker: bool = False) -> beam.Pipeline:
-    """Builds the graph. one_worker: as in HourlyReport."""
-    return _build(dataclasses.replace(job, spill_folder=spill_folder(options)), options, one_worker)
+def build_job(job: Job, options: PipelineOptions) -> beam.Pipeline:
+    """Builds the graph."""
+    return _build(dataclasses.replace(job, spill_folder=spill_folder(options)), options)
 
 
-def _build(job: Job, options: PipelineOptions, one_worker: bool = False) -> beam.Pipeline:
+def _build(job: Job, options: PipelineOptions) -> beam.Pipeline:
     pipeline = beam.Pipeline(options=options)
-    _ = pipeline | "Hourly report" >> HourlyReport(job, one_worker)
+    _ = pipeline | "Hourly report" >> HourlyReport(job, one_worker=is_embedded(options))
     return pipeline
 
 
@@ -56,7 +56,7 @@ class PreparedJob:
     """
 
     def __init__(self, job: Job, options: PipelineOptions) -> None:
-        pipeline = build_job(job, options, one_worker=True)
+        pipeline = build_job(job, options)
         graph = pipeline.to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
         self._job, self._runner = job, WarmRunner(graph, options)
 

@@ -75,10 +75,11 @@ def _read_option(argument: str, rest: deque[str], actions: Mapping[str, argparse
 
 def _written(name: str, value: str, takes_value: bool) -> list[str]:
     """Returns an option as argparse reads it: a flag set to true by its name, one set to false not at all."""
-    is_true = None if takes_value else _BOOLEANS.get(value.lower())
-    if is_true is None:
+    if takes_value or not value:
         return [name + value]
-    return [name] if is_true else []
+    if value.lower() not in _BOOLEANS:
+        raise UsageError(f"{name}{value}: takes no value but true or false")
+    return [name] if _BOOLEANS[value.lower()] else []
 
 
 def _split(argument: str, actions: Container[str]) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """The command line: `python -m pipeline --input events.json`. Status 0 done, 1 the run failed, 2 wrong usage."""
 
 import contextlib
+import ctypes
 import functools
 import gc
 import logging
@@ -59,6 +60,7 @@ from pipeline.transforms.opening import open_decompressed
 _SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 _EXIT_SECONDS = 5
 _SHOWN_REJECTS = 5
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 _START_OVER = "hint: use --overwrite to start from nothing"
 _HINT = "hint: use --rejects_output FILE to write invalid records to FILE and continue"
 
@@ -102,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: ReportOptions, folder: str) -> None:
     start = time.monotonic()
+    _keep_freed_memory()
     stdio.check_standard(STANDARD in options.input, options.output == STANDARD)
     streams = [p for p in dict.fromkeys(options.input) if p == STANDARD or stdio.is_pipe(p)]
     sidecars: list[str] = []
@@ -120,6 +123,17 @@ def _run(options: ReportOptions, folder: str) -> None:
         summary = _run_job(job, options)
     outputs.deliver()
     _print_summary(summary, options, len(sidecars), time.monotonic() - start)
+
+
+def _keep_freed_memory() -> None:
+    """Makes glibc reuse the memory of blocks instead of returning it to the kernel; no effect on other systems.
+
+    Getting it back costs a page fault per 4 KiB: 0.08 of 1.1 s of CPU for 730 MB of input.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_TRIM_THRESHOLD, 512 * 1024 * 1024)
+        mallopt(_MMAP_THRESHOLD, 32 * 1024 * 1024)  # glibc's maximum
 
 
 def _run_job(job: Job, options: ReportOptions) -> Summary:

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
+    DirectOptions,
     FlinkRunnerOptions,
     GoogleCloudOptions,
     PipelineOptions,
@@ -106,6 +107,13 @@ def _check_endpoint(endpoint: str) -> None:
             grpc.channel_ready_future(channel).result(timeout=_ENDPOINT_SECONDS)
         except grpc.FutureTimeoutError:
             raise UsageError(f"no job server reachable at {endpoint}") from None
+
+
+def is_embedded(options: PipelineOptions) -> bool:
+    """Returns whether a single worker in this process runs the job: Beam's embedded runner in its default mode."""
+    direct = options.view_as(DirectOptions)
+    is_default = direct.direct_num_workers == 1 and direct.direct_running_mode == "in_memory"
+    return bool(is_default and options.view_as(StandardOptions).runner == DEFAULT_RUNNER)
 
 
 def keeps_counters(options: PipelineOptions) -> bool:

@@ -250,11 +250,7 @@ def _are_utf_8(texts: pa.LargeBinaryArray) -> pa.BooleanArray:
 
 
 def _is_utf_8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return text.decode(errors="ignore").encode() == text
 
 
 def _ids(column: pa.LargeBinaryArray) -> Ids:

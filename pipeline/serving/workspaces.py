@@ -11,11 +11,11 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import BinaryIO
 
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.batch.graph import Job
 from pipeline.batch.run import PreparedJob, run_job
-from pipeline.engine.runners import DEFAULT_RUNNER
+from pipeline.engine.runners import is_embedded
 from pipeline.errors import PipelineError
 from pipeline.model.settings import ReportSettings
 from pipeline.model.tally import Summary
@@ -48,7 +48,7 @@ class Workspace:
         self._folder = folder
         self.body, self.report = folder / BODY, folder / "report.csv"
         self._options = copy.deepcopy(options)  # Beam writes into them
-        self._embedded = _is_embedded(self._options)
+        self._embedded = is_embedded(self._options)
         self._prepared: OrderedDict[ReportSettings, PreparedJob] = OrderedDict()
         self._files = (InputFile(str(self.body), SIZE_UNKNOWN, BODY),)
         self._max_decoded_bytes, staging = settings.max_body_bytes, settings.staging_location
@@ -111,13 +111,6 @@ class Workspace:
             return
         for name in names:
             os.unlink(self._folder / name)
-
-
-def _is_embedded(options: PipelineOptions) -> bool:
-    """Whether jobs run in this process, on Beam's embedded runner in its default mode."""
-    direct = options.view_as(DirectOptions)
-    workers = direct.direct_num_workers == 1 and direct.direct_running_mode == "in_memory"
-    return bool(workers and options.view_as(StandardOptions).runner == DEFAULT_RUNNER)
 
 
 class WorkspacePool:

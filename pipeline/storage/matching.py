@@ -54,7 +54,7 @@ def find_files(patterns: list[str] | str, sidecars: list[str] | None = None) -> 
     patterns = [patterns] if isinstance(patterns, str) else patterns
     for pattern, found in zip(patterns, _match_all(patterns, sidecars), strict=True):
         if not found:
-            raise UsageError(f"{printable_path(pattern)}: {_why_nothing(pattern)}")
+            raise UsageError(f"{printable_path(pattern) or repr(pattern)}: {_why_nothing(pattern)}")
         for file in sorted(found):
             files.setdefault(resolve(file.path), file)
     for file in files.values():

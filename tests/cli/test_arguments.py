@@ -119,7 +119,7 @@ def test_options_of_other_programs_are_explained(option: str, explanation: str) 
 
 
 def test_a_boolean_of_another_value_is_refused() -> None:
-    with pytest.raises(UsageError, match="--streaming: ignored explicit argument 'maybe'"):
+    with pytest.raises(UsageError, match="--streaming=maybe: takes no value but true or false"):
         parse_options(["a.jsonl", "--streaming=maybe"])
 
 

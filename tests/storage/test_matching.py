@@ -137,7 +137,7 @@ def test_a_name_is_shown_by_its_bytes_where_it_is_not_utf_8_or_would_command_a_t
 def test_no_match(pattern: str) -> None:
     make("a.json")
     Path("empty").mkdir()
-    refused(f"{pattern}: no such file, or nothing matches", "a.json", pattern)
+    refused(f"{pattern or repr('')}: no such file, or nothing matches", "a.json", pattern)
 
 
 def test_a_folder_without_files_says_what_it_has() -> None:
