@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import logging
 import os
 import re
 import signal
@@ -169,17 +168,14 @@ def _next_start(job: StreamJob) -> str:
 
 
 def _verify(job: StreamJob, options: PipelineOptions, summary: Summary, ledger: Ledger | None) -> None:
-    """Verifies that counters, files and ledger agree; only warns if other processes kept the counters."""
-    try:
-        check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
-    except MismatchError:
-        if has_local_workers(options):
-            raise
-        logging.getLogger(__name__).warning(
-            "the runner's counters do not add up, as can happen after a worker failure; reports are not affected"
-        )
-    if not has_local_workers(options):
+    """Verifies that counters, files and ledger of a stream agree.
+
+    Does nothing if the counters are only a part of the stream's: remote workers lose those of failed attempts, and a
+    checkpoint or savepoint holds events that are read in one run and counted in the next.
+    """
+    if not has_local_workers(options) or _is_given(options, "checkpointing_interval", "savepoint_path"):
         return
+    check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
     incomplete = [name for name, file in ledger.open.items() if not file.broken] if ledger else []
     if incomplete:
         raise MismatchError(f"{incomplete[0]}: blocks do not cover the file exactly once; please report this bug")
@@ -200,8 +196,13 @@ def is_drainable(job: StreamJob, options: PipelineOptions) -> bool:
     """Whether a signal to this process drains the stream; other runners have commands for that."""
     if job.subscription:
         return _is_direct(options)
-    checkpoints = "checkpointing_interval" in options.get_all_options(drop_default=True, retain_unknown_options=True)
+    checkpoints = _is_given(options, "checkpointing_interval")
     return _is_in_process(options) and not checkpoints  # with checkpoints Flink's sources never end
+
+
+def _is_given(options: PipelineOptions, *names: str) -> bool:
+    """Whether one of a runner's own options is given."""
+    return not options.get_all_options(drop_default=True, retain_unknown_options=True).keys().isdisjoint(names)
 
 
 def _is_in_process(options: PipelineOptions) -> bool:
