@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, 
 from pipeline.engine.metrics import METRICS, summarize, summary_of
 from pipeline.engine.prism import exit_reason, running_prism
 from pipeline.engine.run_state import run_state
-from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER, cancel, raise_if_still_running, user_error
+from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER, cancel, is_given, raise_if_still_running, user_error
 from pipeline.errors import MismatchError, PipelineError, StartOverError, StoppedError, UsageError
 from pipeline.model.tally import Summary, check_counts
 from pipeline.storage.files import is_local, printable_path
@@ -74,8 +74,9 @@ def prepare_outputs(job: StreamJob) -> None:
         reports = _files(job.output, _REPORT)
         if reports:
             example = printable_path(os.path.basename(min(reports)))
+            missing = "no ledger" if job.ledger else "no saved state is given"
             raise StartOverError(
-                f"{printable_path(job.output)} contains reports ({example}) but no ledger; cannot resume. "
+                f"{printable_path(job.output)} contains reports ({example}) but {missing}; cannot resume. "
                 "Use another folder"
             )
 
@@ -173,7 +174,7 @@ def _verify(job: StreamJob, options: PipelineOptions, summary: Summary, ledger: 
     Does nothing if the counters are only a part of the stream's: remote workers lose those of failed attempts, and a
     checkpoint or savepoint holds events that are read in one run and counted in the next.
     """
-    if not has_local_workers(options) or _is_given(options, "checkpointing_interval", "savepoint_path"):
+    if not has_local_workers(options) or is_given(options, "checkpointing_interval", "savepoint_path"):
         return
     check_counts(summary.read, summary.counted, summary.rejected + summary.late, summary.duplicate)
     incomplete = [name for name, file in ledger.open.items() if not file.broken] if ledger else []
@@ -196,13 +197,8 @@ def is_drainable(job: StreamJob, options: PipelineOptions) -> bool:
     """Whether a signal to this process drains the stream; other runners have commands for that."""
     if job.subscription:
         return _is_direct(options)
-    checkpoints = _is_given(options, "checkpointing_interval")
+    checkpoints = is_given(options, "checkpointing_interval")
     return _is_in_process(options) and not checkpoints  # with checkpoints Flink's sources never end
-
-
-def _is_given(options: PipelineOptions, *names: str) -> bool:
-    """Whether one of a runner's own options is given."""
-    return not options.get_all_options(drop_default=True, retain_unknown_options=True).keys().isdisjoint(names)
 
 
 def _is_in_process(options: PipelineOptions) -> bool:
