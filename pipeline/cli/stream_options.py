@@ -11,8 +11,9 @@ from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOption
 
 from pipeline.cli.arguments import read_report_options
 from pipeline.engine import logs
+from pipeline.engine.dataflow import is_dataflow
 from pipeline.engine.prism import find_prism, is_prism, isolate_network
-from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER
+from pipeline.engine.runners import DIRECT_RUNNERS, LOCAL_RUNNERS, STREAM_RUNNER, TRY_OUT_RUNNER, is_given
 from pipeline.errors import PipelineError, UsageError
 from pipeline.storage.files import is_local, printable_path
 from pipeline.storage.objects import check_object_path
@@ -97,12 +98,12 @@ def _check_workers(options: Any) -> None:
             "which has the ledger"
         )
     if options.overwrite and keeps_state(options):
-        raise UsageError("--overwrite needs a local runner; other runners keep their own state")
+        raise UsageError("--overwrite starts from nothing, DataflowRunner and --savepoint_path from saved state")
 
 
 def keeps_state(options: Any) -> bool:
-    """Whether the runner can restore the state of a stream (Dataflow: --update, snapshots; Flink: savepoints)."""
-    return options.view_as(StandardOptions).runner not in (STREAM_RUNNER, *DIRECT_RUNNERS)
+    """Whether the runner restores the state of a stream (Dataflow: --update, snapshots; Flink: --savepoint_path)."""
+    return is_dataflow(options) or is_given(options, "savepoint_path")
 
 
 def _check_subscription(name: str) -> None:
@@ -180,7 +181,7 @@ def make_stream_job(options: Any) -> StreamJob:
         id_attribute=options.id_attribute,
         id_shards=options.id_partitions or _id_shards(options),
         late_at_once=options.view_as(StandardOptions).runner in DIRECT_RUNNERS,
-        ledger=bool(options.input) and not keeps_state(options) and is_local(options.output),
+        ledger=options.view_as(StandardOptions).runner == STREAM_RUNNER and is_local(options.output),
         keeps_state=keeps_state(options),
         overwrite=bool(options.overwrite),
     )

@@ -130,6 +130,11 @@ def spill_folder(options: PipelineOptions) -> str | None:
     return location and location.rstrip("/")
 
 
+def is_given(options: PipelineOptions, *names: str) -> bool:
+    """Returns whether any of these options, which may be unknown to Beam's Python SDK, is given."""
+    return not options.get_all_options(drop_default=True, retain_unknown_options=True).keys().isdisjoint(names)
+
+
 def works_in_containers(options: PipelineOptions) -> bool:
     """Returns whether workers run in containers, Beam's default on clusters, without access to this machine's disk."""
     environment = options.view_as(PortableOptions).environment_type
