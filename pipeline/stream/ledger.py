@@ -147,6 +147,10 @@ class Ledger:
                 found[key] = (size, modified), bool(done)
         return found
 
+    def unfinished(self) -> set[bytes]:
+        """Returns the keys of the files that were not read to their end."""
+        return {key for (key,) in self.database.run("SELECT path FROM files WHERE done = 0")}
+
     def start_file(self, file: InputFile, key: bytes, found: float) -> None:
         """Registers a file that is about to be read; found: Unix seconds."""
         counted = frozenset(block for (block,) in self.database.run("SELECT block FROM blocks WHERE path = ?", key))

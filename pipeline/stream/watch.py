@@ -5,7 +5,7 @@ import itertools
 import os
 import posixpath
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -139,6 +139,8 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         found, present = self._lister.list_files(map(os.fsdecode, patterns), known, bool(stopped))
         files, signatures, unsettled = _split_settled(found, known, state.unsettled, ledger, now)
         gone = known.keys() - present
+        if ledger and not state.polled:
+            _warn_of_lost_files(ledger, present)
         cpu_pause = min((time.thread_time() - cpu_start) / _LISTING_CPU, MAX_POLL_INTERVAL_SECONDS)
         since = now if now - state.polled > _GAP_SECONDS else state.since
         is_held = self._allowed_lateness is not None and now < since + self._allowed_lateness
@@ -159,6 +161,13 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
                 warn_once(f"skipped {found[key].name}: still being written when the stream stopped")
         else:
             tracker.defer_remainder(Duration(max(self._interval, cpu_pause)))
+
+
+def _warn_of_lost_files(ledger: Ledger, present: Collection[bytes]) -> None:
+    """Warns of files that an earlier run counted in part and that are gone. The ledger does not know their names."""
+    lost = len(ledger.unfinished() - set(present))
+    if lost:
+        warn_once(f"files counted in part by an earlier run that no longer exist: {lost}; the rest of them is missing")
 
 
 def _updated(known: Known, gone: Iterable[bytes], signatures: Known) -> Known:

@@ -232,6 +232,24 @@ def test_what_the_ledger_knows_is_not_read(
     ]
 
 
+def test_files_that_were_counted_in_part_and_are_gone_are_told_at_a_start(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("partly", "gone"):
+        put(tmp_path / "in" / name)
+    with open_ledger(str(tmp_path), {}) as ledger:
+        Watching(tmp_path / "in", folder=tmp_path).settled(clock)
+        for file in list(ledger.open.values()):
+            ledger.add(Contribution(blocks=[(file, "a block", 1, True)]))
+    (tmp_path / "in" / "gone").unlink()
+    with open_ledger(str(tmp_path), {}):
+        assert Watching(tmp_path / "in", folder=tmp_path).settled(clock) == ["partly"]
+    assert [record.message for record in caplog.records] == [
+        "files counted in part by an earlier run that no longer exist: 1; the rest of them is missing"
+    ]
+
+
 def test_files_with_the_same_printable_name_are_read_one_after_the_other(tmp_path: Path, clock: Clock) -> None:
     (tmp_path / "in").mkdir()
     for name in (b"a\\xff", b"a\xff"):
