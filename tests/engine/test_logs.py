@@ -1,14 +1,19 @@
-"""What is logged: not the traceback of a connection to an engine that was ended, of which the run itself tells."""
+"""What is logged, the line that is renewed in its place, and the progress bar."""
 
+import io
 import logging
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.cli.main import main
 from pipeline.engine import logs
 from pipeline.engine.logs import _is_visible
 from pipeline.engine.run_state import run_state
+from tests.support import EXAMPLE_EVENTS, json_lines
 
 
 @pytest.mark.parametrize(
@@ -123,3 +128,54 @@ def test_a_line_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     logs.update_status("x" * 1000)
     logs.clear_status()
     assert "x" * 79 + "\r" in capsys.readouterr().err
+
+
+class Screen(io.StringIO):
+    """A terminal, or not, that tells when something was shown."""
+
+    def __init__(self, terminal: bool, awaited: str) -> None:
+        super().__init__()
+        self._terminal, self._awaited = terminal, awaited
+        self.shown = threading.Event()
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self._awaited in text:
+            self.shown.set()
+        return written
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(logs, "_REFRESH_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=True, awaited="50%")
+    monkeypatch.setattr(sys, "stderr", screen)
+    with logs.progress_bar(2_000_000):
+        run_state.add_bytes_read(1_000_000)
+        assert screen.shown.wait(10)
+    assert "1.00M/2.00M" in screen.getvalue()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_no_progress_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=False, awaited="")
+    monkeypatch.setattr(sys, "stderr", screen)
+    with logs.progress_bar(2_000_000):
+        run_state.add_bytes_read(1_000_000)
+    assert screen.getvalue() == ""
+
+
+def test_all_bytes_of_an_input_are_read(tmp_path: Path) -> None:
+    source = tmp_path / "events.jsonl"
+    source.write_bytes(json_lines(EXAMPLE_EVENTS) + b"no event\n")
+    run_state.clear()
+    main(["--input", str(source), "--output", str(tmp_path / "r.csv"), "--skip_rejects"])
+    assert run_state.bytes_read == source.stat().st_size

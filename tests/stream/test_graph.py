@@ -7,7 +7,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.testing import test_stream
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from hypothesis import example, given, settings
@@ -27,16 +28,18 @@ from pipeline import hourly_table, scale_impressions
 from pipeline.formats.decoding import Block, BrokenBlock, Shape
 from pipeline.formats.messages import Message, group_messages
 from pipeline.model.coverage import expected_checksum
-from pipeline.model.events import Batch
+from pipeline.model.events import Batch, Reject
 from pipeline.model.settings import ReportSettings
 from pipeline.model.table import csv_text
 from pipeline.model.tally import Summary
 from pipeline.schema import Event
 from pipeline.storage.files import InputFile
 from pipeline.stream import graph, totals
+from pipeline.stream.graph import GroupIntoIntervals, WriteRejects
 from pipeline.stream.job import StreamJob
 from pipeline.stream.ledger import open_ledger
 from pipeline.stream.totals import HOUR_EVENTS, ID_EVENTS
+from pipeline.transforms.format import reject_lines
 from tests import documents, oracle, streams, support
 from tests.streams import HOUR, Outcome, Step, arrive, block, impressions, wait, watermark
 
@@ -346,3 +349,44 @@ def test_stages_that_send_nothing_declare_a_timer(ledger: bool) -> None:
     ]
     assert sorted(one.unique_name for one in ends if is_stateful(one)) == sorted(one.unique_name for one in ends)
     assert len(ends) == 3
+
+
+def streaming() -> beam.Pipeline:
+    """On the engine here that knows triggers by the clock."""
+    return beam.Pipeline("BundleBasedDirectRunner", options=PipelineOptions(["--streaming"]))
+
+
+def test_rejects_of_many_blocks_are_few_files(tmp_path: Path) -> None:
+    rejects = [Reject(f"file {k}", 0, None, "no event", "x") for k in range(300)]
+    pairs = [(0, reject_lines([reject])[1]) for reject in rejects]
+    job = StreamJob(str(tmp_path / "out"), rejects_output=str(tmp_path / "bad"))
+    with streaming() as pipeline:
+        _ = pipeline | beam.Create(pairs, reshuffle=False) | WriteRejects(job)
+    paths = list((tmp_path / "bad").iterdir())
+    lines = [line for path in paths for line in path.read_text().splitlines()]
+    assert sorted(lines) == sorted(json.dumps(dataclasses.asdict(reject)) for reject in rejects)
+    assert (len(paths), {path.suffix for path in paths}) == (1, {".jsonl"})
+
+
+def gathered(steps: Callable[[test_stream.TestStream], test_stream.TestStream]) -> list[list[int]]:
+    values: list[list[int]] = []
+    with streaming() as pipeline:
+        numbers = pipeline | steps(test_stream.TestStream()).advance_watermark_to_infinity()
+        pairs = numbers | beam.Map(lambda number: (None, number)).with_output_types(tuple[None, int])
+        _ = pairs | GroupIntoIntervals(60) | beam.Values() | beam.Map(support.Collect(values))
+    return [sorted(pane) for pane in values]
+
+
+def test_what_comes_within_some_seconds_is_gathered() -> None:
+    panes = gathered(
+        lambda stream: (
+            stream.add_elements([1])
+            .advance_processing_time(59)
+            .add_elements([2])
+            .advance_processing_time(2)
+            .add_elements([3])
+            .advance_processing_time(30)
+            .add_elements([4])
+        )
+    )
+    assert panes == [[1, 2], [3, 4]]
