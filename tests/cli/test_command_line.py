@@ -14,24 +14,9 @@ from pipeline import unique_ids
 from pipeline.transforms import read
 from tests import faults, oracle
 from tests.cli_support import failed, outputs, succeeded, text
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, call, event, json_lines, run
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, call, json_lines, run
 
 pytestmark = pytest.mark.usefixtures("example_folder")
-
-
-def test_example(capsys: pytest.CaptureFixture[str]) -> None:
-    result = call(capsys, "--input", "in/events.json")
-    succeeded(result, 6)
-    assert result.out == ""
-    assert outputs() == ["report.csv"]
-    assert Path("report.csv").read_bytes() == EXAMPLE_REPORT.encode()
-
-
-@pytest.mark.parametrize("name", ["examples", "examples/events.json"])
-def test_the_example_of_the_repository(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    result = call(capsys, "--input", str(ROOT / name), "--output=-")
-    succeeded(result, 6, report="standard output")
-    assert result.out == EXAMPLE_REPORT
 
 
 def test_all_outputs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,27 +57,6 @@ def test_an_input_that_is_replaced_meanwhile(
         patch.setattr(read, "_read", reading)
         result = call(capsys, "in/a.jsonl")
     failed(result, 1, r"in/a\.jsonl: was modified during the run")
-
-
-def test_several_inputs_of_all_shapes(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/a.json").write_text(json.dumps(EXAMPLE_EVENTS))
-    Path("in/b.jsonl").write_bytes(json_lines(EXAMPLE_EVENTS))
-    Path("in/c.jsonl.gz").write_bytes(gzip.compress(json_lines(EXAMPLE_EVENTS)))
-    Path("in/[d].json").write_text("\ufeff" + json.dumps(EXAMPLE_EVENTS))
-    arguments = ["--input", "in/a.json", "--input=in/*.jsonl", "--input", "in/c.jsonl.gz", "--input", "in/[d].json"]
-    succeeded(call(capsys, *arguments), 24)
-    events = [(item["id"], item["event"], item["timestamp"]) for item in EXAMPLE_EVENTS]
-    assert Path("report.csv").read_text() == oracle.report(events * 4)
-    succeeded(call(capsys, "--input", "in"), 30)
-    assert Path("report.csv").read_text() == oracle.report(events * 5)
-
-
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"mock_for_test": []}', b"\n\n", b"\xef\xbb\xbf"])
-def test_no_events_give_a_report_of_the_header_alone(data: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/a.json").write_bytes(data)
-    succeeded(call(capsys, "--input", "in/a.json", "--ids_output", "ids.txt"), 0, hours=0)
-    assert Path("report.csv").read_text() == HEADER
-    assert Path("ids.txt").read_text() == ""
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "UTC"])
@@ -147,13 +111,6 @@ def test_large_outputs_in_a_folder_that_is_not_utf_8(
     assert "report in out\\xe9/r.csv, ids in out\\xe9/i, rejects in out\\xe9/rejects" in result.err
     assert sorted(os.listdir("out\udce9")) == ["i", "r.csv", "rejects"]
     assert json.loads(Path("out\udce9/rejects").read_text())["source"] == "in/bad\\xe9.jsonl"
-
-
-def test_ids_that_hold_line_breaks_or_begin_with_quotes_are_read_back(capsys: pytest.CaptureFixture[str]) -> None:
-    ids = ['"', '"a"', "a\nb", "a\r", "\\n", 'a"', "\u2028", "x"]
-    Path("in/a.jsonl").write_bytes(json_lines(event(identity) for identity in ids))
-    succeeded(call(capsys, "--input", "in/a.jsonl", "--ids_output", "ids.txt"), len(ids), hours=1)
-    assert sorted(oracle.ids_of_lines(Path("ids.txt").read_bytes())) == sorted(ids)
 
 
 def test_sidecar_files_are_left_out_and_the_summary_says_how_many(capsys: pytest.CaptureFixture[str]) -> None:

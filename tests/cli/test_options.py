@@ -9,30 +9,9 @@ import pytest
 
 from tests import support
 from tests.cli_support import failed, fails, succeeded
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, call, event, json_lines, line
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, call, line
 
 pytestmark = pytest.mark.usefixtures("example_folder")
-
-
-def test_other_offset_and_factor(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/a.jsonl").write_bytes(json_lines([event(timestamp=1800), event(timestamp=1799)] * 3))
-    arguments = ["--input", "in/a.jsonl", "--utc_offset", "+05:30", "--impressions_factor", "2.50"]
-    succeeded(call(capsys, *arguments), 6, hours=2)
-    assert Path("report.csv").read_text() == HEADER + (
-        "1970-01-01T05:00:00+05:30,3,0,0,0,0,0,7.50\n1970-01-01T06:00:00+05:30,3,0,0,0,0,0,7.50\n"
-    )
-    succeeded(call(capsys, "--input", "in/a.jsonl", "--utc_offset=-03:00"), 6, hours=1)
-    assert Path("report.csv").read_text() == HEADER + "1969-12-31T21:00:00-03:00,6,0,0,0,0,0,0.6\n"
-
-
-def test_time_zone(capsys: pytest.CaptureFixture[str]) -> None:
-    night = [event(f"i{k}", timestamp=1635638400 + second) for k, second in enumerate((-1, 0, 3599, 3600, 7200))]
-    Path("in/a.jsonl").write_bytes(json_lines(night))
-    succeeded(call(capsys, "--input", "in/a.jsonl", "--time_zone", "Europe/Paris"), 5, hours=4)
-    assert Path("report.csv").read_text() == HEADER + (
-        "2021-10-31T01:00:00+02:00,1,0,0,0,0,0,0.1\n2021-10-31T02:00:00+02:00,2,0,0,0,0,0,0.2\n"
-        "2021-10-31T02:00:00+01:00,1,0,0,0,0,0,0.1\n2021-10-31T03:00:00+01:00,1,0,0,0,0,0,0.1\n"
-    )
 
 
 def test_beam_options_are_taken(capsys: pytest.CaptureFixture[str]) -> None:

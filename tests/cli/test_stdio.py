@@ -72,15 +72,6 @@ def test_no_room_yet_is_no_error(pipe: tuple[int, int], tmp_path: Path, monkeypa
     assert received == report
 
 
-def test_standard_input_and_output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with open("in/events.json", "rb") as stream:
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stream))
-        result = call(capsys, "--input", "-", "--output", "-")
-    succeeded(result, 6, report="standard output")
-    assert result.out == EXAMPLE_REPORT
-    assert outputs() == []
-
-
 def test_a_reject_from_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     Path("in/bad.jsonl").write_bytes(GOOD + b"\nx\n")
     with open("in/bad.jsonl", "rb") as stream:
