@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.engine.metrics import COUNTS
-from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock, Shape
+from pipeline.formats.decoding import AnyBlock, Block, BrokenBlock
 from pipeline.model.coverage import expected_checksum
 from pipeline.model.events import Batch, Reject
 from pipeline.model.hours import HourClock
@@ -32,7 +32,6 @@ from tests.support import event, json_lines
 
 HOUR = 1617390000
 MIXED = Block(json_lines([event("a", timestamp=HOUR)]) + b"bad\n", source="mixed.jsonl")
-NO_ARRAY = Block(b'{"id": "a"} {"id": "b"}\n', Shape.ELEMENTS, "array.json")
 BROKEN = BrokenBlock("gone.jsonl", "gone.jsonl: cannot be read: it is gone", is_retryable=True)
 FILE = InputFile("mixed.jsonl", 9, "mixed.jsonl")
 
@@ -51,13 +50,6 @@ def decoded(blocks: list[AnyBlock], job: StreamJob) -> tuple[list[str], list[str
     ids = [name.decode() for _, packed in found[IDS] for name in merge_packed(packed)[0].to_list()]
     rejects = [json.loads(line) for _, lines in found[REJECTS] for line in lines.splitlines()]
     return sorted(ids), sorted(reject["source"] for reject in rejects), counts
-
-
-def test_nothing_that_comes_in_is_an_error() -> None:
-    ids, sources, counts = decoded([MIXED, NO_ARRAY, BROKEN], StreamJob("out", ids_output="ids", rejects_output="bad"))
-    assert ids == ["a"]
-    assert sources == ["array.json", "gone.jsonl", "mixed.jsonl"]
-    assert counts == {"read": 4, "rejected": 3, "late": 0}
 
 
 @pytest.mark.parametrize("held", [1 << 26, 0], ids=["at the end", "at once"])
@@ -156,26 +148,12 @@ def test_an_event_of_a_final_hour_is_late_whenever_it_was_written_and_found() ->
     assert (times(on_time), times(lost)) == ([END, END - 3601], [END - 1, END - 3600])
 
 
-@pytest.mark.parametrize(("offset", "end"), [(19800, END - 1800), (-12600, END - 1800), (0, END), (-3600, END)])
-def test_hours_end_by_the_offset(offset: int, end: int) -> None:
-    some = batch(end - 3600, end - 1, end, end - 3601)
-    assert times(split_late(some, end, 0, support.clock(offset))[1]) == [end - 3601]
-    assert times(split_late(some, end + 1, 0, support.clock(offset))[1]) == [end - 3600, end - 1, end - 3601]
-
-
 def test_rejects_stay_with_the_events_in_time() -> None:
     broken = BrokenBlock("file", "cut off").decode(True, None)
     some = Batch.concat([batch(0, END, 5), broken])
     on_time, lost = split_late(some, END + 1, 0, CLOCK)
     assert (support.batch_rows(on_time), on_time.rejected) == ([("id-1", EVENT_TYPES[1], END)], 1)
     assert (times(lost), broken.rejected) == ([0, 5], 1)
-
-
-def test_without_late_events_nothing_is_copied() -> None:
-    some = batch(0, 5)
-    on_time, lost = split_late(some, 0, 0)
-    assert on_time is some
-    assert lost == ()
 
 
 def test_a_late_event_is_kept_as_it_was_with_the_reason() -> None:
