@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import support
-from tests.cli_support import failed, fails, succeeded
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, call, line
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, call, failed, fails, line, succeeded
 
 pytestmark = pytest.mark.usefixtures("example_folder")
 
