@@ -149,23 +149,6 @@ def test_nothing_gathers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert more_objects < objects + 40  # fewer than two for each run
 
 
-def test_two_jobs_at_a_time(tmp_path: Path) -> None:
-    outcomes: dict[int, list[Outcome]] = {}
-
-    def work(number: int) -> None:
-        desk = Desk(tmp_path / str(number))
-        prepared = PreparedJob(desk.job, OPTIONS)
-        outcomes[number] = [desk.outcome(prepared.run, line() * 1 + b"\n" + SAMPLE * number) for _ in range(20)]
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in (1, 2, 3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for number in (1, 2, 3):
-        assert {said for said, _ in outcomes[number]} == {Summary(*[6 * number + 1] * 2, 0, 3)}
-
-
 @pytest.mark.parametrize(
     "part",
     [

@@ -89,14 +89,6 @@ def test_a_byte_order_mark_counts_in_offsets_and_stands_only_at_the_start() -> N
     assert [reject.offset for reject in batch.rejects] == [3, 5]
 
 
-def test_other_fields_are_ignored() -> None:
-    record = (
-        b'{"a":{"id":[1,{"event":null}]},"id":"\xc3\xa9","b":"\\"}","event":"video_25","c":1e999,"timestamp":7,"d":[]}'
-    )
-    for data in (record, b"[" + record + b"]"):
-        assert support.batch_rows(decode_source(data)) == [("é", "video_25", 7)]
-
-
 @pytest.mark.parametrize(
     "members",
     [b'"x":1,"x":2', b'"x":[{"y":1,"y":1}]', b'"x":{"id":1,"id":2,"event":"","event":""}', b'"":0,"":0,"\\u0000":0'],

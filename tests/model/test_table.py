@@ -229,8 +229,9 @@ def test_hours_add_up_by_event_type() -> None:
 
 
 def test_write_csv_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(FileNotFoundError) as caught:
         write_csv([], str(tmp_path / "missing" / "report.csv"))
+    assert caught.value.filename == str(tmp_path / "missing" / "report.csv")
     folder = tmp_path / "folder"
     folder.mkdir()
     with pytest.raises(OSError, match="folder"):
@@ -244,9 +245,3 @@ def test_write_csv_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_factor_may_be_a_number(factor: str | Decimal | float) -> None:
     (row,) = tables.scale_impressions(tables.hourly_table([support.event()] * 3), factor)
     assert row["impressions_scaled"] == Decimal("0.3")
-
-
-def test_a_missing_folder_is_told_by_the_name_that_was_given(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError) as caught:
-        tables.write_csv([], str(tmp_path / "no/x.csv"))
-    assert caught.value.filename == str(tmp_path / "no/x.csv")

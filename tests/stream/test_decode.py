@@ -193,13 +193,6 @@ def test_late_events_are_those_of_the_definition(
     assert support.batch_rows(on_time) == [row for row, late in zip(rows, wanted, strict=True) if not late]
 
 
-def test_a_broken_source_is_one_reject() -> None:
-    block = BrokenBlock("file", "file: cut off", 7)
-    decoded = block.decode(True, None)
-    assert (decoded.read, decoded.rejected, block.arrived, block.nbytes) == (1, 1, 7, 13)
-    assert decoded.rejects == (Reject("file", 0, None, "file: cut off", ""),)
-
-
 CAME = 1617393003
 
 

@@ -9,7 +9,6 @@ from unittest import mock
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_stream
 from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 
@@ -20,14 +19,11 @@ from pipeline.stream import totals
 from pipeline.stream.job import StreamJob
 from pipeline.stream.totals import Addition, EmitCountsAtClose, WriteReport, hour_name
 from tests import support
+from tests.streams import direct
 
 HOUR, AGES = 1617390000, 2_000_000_000
 
 ONE, THREE = (1, 0, 0, 0, 0, 0), (0, 3, 0, 0, 0, 0)
-
-
-def direct() -> beam.Pipeline:
-    return beam.Pipeline("BundleBasedDirectRunner", PipelineOptions(["--streaming"]))
 
 
 class Totals(NamedTuple):
