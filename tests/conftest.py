@@ -3,12 +3,14 @@
 import logging
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from pipeline.engine.run_state import run_state
 from tests import memory_bucket
+from tests.support import Files
 
 # The same examples in every run, no files left behind, and no limit on how long a slow machine may take.
 settings.register_profile(
@@ -24,6 +26,12 @@ def no_earlier_run() -> Iterator[None]:
     yield
     run_state.clear()
     logging.getLogger().setLevel(level)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """The six example events, and a folder for outputs."""
+    return Files(tmp_path)
 
 
 @pytest.fixture

@@ -70,20 +70,7 @@ class MemoryBucket(FileSystem):  # type: ignore[misc]
         for path in paths:
             OBJECTS.pop(path, None)
 
-    def metadata(self, path: str) -> FileMetadata:
+    def _unused(self, *_: Any) -> Any:
         raise NotImplementedError
 
-    def rename(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
-        raise NotImplementedError
-
-    def size(self, path: str) -> int:
-        raise NotImplementedError
-
-    def copy(self, source_file_names: list[str], destination_file_names: list[str]) -> None:
-        raise NotImplementedError
-
-    def last_updated(self, path: str) -> float:
-        raise NotImplementedError
-
-    def checksum(self, path: str) -> str:
-        raise NotImplementedError
+    metadata = rename = size = copy = last_updated = checksum = _unused

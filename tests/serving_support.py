@@ -33,6 +33,7 @@ EVENT = '{"id": "a", "event": "video_25", "timestamp": 1617393003}'
 LIMIT = 400_000  # bytes of a body of the shared server
 LARGE = (EVENT + "\n").encode() * 6000  # a body that goes to a file
 SKIP = "/?rejects=skip"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"  # the head of a request
 SLOW = (EVENT + "\n" + "x\n" * 200_000).encode()  # with SKIP a second of work, which nobody misses who looks for it
 
 
@@ -220,7 +221,7 @@ def metrics(server: Server) -> dict[str, float]:
 def chunked(body: bytes, size: int) -> bytes:
     pieces = [body[k : k + size] for k in range(0, len(body), size)]
     framed = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
-    return b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + framed
+    return CHUNKED + framed
 
 
 def files(folder: Path) -> list[str]:

@@ -96,6 +96,11 @@ def play(folder: Path, steps: Sequence[Step], options: Sequence[str], **job: Any
     )
 
 
+def direct() -> beam.Pipeline:
+    """A stream on the engine here that knows triggers by the clock."""
+    return beam.Pipeline("BundleBasedDirectRunner", PipelineOptions(["--streaming"]))
+
+
 def file_name(timestamp: int, zone: oracle.Zone = 60) -> str:
     """The file of an hour, without its suffix, by the oracle's clock."""
     label = oracle.hour(timestamp, zone)

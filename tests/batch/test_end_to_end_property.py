@@ -69,10 +69,6 @@ def run_arrangement(events: Events, seed: int) -> tuple[str, str]:
     return report, ids
 
 
-def id_line(identity: str) -> str:
-    return json.dumps(identity) if {"\n", "\r"} & set(identity) else identity
-
-
 BIG = [
     {"id": f"{k % 9_000:x}", "event": oracle.EVENTS[k % 6], "timestamp": 1617393003 + k * 77, "x": "\\" * (k % 3)}
     for k in range(16_000)
@@ -87,5 +83,7 @@ def test_any_arrangement_gives_the_oracles_report(events: Events, seed: int) -> 
     rows = [(item["id"], item["event"], item["timestamp"]) for item in events]
     report, ids = run_arrangement(events, seed)
     assert report == oracle.report(rows)
-    assert sorted(ids.split("\n")) == sorted(["", *map(id_line, oracle.unique_ids(rows))])
+    assert sorted(ids.split("\n")) == sorted(
+        ["", *(oracle.id_line(identity)[:-1] for identity in oracle.unique_ids(rows))]
+    )
     assert run_arrangement(events, seed + 1) == (report, ids)

@@ -15,11 +15,6 @@ from tests import support
 from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, Files, on_both_runners
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
-
-
 @on_both_runners
 def test_hourly_report(runner: str, files: Files) -> None:
     job = files.job(ids_output=files.path("ids.txt"), rejects_output=files.path("rejects.jsonl"))

@@ -19,11 +19,6 @@ from tests.reading_support import write_bomb
 from tests.support import EXAMPLE_EVENTS, Files, on_both_runners
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
-
-
 @on_both_runners
 def test_no_report_without_its_chart(runner: str, files: Files) -> None:
     job = files.job(chart_output=files.path("chart.html/x"))

@@ -8,7 +8,7 @@ import pytest
 from pipeline import __version__
 from pipeline.cli.options import parse_options
 from pipeline.errors import UsageError
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, call, json_lines
+from tests.support import EXAMPLE_EVENTS, call, json_lines
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +48,6 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_spellings(arguments: list[str], expected: dict[str, object]) -> None:
     options = parse_options(arguments).get_all_options()
     assert {name: options[name] for name in expected} == expected
-
-
-def test_a_pattern_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    result = call(capsys, "a.jsonl", "--output", "-")
-    assert (result.status, result.out) == (0, EXAMPLE_REPORT)
 
 
 def test_a_bare_call_shows_the_short_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,37 +1,15 @@
 """The command line: status codes, messages, and what is left in the folder. Most runs are in this process."""
 
-import gzip
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import zstandard
 
 from pipeline import unique_ids
-from pipeline.transforms import read
-from tests import faults, oracle
-from tests.cli_support import failed, outputs, succeeded, text
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, HEADER, ROOT, call, event, json_lines, run
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, call, json_lines, outputs, run, succeeded
 
 pytestmark = pytest.mark.usefixtures("example_folder")
-
-
-def test_example(capsys: pytest.CaptureFixture[str]) -> None:
-    result = call(capsys, "--input", "in/events.json")
-    succeeded(result, 6)
-    assert result.out == ""
-    assert outputs() == ["report.csv"]
-    assert Path("report.csv").read_bytes() == EXAMPLE_REPORT.encode()
-
-
-@pytest.mark.parametrize("name", ["examples", "examples/events.json"])
-def test_the_example_of_the_repository(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    result = call(capsys, "--input", str(ROOT / name), "--output=-")
-    succeeded(result, 6, report="standard output")
-    assert result.out == EXAMPLE_REPORT
 
 
 def test_all_outputs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,51 +32,10 @@ def test_all_outputs(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
-def test_an_input_that_is_replaced_meanwhile(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By one of the same size: as many bytes and lines are read as were listed, of two files."""
-    path, sound = Path("in/a.jsonl"), read._read
-    path.write_bytes(json_lines(EXAMPLE_EVENTS * 10))
-    os.utime(path, (1, 1))
-    faults.split_everywhere(monkeypatch)
-
-    def reading(*arguments: Any) -> Iterator[Any]:
-        yield from sound(*arguments)
-        Path("in/.new").write_bytes(path.read_bytes())
-        Path("in/.new").rename(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(read, "_read", reading)
-        result = call(capsys, "in/a.jsonl")
-    failed(result, 1, r"in/a\.jsonl: was modified during the run")
-
-
-def test_several_inputs_of_all_shapes(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/a.json").write_text(json.dumps(EXAMPLE_EVENTS))
-    Path("in/b.jsonl").write_bytes(json_lines(EXAMPLE_EVENTS))
-    Path("in/c.jsonl.gz").write_bytes(gzip.compress(json_lines(EXAMPLE_EVENTS)))
-    Path("in/[d].json").write_text("\ufeff" + json.dumps(EXAMPLE_EVENTS))
-    arguments = ["--input", "in/a.json", "--input=in/*.jsonl", "--input", "in/c.jsonl.gz", "--input", "in/[d].json"]
-    succeeded(call(capsys, *arguments), 24)
-    events = [(item["id"], item["event"], item["timestamp"]) for item in EXAMPLE_EVENTS]
-    assert Path("report.csv").read_text() == oracle.report(events * 4)
-    succeeded(call(capsys, "--input", "in"), 30)
-    assert Path("report.csv").read_text() == oracle.report(events * 5)
-
-
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"mock_for_test": []}', b"\n\n", b"\xef\xbb\xbf"])
-def test_no_events_give_a_report_of_the_header_alone(data: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/a.json").write_bytes(data)
-    succeeded(call(capsys, "--input", "in/a.json", "--ids_output", "ids.txt"), 0, hours=0)
-    assert Path("report.csv").read_text() == HEADER
-    assert Path("ids.txt").read_text() == ""
-
-
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "UTC"])
 def test_the_local_time_zone_does_not_matter(zone: str, tmp_path: Path) -> None:
     with open("in/events.json", "rb") as stream:
-        result = text(run("--input", "-", "--output", "-", stdin=stream.read(), cwd=tmp_path, TZ=zone))
+        result = run("--input", "-", "--output", "-", stdin=stream.read(), cwd=tmp_path, TZ=zone)
     succeeded(result, 6, report="standard output")
     assert result.out == EXAMPLE_REPORT
     assert outputs() == []
@@ -109,29 +46,6 @@ def test_a_file_whose_size_reads_as_0_is_read(capsys: pytest.CaptureFixture[str]
     result = call(capsys, "--input", "/proc/versio?", "--input", "in", "--rejects_output", "rejects.jsonl")
     succeeded(result, 7, 6)
     assert json.loads(Path("rejects.jsonl").read_text())["raw"] == Path("/proc/version").read_text().strip()
-
-
-def test_compressed_outputs(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/bad.jsonl").write_bytes(b"x\n")
-    arguments = ["--output", "r.csv.gz", "--ids_output", "ids.txt.gz", "--rejects_output", "rejects.jsonl.zst"]
-    succeeded(call(capsys, "--input", "in", *arguments), 7, 6, report="r.csv.gz")
-    assert gzip.decompress(Path("r.csv.gz").read_bytes()).decode() == EXAMPLE_REPORT
-    ids = oracle.ids_of_lines(gzip.decompress(Path("ids.txt.gz").read_bytes()))
-    assert sorted(ids) == sorted(item["id"] for item in EXAMPLE_EVENTS)
-    rejects = zstandard.ZstdDecompressor().decompressobj().decompress(Path("rejects.jsonl.zst").read_bytes())
-    assert json.loads(rejects)["raw"] == "x"
-    assert outputs() == ["ids.txt.gz", "r.csv.gz", "rejects.jsonl.zst"]
-
-
-@pytest.mark.parametrize("name", ["n" * 251, "é" * 125, "caf\udce9"])
-def test_outputs_of_any_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/bad.jsonl").write_bytes(b"x\n" * 3000)
-    names = [f"{name}{suffix}" for suffix in (".csv", ".txt", ".gz")]
-    arguments = ["--output", names[0], "--ids_output", names[1], "--rejects_output", names[2]]
-    result = call(capsys, "--input", "in", *arguments)
-    assert (result.status, "3006 events read" in result.err) == (0, True), result.err
-    assert sorted(outputs()) == sorted(names)
-    assert Path(names[0]).read_text() == EXAMPLE_REPORT
 
 
 def test_large_outputs_in_a_folder_that_is_not_utf_8(
@@ -147,13 +61,6 @@ def test_large_outputs_in_a_folder_that_is_not_utf_8(
     assert "report in out\\xe9/r.csv, ids in out\\xe9/i, rejects in out\\xe9/rejects" in result.err
     assert sorted(os.listdir("out\udce9")) == ["i", "r.csv", "rejects"]
     assert json.loads(Path("out\udce9/rejects").read_text())["source"] == "in/bad\\xe9.jsonl"
-
-
-def test_ids_that_hold_line_breaks_or_begin_with_quotes_are_read_back(capsys: pytest.CaptureFixture[str]) -> None:
-    ids = ['"', '"a"', "a\nb", "a\r", "\\n", 'a"', "\u2028", "x"]
-    Path("in/a.jsonl").write_bytes(json_lines(event(identity) for identity in ids))
-    succeeded(call(capsys, "--input", "in/a.jsonl", "--ids_output", "ids.txt"), len(ids), hours=1)
-    assert sorted(oracle.ids_of_lines(Path("ids.txt").read_bytes())) == sorted(ids)
 
 
 def test_sidecar_files_are_left_out_and_the_summary_says_how_many(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,24 +9,31 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import pytest
 
 from tests import support
-from tests.cli_support import EARLIER, EVERY, GOOD, failed, fails, outputs, rejected, succeeded, text
 from tests.processes import await_true
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, Run, call, json_lines, line, run
+from tests.support import (
+    EARLIER,
+    EVERY,
+    EXAMPLE_EVENTS,
+    EXAMPLE_REPORT,
+    GOOD,
+    ROOT,
+    Run,
+    call,
+    failed,
+    fails,
+    json_lines,
+    line,
+    outputs,
+    rejected,
+    run,
+    succeeded,
+)
 
 pytestmark = pytest.mark.usefixtures("example_folder")
-
-
-def test_an_earlier_report_is_replaced_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("out.csv").write_text("x" * 100_000)
-    succeeded(call(capsys, "--input", "in/events.json", "--output", "out.csv"), 6, report="out.csv")
-    assert Path("out.csv").read_text() == EXAMPLE_REPORT
-    assert outputs() == ["out.csv"]
 
 
 @pytest.mark.parametrize(
@@ -60,24 +67,13 @@ def test_a_message_is_one_line_whatever_the_name(capsys: pytest.CaptureFixture[s
     failed(call(capsys, "--input", "in/c\nd.jsonl"), 2, r"in/c\\x0ad.jsonl: no such file")
 
 
-def test_a_failed_rename_leaves_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.replace", refuse)
-    every = ["--input", "in", "--ids_output", "ids.txt", "--rejects_output", "rejects.jsonl"]
-    fails(capsys, 1, "No space left on device", *every)
-
-
 def test_a_python_without_the_libraries_is_told_what_to_do(tmp_path: Path) -> None:
     """As after `make run`, in a shell where nobody has activated the environment."""
-    command = [sys.executable, "-I", "-S", "-c", f"import sys, runpy; sys.path.insert(0, {str(ROOT)!r}); {MAIN}"]
+    module = "runpy.run_module('pipeline', run_name='__main__')"
+    command = [sys.executable, "-I", "-S", "-c", f"import sys, runpy; sys.path.insert(0, {str(ROOT)!r}); {module}"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert re.search(r"^error: this Python \(\S+\) has no \w+: activate .*`\. \.venv/bin/activate`", done.stderr)
-
-
-MAIN = "runpy.run_module('pipeline', run_name='__main__')"
 
 
 def test_a_run_that_compiles_first_says_so_and_an_image_can_do_it_ahead(tmp_path: Path) -> None:
@@ -89,8 +85,8 @@ def test_a_run_that_compiles_first_says_so_and_an_image_can_do_it_ahead(tmp_path
         assert process.stderr
         assert process.stderr.readline().decode() == said
         process.kill()
-    assert text(run("--compile", cwd=tmp_path, **cache)) == Run(0, "", said)
-    succeeded(text(run("in/many.jsonl", "--ids_output", "ids", cwd=tmp_path, **cache)), 200_000, hours=1)
+    assert run("--compile", cwd=tmp_path, **cache) == Run(0, "", said)
+    succeeded(run("in/many.jsonl", "--ids_output", "ids", cwd=tmp_path, **cache), 200_000, hours=1)
 
 
 def test_a_file_that_is_mounted_by_itself_is_written_in_place(tmp_path: Path) -> None:
@@ -111,15 +107,6 @@ def test_a_file_that_is_mounted_by_itself_is_written_in_place(tmp_path: Path) ->
     assert "report in mounted.csv, ids in ids.txt" in errors[-1]
     assert (Path("host.csv").read_text(), Path("host.csv").stat().st_ino) == (EXAMPLE_REPORT, inode)
     assert outputs() == ["host.csv", "ids.txt", "mounted.csv"]
-
-
-def test_wrong_usage_of_a_process(tmp_path: Path) -> None:
-    failed(text(run("--input", "missing.json", cwd=tmp_path)), 2, "--input missing.json: no such file")
-
-
-def test_a_broken_source_of_a_process(tmp_path: Path) -> None:
-    Path("in/a.json").write_text("[1")
-    failed(text(run("--input", "in/a.json", cwd=tmp_path)), 1, "in/a.json: byte 2: JSON array is truncated")
 
 
 @pytest.mark.parametrize("option", ["--input", "--output", "--ids_output", "--rejects_output"])
@@ -154,23 +141,19 @@ def test_the_report_appears_after_all_other_outputs(
     assert not [name for name in outputs() if name.startswith(".")]
 
 
-def test_an_interrupted_run_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.cli.main.run_job", mock.Mock(side_effect=KeyboardInterrupt))
-    fails(capsys, 130, "interrupted", "--input", "in")
+def start(folder: Path, *command: str, until: str) -> subprocess.Popen[bytes]:
+    """A program with a temporary folder of its own, once it uses a library or file whose name matches."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+    await_true(lambda: process.poll() is not None or re.search(until, _in_use(process.pid)) is not None)
+    return process
 
 
 @pytest.mark.usefixtures("foreground")
-@pytest.mark.parametrize("moment", ["numpy|apache_beam", "input-0"])
-def test_ctrl_c_at_any_moment(moment: str, tmp_path: Path) -> None:
-    """While libraries are imported, and while standard input is read: no traceback, nothing left."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "-"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    await_true(lambda: re.search(moment, _in_use(process.pid)) is not None)
+def test_ctrl_c_while_libraries_are_imported(tmp_path: Path) -> None:
+    """No traceback, and nothing is left."""
+    process = start(tmp_path, sys.executable, "-m", "pipeline", "-", until="numpy|apache_beam")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -191,14 +174,8 @@ def test_a_signal_leaves_nothing(
     event = line("%x-ace6-4852-a32f") + b"\n"
     with open("in/many.jsonl", "wb") as file:
         file.writelines(event % k for k in range(300_000))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", source, "--ids_output", "ids.txt"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    await_true(lambda: process.poll() is not None or re.search(moment, _in_use(process.pid)) is not None)
+    command = [sys.executable, "-m", "pipeline", source, "--ids_output", "ids.txt"]
+    process = start(tmp_path, *command, until=moment)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors.decode()) == (status, f"error: {message}\n")
@@ -208,14 +185,8 @@ def test_a_signal_leaves_nothing(
 @pytest.mark.parametrize("name", ["INT", "HUP"])
 def test_a_signal_that_is_ignored_stays_so(name: str, tmp_path: Path) -> None:
     """As under nohup, and in a background job of a shell."""
-    process = subprocess.Popen(
-        ["sh", "-c", f"trap '' {name}; exec '{sys.executable}' -m pipeline -"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    await_true(lambda: re.search("input-0", _in_use(process.pid)) is not None)
+    script = f"trap '' {name}; exec '{sys.executable}' -m pipeline -"
+    process = start(tmp_path, "sh", "-c", script, until="input-0")
     process.send_signal(getattr(signal, f"SIG{name}"))
     _, errors = process.communicate(line() + b"\n", timeout=60)
     assert (process.returncode, outputs()) == (0, ["report.csv"]), errors
@@ -237,13 +208,6 @@ def test_a_thread_that_never_ends_does_not_hold_a_program_that_a_signal_ended(tm
         "sys.argv = ['', '-']\n"
         "sys.exit(run_program())\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    await_true(lambda: re.search("input-0", _in_use(process.pid)) is not None)
+    process = start(tmp_path, sys.executable, "-c", code, until="input-0")
     process.send_signal(signal.SIGTERM)
     assert (process.communicate(timeout=30)[1], process.returncode) == (b"error: terminated\n", 143)

@@ -1,36 +1,16 @@
 """Options and their values: what they do, and what is wrong usage."""
 
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from tests import support
-from tests.cli_support import failed, fails, succeeded
-from tests.support import EXAMPLE_REPORT, HEADER, call, event, json_lines, line
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, call, failed, fails, line, succeeded
 
 pytestmark = pytest.mark.usefixtures("example_folder")
-
-
-def test_other_offset_and_factor(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/a.jsonl").write_bytes(json_lines([event(timestamp=1800), event(timestamp=1799)] * 3))
-    arguments = ["--input", "in/a.jsonl", "--utc_offset", "+05:30", "--impressions_factor", "2.50"]
-    succeeded(call(capsys, *arguments), 6, hours=2)
-    assert Path("report.csv").read_text() == HEADER + (
-        "1970-01-01T05:00:00+05:30,3,0,0,0,0,0,7.50\n1970-01-01T06:00:00+05:30,3,0,0,0,0,0,7.50\n"
-    )
-    succeeded(call(capsys, "--input", "in/a.jsonl", "--utc_offset=-03:00"), 6, hours=1)
-    assert Path("report.csv").read_text() == HEADER + "1969-12-31T21:00:00-03:00,6,0,0,0,0,0,0.6\n"
-
-
-def test_time_zone(capsys: pytest.CaptureFixture[str]) -> None:
-    night = [event(f"i{k}", timestamp=1635638400 + second) for k, second in enumerate((-1, 0, 3599, 3600, 7200))]
-    Path("in/a.jsonl").write_bytes(json_lines(night))
-    succeeded(call(capsys, "--input", "in/a.jsonl", "--time_zone", "Europe/Paris"), 5, hours=4)
-    assert Path("report.csv").read_text() == HEADER + (
-        "2021-10-31T01:00:00+02:00,1,0,0,0,0,0,0.1\n2021-10-31T02:00:00+02:00,2,0,0,0,0,0,0.2\n"
-        "2021-10-31T02:00:00+01:00,1,0,0,0,0,0,0.1\n2021-10-31T03:00:00+01:00,1,0,0,0,0,0,0.1\n"
-    )
 
 
 def test_beam_options_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,3 +106,30 @@ def test_a_bucket_without_an_object_is_wrong_usage(option: str, capsys: pytest.C
 )
 def test_a_suffix_of_another_format(option: str, name: str, what: str, capsys: pytest.CaptureFixture[str]) -> None:
     fails(capsys, 2, rf"{option} {name}: suffix \.\w+, but this output is {what}", "--input", "in", option, name)
+
+
+def test_chart(capsys: pytest.CaptureFixture[str]) -> None:
+    result = call(capsys, "--input", "in/events.json", "--chart_output", "chart.html")
+    succeeded(result, 6)
+    assert result.err.endswith(": report in report.csv, chart in chart.html\n")
+    page = Path("chart.html").read_text()
+    assert page.count(EXAMPLE_REPORT) == 1
+    assert "<title>events.json</title>" in page
+    assert not re.search(r"""(src|href)=["'](?!data:)|url\(|@import|https?://(?!www\.w3\.org/)""", page)
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th><td>(.*?)</td></tr>', page)  # what is seen without scripts
+    assert [",".join((hour, *values.split("</td><td>"))) for hour, values in rows] == EXAMPLE_REPORT.splitlines()[1:]
+    assert Path("report.csv").read_text() == EXAMPLE_REPORT
+
+
+def test_the_name_of_a_chart_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/events.json").rename("in/<script>alert(1)<!--.json")
+    succeeded(call(capsys, "--input", "in", "--chart_output", "chart.html"), 6)
+    assert "<script>alert" not in Path("chart.html").read_text()
+
+
+def test_the_report_is_in_the_page_whatever_the_name_of_the_input(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("{the report as CSV}", "{csv}", "{}", "{0}", "{{scripts}}", "%s"):
+        Path(f"in/{name}.jsonl").write_text("\n".join(map(json.dumps, EXAMPLE_EVENTS)))
+        succeeded(call(capsys, f"in/{name}.jsonl", "--chart_output", "chart.html"), 6)
+        page = Path("chart.html").read_text()
+        assert (page.count(EXAMPLE_REPORT), f"<title>{name}.jsonl</title>" in page) == (1, True), name

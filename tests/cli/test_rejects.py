@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,45 +10,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.cli_support import GOOD, GOOD_ROW, HINT, fails, outputs, rejected, succeeded
-from tests.support import HEADER, ROOT, call, event, line, run
+from tests.support import GOOD, GOOD_ROW, HEADER, HINT, ROOT, call, fails, outputs, rejected, run, succeeded
 
 pytestmark = pytest.mark.usefixtures("example_folder")
-
-
-def test_without_rejects_their_file_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("rejects.jsonl").write_text("earlier")
-    succeeded(call(capsys, "--input", "in", "--rejects_output", "rejects.jsonl"), 6)
-    assert Path("rejects.jsonl").read_bytes() == b""
-
-
-REJECTS = [
-    (line(kind="click"), "unknown event 'click', must be one of impressions, video_start, video_25, "),
-    (b'{"id":"a","event":"video_25"}', "missing timestamp"),
-    (line(timestamp=1617393003000), r"timestamp 1617393003000 looks like milliseconds; must be seconds"),
-    (b'{"id":"\xff","event":"video_25","timestamp":1}', "not JSON: invalid UTF-8 at byte 7"),
-    (b'{"id":"\\ud800","event":"video_25","timestamp":1}', "not JSON: a lone surrogate"),
-    (GOOD[:-1] + b',"x":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "not JSON: nested deeper than 200"),
-    (b"\x00\x01\x02", "not JSON: "),
-]
-
-
-def test_bad_lines_are_kept_where_somebody_asks(capsys: pytest.CaptureFixture[str]) -> None:
-    """With all kinds of them in one file, each between good ones."""
-    data = b"".join(GOOD + b"\n" + record + b"\r\n" for record, _ in REJECTS)
-    Path("in/a.jsonl").write_bytes(data)
-    count = len(REJECTS)
-    arguments = ["--input", "in/a.jsonl", "--rejects_output", "rejects.jsonl"]
-    succeeded(call(capsys, *arguments), 2 * count, count, hours=1)
-    assert Path("report.csv").read_text() == HEADER + GOOD_ROW.replace(",1,", f",{count},")
-    rejects = [json.loads(text) for text in Path("rejects.jsonl").read_text().splitlines()]
-    at = 0
-    for reject, (record, reason) in zip(rejects, REJECTS, strict=True):
-        at += len(GOOD) + 1
-        assert (reject["source"], reject["offset"]) == ("in/a.jsonl", at)
-        assert re.match(reason, reject["reason"])
-        assert reject["raw"] == record[:1024].decode(errors="backslashreplace")
-        at += len(record) + 2
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, zstandard.compress])
@@ -61,11 +24,6 @@ def test_lines_are_those_of_the_decompressed_file(
     Path(f"in/a.jsonl{suffix}").write_bytes(compress(data))
     places = [f"in/a.jsonl{suffix}:{9000 + 100_000 + number}: not JSON" for number in (2, 4)]
     rejected(call(capsys, "--input", f"in/a.jsonl{suffix}"), "2 of 100003", *places)
-
-
-def test_rejects_leave_no_output_at_all(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/a.jsonl").write_bytes(GOOD + b"\nx\n")
-    rejected(call(capsys, "--input", "in/a.jsonl", "--ids_output", "ids.txt"), "1 of 2", "in/a.jsonl:2: not JSON")
 
 
 def test_only_the_first_rejects_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,13 +45,6 @@ def test_one_bad_line_among_a_million(capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(Path("rejects.jsonl").read_text())["offset"] == 613 * len(some)
 
 
-def test_a_reject_in_an_array_has_its_index(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/a.json").write_text(json.dumps([event(), event(kind="click"), event()]))
-    rejected(call(capsys, "--input", "in/a.json"), "1 of 3", "in/a.json: index 1: unknown event 'click'")
-    succeeded(call(capsys, "--input", "in/a.json", "--rejects_output", "rejects.jsonl"), 3, 2, hours=1)
-    assert json.loads(Path("rejects.jsonl").read_text())["index"] == 1
-
-
 def test_a_reject_of_parquet_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(ROOT / "tests" / "files" / "bad-utf8.parquet", "in/a.parquet")
     places = ["in/a.parquet: row 1: id is not UTF-8", "in/a.parquet: row 2: event is not UTF-8"]
@@ -107,28 +58,18 @@ def test_rejects_in_other_processes_end_with_one_line(tmp_path: Path) -> None:
     source.write_bytes(b"{}\n")
     options = ("--direct_running_mode", "multi_processing", "--direct_num_workers", "2")
     result = run("--input", str(source), "--output", str(tmp_path / "r.csv"), *options)
-    assert result.returncode == 1
-    error, hint = result.stderr.decode().splitlines()[-2:]
+    assert result.status == 1
+    error, hint = result.err.splitlines()[-2:]
     assert error.startswith("error: 1 of 1 records rejected: ")
     assert hint + "\n" == HINT
 
 
-def test_a_reject_of_a_name_that_is_not_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/bad\udce9.jsonl").write_bytes(b"x\n")
-    rejected(call(capsys, "--input", "in"), "1 of 7", r"in/bad\\xe9.jsonl:1: not JSON")
-
-
-def test_rejects_that_are_skipped_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/bad.jsonl").write_bytes(b"x\n" * 100 + GOOD + b"\n")
+def test_rejects_that_are_skipped_are_counted_however_many(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/bad.jsonl").write_bytes(b"x\n" * 1_000_000 + GOOD + b"\n")
     result = call(capsys, "in/bad.jsonl", "--skip_rejects", "--ids_output", "ids.txt")
-    succeeded(result, 101, 1, hours=1)
+    succeeded(result, 1_000_001, 1, hours=1)
     assert Path("report.csv").read_text() == HEADER + GOOD_ROW
     assert outputs() == ["ids.txt", "report.csv"]
-
-
-def test_the_number_of_rejects_that_are_skipped_is_not_limited(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("in/bad.jsonl").write_bytes(b"x\n" * 1_000_000 + GOOD + b"\n")
-    succeeded(call(capsys, "in/bad.jsonl", "--skip_rejects"), 1_000_001, 1, hours=1)
 
 
 def test_rejects_are_skipped_or_written_not_both(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,31 +1,19 @@
-"""What is logged: not the traceback of a connection to an engine that was ended, of which the run itself tells."""
+"""What is logged, the line that is renewed in its place, and the progress bar."""
 
+import io
 import logging
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.cli.main import main
 from pipeline.engine import logs
 from pipeline.engine.logs import _is_visible
 from pipeline.engine.run_state import run_state
-
-
-@pytest.mark.parametrize(
-    ("message", "news"),
-    [
-        ("Failed to read inputs in the data plane.", False),
-        ("Failed to read the clock.", True),
-    ],
-)
-def test_a_lost_engine_is_told_of_by_the_run(message: str, news: bool) -> None:
-    try:
-        raise ConnectionError("Stream removed")
-    except ConnectionError as error:
-        traceback = (type(error), error, error.__traceback__)
-    record = logging.LogRecord("apache_beam", logging.ERROR, "data_plane.py", 1, message, (), traceback)
-    assert _is_visible(record) is news
-
+from tests.support import EXAMPLE_EVENTS, json_lines
 
 ENDED_JOB = """Traceback (most recent call last):
   File "apache_beam/runners/worker/sdk_worker.py", line 210, in default_factory
@@ -45,10 +33,22 @@ grpc._channel._InactiveRpcError: <_InactiveRpcError of RPC that terminated with:
 """
 
 
-@pytest.mark.parametrize("traceback", [ENDED_JOB, LOST_RUNNER])
-def test_a_worker_whose_job_ended_is_told_of_by_the_run(traceback: str) -> None:
-    assert not _is_visible(record(f"Error processing instruction inst004. Original traceback is\n{traceback}\n"))
-    assert _is_visible(record(f"Error processing instruction 1. {LOST_RUNNER.replace('UNAVAILABLE', 'INTERNAL')}"))
+PROCESSING = "Error processing instruction inst004. Original traceback is\n"
+LOST = (ConnectionError, ConnectionError("Stream removed"), None)
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "news"),
+    [
+        ("Failed to read inputs in the data plane.", LOST, False),
+        ("Failed to read the clock.", LOST, True),
+        (PROCESSING + ENDED_JOB, None, False),
+        (PROCESSING + LOST_RUNNER, None, False),
+        (PROCESSING + LOST_RUNNER.replace("UNAVAILABLE", "INTERNAL"), None, True),
+    ],
+)
+def test_a_lost_engine_is_told_of_by_the_run(message: str, error: Any, news: bool) -> None:
+    assert _is_visible(record(message, error)) is news
 
 
 def test_tracebacks_of_users_errors_are_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,3 +123,54 @@ def test_a_line_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     logs.update_status("x" * 1000)
     logs.clear_status()
     assert "x" * 79 + "\r" in capsys.readouterr().err
+
+
+class Screen(io.StringIO):
+    """A terminal, or not, that tells when something was shown."""
+
+    def __init__(self, terminal: bool, awaited: str) -> None:
+        super().__init__()
+        self._terminal, self._awaited = terminal, awaited
+        self.shown = threading.Event()
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self._awaited in text:
+            self.shown.set()
+        return written
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(logs, "_REFRESH_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=True, awaited="50%")
+    monkeypatch.setattr(sys, "stderr", screen)
+    with logs.progress_bar(2_000_000):
+        run_state.add_bytes_read(1_000_000)
+        assert screen.shown.wait(10)
+    assert "1.00M/2.00M" in screen.getvalue()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_no_progress_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(terminal=False, awaited="")
+    monkeypatch.setattr(sys, "stderr", screen)
+    with logs.progress_bar(2_000_000):
+        run_state.add_bytes_read(1_000_000)
+    assert screen.getvalue() == ""
+
+
+def test_all_bytes_of_an_input_are_read(tmp_path: Path) -> None:
+    source = tmp_path / "events.jsonl"
+    source.write_bytes(json_lines(EXAMPLE_EVENTS) + b"no event\n")
+    run_state.clear()
+    main(["--input", str(source), "--output", str(tmp_path / "r.csv"), "--skip_rejects"])
+    assert run_state.bytes_read == source.stat().st_size

@@ -1,10 +1,8 @@
 """Prism: when it is the runner, where its program is, and that it ends with the run, whoever started it."""
 
 import os
-import select
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +11,6 @@ from apache_beam.options.pipeline_options import PipelineOptions, PortableOption
 
 from pipeline.engine.prism import find_prism, is_prism, running_prism
 from pipeline.errors import PipelineError, UsageError
-from tests.support import ROOT
 
 PRISM = ["--runner=PrismRunner"]
 
@@ -75,25 +72,3 @@ def test_one_that_does_not_start(tmp_path: Path) -> None:
     options = program(tmp_path, "#!/bin/sh\nexit 3\n")
     with pytest.raises(PipelineError, match=r"does not start: .*/prism exited with status 3"), running_prism(options):
         pass
-
-
-PARENT = """
-import sys, time
-from apache_beam.options.pipeline_options import PipelineOptions
-from pipeline.engine.prism import running_prism
-with running_prism(PipelineOptions(["--runner=PrismRunner", f"--prism_location={sys.argv[1]}"])) as process:
-    print(process.pid, flush=True)
-    time.sleep(600)
-"""
-
-
-def test_it_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
-    program(tmp_path, LISTENS)
-    command = [sys.executable, "-c", PARENT, f"{tmp_path}/prism"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as parent:
-        assert parent.stdout
-        child = int(parent.stdout.readline())
-        descriptor = os.pidfd_open(child)
-        parent.kill()
-        assert select.select([descriptor], [], [], 60)[0] == [descriptor]
-        os.close(descriptor)

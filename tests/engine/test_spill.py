@@ -73,18 +73,6 @@ def job(tmp_path: Path) -> Job:
     return Job(files, str(tmp_path / "out" / "report.csv"), ids_output=str(tmp_path / "out" / "ids.txt"))
 
 
-def test_ids_by_files_are_the_same_and_leave_none(tmp_path: Path) -> None:
-    write(tmp_path / "events.jsonl", 20_000)
-    made = job(tmp_path)
-    run_job(made, beam_options([]))
-    straight = (tmp_path / "out" / "ids.txt").read_bytes()
-    assert len(straight.splitlines()) == 20_000
-    with mock.patch.object(spilling, "_FLUSH_BYTES", 100_000), mock.patch.object(spilling, "_INLINE_BYTES", 0):
-        run_job(made, beam_options([]))
-    assert (tmp_path / "out" / "ids.txt").read_bytes() == straight
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ids.txt", "report.csv"]
-
-
 @pytest.mark.usefixtures("empty_bucket")
 def test_ids_by_objects_are_the_same_and_leave_none(tmp_path: Path) -> None:
     """As on a cluster, whose workers share no disk."""

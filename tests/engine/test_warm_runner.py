@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -148,39 +147,6 @@ def test_nothing_gathers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     more_threads, more_objects = run_some()
     assert more_threads == threads
     assert more_objects < objects + 40  # fewer than two for each run
-
-
-def test_memory_stays(tmp_path: Path) -> None:
-    """Also what is not Python's: protocol buffers never give back what is written into them again."""
-    desk = Desk(tmp_path / "desk")
-    prepared = PreparedJob(desk.job, OPTIONS)
-    desk.input.write_bytes(SAMPLE)
-
-    def resident_after(runs: int) -> int:
-        for _ in range(runs):
-            prepared.run()
-        gc.collect()
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    before = resident_after(100)
-    assert resident_after(250) < before + 1_200_000  # 10 kB a run were 2.5 MB
-
-
-def test_two_jobs_at_a_time(tmp_path: Path) -> None:
-    outcomes: dict[int, list[Outcome]] = {}
-
-    def work(number: int) -> None:
-        desk = Desk(tmp_path / str(number))
-        prepared = PreparedJob(desk.job, OPTIONS)
-        outcomes[number] = [desk.outcome(prepared.run, line() * 1 + b"\n" + SAMPLE * number) for _ in range(20)]
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in (1, 2, 3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for number in (1, 2, 3):
-        assert {said for said, _ in outcomes[number]} == {Summary(*[6 * number + 1] * 2, 0, 3)}
 
 
 @pytest.mark.parametrize(

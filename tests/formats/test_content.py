@@ -137,11 +137,6 @@ def test_what_a_name_promises(name: str, form: str | None) -> None:
     assert (found.name if found else None) == form
 
 
-def test_a_name_of_another_compression() -> None:
-    with pytest.raises(UsageError, match=r"a\.json\.xz: xz compression is not supported"):
-        form_of_name("a.json.xz")
-
-
 @pytest.mark.parametrize("name", ["a.jsonl", "a.gz", "a.bz2", "a.zst"])
 def test_a_name_that_promises_something_else_is_an_error(name: str) -> None:
     promised = form_of_name(name)

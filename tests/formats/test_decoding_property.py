@@ -31,39 +31,21 @@ from tests.support import BROKEN, DECODERS, decode_block, decode_source
 from tests.support import check_decoders as check
 
 
-@settings(max_examples=800)
-@given(LINES)
+@settings(max_examples=2000)
+@given(LINES | DAMAGED_LINES)
 def test_lines_in_any_spelling(data: bytes) -> None:
     check(data)
 
 
-@settings(max_examples=1200)
-@given(DAMAGED_LINES)
-def test_damaged_lines(data: bytes) -> None:
-    check(data)
-
-
-@settings(max_examples=800)
-@given(ARRAYS)
+@settings(max_examples=2000)
+@given(ARRAYS | DAMAGED_ARRAYS)
 def test_arrays_in_any_spelling(data: bytes) -> None:
     check(data)
 
 
-@settings(max_examples=1200)
-@given(DAMAGED_ARRAYS)
-def test_damaged_arrays(data: bytes) -> None:
-    check(data)
-
-
-@settings(max_examples=1200)
-@given(ALIKE)
+@settings(max_examples=2400)
+@given(ALIKE | DAMAGED_ALIKE)
 def test_records_that_are_laid_out_alike(data: bytes) -> None:
-    check(data)
-
-
-@settings(max_examples=1200)
-@given(DAMAGED_ALIKE)
-def test_damaged_records_that_are_laid_out_alike(data: bytes) -> None:
     check(data)
 
 

@@ -1,6 +1,5 @@
 """Rows of Parquet of any writer, as the schema says: events, rejects with their reasons, columns of other types."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import EventError, InputError
-from pipeline.formats.parquet import ParquetReader
-from pipeline.formats.readers import Source
 from pipeline.schema import check_event
 from tests import oracle, support
 from tests.reading_support import EVENTS, GOOD, columns, decoded, parquet, read, write
@@ -79,14 +76,6 @@ def test_rows_of_any_writer_are_decoded_as_the_schema_says(
     batch = decoded(path)
     assert support.batch_rows(batch) == [row for row in rows if is_event(row)]
     assert [reject.index for reject in batch.rejects] == [k for k, row in enumerate(rows) if not is_event(row)]
-
-
-def test_bytes_that_nothing_says_are_text(tmp_path: Path) -> None:
-    table = pa.table({"id": [b"a"], "event": ["video_25"], "timestamp": [1]})
-    stream = io.BytesIO()
-    pq.write_table(table, stream)
-    with pytest.raises(InputError, match="column id is binary, must be a string"):
-        ParquetReader(Source(stream, "a", 1))
 
 
 def test_text_that_says_it_is_json(tmp_path: Path) -> None:

@@ -94,12 +94,6 @@ def test_something_after_the_last_member_is_an_error(suffix: str, rest: bytes, t
         read(file)
 
 
-@pytest.mark.parametrize("suffix", CODECS)
-def test_a_file_that_is_not_compressed_though_its_name_says_so(suffix: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"a{suffix}: cannot be read: "):
-        read(make(tmp_path / f"a{suffix}", json_lines(EVENTS)))
-
-
 def packed(data: bytes) -> dict[str, bytes]:
     return {"gzip": gzip.compress(data), "bzip2": bz2.compress(data), "zstd": zstd(data), "plain": data}
 

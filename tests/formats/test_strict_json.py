@@ -49,10 +49,6 @@ def test_what_is_not_json(raw: bytes, reason: str) -> None:
         parse(raw)
 
 
-def test_a_pair_of_surrogates_is_one_character() -> None:
-    assert parse(rb'"\ud83d\ude00"') == "\U0001f600"
-
-
 def test_the_limit_of_nesting() -> None:
     assert parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
     assert parse(b"[[]," + b"[" * (MAX_DEPTH - 1) + b"]" * MAX_DEPTH)  # more brackets than levels

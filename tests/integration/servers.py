@@ -1,4 +1,4 @@
-"""Servers that the tests start, each for one test or module: Prism and its worker pool, nginx; and jobs for them."""
+"""Servers that the tests start, each for one test or module: Prism and its worker pool, nginx."""
 
 import contextlib
 import os
@@ -27,21 +27,6 @@ def program(*arguments: str | Path, **options: Any) -> Iterator[subprocess.Popen
             yield process
         finally:
             process.terminate()
-
-
-def job(
-    *arguments: str, cwd: Path | None = None, limit: int = 300, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Runs the command line as a process of its own; standard output and error as text. limit: seconds."""
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        timeout=limit,
-    )
 
 
 @contextlib.contextmanager

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests import support
 from tests.documents import random_events as events
 from tests.integration.buckets import BUCKET, S3Server, Storage, bucket_server, surely
-from tests.integration.servers import job
 from tests.oracle import ids_of, report_of
 from tests.support import HEADER, ROOT, json_lines
 
@@ -40,8 +40,8 @@ def parquet_of(data: list[dict[str, Any]]) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def run(store: Store, *arguments: str) -> Any:
-    return job(*arguments, *store.options, **store.environment)
+def run(store: Store, *arguments: str) -> support.Run:
+    return support.run(*arguments, *store.options, **store.environment)
 
 
 def test_a_glob_in_and_four_files_out(store: Store) -> None:
@@ -56,8 +56,8 @@ def test_a_glob_in_and_four_files_out(store: Store) -> None:
     outputs = ["--ids_output", f"{root}/out/ids.txt", "--rejects_output", f"{root}/out/rejects.jsonl"]
     outputs += ["--chart_output", f"{root}/out/chart.html"]
     done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/out/report.csv", *outputs)
-    assert done.stderr.startswith("3501 events read, 3500 counted, 1 rejected, ")
-    assert done.returncode == 0
+    assert done.err.startswith("3501 events read, 3500 counted, 1 rejected, ")
+    assert done.status == 0
     assert store.get("all/out/report.csv").decode() == report_of(lines, array)
     assert set(store.get("all/out/ids.txt").decode().split()) == ids_of(lines, array)
     assert json.loads(store.get("all/out/rejects.jsonl"))["source"] == f"{root}/in/bad.jsonl"
@@ -70,7 +70,7 @@ def test_a_folder_without_events_gives_empty_files(store: Store) -> None:
     store.put("none/in/empty.jsonl", b"\n")
     root = f"{store.scheme}://{BUCKET}/none"
     done = run(store, "--input", f"{root}/in", "--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt")
-    assert (done.returncode, done.stderr[:15]) == (0, "0 events read, ")
+    assert (done.status, done.err[:15]) == (0, "0 events read, ")
     assert (store.get("none/r.csv"), store.get("none/ids.txt")) == (HEADER.encode(), b"")
 
 
@@ -79,21 +79,10 @@ def test_a_large_file_is_read_in_parts_and_large_ids_are_joined(store: Store) ->
     path = store.put("large/lines.jsonl", lines)
     root = f"{store.scheme}://{BUCKET}/large"
     done = run(store, "--input", path, "--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     assert store.get("large/r.csv").decode() == report_of(lines)
     assert set(store.get("large/ids.txt").decode().split()) == ids_of(lines)
     assert store.names("large/") == ["large/ids.txt", "large/lines.jsonl", "large/r.csv"]
-
-
-def test_rejects_leave_nothing_behind(store: Store) -> None:
-    path = store.put("rejects/bad.jsonl", json_lines([*events(10), {}]))
-    root = f"{store.scheme}://{BUCKET}/rejects"
-    done = run(store, "--input", path, "--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt")
-    assert done.returncode == 1
-    first, reject, hint = done.stderr.splitlines()
-    assert (first, reject[: len(path) + 7]) == ("error: 1 of 11 records rejected", f"  {path}:11: ")
-    assert hint.startswith("hint: ")
-    assert store.names("rejects/") == ["rejects/bad.jsonl"]
 
 
 def test_many_small_objects(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +92,7 @@ def test_many_small_objects(store: Store, capsys: pytest.CaptureFixture[str]) ->
     root = f"{store.scheme}://{BUCKET}"
     start = time.monotonic()
     done = run(store, "--input", f"{root}/many/*.jsonl", "--output", f"{root}/many-report.csv")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     assert store.get("many-report.csv").decode() == report_of(*documents)
     with capsys.disabled():
         print(f"\n{len(documents)} objects on {store.scheme}://: {time.monotonic() - start:.1f} s")
@@ -116,10 +105,10 @@ def test_a_bucket_that_is_not_there_is_named(store: Store, output: bool, status:
     path = store.put("usage/a.jsonl", json_lines(events(1)))
     missing = f"{store.scheme}://missing/{name}"
     done = run(store, "--input", path if output else missing, "--output", missing if output else "r.csv")
-    assert done.returncode == status
-    assert f"{missing}: cannot be {'written' if output else 'listed'}: " in done.stderr
-    assert "no such bucket" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.status == status
+    assert f"{missing}: cannot be {'written' if output else 'listed'}: " in done.err
+    assert "no such bucket" in done.err
+    assert done.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("output", [False, True])
@@ -128,15 +117,15 @@ def test_s3_without_credentials_is_wrong_usage(output: bool, tmp_path: Path) -> 
     path, here = "s3://bucket/x", str(tmp_path / "a.jsonl")
     arguments = ("--input", here if output else path, "--output", path if output else here)
     nothing = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1/", "HOME": str(tmp_path)}
-    done = job(*arguments, "--s3_region_name=us-east-1", limit=60, **nothing)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert done.stderr.startswith(f"error: --{'output' if output else 'input'} {path}: no credentials for S3 ")
+    done = support.run(*arguments, "--s3_region_name=us-east-1", seconds=60, **nothing)
+    assert (done.status, done.err.count("\n")) == (2, 1), done.err
+    assert done.err.startswith(f"error: --{'output' if output else 'input'} {path}: no credentials for S3 ")
 
 
 def test_an_input_is_no_output(store: Store) -> None:
     path = store.put("usage/a.jsonl", json_lines(events(1)))
     done = run(store, "--input", path, "--output", path)
-    assert (done.returncode, done.stderr) == (2, f"error: {path} is both input and output\n")
+    assert (done.status, done.err) == (2, f"error: {path} is both input and output\n")
 
 
 @pytest.mark.parametrize("pattern", ["a[1].jsonl", "in[1]/b?.jsonl", "in[1]", "in[1]/", "**/b?.jsonl", "in[[]1]/*"])
@@ -152,10 +141,10 @@ def test_names_that_look_like_patterns(pattern: str, store: Store) -> None:
     out = f"{root}/out[x]/report"
     outputs = ("--output", f"{out}?.csv", "--ids_output", f"{out}1.csv")
     done = run(store, "--input", f"{root}/{pattern}", *outputs)
-    assert (done.returncode, done.stderr[:16]) == (0, "10 events read, "), done.stderr
+    assert (done.status, done.err[:16]) == (0, "10 events read, "), done.err
     assert store.get("named/out[x]/report?.csv").decode() == report_of(lines)
     done = run(store, "--input", f"{root}/{pattern}", "--output", f"{out}?.csv")
-    assert done.returncode == 0
+    assert done.status == 0
     assert store.names("named/out") == ["named/out[x]/report1.csv", "named/out[x]/report?.csv"]
 
 
@@ -168,10 +157,10 @@ def test_any_number_of_folders(store: Store) -> None:
     store.put("only/x/a.jsonl", lines)
     root = f"{store.scheme}://{BUCKET}"
     done = run(store, "--input", f"{root}/deep/**/*.jsonl", "--output", "-")
-    assert done.stderr.startswith("30 events read, 30 counted"), done.stderr
+    assert done.err.startswith("30 events read, 30 counted"), done.err
     done = run(store, "--input", f"{root}/only", "--output", "-")
     told = f"error: --input {root}/only: contains only folders: use {root}/only/** for the files below\n"
-    assert (done.returncode, done.stderr) == (2, told)
+    assert (done.status, done.err) == (2, told)
 
 
 def test_deletion_takes_no_path_for_a_pattern(store: Store) -> None:
@@ -209,7 +198,7 @@ def test_with_faults_now_and_then_the_report_is_right(fault: str, scheme: str, t
         surely(lambda: store.put("in/a.jsonl", lines))
         root = f"{scheme}://{BUCKET}"
         done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt")
-        assert done.returncode == 0, done.stderr
+        assert done.status == 0, done.err
         assert surely(lambda: store.get("r.csv")).decode() == report_of(lines)
         assert set(surely(lambda: store.get("ids.txt")).decode().split()) == ids_of(lines)
 
@@ -222,11 +211,11 @@ def test_when_downloads_are_cut_the_report_is_right_or_the_run_says_so(every: st
         store.put("in/a.jsonl", lines)
         root = f"{scheme}://{BUCKET}"
         done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/r.csv")
-        if done.returncode == 0:
+        if done.status == 0:
             assert surely(lambda: store.get("r.csv")).decode() == report_of(lines)
         else:
-            assert done.stderr.startswith(f"error: {root}/"), done.stderr
-            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert done.err.startswith(f"error: {root}/"), done.err
+            assert (done.status, done.err.count("\n")) == (1, 1)
             assert store.names() == ["in/a.jsonl"]
 
 
@@ -245,8 +234,8 @@ def test_an_object_that_changes_after_it_was_listed_is_named(
         store.put("in/b.jsonl", json_lines(events(10)))
         root = f"{scheme}://{BUCKET}"
         done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/r.csv")
-        assert done.returncode == 1
-        assert done.stderr == f"error: {root}/{name}: was replaced or deleted since it was listed\n"
+        assert done.status == 1
+        assert done.err == f"error: {root}/{name}: was replaced or deleted since it was listed\n"
         assert store.names() == ["in/b.jsonl"] if fault == "delete" else [name, "in/b.jsonl"]
 
 
@@ -261,8 +250,8 @@ def test_an_object_that_is_replaced_between_two_reads_is_named(name: str, scheme
         store.put(name, content)
         root = f"{scheme}://{BUCKET}"
         done = run(store, "--input", f"{root}/in/*", "--output", f"{root}/r.csv")
-        assert (done.returncode, store.names()) == (1, [name]), done.stderr
-        assert done.stderr == f"error: {root}/{name}: was replaced or deleted since it was listed\n"
+        assert (done.status, store.names()) == (1, [name]), done.err
+        assert done.err == f"error: {root}/{name}: was replaced or deleted since it was listed\n"
 
 
 @schemes
@@ -277,7 +266,7 @@ def test_objects_are_read_and_written_with_one_request_each(scheme: str, tmp_pat
         outputs = ("--output", f"{root}/r.csv", "--ids_output", f"{root}/ids.txt", "--chart_output", f"{root}/r.html")
         done = run(store, "--input", f"{root}/in/*", *outputs)
         log, at_once = store.requests()
-        assert done.returncode == 0, done.stderr
+        assert done.status == 0, done.err
         assert store.get("r.csv").decode() == report_of(*documents)
         assert len(log) <= 1.2 * len(documents)
         assert at_once > 4
@@ -292,10 +281,10 @@ def test_a_server_that_ignores_ranges_gives_no_wrong_report(count: int, scheme: 
         path = store.put("in/a.jsonl", lines)
         done = run(store, "--input", path, "--output", "-")
         if count == 500:
-            assert (done.returncode, done.stdout) == (0, report_of(lines))
+            assert (done.status, done.out) == (0, report_of(lines))
         else:
-            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-            assert done.stderr.startswith(f"error: {path}: cannot be read: the server sent "), done.stderr
+            assert (done.status, done.err.count("\n")) == (1, 1)
+            assert done.err.startswith(f"error: {path}: cannot be read: the server sent "), done.err
 
 
 @schemes
@@ -303,11 +292,11 @@ def test_outputs_need_the_right_to_create_alone(scheme: str, tmp_path: Path) -> 
     """And leave nothing else, whether the run succeeds or fails."""
     lines = json_lines(events(30_000, id_length=400))
     with bucket_server(scheme, tmp_path, "--create_only", f"{BUCKET}/out/") as store:
-        path, bad = store.put("in/a.jsonl", lines), store.put("in/bad.jsonl", b"{}\n")
+        path, bad = store.put("in/a.jsonl", lines), store.put("in/bad.jsonl", json_lines([*events(10), {}]))
         out = f"{scheme}://{BUCKET}/out"
         outputs = ("--output", f"{out}/r.csv", "--ids_output", f"{out}/ids.txt", "--rejects_output", f"{out}/x.jsonl")
         done = run(store, "--input", path, *outputs, "--deduplicate")
-        assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+        assert (done.status, done.err.count("\n")) == (0, 1), done.err
         assert store.names("in") == ["in/a.jsonl", "in/bad.jsonl"]
         log, _ = store.requests()
         assert sum(request.startswith(("PUT", "POST")) for request in log) >= 3
@@ -315,7 +304,9 @@ def test_outputs_need_the_right_to_create_alone(scheme: str, tmp_path: Path) -> 
         named = [request for request in log if "out/" in request.replace("%2F", "/")]
         assert {request.split(" ")[0] for request in named} <= {"PUT", "POST"}
         done = run(store, "--input", bad, *outputs[:4])
-        assert (done.returncode, "rejected" in done.stderr) == (1, True)
+        first, reject, hint = done.err.splitlines()
+        assert (first, reject[: len(bad) + 7]) == ("error: 1 of 11 records rejected", f"  {bad}:11: ")
+        assert (done.status, hint[:6]) == (1, "hint: ")
         log, _ = store.requests()
         assert not [request for request in log if "out/" in request.replace("%2F", "/")]
 
@@ -328,8 +319,8 @@ def test_an_object_with_a_content_encoding_is_read_as_what_it_is(scheme: str, tm
         store.put("in/large.jsonl", gzip.compress(large, 0), encoding="gzip")
         store.put("in/named.jsonl.gz", gzip.compress(small), encoding="gzip")
         done = run(store, "--input", f"{scheme}://{BUCKET}/in", "--output", "-")
-        assert (done.returncode, done.stdout) == (0, report_of(small, large, small)), done.stderr
+        assert (done.status, done.out) == (0, report_of(small, large, small)), done.err
         store.put("in/odd.jsonl", gzip.compress(small))
         done = run(store, "--input", f"{scheme}://{BUCKET}/in", "--output", "-")
-        assert done.returncode == 1
-        assert "the suffix is that of JSON, but the content looks like gzip" in done.stderr
+        assert done.status == 1
+        assert "the suffix is that of JSON, but the content looks like gzip" in done.err

@@ -17,9 +17,8 @@ from apache_beam.portability.api import beam_runner_api_pb2 as api
 
 from tests.documents import random_events as events
 from tests.integration.buckets import BUCKET, Storage, cloud_storage
-from tests.integration.servers import job
 from tests.oracle import ids_of, report_of
-from tests.support import ROOT, json_lines
+from tests.support import ROOT, json_lines, run
 
 LINES = json_lines(events(5000))
 ROOT_URL = f"gs://{BUCKET}"
@@ -67,11 +66,11 @@ def stage(storage: Storage, name: str, *arguments: str) -> Staged:
     """Writes a template to the server, by the command line."""
     target = f"--template_location={ROOT_URL}/{name}/template"
     temp = f"--temp_location={ROOT_URL}/{name}/temp"
-    done = job(*BASE, temp, target, *arguments, *storage.options, **storage.environment)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith(f"template in {ROOT_URL}/{name}/template\n")
-    assert all(line.startswith(("WARNING: ", "template in ")) for line in done.stderr.splitlines()), done.stderr
-    assert done.stdout == ""
+    done = run(*BASE, temp, target, *arguments, *storage.options, **storage.environment)
+    assert done.status == 0, done.err
+    assert done.err.endswith(f"template in {ROOT_URL}/{name}/template\n")
+    assert all(line.startswith(("WARNING: ", "template in ")) for line in done.err.splitlines()), done.err
+    assert done.out == ""
     files = {found.rsplit("/", 1)[-1]: storage.get(found) for found in storage.names(f"{name}/")}
     assert set(files) == {"template", "pipeline.pb", "workflow.tar.gz", "submission_environment_dependencies.txt"}
     pipeline = api.Pipeline.FromString(files["pipeline.pb"])
@@ -154,12 +153,10 @@ FnApiRunner().run_via_runner_api(graph, options).wait_until_finish()
 """
 
 
-def run_staged(python: Path, staged: Staged, storage: Storage, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a staged graph with an interpreter, in a folder from which this project cannot be imported."""
-    (folder / "pipeline.pb").write_bytes(staged.pipeline.SerializeToString())
+def run_outside(folder: Path, storage: Storage, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a folder from which this project cannot be imported."""
     environment = {**os.environ, **storage.environment}
     environment.pop("PYTHONPATH", None)
-    command = [str(python), "-c", RUN, "pipeline.pb"]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
 
 
@@ -180,13 +177,15 @@ def install(python: Path, package: Path) -> None:
 
 def test_the_staged_job_needs_the_staged_package_and_no_more(batch: Staged, storage: Storage, tmp_path: Path) -> None:
     python = clean_environment(tmp_path / "worker")
-    without = run_staged(python, batch, storage, tmp_path)
+    (tmp_path / "pipeline.pb").write_bytes(batch.pipeline.SerializeToString())
+    staged = (python, "-c", RUN, "pipeline.pb")
+    without = run_outside(tmp_path, storage, *staged)
     assert without.returncode != 0
     assert "No module named 'pipeline'" in without.stderr
     assert "out/r.csv" not in storage.names()
     (tmp_path / "workflow.tar.gz").write_bytes(batch.package)
     install(python, tmp_path / "workflow.tar.gz")
-    done = run_staged(python, batch, storage, tmp_path)
+    done = run_outside(tmp_path, storage, *staged)
     assert done.returncode == 0, done.stderr
     assert storage.get("out/r.csv").decode() == report_of(LINES)
     assert set(storage.get("out/ids.txt").decode().split()) == ids_of(LINES)
@@ -197,10 +196,7 @@ def test_an_installed_package_makes_its_own_sdist(storage: Storage, tmp_path: Pa
     install(python, ROOT)
     target = f"--template_location={ROOT_URL}/installed/template"
     arguments = [*BASE, f"--temp_location={ROOT_URL}/installed/temp", target, *BATCH, *storage.options]
-    environment = {**os.environ, **storage.environment}
-    environment.pop("PYTHONPATH", None)
-    command = [python, "-m", "pipeline", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    done = run_outside(tmp_path, storage, python, "-m", "pipeline", *arguments)
     assert done.returncode == 0, done.stderr
     (name,) = [name for name in storage.names("installed/") if name.endswith("workflow.tar.gz")]
     with tarfile.open(fileobj=io.BytesIO(storage.get(name))) as package:
@@ -208,33 +204,20 @@ def test_an_installed_package_makes_its_own_sdist(storage: Storage, tmp_path: Pa
     assert {f"pipeline/{path.name}" for path in (ROOT / "pipeline").glob("*.py")} <= names
 
 
-def test_a_wheel_makes_the_report_of_the_sample_outside_the_clone(tmp_path: Path) -> None:
-    python = clean_environment(tmp_path / "installed")
-    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path)
-    subprocess.run([python, *build, ROOT], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    install(python, wheel)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [python, "-m", "pipeline", "--input", ROOT / "examples" / "events.json", "--output", "r.csv"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
-    assert (tmp_path / "r.csv").read_bytes() == (ROOT / "tests" / "files" / "report.csv").read_bytes()
-
-
 @pytest.mark.parametrize(("arguments", "name"), [(BATCH, "hourly-report-2"), (STREAM, "hourly-stream-")])
 def test_a_dry_run_starts_nothing(arguments: tuple[str, ...], name: str, storage: Storage) -> None:
     before = storage.names()
-    done = job(*BASE, *arguments, "--dry_run=True", *storage.options, **storage.environment)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"dry run of {name}")
+    done = run(*BASE, *arguments, "--dry_run=True", *storage.options, **storage.environment)
+    assert done.status == 0, done.err
+    assert done.err.splitlines()[-1].startswith(f"dry run of {name}")
     assert storage.names() == before
 
 
 def test_a_dry_run_of_messages_needs_no_network() -> None:
     nowhere = {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:1", "HTTPS_PROXY": "http://127.0.0.1:1"}
-    done = job(*BASE, *STREAM, "--project=lab-project", "--dry_run", "True", **nowhere)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1].startswith("dry run of hourly-stream-")
+    done = run(*BASE, *STREAM, "--project=lab-project", "--dry_run", "True", **nowhere)
+    assert done.status == 0, done.err
+    assert done.err.splitlines()[-1].startswith("dry run of hourly-stream-")
 
 
 @pytest.mark.parametrize(
@@ -252,6 +235,6 @@ def test_what_no_worker_can_do_is_wrong_usage(
 ) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "a.jsonl").write_bytes(LINES)
-    done = job(*BASE, *arguments, *storage.options, cwd=tmp_path, **storage.environment)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert done.stderr.startswith(f"error: {error}")
+    done = run(*BASE, *arguments, *storage.options, cwd=tmp_path, **storage.environment)
+    assert (done.status, done.err.count("\n")) == (2, 1), done.err
+    assert done.err.startswith(f"error: {error}")

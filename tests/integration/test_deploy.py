@@ -16,7 +16,7 @@ import pytest
 from pipeline.cli.server import parse_settings
 from tests.integration.servers import Proxy, proxied
 from tests.processes import await_true
-from tests.serving_support import EVENT, REPORT, SAMPLE, head, receive, running
+from tests.serving_support import EVENT, REPORT, SAMPLE, chunked, head, receive, running
 from tests.support import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -49,8 +49,7 @@ def test_without_tls_clients_are_sent_to_it(proxy: Proxy) -> None:
 
 
 def test_chunks_and_waiting_to_go_on(proxy: Proxy) -> None:
-    chunks = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
-    assert proxy.ask(chunks % (len(SAMPLE), SAMPLE)).body.decode() == REPORT
+    assert proxy.ask(chunked(SAMPLE, len(SAMPLE)) + b"0\r\n\r\n").body.decode() == REPORT
     with proxy.connect() as connection:
         connection.sendall(head(len(SAMPLE), Expect="100-continue"))
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -131,13 +131,23 @@ def test_paths_are_in_buckets(name: str) -> None:
     assert matches(name, "gs://bucket/folder/") is (name == "input")
 
 
+def launch() -> Any:
+    """Runs the launcher's program, without the command line that it calls; the status."""
+    with (
+        mock.patch.object(program, "main", return_value=0),
+        mock.patch.object(sys, "stderr"),
+        mock.patch("logging.disable"),
+        pytest.raises(SystemExit) as ended,
+    ):
+        runpy.run_path(str(FOLDER / "main.py"), run_name="__main__")
+    return ended.value.code
+
+
 def test_flags_have_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "main", lambda: 0)
     for value, passed in (("true", ["--deduplicate"]), ("false", [])):
         assert matches("deduplicate", value)
         monkeypatch.setattr(sys, "argv", ["main.py", "--input=gs://b/a", f"--deduplicate={value}"])
-        with mock.patch("logging.disable"), mock.patch.object(sys, "stderr"), pytest.raises(SystemExit):
-            runpy.run_path(str(FOLDER / "main.py"), run_name="__main__")
+        assert launch() == 0
         assert sys.argv[1:] == ["--input=gs://b/a", *passed]
     assert not matches("deduplicate", "yes")
 
@@ -145,15 +155,8 @@ def test_flags_have_values(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("given", [BATCH, [a for a in STREAM if a != "--streaming"]])
 def test_the_launchers_program_is_the_command_line(given: list[str]) -> None:
     arguments = ["main.py", *given]
-    with (
-        mock.patch.object(program, "main", return_value=0),
-        mock.patch.object(sys, "argv", arguments),
-        mock.patch.object(sys, "stderr"),
-        mock.patch("logging.disable"),
-        pytest.raises(SystemExit) as ended,
-    ):
-        runpy.run_path(str(FOLDER / "main.py"), run_name="__main__")
-    assert ended.value.code == 0
+    with mock.patch.object(sys, "argv", arguments):
+        assert launch() == 0
     assert ("--streaming" in arguments) == any("--subscription" in argument for argument in given)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from bench.events import write
-from pipeline.storage.temporary import remove_stale
 from tests.integration.servers import TOOLS
 from tests.processes import await_true, programs
 from tests.support import ROOT, json_lines
@@ -88,21 +87,6 @@ def test_killed_at_any_moment(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with capsys.disabled():
         print(f"\n{len(states)} kills within {seconds:.1f} s: {between} between outputs, {sum(map(all, states))} after")
         print(f"at most {most} files and folders were left by one, none by the next run")
-
-
-def test_a_living_run_keeps_its_files(tmp_path: Path) -> None:
-    folder = make(tmp_path)
-    process = start(folder)
-    try:
-        await_true(lambda: locks(folder))
-        before = set(left(folder))
-        remove_stale(str(folder / "out"))
-        assert before <= set(left(folder)) or process.poll() is not None
-        assert process.wait(timeout=300) == 0
-    finally:
-        process.kill()
-        process.wait()
-    assert left(folder) == []
 
 
 def test_prism_ends_with_its_run(tmp_path: Path) -> None:

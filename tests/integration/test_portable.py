@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from apache_beam.testing import test_stream as testing
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 
 from pipeline import BatchEvents, HourlyRows, UniqueIds, hour_windows
+from tests import support
 from tests.documents import random_events as events
-from tests.integration.servers import TOOLS, job, prism, worker_pool
+from tests.integration.servers import TOOLS, prism, worker_pool
 from tests.oracle import ids_of, report_of
 from tests.support import json_lines
 
@@ -38,9 +38,9 @@ def options(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             yield [*runner, f"--environment_config={pool}"]
 
 
-def run(options: list[str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(options: list[str], folder: Path, *arguments: str) -> support.Run:
     files = ("--output", str(folder / "r.csv"), "--ids_output", str(folder / "ids.txt"))
-    return job("--input", str(folder / "in"), *files, *arguments, *options)
+    return support.run("--input", str(folder / "in"), *files, *arguments, *options)
 
 
 def test_the_report_is_the_oracles(options: list[str], tmp_path: Path) -> None:
@@ -55,8 +55,8 @@ def test_the_report_is_the_oracles(options: list[str], tmp_path: Path) -> None:
     documents = [lines, array, packed, *[json_lines(events(3, 4))] * 50]
     (tmp_path / "in" / "bad.jsonl").write_bytes(b"{}\n")
     done = run(options, tmp_path, "--rejects_output", str(tmp_path / "rejects.jsonl"))
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("63151 events read, 63150 counted, 1 rejected, ")
+    assert done.status == 0, done.err
+    assert done.err.startswith("63151 events read, 63150 counted, 1 rejected, ")
     assert (tmp_path / "r.csv").read_text() == report_of(*documents)
     assert set((tmp_path / "ids.txt").read_text().split()) == ids_of(*documents)
     assert len((tmp_path / "rejects.jsonl").read_text().splitlines()) == 1
@@ -67,9 +67,9 @@ def test_rejects_are_shown_without_a_traceback(options: list[str], tmp_path: Pat
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.jsonl").write_bytes(json_lines([*events(10), {}]))
     done = run(options, tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: 1 of 11 records rejected: ")
-    first, hint = done.stderr.splitlines()
+    assert done.status == 1
+    assert done.err.startswith("error: 1 of 11 records rejected: ")
+    first, hint = done.err.splitlines()
     assert "missing id, event and timestamp" in first
     assert hint.startswith("hint: ")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
@@ -79,9 +79,9 @@ def test_a_source_that_breaks_off_is_one_line(options: list[str], tmp_path: Path
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "broken.json").write_bytes(json.dumps(events(10)).encode()[:-5])
     done = run(options, tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {tmp_path}/in/broken.json: byte "), done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.status == 1
+    assert done.err.startswith(f"error: {tmp_path}/in/broken.json: byte "), done.err
+    assert done.err.count("\n") == 1, done.err
 
 
 def test_names_that_are_not_utf_8(options: list[str], tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_names_that_are_not_utf_8(options: list[str], tmp_path: Path) -> None:
         (folder / "in" / name).write_bytes(lines)
     (folder / "in" / "bad\udce9.jsonl").write_bytes(b"{}\n")
     done = run(options, folder, "--rejects_output", str(folder / "rejects"))
-    assert (done.returncode, done.stderr[:16]) == (0, "21 events read, "), done.stderr
+    assert (done.status, done.err[:16]) == (0, "21 events read, "), done.err
     assert (folder / "r.csv").read_text() == report_of(lines, lines)
     assert json.loads((folder / "rejects").read_text())["source"] == f"{tmp_path}/caf\\xe9/in/bad\\xe9.jsonl"
 

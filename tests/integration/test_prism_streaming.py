@@ -15,7 +15,7 @@ import pytest
 from pipeline.storage.files import printable_path
 from pipeline.stream.database import NAME
 from tests import oracle
-from tests.integration.prism_streams import Sender, Watcher, lines_of, stop, stream, until
+from tests.integration.prism_streams import Sender, Watcher, lines_of, put, stop, stream, until
 from tests.processes import children
 from tests.streams import files_of_ids, ids_of
 from tests.support import hourly_reports
@@ -115,3 +115,18 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
         check_end(process, sender, folder)
     (kept,) = lines_of(folder / "rejects_output")
     assert json.loads(kept)["source"] == printable_path(str(sender.folder / "3\udce9.jsonl"))
+
+
+def test_rejects_of_many_files_are_few_files(tmp_path: Path) -> None:
+    sender, kept = Sender(tmp_path / "in"), tmp_path / "rejects_output"
+    for number in range(3000):
+        put(sender.folder / f"{number}.jsonl", b"{}\n")
+    with stream(sender, tmp_path) as process:
+        until(lambda: len(lines_of(kept)) == 3000, process)
+        put(sender.folder / "one more.jsonl", b"{}\n")
+        until(lambda: len(lines_of(kept)) == 3001, process)
+        put(sender.folder / "the last.jsonl", b"{}\n")
+        stderr = stop(process)
+    assert stderr.splitlines()[-1].startswith("3002 events read, 0 counted, 3002 rejected, 0 late"), stderr
+    assert len(set(lines_of(kept))) == len(lines_of(kept)) == 3002
+    assert len(list(kept.iterdir())) < 50

@@ -3,11 +3,9 @@
 import contextlib
 import json
 import os
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,9 @@ from google.cloud import pubsub_v1
 from pipeline.formats.messages import Message
 from pipeline.stream.topics import GroupMessages
 from tests import oracle
+from tests.integration.prism_streams import lines_of, stop, stream_process, until
 from tests.integration.servers import TOOLS, program
-from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, ROOT, event, hourly_reports, json_lines
-
-_PATIENCE = 90  # seconds, for a machine that does other work too
+from tests.support import EXAMPLE_EVENTS, EXAMPLE_REPORT, event, hourly_reports, json_lines
 
 
 def test_packed_messages_make_the_blocks_that_unpacked_ones_make() -> None:
@@ -88,51 +85,29 @@ class Stream:
     @property
     def rejects(self) -> list[tuple[str, str]]:
         """Source and reason of each."""
-        lines = [line for path in (self.folder / "rejects").glob("*.jsonl") for line in path.read_text().splitlines()]
-        return sorted((reject["source"], reject["reason"]) for reject in map(json.loads, lines))
+        return sorted((reject["source"], reject["reason"]) for reject in map(json.loads, lines_of(self.folder / "bad")))
 
-    def wait(self, condition: Callable[[], bool], what: Callable[[], Any]) -> None:
-        """Waits until the condition holds."""
-        end = time.monotonic() + _PATIENCE
-        while not condition():
-            assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < end, what()
-            time.sleep(0.1)
-
-    def stop(self) -> str:
-        """Ends it as a user would; standard error."""
-        self.process.send_signal(signal.SIGTERM)
-        _, err = self.process.communicate(timeout=_PATIENCE)
-        assert self.process.returncode == 0, err
-        return err
+    def await_report(self, events: list[dict[str, Any]]) -> None:
+        """Waits until the reports are those of these events."""
+        wanted = oracle.report((item["id"], item["event"], item["timestamp"]) for item in events)
+        until(lambda: self.report == wanted, self.process)
 
 
 @contextlib.contextmanager
 def stream(topic: Topic, folder: Path, *arguments: str) -> Iterator[Stream]:
     """A run that takes early reports each second."""
-    outputs = [x for name in ("ids", "rejects") for x in (f"--{name}_output", str(folder / name))]
-    command = [sys.executable, "-m", "pipeline", "--streaming", "--runner", "DirectRunner"]
-    command += ["--subscription", topic.subscription, "--output", str(folder / "reports"), *outputs]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [*command, "--early_firing_seconds", "1", *arguments], env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield Stream(process, folder)
-        finally:
-            process.kill()
+    outputs = [f"--output={folder}/reports", f"--ids_output={folder}/ids", f"--rejects_output={folder}/bad"]
+    options = ["--runner=DirectRunner", f"--subscription={topic.subscription}", "--early_firing_seconds=1"]
+    with stream_process(*options, *outputs, *arguments) as process:
+        yield Stream(process, folder)
 
 
 def test_a_subscription_that_is_not_there(topic: Topic, tmp_path: Path) -> None:
     topic.subscription += "-missing"
     with stream(topic, tmp_path) as run:
-        _, err = run.process.communicate(timeout=_PATIENCE)
+        _, err = run.process.communicate(timeout=90)
     assert err == f"error: --subscription {topic.subscription}: no such subscription\n"
     assert (run.process.returncode, os.listdir(tmp_path)) == (2, [])
-
-
-def rows(events: list[dict[str, Any]]) -> list[oracle.Event]:
-    return [(item["id"], item["event"], item["timestamp"]) for item in events]
 
 
 def test_messages_of_all_shapes(topic: Topic, tmp_path: Path) -> None:
@@ -150,9 +125,8 @@ def test_messages_of_all_shapes(topic: Topic, tmp_path: Path) -> None:
     topic.publish(json.dumps(EXAMPLE_EVENTS[5], indent=2).encode())
     bad[topic.publish(json.dumps([{}]).encode())] = "missing id, event and timestamp"
     with stream(topic, tmp_path) as run:
-        run.wait(lambda: run.report == EXAMPLE_REPORT, lambda: run.report)
-        run.wait(lambda: len(run.rejects) == len(bad), lambda: run.rejects)
-        err = run.stop()
+        until(lambda: run.report == EXAMPLE_REPORT and len(run.rejects) == len(bad), run.process)
+        err = stop(run.process)
     assert run.report == EXAMPLE_REPORT
     assert [source for source, _ in run.rejects] == sorted(bad)
     assert all(bad[source] in reason for source, reason in run.rejects), run.rejects
@@ -161,7 +135,7 @@ def test_messages_of_all_shapes(topic: Topic, tmp_path: Path) -> None:
         "2021-04-02T20+0100": {"c8e3-ace6-4852-a32f"},
         "2021-04-02T22+0100": {"af77-79b6-4fe6-8645", "a6dc-030b-4fb5-891d", "9919-b79c-4897-b3e4"},
     }
-    assert err.endswith(f" s: reports in {tmp_path}/reports, ids in {tmp_path}/ids, rejects in {tmp_path}/rejects\n")
+    assert err.endswith(f" s: reports in {tmp_path}/reports, ids in {tmp_path}/ids, rejects in {tmp_path}/bad\n")
     assert err.splitlines()[-1].startswith("10 events read, 6 counted, 4 rejected, 0 late, "), err
     assert "Traceback" not in err
 
@@ -174,9 +148,9 @@ def test_late_by_the_time_of_publication(topic: Topic, tmp_path: Path) -> None:
     topic.publish(json.dumps(event("late", "impressions", now - 4 * 3600)).encode(), when=text)
     topic.publish(json_lines(on_time), when=milliseconds)
     with stream(topic, tmp_path, "--allowed_lateness_seconds", "7200", "--timestamp_attribute", "when") as run:
-        wanted = oracle.report(rows(on_time))
-        run.wait(lambda: run.report == wanted and bool(run.rejects), lambda: (run.report, run.rejects))
-        run.stop()
+        run.await_report(on_time)
+        until(lambda: bool(run.rejects), run.process)
+        stop(run.process)
     assert set().union(*run.ids.values()) == {"now", "before"}
     ((_, reason),) = run.rejects
     assert reason.startswith("late: arrived ")
@@ -186,21 +160,19 @@ def test_doubled_messages_count_once(topic: Topic, tmp_path: Path) -> None:
     for _ in range(3):
         topic.publish(json.dumps(EXAMPLE_EVENTS).encode())
     with stream(topic, tmp_path, "--deduplicate") as run:
-        run.wait(lambda: run.report == EXAMPLE_REPORT, lambda: run.report)
+        run.await_report(EXAMPLE_EVENTS)
         topic.publish(json_lines([*EXAMPLE_EVENTS, event("last")]))
-        wanted = oracle.report(rows([*EXAMPLE_EVENTS, event("last")]))
-        run.wait(lambda: run.report == wanted, lambda: run.report)
-        run.stop()
+        run.await_report([*EXAMPLE_EVENTS, event("last")])
+        stop(run.process)
 
 
 def test_what_a_crash_loses(topic: Topic, tmp_path: Path) -> None:
     """As the README says: what was taken is gone, and the next run writes its hours without it."""
     topic.publish(json.dumps(event("before")).encode())
     with stream(topic, tmp_path) as run:
-        run.wait(lambda: run.report == oracle.report(rows([event("before")])), lambda: run.report)
+        run.await_report([event("before")])
         run.process.kill()
     topic.publish(json.dumps(event("after", "video_25")).encode())
     with stream(topic, tmp_path, "--overwrite") as run:
-        wanted = oracle.report(rows([event("after", "video_25")]))
-        run.wait(lambda: run.report == wanted, lambda: run.report)
-        run.stop()
+        run.await_report([event("after", "video_25")])
+        stop(run.process)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.servers import Proxy, proxied
 from tests.processes import await_true
-from tests.serving_support import EVENT, REPORT, SAMPLE, Server, head, receive, running
+from tests.serving_support import CHUNKED, EVENT, REPORT, SAMPLE, Server, head, receive, running
 
 POSTS = 300
 
@@ -55,7 +55,6 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 
 REQUEST = head(len(SAMPLE)) + SAMPLE
-CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 LARGE_REPORT = "".join(EVENT.replace("1617393003", str(3600 * k)) + "\n" for k in range(2000)).encode()
 CROWDS = {
     "slow heads": (800, b"POST / HTTP/1.1\r\nHost: localhost\r\nX: ", b"x"),

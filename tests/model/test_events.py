@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import EventError
 from pipeline.model.events import NO_IDS, Batch, Ids, Reject, batch_events
-from pipeline.schema import EVENT_TYPES, Event
+from pipeline.schema import Event
 from tests import support
-from tests.support import EXAMPLE_EVENTS, event
+from tests.support import EXAMPLE_EVENTS
 
 IDS = st.lists(st.binary(max_size=5), max_size=8)
 
@@ -64,21 +63,6 @@ def test_events_are_selected_with_their_ids(want_ids: bool) -> None:
     assert chosen.timestamps.tolist() == [0, 2]
     assert chosen.codes.tolist() == [2, 2]
     assert chosen.ids.to_list() == ([b"a", b"c"] if want_ids else NO_IDS.to_list())
-
-
-def test_records_become_columns() -> None:
-    batch = batch_events(
-        event(name, kind, number) for number, (name, kind) in enumerate(zip("abcdef", EVENT_TYPES, strict=True))
-    )
-    assert batch.codes.tolist() == [0, 1, 2, 3, 4, 5]
-    assert batch.timestamps.tolist() == [0, 1, 2, 3, 4, 5]
-    assert batch.ids.to_list() == [b"a", b"b", b"c", b"d", b"e", b"f"]
-    assert batch.read == 6
-
-
-def test_the_first_record_that_is_no_event_is_named() -> None:
-    with pytest.raises(EventError, match=r"^event 1: unknown event 'click'"):
-        batch_events([event(), event(kind="click"), {}])
 
 
 @pytest.mark.parametrize(

@@ -90,12 +90,6 @@ def test_clocks_that_change_within_an_hour() -> None:
     ]
 
 
-def test_an_offset_or_a_zone_not_both() -> None:
-    with pytest.raises(UsageError, match="utc_offset and time_zone are mutually exclusive"):
-        HourClock.parse("+01:00", "Europe/Paris")
-    assert HourClock.parse() == HourClock.parse("+01:00") == HourClock()
-
-
 @pytest.mark.parametrize("name", ["Europe/Paris", "America/St_Johns", "+05:30"])
 def test_a_clock_travels_as_its_name(name: str) -> None:
     clock = HourClock.parse(name) if name[0] == "+" else zone(name)

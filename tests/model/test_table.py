@@ -228,28 +228,10 @@ def test_hours_add_up_by_event_type() -> None:
     )
 
 
-def test_hour_label_ignores_the_local_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
-    for zone in ("America/New_York", "Asia/Kolkata", "UTC"):
-        monkeypatch.setenv("TZ", zone)
-        time.tzset()
-        assert support.clock(3600).label(1617390000) == "2021-04-02T20:00:00+01:00"
-    monkeypatch.undo()
-    time.tzset()
-
-
-def test_write_csv(tmp_path: Path) -> None:
-    path = tmp_path / "report.csv"
-    path.write_text("an earlier one, which is longer than the new one" * 10)
-    write_csv(scale_impressions(hourly_table(EXAMPLE_EVENTS)), str(path))
-    assert path.read_bytes() == EXAMPLE_REPORT.encode()
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_write_csv_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(FileNotFoundError) as caught:
         write_csv([], str(tmp_path / "missing" / "report.csv"))
+    assert caught.value.filename == str(tmp_path / "missing" / "report.csv")
     folder = tmp_path / "folder"
     folder.mkdir()
     with pytest.raises(OSError, match="folder"):
@@ -263,9 +245,3 @@ def test_write_csv_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_factor_may_be_a_number(factor: str | Decimal | float) -> None:
     (row,) = tables.scale_impressions(tables.hourly_table([support.event()] * 3), factor)
     assert row["impressions_scaled"] == Decimal("0.3")
-
-
-def test_a_missing_folder_is_told_by_the_name_that_was_given(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError) as caught:
-        tables.write_csv([], str(tmp_path / "no/x.csv"))
-    assert caught.value.filename == str(tmp_path / "no/x.csv")

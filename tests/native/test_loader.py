@@ -190,11 +190,11 @@ def test_a_report_with_a_broken_compiler(tmp_path: Path, package: str) -> None:
         "--input=-", "--output=-", "--ids_output=ids.txt", "--deduplicate", stdin=text, cwd=tmp_path,
         PYTHONPATH=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"),
     )  # fmt: skip
-    assert run.returncode == 0, run.stderr.decode()
+    assert run.status == 0, run.err
     events = oracle.read(text).events
-    assert run.stdout.decode() == oracle.report(oracle.without_duplicates(events))
+    assert run.out == oracle.report(oracle.without_duplicates(events))
     assert set(oracle.ids_of_lines((tmp_path / "ids.txt").read_bytes())) == oracle.unique_ids(events)
-    warnings = [line for line in run.stderr.decode().splitlines() if line.startswith("WARNING")]
+    warnings = [line for line in run.err.splitlines() if line.startswith("WARNING")]
     assert len(warnings) == 1
     assert warnings[0].endswith("(ImportError: Numba needs NumPy 2.2 or less); falling back to much slower pure Python")
-    assert "Traceback" not in run.stderr.decode()
+    assert "Traceback" not in run.err

@@ -1,6 +1,5 @@
 """HTTP as clients see it: statuses, problem documents, bodies, options, the token, health, metrics, log lines."""
 
-import bz2
 import gzip
 import json
 import re
@@ -15,6 +14,7 @@ import zstandard
 
 from tests.processes import await_true
 from tests.serving_support import (
+    CHUNKED,
     EVENT,
     LIMIT,
     REPORT,
@@ -60,18 +60,8 @@ def test_report(server: Server) -> None:
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="report.csv"'
     assert answer.headers["X-Report-Summary"] == '{"read":6,"counted":6,"rejected":0,"hours":3}'
-
-
-@pytest.mark.parametrize("command", ["--data-binary @{}", "--data-binary @- <{}", "-T - <{}"])
-@pytest.mark.parametrize("version", ["--http1.0", "--http1.1"])
-def test_curl(server: Server, version: str, command: str) -> None:
-    """With a length, and chunked where the length is not known; HTTP/1.0 has no chunks."""
-    curl = f"curl -s {version} -X POST {command.format(ROOT / 'examples/events.json')} {server.address}"
-    done = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=False)
-    if version == "--http1.0" and "-T -" in command:
-        assert done.stdout != REPORT
-    else:
-        assert done.stdout == REPORT
+    old = head(len(SAMPLE)).replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert exchange(server, old, SAMPLE).body.decode() == REPORT
 
 
 BODIES = {
@@ -81,9 +71,6 @@ BODIES = {
     "gzip": (GZIP, "gzip"),
     "zstd": (ZSTD, "zstd"),
     "members": (gzip.compress(SAMPLE[:99]) + gzip.compress(SAMPLE[99:]), "gzip"),
-    "gzip file": (GZIP, ""),
-    "zstd file": (ZSTD, ""),
-    "bzip2 file": (bz2.compress(SAMPLE), ""),
     "Parquet": (PARQUET, ""),
     "Parquet in gzip": (gzip.compress(PARQUET), "gzip"),
 }
@@ -110,7 +97,6 @@ def test_a_large_body(server: Server) -> None:
         assert receive(connection).body.decode() == REPORT
 
 
-CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 OLD_CHUNKED = CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0")
 NO_REPORT = {
     "cut body": head(len(SAMPLE)) + SAMPLE[:-1],
@@ -159,9 +145,6 @@ PROBLEMS = {
     "not gzip": ("POST", "/", {"Content-Encoding": "gzip"}, SAMPLE, 400),
     "cut gzip": ("POST", "/", {"Content-Encoding": "gzip"}, GZIP[:-3], 400),
     "empty gzip": ("POST", "/", {"Content-Encoding": "gzip"}, b"", 400),
-    "gzip of nothing": ("POST", "/", {"Content-Encoding": "gzip"}, gzip.compress(b""), 400),
-    "empty zstd": ("POST", "/", {"Content-Encoding": "zstd"}, b"", 400),
-    "zstd of nothing": ("POST", "/", {}, zstandard.compress(b""), 400),
     "CSV": ("POST", "/", {}, b"id,event,timestamp\na,b,1\n", 400),
     "UTF-16": ("POST", "/", {}, EVENT.encode("utf-16"), 400),
     "unknown zone": ("POST", "/?time_zone=Mars", {}, SAMPLE, 400),
@@ -169,12 +152,9 @@ PROBLEMS = {
     "zone and offset": ("POST", "/?time_zone=UTC&utc_offset=%2B01:00", {}, SAMPLE, 400),
     "other path": ("POST", "/x", {}, SAMPLE, 404),
     "other path, GET": ("GET", "/../server.py", {}, b"", 404),
-    "other method": ("PUT", "/", {}, SAMPLE, 405),
-    "other method of a file": ("POST", "/app.js", {}, SAMPLE, 405),
     "too large": ("POST", "/", {}, b" " * (LIMIT + 1), 413),
     "gzip bomb": ("POST", "/", {"Content-Encoding": "gzip"}, gzip.compress(b" " * 10**7), 413),
     "zstd bomb": ("POST", "/", {"Content-Encoding": "zstd"}, zstandard.compress(b" " * 10**7), 413),
-    "gzip bomb as a file": ("POST", "/", {}, gzip.compress(b" " * 10**7), 413),
     "unknown encoding": ("POST", "/", {"Content-Encoding": "br"}, SAMPLE, 415),
 }
 
@@ -185,8 +165,6 @@ def test_problems(server: Server, method: str, path: str, headers: dict[str, str
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert Answer(status, dict(answer.headers), answer.content).problem["detail"]
-    if status == 405:
-        assert answer.headers["Allow"] == ("GET, HEAD, POST" if path == "/" else "GET, HEAD")
 
 
 def test_a_chunked_body_that_is_too_large(server: Server) -> None:
@@ -416,3 +394,4 @@ def test_a_wait_for_a_workspace_ends(tmp_path: Path) -> None:
             assert server.get().status == 200
             assert receive(busy).status == 200
         assert server.post().status == 200
+        await_true(lambda: metrics(server)["hourly_report_requests_waiting"] == 0)

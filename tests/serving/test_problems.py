@@ -6,10 +6,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from tests.serving_support import (
-    EVENT,
-    call,
-)
+from tests.serving_support import EVENT, call
 
 BAD_RECORDS = {
     "unknown event": ('{"id": "a", "event": "click", "timestamp": 1}', "unknown event 'click'"),
@@ -47,27 +44,11 @@ def test_rejects_of_any_encoding_have_their_places(app: Any, encoding: str) -> N
     assert [reject["offset"] for reject in rejects] == [body.encode().index(bad[k].encode()) for k in (0, 1, 4)]
 
 
-BROKEN = {
-    "truncated": f"[{EVENT},",
-    "more behind": f"[{EVENT}] 1",
-    "deep": "[" * 10_000 + "]" * 10_000,
-    "mock": '{"mock_for_test": [',
-}
-
-
-@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("body", [f"[{EVENT},", "[" * 10_000 + "]" * 10_000], ids=["truncated", "deep"])
 def test_broken_array(app: Any, body: str) -> None:
     problem = call(app, body.encode()).problem
     assert problem["status"] == 400
     assert "body: byte" in problem["detail"]
-
-
-def test_one_bad_line_among_a_million(app: Any) -> None:
-    line = EVENT.encode() + b"\n"
-    problem = call(app, line * 700_000 + b"x\n" + line * 299_999).problem
-    assert (problem["read"], problem["rejected"]) == (1_000_000, 1)
-    (reject,) = problem["rejects"]
-    assert (reject["index"], reject["offset"]) == (700_000, 700_000 * len(line))
 
 
 def test_millions_of_rejects_are_given_up(app: Any) -> None:

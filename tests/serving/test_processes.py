@@ -283,9 +283,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--port", "x"],
         ["--host", "256.0.0.1"],
-        ["--runner", "X"],
         ["--unix_socket", "/nowhere/report.sock"],
         ["--unix_socket", "README.md"],
     ],

@@ -88,12 +88,6 @@ def test_a_broken_array_is_not_skipped(app: Any) -> None:
     assert ask(app, SAMPLE[:-3], rejects="skip").problem["status"] == 400
 
 
-def test_all_at_once(app: Any) -> None:
-    options = {"time_zone": "Asia/Kolkata", "impressions_factor": "2", "deduplicate": "true", "rejects": "skip"}
-    answer = ask(app, b"x\n" + lines(AUTUMN * 2), **options)
-    assert answer.body.decode() == oracle.report(AUTUMN, "Asia/Kolkata", "2")
-
-
 @pytest.mark.parametrize(
     ("query", "reason"),
     [

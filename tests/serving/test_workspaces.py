@@ -1,12 +1,9 @@
 """Workspaces: taken, given back, and cleaned."""
 
-import contextlib
 import json
 import os
-import re
 import shutil
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,51 +15,12 @@ from pipeline.batch.run import PreparedJob
 from pipeline.engine.runners import beam_options
 from pipeline.errors import InputError
 from pipeline.model.settings import ReportSettings
-from pipeline.model.tally import Summary
 from pipeline.serving import Settings, request
 from pipeline.serving.telemetry import Metrics
 from pipeline.serving.workspaces import Workspace, WorkspacePool
 from tests import oracle
 from tests.processes import await_true
 from tests.serving_support import EVENT, REPORT, ROWS, SAMPLE, ask, build_app, call
-from tests.support import NO_DOWNLOAD
-
-
-@contextlib.contextmanager
-def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Until the event is set no report is finished."""
-    go_on = threading.Event()
-    run = Workspace.run
-
-    def wait(workspace: Workspace, settings: ReportSettings) -> Summary:
-        assert go_on.wait(60)
-        return run(workspace, settings)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Workspace, "run", wait)
-        try:
-            yield go_on
-        finally:
-            go_on.set()
-
-
-def gauge(app: Any, name: str) -> float:
-    text = call(app, method="GET", path="/metrics").body.decode()
-    return float(re.findall(rf"^hourly_report_{name} (.*)$", text, re.MULTILINE)[0])
-
-
-def test_who_waits_too_long_is_told_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = build_app(tmp_path)
-    with blocked(monkeypatch) as go_on, ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(call, app, SAMPLE)
-        await_true(lambda: gauge(app, "workspaces_busy") == 1)
-        refused = call(app, SAMPLE)
-        go_on.set()
-        assert answer.result().body.decode() == REPORT
-    assert refused.problem["status"] == 503
-    assert int(refused.headers["Retry-After"]) > 0
-    assert call(app, SAMPLE).body.decode() == REPORT
-    assert (gauge(app, "workspaces_busy"), gauge(app, "requests_waiting")) == (0, 0)
 
 
 def test_first_come_first_served(tmp_path: Path) -> None:
@@ -156,13 +114,8 @@ def test_bodies_of_different_sizes_through_one_workspace(tmp_path: Path) -> None
         assert json.loads(answer.headers["X-Report-Summary"])["counted"] == count
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["--runner=DirectRunner", NO_DOWNLOAD], ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]],
-    ids=["DirectRunner", "threads"],
-)
-def test_another_runner_builds_a_graph_for_each_request(tmp_path: Path, arguments: list[str]) -> None:
-    app = build_app(tmp_path, None, *arguments)
+def test_another_runner_builds_a_graph_for_each_request(tmp_path: Path) -> None:
+    app = build_app(tmp_path, None, "--direct_num_workers=2", "--direct_running_mode=multi_threading")
     assert call(app, SAMPLE).body.decode() == REPORT
     assert call(app, SAMPLE).body.decode() == REPORT
     assert call(app, b"x").problem["status"] == 400

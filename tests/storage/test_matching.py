@@ -147,14 +147,6 @@ def test_a_folder_without_files_says_what_it_has() -> None:
     assert names("in/**") == ["in/2021/a.json"]
 
 
-@pytest.mark.parametrize("name", ["a.deflate", "a.json.lzma"])
-def test_unknown_compression(name: str) -> None:
-    make(name)
-    for pattern in (name, "*"):
-        with pytest.raises(UsageError, match=f"{name}: .* compression is not supported"):
-            find_files([pattern])
-
-
 GONE = "dangling symbolic link to nowhere"
 LOOP = "Too many levels of symbolic links"
 

@@ -7,7 +7,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.testing import test_stream
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.timestamp import Timestamp
 from hypothesis import example, given, settings
@@ -26,15 +27,17 @@ from hypothesis import strategies as st
 from pipeline import hourly_table, scale_impressions
 from pipeline.formats.decoding import Block, BrokenBlock, Shape
 from pipeline.formats.messages import Message, group_messages
-from pipeline.model.events import Batch
+from pipeline.model.events import Batch, Reject
 from pipeline.model.settings import ReportSettings
 from pipeline.model.table import csv_text
 from pipeline.model.tally import Summary, expected_checksum
 from pipeline.schema import Event
 from pipeline.storage.files import InputFile
 from pipeline.stream import StreamJob, graph, totals
+from pipeline.stream.graph import GroupIntoIntervals, WriteRejects
 from pipeline.stream.ledger import open_ledger
 from pipeline.stream.totals import HOUR_EVENTS, ID_EVENTS
+from pipeline.transforms.write import reject_lines
 from tests import documents, oracle, streams, support
 from tests.streams import HOUR, Outcome, Step, arrive, block, impressions, wait, watermark
 
@@ -68,12 +71,6 @@ def test_early_panes_come_as_often_as_told(tmp_path: Path) -> None:
     check(outcome, [HOUR, HOUR + 1, HOUR + 2])
 
 
-def test_a_replay_of_old_events_is_counted(tmp_path: Path) -> None:
-    outcome = play(tmp_path, watermark(HOUR + 10**9), arrive(block(HOUR)), arrive(block(HOUR + 1)), arrive(block(0)))
-    assert outcome.versions == [(NAME, 1), (NAME, 2), ("1970-01-01T01+0100.csv", 1)]
-    check(outcome, [HOUR, HOUR + 1, 0])
-
-
 def test_the_first_and_the_last_hour_of_time(tmp_path: Path) -> None:
     outcome = play(tmp_path, watermark(0), arrive(block(0, 253402297199)), utc_offset="+00:00")
     assert sorted(outcome.reports) == ["1970-01-01T00+0000.csv", "9999-12-31T22+0000.csv"]
@@ -82,13 +79,6 @@ def test_the_first_and_the_last_hour_of_time(tmp_path: Path) -> None:
 def test_no_events_make_no_files(tmp_path: Path) -> None:
     outcome = play(tmp_path, watermark(HOUR), wait(1000), arrive(Block(b"\n")), watermark(HOUR + 9000))
     assert outcome == Outcome([], {}, {}, [], [], Summary(0, 0, 0, 0))
-
-
-def test_what_came_too_late_is_kept_with_the_reason(tmp_path: Path) -> None:
-    outcome = play(tmp_path, arrive(block(HOUR + 1, arrived=HOUR + 3661)), allowed_lateness_seconds=60)
-    (reject,) = outcome.rejects
-    assert json.loads(reject["raw"]) == support.event(f"id-{HOUR + 1}", timestamp=HOUR + 1)
-    assert reject["reason"] == "late: arrived 61 s after the end of its hour 2021-04-02T20:00:00+01:00"
 
 
 def test_events_of_the_future_are_rejects(tmp_path: Path) -> None:
@@ -321,14 +311,11 @@ def test_any_arrangement_ends_with_the_report_of_the_batch(
         outcome = play(Path(folder), *arrangement(events, Random(seed)), utc_offset=zone[0])
     rows = [(item["id"], item["event"], item["timestamp"]) for item in events]
     assert outcome.reports == streams.reports_of(rows, zone[1])
-    assert outcome.ids == {name: sorted(map(_line, ids)) for name, ids in streams.ids_of(rows, zone[1]).items()}
+    ids = streams.ids_of(rows, zone[1])
+    assert outcome.ids == {name: sorted(oracle.id_line(one)[:-1] for one in ids[name]) for name in ids}
     assert outcome.summary == Summary(len(rows), len(rows), 0, 0)
     table = scale_impressions(hourly_table(events, zone[0]))
     assert [outcome.reports[name] for name in sorted(outcome.reports)] == [csv_text([row]) for row in table]
-
-
-def _line(identity: str) -> str:
-    return json.dumps(identity) if {"\n", "\r"} & set(identity) else identity
 
 
 @pytest.mark.parametrize("ledger", [False, True])
@@ -344,3 +331,39 @@ def test_stages_that_send_nothing_declare_a_timer(ledger: bool) -> None:
     ]
     assert sorted(one.unique_name for one in ends if is_stateful(one)) == sorted(one.unique_name for one in ends)
     assert len(ends) == 3
+
+
+def test_rejects_of_many_blocks_are_few_files(tmp_path: Path) -> None:
+    rejects = [Reject(f"file {k}", 0, None, "no event", "x") for k in range(300)]
+    pairs = [(0, reject_lines([reject])[1]) for reject in rejects]
+    job = StreamJob(str(tmp_path / "out"), rejects_output=str(tmp_path / "bad"))
+    with streams.direct() as pipeline:
+        _ = pipeline | beam.Create(pairs, reshuffle=False) | WriteRejects(job)
+    paths = list((tmp_path / "bad").iterdir())
+    lines = [line for path in paths for line in path.read_text().splitlines()]
+    assert sorted(lines) == sorted(json.dumps(dataclasses.asdict(reject)) for reject in rejects)
+    assert (len(paths), {path.suffix for path in paths}) == (1, {".jsonl"})
+
+
+def gathered(steps: Callable[[test_stream.TestStream], test_stream.TestStream]) -> list[list[int]]:
+    values: list[list[int]] = []
+    with streams.direct() as pipeline:
+        numbers = pipeline | steps(test_stream.TestStream()).advance_watermark_to_infinity()
+        pairs = numbers | beam.Map(lambda number: (None, number)).with_output_types(tuple[None, int])
+        _ = pairs | GroupIntoIntervals(60) | beam.Values() | beam.Map(support.Collect(values))
+    return [sorted(pane) for pane in values]
+
+
+def test_what_comes_within_some_seconds_is_gathered() -> None:
+    panes = gathered(
+        lambda stream: (
+            stream.add_elements([1])
+            .advance_processing_time(59)
+            .add_elements([2])
+            .advance_processing_time(2)
+            .add_elements([3])
+            .advance_processing_time(30)
+            .add_elements([4])
+        )
+    )
+    assert panes == [[1, 2], [3, 4]]

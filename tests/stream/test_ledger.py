@@ -66,14 +66,6 @@ def test_a_block_that_comes_twice_is_a_defect(tmp_path: Path) -> None:
         ledger.add(contribution(file, 3))
 
 
-def test_a_file_that_is_abandoned_can_be_handed_out_again(tmp_path: Path) -> None:
-    ledger = again(tmp_path)
-    opened(ledger)
-    ledger.known[KEY] = STAMP
-    ledger.abandon_file(FILE.name, "no")
-    assert (ledger.open, ledger.known) == ({}, {})
-
-
 def test_a_run_begins_with_what_all_earlier_ones_have_added(tmp_path: Path) -> None:
     for run in range(4):
         ledger = again(tmp_path)

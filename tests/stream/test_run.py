@@ -1,6 +1,7 @@
-"""What a run of a stream checks at its end."""
+"""A run of a stream: what it finds in its folders, what it checks at its end, and how it is interrupted."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from pipeline.batch.graph import Job
 from pipeline.engine.run_state import run_state
 from pipeline.errors import MismatchError, PipelineError, UsageError
 from pipeline.model.tally import Summary
-from pipeline.storage.files import InputFile
 from pipeline.stream import StreamJob
 from pipeline.stream import run as stream_run
-from pipeline.stream.ledger import open_ledger
+from pipeline.stream.database import NAME
+from pipeline.stream.run import prepare_outputs, write_final_marks
 
 DIRECT = PipelineOptions(["--runner=DirectRunner"])
 
@@ -31,26 +32,6 @@ def test_reports_that_lack_events_are_an_error(folder: str, monkeypatch: pytest.
     stream_run._verify(StreamJob(folder), DIRECT, summary(5), None)
     with pytest.raises(MismatchError, match=r"counted 6 events, but the files in .* have 5; please report this bug"):
         stream_run._verify(StreamJob(folder), DIRECT, summary(6), None)
-
-
-def test_ids_that_lack_events_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_state, "written", {"out/a.csv": 5, "ids/a-0-of-2.txt": 2, "ids/a-1-of-2.txt": 3})
-    stream_run._verify(StreamJob("out", ids_output="ids/"), DIRECT, summary(5), None)
-    run_state.written["ids/a-1-of-2.txt"] = 4
-    with pytest.raises(MismatchError, match="counted 5 events, but the files in ids/ have 6"):
-        stream_run._verify(StreamJob("out", ids_output="ids/"), DIRECT, summary(5), None)
-
-
-def test_files_that_were_not_read_to_their_end_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_state, "written", {f"{tmp_path}/a.csv": 5})
-    job = StreamJob(str(tmp_path), ledger=True)
-    with open_ledger(job.output, job.settings) as ledger:
-        stream_run._verify(job, DIRECT, summary(5), ledger)
-        ledger.start_file(InputFile("a.jsonl", 1, "a.jsonl"), b"a", 0)
-        with pytest.raises(MismatchError, match=r"a.jsonl: blocks do not cover the file exactly once"):
-            stream_run._verify(job, DIRECT, summary(5), ledger)
-        ledger.open["a.jsonl"].broken = True  # a part that cannot be decoded proves nothing
-        stream_run._verify(job, DIRECT, summary(5), ledger)
 
 
 class DataflowResult:
@@ -164,3 +145,65 @@ def test_two_streams_do_not_write_to_one_folder(tmp_path: Path, monkeypatch: pyt
             stream_run.run_stream(
                 StreamJob(str(tmp_path), patterns=("in",)), PipelineOptions(["--runner=DataflowRunner"])
             )
+
+
+EARLIER = ["2021-04-02T20+0100.csv", "2021-04-02T20+0100.final", NAME, f"{NAME}-wal"]
+
+
+OTHERS = ["report.csv", "notes.txt", "2021-04-02.csv"]
+
+
+def fill(job: StreamJob) -> None:
+    """Puts files of an earlier run, and some that are none, into the job's folders."""
+    names = {job.output: [*EARLIER, *OTHERS], job.ids_output: ["2021-04-02T20+0100-03-of-16.txt", "ids.txt"]}
+    for folder, files in (names | {job.rejects_output: ["0" * 32 + ".jsonl", "mine.jsonl"]}).items():
+        Path(folder or "").mkdir()
+        for name in files:
+            Path(folder or "", name).write_text("old")
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> StreamJob:
+    folders = {"ids_output": str(tmp_path / "ids"), "rejects_output": str(tmp_path / "bad")}
+    return StreamJob(str(tmp_path / "out"), ledger=True, keeps_state=False, **folders)
+
+
+def test_overwriting_removes_what_earlier_runs_have_written_and_nothing_else(job: StreamJob, tmp_path: Path) -> None:
+    fill(job)
+    prepare_outputs(dataclasses.replace(job, overwrite=True))
+    left = sorted(path.name for path in tmp_path.glob("*/*"))
+    assert left == sorted([*OTHERS, "ids.txt", "mine.jsonl"])
+
+
+def test_reports_are_protected_unless_their_ledger_is_there(job: StreamJob, tmp_path: Path) -> None:
+    fill(job)
+    before = sorted(tmp_path.glob("*/*"))
+    prepare_outputs(job)
+    prepare_outputs(dataclasses.replace(job, ledger=False, keeps_state=True))
+    with pytest.raises(UsageError, match=r"contains reports .* but no saved state is given"):
+        prepare_outputs(dataclasses.replace(job, ledger=False))
+    (tmp_path / "out" / f"{NAME}-wal").unlink(missing_ok=True)
+    (tmp_path / "out" / NAME).write_bytes(b"")  # of a killed run: all tables are in its write-ahead log
+    with pytest.raises(UsageError, match=r"out contains reports \(2021-04-02T20\+0100.csv\) but no ledger"):
+        prepare_outputs(job)
+    (tmp_path / "out" / NAME).unlink()
+    with pytest.raises(UsageError, match=r"out contains reports \(2021-04-02T20\+0100.csv\) but no ledger"):
+        prepare_outputs(job)
+    assert sorted(tmp_path.glob("*/*")) == [path for path in before if path.name not in (NAME, f"{NAME}-wal")]
+
+
+def test_a_folder_that_is_new_or_holds_other_files_needs_no_ledger(job: StreamJob, tmp_path: Path) -> None:
+    prepare_outputs(job)
+    (tmp_path / "out").mkdir()
+    for name in OTHERS:
+        (tmp_path / "out" / name).touch()
+    prepare_outputs(job)
+
+
+def test_marks_that_are_missing_are_made(job: StreamJob, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "2021-04-02T20+0100.final").touch(mode=0o600)
+    write_final_marks(job, [1617390000, 1617393600])
+    names = ["2021-04-02T20+0100.final", "2021-04-02T21+0100.final"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert (tmp_path / "out" / names[0]).stat().st_mode & 0o777 == 0o600  # it stays

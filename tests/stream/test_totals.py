@@ -1,4 +1,4 @@
-"""Totals are given back when as many events are in them as came in all, in whatever order that is learned."""
+"""Totals of hours are given back when all events are in them, in whatever order that is learned; their names."""
 
 import threading
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ from unittest import mock
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_stream
 from apache_beam.transforms.window import GlobalWindow, TimestampedValue
 
@@ -17,16 +16,13 @@ from pipeline.engine.metrics import COUNTS
 from pipeline.engine.run_state import run_state
 from pipeline.model.hours import closing_time
 from pipeline.stream import StreamJob, totals
-from pipeline.stream.totals import Addition, EmitCountsAtClose, WriteReport
+from pipeline.stream.totals import Addition, EmitCountsAtClose, WriteReport, hour_name
 from tests import support
+from tests.streams import direct
 
 HOUR, AGES = 1617390000, 2_000_000_000
 
 ONE, THREE = (1, 0, 0, 0, 0, 0), (0, 3, 0, 0, 0, 0)
-
-
-def direct() -> beam.Pipeline:
-    return beam.Pipeline("BundleBasedDirectRunner", PipelineOptions(["--streaming"]))
 
 
 class Totals(NamedTuple):
@@ -127,3 +123,22 @@ def test_the_end_of_a_stream_closes_no_hour_that_is_open(stopped: bool, monkeypa
 
 def test_hours_that_close_in_ages_close_in_the_time_of_beam() -> None:
     assert float(GlobalWindow().max_timestamp()) > closing_time(HOUR, 10**17) > AGES
+
+
+@pytest.mark.parametrize(
+    ("offset", "name"),
+    [
+        (3600, "2021-04-02T20+0100"),
+        (0, "2021-04-02T19+0000"),
+        (19800, "2021-04-03T01+0530"),
+        (-12600, "2021-04-02T16-0330"),
+        (-64800, "2021-04-02T01-1800"),
+    ],
+)
+def test_the_name_of_an_hour(offset: int, name: str) -> None:
+    hour = (1617393003 + offset) // 3600 * 3600 - offset
+    assert hour_name(support.clock(offset).label(hour)) == name
+
+
+def test_the_name_of_an_hour_in_the_year_10000() -> None:
+    assert hour_name(support.clock(7200).label(253402297200)) == "10000-01-01T01+0200"

@@ -1,20 +1,12 @@
 """Files written piece by piece, in order."""
 
 import json
-from pathlib import Path
-
-import pytest
 
 from pipeline import Job, find_files, run_job, unique_ids
 from pipeline.engine.runners import beam_options
 from pipeline.model.tally import Summary
 from tests import support
 from tests.support import Files, event
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path)
 
 
 def test_large_outputs_go_through_part_files_in_order(files: Files) -> None:
