@@ -37,20 +37,20 @@ def _slots(words: Iterable[int], factor: int) -> list[int]:
     return [word * factor % 2**64 >> 60 for word in words]
 
 
-def _factor(names: tuple[str, ...]) -> int:
-    """Returns a factor that hashes the first words of names to distinct slots (perfect hashing), or 0."""
+def _factor(names: tuple[str, ...]) -> int | None:
+    """Returns a factor that hashes the first words of names to distinct slots (perfect hashing), or None."""
     words = {int(_row(0, name)[0]) for name in names if len(name.encode()) >= 7}
     factors = (k * _GOLDEN % 2**64 for k in range(1, _TRIES))
-    return next((factor for factor in factors if len(set(_slots(words, factor))) == len(names)), 0)
+    return next((factor for factor in factors if len(set(_slots(words, factor))) == len(names)), None)
 
 
 _FACTOR = _factor(EVENT_TYPES)
-assert _FACTOR, "compiled code takes up to 12 event types of 7 to 15 bytes that differ in the first 8"
 _FIELD_ROWS = np.array([_row(number, name) for number, name in enumerate(FIELDS)], np.uint64)
 _EVENT_ROWS = np.array([_row(number, name) for number, name in enumerate(EVENT_TYPES)], np.uint64)
 _TABLE = np.full((_SLOTS, _EVENT_ROWS.shape[1]), 2**64 - 1, np.uint64)  # empty slots: number -1
-_TABLE[_slots(map(int, _EVENT_ROWS[:, 0]), _FACTOR)] = _EVENT_ROWS
-_HASH_FACTOR = np.uint64(_FACTOR)
+if _FACTOR:
+    _TABLE[_slots(map(int, _EVENT_ROWS[:, 0]), _FACTOR)] = _EVENT_ROWS
+_HASH_FACTOR = np.uint64(_FACTOR or 0)
 # Typed: for a literal, numba would compile the callee a second time.
 _ZERO_INDEX = np.int64(0)
 
@@ -74,13 +74,26 @@ def field_at(d, i):
 
 
 @compiled
-def event_at(d, i):
+def _event_in_table(d, i):
     """field_at for EVENT_TYPES, by a table: branches would be unpredictable."""
     low, high = load(d, i), load(d, i + 8)
     slot = (low * _HASH_FACTOR) >> np.uint64(60)
     if _differs(_TABLE, slot, low, high):
         return np.int64(-1), _ZERO_INDEX
     return np.int64(_TABLE[slot, 5]), np.int64(_TABLE[slot, 4])
+
+
+@compiled
+def _event_by_comparing(d, i):
+    """field_at for EVENT_TYPES without a perfect hash."""
+    low, high = load(d, i), load(d, i + 8)
+    for k in range(len(_EVENT_ROWS)):
+        if not _differs(_EVENT_ROWS, k, low, high):
+            return k, np.int64(_EVENT_ROWS[k, 4])
+    return np.int64(-1), _ZERO_INDEX
+
+
+event_at = _event_in_table if _FACTOR else _event_by_comparing
 
 
 @compiled
