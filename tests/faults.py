@@ -142,6 +142,9 @@ IDS: dict[str, Plant] = {
 IDS_BY_FILES: dict[str, Plant] = lost_or_twice("lines", distinct, "map_in_threads")
 """For ids that are merged as they are written."""
 
+IDS_SHUFFLED: dict[str, Plant] = lost_or_twice("set", distinct._MergeIds, "emit")
+"""For ids that the runner shuffles."""
+
 REJECTS: dict[str, Plant] = {
     "lines lost": wrap(write, "reject_lines", lambda piece: (piece[0], b"")),
     "lines cut": wrap(write, "reject_lines", lambda piece: (piece[0], piece[1][:-1])),

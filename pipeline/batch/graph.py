@@ -1,9 +1,10 @@
 """The settings of a batch, and its graph.
 
 read blocks -> decode -> +-> count by hour and event -> sum -> pivot -> scale -> write CSV
-                         +-> partition ids -> spill -> merge and write ids
+                         +-> partition ids -> group -> unique -> write ids
                          +-> rejects -> write
                                                             The CSV -> in its page -> write chart
+If all workers share a disk, ids are grouped in files on it and merged while they are written.
 
 Duplicates may be dropped after decoding.
 """
@@ -24,7 +25,7 @@ from pipeline.storage.files import InputFile, is_local
 from pipeline.transforms.count import HourlyTable, ScaleImpressions
 from pipeline.transforms.decode import REJECTS, DecodeBlocks
 from pipeline.transforms.deduplicate import DropDuplicates
-from pipeline.transforms.ids import WriteIds
+from pipeline.transforms.ids import DistinctIds, FormatIds, WriteIds, check_ids
 from pipeline.transforms.read import ListFiles, ReadBlocks
 from pipeline.transforms.write import FormatChart, FormatCsv, FormatRejects, WriteFile, WritePiece, check_rejects
 
@@ -126,7 +127,10 @@ class HourlyReport(beam.PTransform):  # type: ignore[misc]
     ) -> beam.PCollection[str]:
         job, spill = self.job, self.job.spill_path(path)
         partitions = job.id_partitions or partitions_for(sum(file.size for file in job.files))
-        return batches | "Write ids" >> WriteIds(path, job.token, tables, partitions, spill)
+        if is_local(spill):
+            return batches | "Write ids" >> WriteIds(path, job.token, tables, partitions, spill)
+        ids = batches | "Unique ids" >> DistinctIds(partitions) | "Id lines" >> FormatIds()
+        return ids | "Write ids" >> WriteFile(path, job.token, tables, check_ids, spill)
 
     def _write_rejects(self, path: str, decoded: Any) -> beam.PCollection[str]:
         spill = self.job.spill_path(path)

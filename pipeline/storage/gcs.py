@@ -35,6 +35,7 @@ _REASONS = {
 }
 _REQUESTER_PAYS = "requester-pays buckets are not supported; copy the objects into a bucket of your own"
 
+
 _stores: dict[tuple[Any, ...], "GcsStore"] = {}
 
 

@@ -16,6 +16,7 @@ from pipeline.model.events import Batch, Ids
 from pipeline.model.table import Table, count_table
 from pipeline.storage.files import printable_path
 from pipeline.storage.outputs import atomic_file
+from pipeline.transforms.write import Piece
 
 PackedPartitions = list[tuple[int, bytes]]
 """Packed ids or event keys of a batch by hash partition."""
@@ -36,9 +37,9 @@ class _PartitionIds(ThreadedDoFn):
 
 
 class _MergeIds(ThreadedDoFn):
-    def work(self, partition: tuple[int, Iterable[bytes]]) -> tuple[PartitionCount, Ids]:
+    def work(self, partition: tuple[int, Iterable[SpilledValue]]) -> tuple[PartitionCount, Ids]:
         number, packed = partition
-        merged, events = id_sets.merge_packed(*packed)
+        merged, events = id_sets.merge_packed(*read_each_spilled(packed))
         return (number, events), merged
 
 
@@ -81,6 +82,43 @@ class UniqueIds(beam.PTransform):  # type: ignore[misc]
         )
 
 
+class FormatIds(beam.PTransform):  # type: ignore[misc]
+    """Formats ids as lines: PCollection[tuple[PartitionCount, Ids]] -> PCollection[Piece], in the order of partitions.
+
+    The key of a piece: its partition, its number of events, its size in bytes.
+    """
+
+    def expand(self, sets: beam.PCollection[tuple[PartitionCount, Ids]]) -> beam.PCollection[Piece]:
+        return sets | "Format" >> beam.MapTuple(_id_piece).with_output_types(Piece)
+
+
+def _id_piece(count: PartitionCount, ids: Ids) -> Piece:
+    lines = id_sets.id_lines(ids)
+    return (*count, len(lines)), lines
+
+
+def check_ids(pieces: Sequence[tuple[Any, int]], tables: Iterable[Table]) -> None:
+    """Checks that the pieces of FormatIds have the ids of all events in the tables.
+
+    Args:
+      pieces: the key and size of each; pieces with the same key were concatenated.
+      tables: of the same events.
+
+    Raises:
+      MismatchError: ids were lost or duplicated.
+    """
+    check_id_count(sum(key[1] for key, _ in pieces), tables)
+    if any(size != key[2] for key, size in pieces):
+        raise MismatchError("ids were lost or duplicated; please report this bug")
+
+
+def check_id_count(events: int, tables: Iterable[Table]) -> None:
+    """Raises MismatchError if the ids are those of more or fewer events than the tables count."""
+    counted = sum(map(count_table, tables))
+    if events != counted:
+        raise MismatchError(f"counted {counted} events but wrote the ids of {events}; please report this bug")
+
+
 class _Publish(beam.DoFn):  # type: ignore[misc]
     def __init__(self, path: str, token: str) -> None:
         self._path, self._token = path, token
@@ -94,9 +132,7 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
             for lines, count in map_in_threads(self._lines, [partitions[number] for number in sorted(partitions)]):
                 stream.write(lines)
                 events += count
-            counted = sum(map(count_table, tables))
-            if events != counted:
-                raise MismatchError(f"counted {counted} events but wrote the ids of {events}; please report this bug")
+            check_id_count(events, tables)
         yield printable_path(self._path)
 
     def _lines(self, packed: Sequence[SpilledValue]) -> tuple[bytes, int]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.batch import graph
 from pipeline.engine import spill
 from tests import faults, support
 from tests.support import call, event, json_lines
@@ -107,6 +108,31 @@ def test_what_is_shuffled(
     run = call(capsys, inputs["a.jsonl"], *filter(None, (option, value)))
     assert (run.status, run.out, list(Path().iterdir())) == (1, "", [])
     assert MISMATCH in run.err
+
+
+SHUFFLED = {**faults.IDS, **faults.IDS_SHUFFLED}
+
+
+@pytest.mark.parametrize("plant", [None, *SHUFFLED.values()], ids=["no fault", *SHUFFLED])
+def test_ids_that_the_runner_shuffles(
+    plant: faults.Plant | None,
+    inputs: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As for a list in a bucket."""
+    assert call(capsys, inputs["a.jsonl"], "--ids_output", "../by-files.txt", "--output", "../report.csv").status == 0
+    wanted = Path("../by-files.txt").read_bytes()
+    monkeypatch.setattr(graph, "is_local", lambda path: False)
+    if plant:
+        plant(monkeypatch)
+    run = call(capsys, inputs["a.jsonl"], "--ids_output", "ids.txt")
+    if plant:
+        assert (run.status, run.out, list(Path().iterdir())) == (1, "", [])
+        assert MISMATCH in run.err
+    else:
+        assert run.status == 0
+        assert Path("ids.txt").read_bytes() == wanted
 
 
 @pytest.mark.parametrize("spilled", [False, True])

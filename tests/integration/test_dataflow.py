@@ -108,7 +108,7 @@ def test_the_stream_job(stream: Staged) -> None:
 
 def test_the_batch_graph(batch: Staged) -> None:
     names = batch.transforms
-    for step in ("Read/Read blocks", "Decode/Decode", "Count/Count/Sum", "Write ids/By partition", "Write report"):
+    for step in ("Read/Read blocks", "Decode/Decode", "Count/Count/Sum", "Unique ids/Group partitions", "Write report"):
         assert any(name.endswith(f"Hourly report/{step}") for name in names), step
     windows = batch.pipeline.components.windowing_strategies.values()
     assert {w.window_fn.urn for w in windows} == {"beam:window_fn:global_windows:v1"}

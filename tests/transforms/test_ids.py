@@ -6,7 +6,7 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from pipeline import DistinctIds, UniqueIds, unique_ids
-from pipeline.model.ids import id_lines
+from pipeline.transforms.ids import FormatIds
 from tests import oracle, support
 from tests.support import EXAMPLE_EVENTS, MANY, batches, event, on_both_runners
 
@@ -28,9 +28,9 @@ def test_unique_ids_of_many_events(runner: str) -> None:
 
 
 def test_distinct_ids_are_in_the_order_of_the_plain_function() -> None:
-    def check(partitions: list[Any]) -> None:
-        lines = b"".join(id_lines(ids) for _, ids in sorted(partitions, key=lambda found: found[0]))
+    def check(pieces: list[tuple[int, bytes]]) -> None:
+        lines = b"".join(data for _, data in sorted(pieces))
         assert lines.decode().splitlines() == unique_ids(MANY)
 
     with support.beam_pipeline() as pipeline:
-        assert_that(batches(pipeline, MANY) | DistinctIds(), check)
+        assert_that(batches(pipeline, MANY) | DistinctIds() | FormatIds(), check)
