@@ -35,7 +35,6 @@ _REASONS = {
 }
 _REQUESTER_PAYS = "requester-pays buckets are not supported; copy the objects into a bucket of your own"
 
-
 _stores: dict[tuple[Any, ...], "GcsStore"] = {}
 
 

@@ -37,7 +37,6 @@ from pipeline.transforms.windows import RunningTotals
 
 _MERGE_AFTER = 32  # partial counts of a bundle and window are merged when there are this many
 
-
 Partial = HourCounts | Tally
 """A bundle's partial result: the counts of an hour, keyed by the hour's start, or the bundle's tally, by TALLY_KEY."""
 

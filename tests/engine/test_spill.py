@@ -1,6 +1,5 @@
 """What is shuffled by files: small values stay as they are, large ones come back whole, and no file is left."""
 
-import dataclasses
 import stat
 from pathlib import Path
 from unittest import mock
@@ -10,7 +9,6 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
 from bench.events import write
-from pipeline.batch import run
 from pipeline.batch.graph import Job
 from pipeline.batch.run import run_job
 from pipeline.engine import spill as spilling
@@ -18,9 +16,7 @@ from pipeline.engine.runners import beam_options
 from pipeline.engine.spill import Spill, SpilledValue, read_spilled
 from pipeline.errors import RejectsError
 from pipeline.storage.matching import find_files
-from pipeline.storage.objects import new_object
 from pipeline.storage.temporary import remove_own
-from tests.memory_bucket import OBJECTS
 
 TOKEN = "0" * 32
 PAIRS = [(k % 7, b"%d," % k * (k + 1)) for k in range(100)]
@@ -71,23 +67,6 @@ def job(tmp_path: Path) -> Job:
     (tmp_path / "out").mkdir()
     files = tuple(find_files([str(tmp_path / "events.jsonl")]))
     return Job(files, str(tmp_path / "out" / "report.csv"), ids_output=str(tmp_path / "out" / "ids.txt"))
-
-
-@pytest.mark.usefixtures("empty_bucket")
-def test_ids_by_objects_are_the_same_and_leave_none(tmp_path: Path) -> None:
-    """As on a cluster, whose workers share no disk."""
-    write(tmp_path / "events.jsonl", 20_000)
-    made = job(tmp_path)
-    run_job(made, beam_options([]))
-    made = dataclasses.replace(made, output="mem://bucket/report.csv", ids_output="mem://bucket/ids.txt")
-    with (
-        mock.patch.object(run, "spill_folder", return_value=None),
-        mock.patch.object(spilling, "new_object", side_effect=new_object) as spilled,
-    ):
-        run_job(made, beam_options([]))
-    spilled.assert_called_once()
-    wanted = {f"mem://bucket/{path.name}": path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert wanted == OBJECTS
 
 
 def test_a_run_that_fails_leaves_no_files(tmp_path: Path) -> None:
