@@ -67,7 +67,7 @@ def _read_option(argument: str, rest: deque[str], actions: Mapping[str, argparse
     if not _spelled(name, actions):
         actions = {**_beam_actions(), **actions}
     name = _spelled(name, actions) or _unknown(name, actions)
-    takes_value = name not in actions or actions[name].nargs is None
+    takes_value = name not in actions or actions[name].nargs != 0
     if takes_value and not value and rest and not rest[0].startswith("--"):
         value = f"={rest.popleft()}"
     return name, value, takes_value

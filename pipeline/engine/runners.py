@@ -81,6 +81,9 @@ def complete(options: PipelineOptions, arguments: Sequence[str], others: Collect
         options.view_as(TypeOptions).pipeline_type_check = False  # 45 ms; the tests check the graphs
     if standard.runner == "BundleBasedDirectRunner" and not standard.streaming:
         raise OptionError(f"runner {standard.runner} cannot read files in parts: use {DEFAULT_RUNNER}")
+    workers = options.view_as(DirectOptions).direct_num_workers
+    if workers < 0:
+        raise OptionError(f"direct_num_workers {workers}: must be 0 (one per CPU) or more")
     try:
         create_runner(standard.runner)
     except (ValueError, ImportError, AttributeError) as error:

@@ -37,6 +37,8 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--streaming=False", "a"], {"input": ["a"], "streaming": False}),
         (["--streaming=true", "a"], {"input": ["a"], "streaming": True}),
         (["--deduplicate=false", "--skip-rejects=True", "a"], {"deduplicate": False, "skip_rejects": True}),
+        (["--update_compatibility_version=2.60.0", "a"], {"input": ["a"], "update_compatibility_version": "2.60.0"}),
+        (["--update-compatibility-version", "2.60.0", "a"], {"update_compatibility_version": "2.60.0"}),
         (["-o", "x", "a"], {"input": ["a"], "output": "x"}),
         (["-ox.csv", "a"], {"input": ["a"], "output": "x.csv"}),
         (["-o=x", "a"], {"input": ["a"], "output": "x"}),

@@ -57,6 +57,7 @@ def test_beam_options_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
         (["--input", "in", "--outptu", "x"], "unknown option or stray argument: --outptu: did you mean --output"),
         (["--input", "in", "stray"], "--input stray: no such file"),
         (["--input", "in", "--direct_num_workers", "many"], "direct_num_workers"),
+        (["--input", "in", "--direct_num_workers=-1"], r"--direct_num_workers -1: must be 0 \(one per CPU\) or more"),
         (["--input", "in", "--runner", "NoSuchRunner"], "--runner NoSuchRunner: "),
         (["--input", "in", "--runner", "DataflowRunner"], "--project is missing: DataflowRunner needs it"),
         (["--input", "bad.lzma"], "compression is not supported"),
