@@ -74,10 +74,9 @@ def prepare_outputs(job: StreamJob) -> None:
         reports = _files(job.output, _REPORT)
         if reports:
             example = printable_path(os.path.basename(min(reports)))
-            missing = "no ledger" if job.ledger else "no saved state is given"
             raise StartOverError(
-                f"{printable_path(job.output)} contains reports ({example}) but {missing}; cannot resume. "
-                "Use another folder"
+                f"{printable_path(job.output)} contains reports ({example}) but no ledger or saved state; "
+                "cannot resume. Use another folder"
             )
 
 

@@ -100,7 +100,7 @@ def test_marks_in_a_bucket(scheme: str, tmp_path: Path, monkeypatch: pytest.Monk
             end(process, all_read)
         other = [*options, "--allowed_lateness_seconds=99999"]
         with running(sender, tmp_path, other) as process:  # nothing tells of earlier runs in a bucket
-            assert "but no ledger; cannot resume" in process.communicate(timeout=120)[1]
+            assert "but no ledger or saved state; cannot resume" in process.communicate(timeout=120)[1]
         assert (process.returncode, names(store, ".final")) == (2, HOUR_NAMES)
         with running(sender, tmp_path, [*other, "--overwrite"]) as process:
             until(lambda: (names(store, ".final"), names(store, ".csv")) == (set(), HOUR_NAMES), process)

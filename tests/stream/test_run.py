@@ -180,7 +180,7 @@ def test_reports_are_protected_unless_their_ledger_is_there(job: StreamJob, tmp_
     before = sorted(tmp_path.glob("*/*"))
     prepare_outputs(job)
     prepare_outputs(dataclasses.replace(job, ledger=False, keeps_state=True))
-    with pytest.raises(UsageError, match=r"contains reports .* but no saved state is given"):
+    with pytest.raises(UsageError, match=r"contains reports .* but no ledger or saved state"):
         prepare_outputs(dataclasses.replace(job, ledger=False))
     (tmp_path / "out" / f"{NAME}-wal").unlink(missing_ok=True)
     (tmp_path / "out" / NAME).write_bytes(b"")  # of a killed run: all tables are in its write-ahead log
