@@ -39,6 +39,7 @@ _SIOCSIFFLAGS, _IFF_UP, _IFF_LOOPBACK = 0x8914, 0x1, 0x8  # of ioctl, in linux/s
 _PR_SET_PDEATHSIG = 1  # of prctl, in linux/prctl.h
 _ATTEMPTS = 3
 _RETRY_SECONDS = 0.02
+_EXIT_SECONDS = 2
 
 
 class SinkDoFn(beam.DoFn):  # type: ignore[misc]
@@ -145,6 +146,13 @@ def _wait_until_listening(process: "subprocess.Popen[bytes]", port: int) -> bool
         except ConnectionRefusedError:
             time.sleep(_RETRY_SECONDS)
     return False
+
+
+def has_exited(process: "subprocess.Popen[bytes]", error: Exception) -> bool:
+    """Returns whether a process has exited; waits for it after a failed RPC, since its sockets are closed first."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_EXIT_SECONDS if isinstance(error, grpc.RpcError) else 0)
+    return process.poll() is not None
 
 
 def exit_reason(process: "subprocess.Popen[bytes]") -> str:

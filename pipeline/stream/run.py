@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, PortableOptions, StandardOptions
 
 from pipeline.engine.metrics import METRICS, summarize, summary_of
-from pipeline.engine.prism import exit_reason, running_prism
+from pipeline.engine.prism import exit_reason, has_exited, running_prism
 from pipeline.engine.run_state import run_state
 from pipeline.engine.runners import DIRECT_RUNNERS, STREAM_RUNNER, cancel, is_given, raise_if_still_running, user_error
 from pipeline.errors import MismatchError, PipelineError, StartOverError, StoppedError, UsageError
@@ -156,9 +156,9 @@ def _explain_exit(job: StreamJob, prism: Any) -> Iterator[None]:
     """Replaces errors that follow from the exit of Prism; prism: its process, or None."""
     try:
         yield
-    except Exception:
+    except Exception as error:
         run_state.cancelled.set()
-        if prism and prism.poll() is not None:
+        if prism and has_exited(prism, error):
             raise PipelineError(f"Prism, Beam's local runner, {exit_reason(prism)}: {_next_start(job)}") from None
         raise
 

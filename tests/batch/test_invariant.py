@@ -56,8 +56,7 @@ CASES = [
 ]
 
 
-# The embedded runner reads a file with one worker in its default mode, and in splits with several.
-MODES = ("in_memory", "multi_threading")
+MODES = ("in_memory", "multi_threading")  # of the embedded runner: one worker reads a file, several read splits
 OF_MODES = [(mode, *case) for mode in MODES for case in CASES if mode != MODES[0] or case[1] not in faults.LINES]
 
 

@@ -3,13 +3,15 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, PrismRunnerOptions
 
-from pipeline.engine.prism import find_prism, is_prism, running_prism
+from pipeline.engine.prism import find_prism, has_exited, is_prism, running_prism
 from pipeline.errors import PipelineError, UsageError
 
 PRISM = ["--runner=PrismRunner"]
@@ -72,3 +74,8 @@ def test_one_that_does_not_start(tmp_path: Path) -> None:
     options = program(tmp_path, "#!/bin/sh\nexit 3\n")
     with pytest.raises(PipelineError, match=r"does not start: .*/prism exited with status 3"), running_prism(options):
         pass
+
+
+def test_an_exit_is_awaited_after_a_failed_rpc() -> None:
+    with subprocess.Popen(["sleep", "0.3"]) as process:
+        assert [has_exited(process, error) for error in (ValueError(), grpc.RpcError())] == [False, True]
