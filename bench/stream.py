@@ -178,9 +178,10 @@ def _cpu_seconds(process: int) -> float:
 
 def tree(process: int) -> list[int]:
     """A process and all that descend from it."""
-    children = [
-        int(child) for path in Path(f"/proc/{process}/task").glob("*/children") for child in path.read_text().split()
-    ]
+    children: list[int] = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            children += map(int, path.read_text().split())
     return [process, *(found for child in children for found in tree(child))]
 
 

@@ -1,5 +1,6 @@
 """DoFns that work in threads, since compiled code releases the GIL, or on lists of elements."""
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +18,11 @@ def cpu_share(cores: int) -> int:
     """Returns the CPUs for this process: an equal share if Beam runs several worker processes, as Dataflow does."""
     if "WORKER_ID" not in os.environ:  # set by Beam for each worker process that it starts
         return cores
-    beside = [path.read_text().split() for path in Path(f"/proc/{os.getppid()}/task").glob("*/children")]
-    return max(1, cores // (sum(map(len, beside)) or cores))
+    beside = 0
+    for path in Path(f"/proc/{os.getppid()}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            beside += len(path.read_text().split())
+    return max(1, cores // (beside or cores))
 
 
 THREADS = cpu_share(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
