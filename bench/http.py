@@ -24,6 +24,7 @@ from typing import TextIO
 
 from bench.measuring import PROJECT, BenchError, resident
 from bench.page import cpu_model
+from bench.processes import children
 
 EVENT_TYPES = ("impressions", "video_start", "video_25", "video_50", "video_75", "video_completed")
 OURS, RIVAL = "this server", "the rival, FastAPI with pandas"
@@ -68,8 +69,7 @@ class Server:
 
     def memory(self) -> tuple[float, float]:
         """MiB of resident memory: of the process that was started, and of its children together."""
-        children = Path(f"/proc/{self.process}/task/{self.process}/children").read_text().split()
-        return resident(self.process), sum(map(resident, children))
+        return resident(self.process), sum(map(resident, children(self.process)))
 
 
 def commands(rival_python: str) -> dict[str, list[str]]:

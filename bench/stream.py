@@ -25,7 +25,7 @@ from bench.events import EVENT_TYPES, batches, records
 from bench.measuring import PROJECT, BenchError, resident
 from bench.page import header, table
 from bench.panes import panes
-from bench.processes import process_group
+from bench.processes import children, process_group
 
 RATES, FILES_A_SECOND = (50_000, 100_000, 200_000, 400_000), 20
 IDS_RATES, IDS_FILES_A_SECOND = (1_000_000,), 200
@@ -178,11 +178,7 @@ def _cpu_seconds(process: int) -> float:
 
 def tree(process: int) -> list[int]:
     """A process and all that descend from it."""
-    children: list[int] = []
-    for path in Path(f"/proc/{process}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # the thread has ended
-            children += map(int, path.read_text().split())
-    return [process, *(found for child in children for found in tree(child))]
+    return [process, *(found for child in children(process) for found in tree(child))]
 
 
 @contextlib.contextmanager

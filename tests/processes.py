@@ -33,15 +33,6 @@ def kill(started: "subprocess.Popen[bytes]") -> None:
     started.wait()
 
 
-def children(process: int) -> list[int]:
-    """The ids of the processes that a process has started, none once it has ended."""
-    found: list[int] = []
-    for path in Path(f"/proc/{process}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # a thread that has ended
-            found += map(int, path.read_text().split())
-    return found
-
-
 def command_line(process: int) -> bytes:
     """What a process was started with; empty once it has ended."""
     with contextlib.suppress(OSError):

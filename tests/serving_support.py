@@ -17,13 +17,14 @@ from wsgiref.validate import validator
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.processes import children
 from pipeline.engine.runners import beam_options
 from pipeline.serving import Settings
 from pipeline.serving.app import ReportApp
 from pipeline.serving.telemetry import Metrics
 from pipeline.serving.workspaces import Workspace, WorkspacePool
 from tests import oracle
-from tests.processes import await_true, children, command_line
+from tests.processes import await_true, command_line
 from tests.support import ROOT
 
 SAMPLE = (ROOT / "examples" / "events.json").read_bytes()

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import children
 from pipeline.stream.database import NAME
 from tests.integration.prism_streams import PRISM, reported, stop, stream_process, until
-from tests.processes import children
 from tests.support import event, json_lines
 
 EVENTS = 1000

@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
+from bench.processes import children
 from tests import oracle
 from tests.integration.prism_streams import Sender, Watcher, lines_of, running, stop, until
-from tests.processes import children
 from tests.streams import files_of_ids, ids_of
 from tests.support import hourly_reports
 

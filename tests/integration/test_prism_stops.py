@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import children
 from tests.integration.prism_streams import EVENTS_A_FILE, Sender, Watcher, stop, stream, until
-from tests.processes import children
 
 
 def test_told_twice(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes import children
 from pipeline.storage.files import printable_path
 from pipeline.stream.database import NAME
 from tests import oracle
 from tests.integration.prism_streams import Sender, Watcher, lines_of, put, stop, stream, until
-from tests.processes import children
 from tests.streams import files_of_ids, ids_of
 from tests.support import hourly_reports
 

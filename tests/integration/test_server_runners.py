@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.processes import children
 from tests.integration.servers import TOOLS
-from tests.processes import await_true, children, is_alive
+from tests.processes import await_true, is_alive
 from tests.serving_support import EVENT, REPORT, SAMPLE, Server, running
 from tests.support import HEADER, NO_DOWNLOAD
 
