@@ -5,7 +5,7 @@ import itertools
 import os
 import posixpath
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -15,6 +15,7 @@ from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Duration, Timestamp
 
+from pipeline.engine.logs import plural
 from pipeline.engine.run_state import run_state, steady_time
 from pipeline.errors import UsageError
 from pipeline.storage.files import InputFile, is_local, printable_path
@@ -163,11 +164,12 @@ class _Watch(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             tracker.defer_remainder(Duration(max(self._interval, cpu_pause)))
 
 
-def _warn_of_lost_files(ledger: Ledger, present: Collection[bytes]) -> None:
+def _warn_of_lost_files(ledger: Ledger, present: set[bytes]) -> None:
     """Warns of files that an earlier run counted in part and that are gone. The ledger does not know their names."""
-    lost = len(ledger.unfinished() - set(present))
+    lost = len(ledger.unfinished() - present)
     if lost:
-        warn_once(f"files counted in part by an earlier run that no longer exist: {lost}; the rest of them is missing")
+        files = plural(lost, "file")
+        warn_once(f"{files} counted in part by an earlier run cannot be found; reports lack the remaining events")
 
 
 def _updated(known: Known, gone: Iterable[bytes], signatures: Known) -> Known:

@@ -232,7 +232,7 @@ def test_what_the_ledger_knows_is_not_read(
         ledger.abandon_file("in/new", "no")
         assert watch.settled(clock) == ["new"]
     assert sorted(record.message for record in caplog.records if "retrying" not in record.message) == [
-        "files counted in part by an earlier run that no longer exist: 1; the rest of them is missing",
+        "1 file counted in part by an earlier run cannot be found; reports lack the remaining events",
         "in/changed: changed after it was read; the new content is ignored",
         "in/torn: changed after a part of it was counted; the new content is ignored",
     ]
