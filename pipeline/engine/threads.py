@@ -1,6 +1,7 @@
 """DoFns that work in threads, since compiled code releases the GIL, or on lists of elements."""
 
 import contextlib
+import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,13 @@ THREADS = cpu_share(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffini
 _MAX_IN_FLIGHT = THREADS + 3  # elements of a bundle: one per thread, two queued, one whose result is awaited
 _HELPERS = max(1, THREADS - 1)  # threads beside a bundle's own, which works too
 _REQUESTS, _PREFETCH_BYTES = 32, 64 * 1024 * 1024  # concurrent requests to a bucket, and memory for their results
+
+
+def set_malloc_option(option: int, value: int) -> None:
+    """Sets an option of glibc's malloc for all threads of this process (mallopt); no effect on other systems."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(option, value)
 
 
 @cache

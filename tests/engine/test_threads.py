@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import apache_beam as beam
 import pytest
@@ -44,6 +45,12 @@ def test_a_process_of_its_own_has_all_cores(monkeypatch: pytest.MonkeyPatch) -> 
 def test_more_processes_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_ID", "sdk-0")
     assert cpu_share(0) == 1
+
+
+def test_a_thread_of_the_parent_may_end_while_its_children_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_ID", "sdk-0")
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("/proc/self/task/0/children")]))
+    assert cpu_share(8) == 1
 
 
 def test_results_come_in_order_and_few_are_under_way() -> None:
